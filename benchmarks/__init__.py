@@ -1,0 +1,1 @@
+"""Speed and accuracy, measured and written down as JSON."""

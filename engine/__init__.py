@@ -1,0 +1,1 @@
+"""Inference sessions: ONNX Runtime now, TensorRT plans beside it."""

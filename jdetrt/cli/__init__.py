@@ -1,0 +1,84 @@
+"""The command line: ``jdetrt COMMAND``. One module a command, loaded only when it is called.
+
+Exit codes: 0 fine, 1 a ``JdetrtError`` (one message; ``-v`` adds the traceback), 2 wrong usage,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from jdetrt import __version__
+from jdetrt.errors import JdetrtError
+
+__all__ = ["main"]
+
+# command -> one line of help. Its module is jdetrt.cli.<command>, its click object `command`.
+COMMANDS = {
+    "bench": "Measure speed and write it down as JSON.",
+    "demo": "Render a clip, track it, and say where the results are.",
+    "doctor": "Say what this machine has, what is missing and how to get it.",
+    "export": "Turn a torch checkpoint into an ONNX model with decoding in its graph.",
+    "inspect": "Say what a checkpoint or a model file holds.",
+    "score": "Score tracking results against ground truth: HOTA, MOTA, IDF1.",
+    "track": "Track people in a video, a folder, a camera or a list of detections.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, not when help is shown."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"jdetrt.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="jdetrt")
+@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def root(ctx: click.Context, verbose: bool) -> None:
+    """Joint detection and tracking on Jetson and desktop NVIDIA GPUs."""
+    ctx.obj = {"verbose": verbose}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line with ``argv`` (default: of the process) and exit."""
+    args = sys.argv[1:] if argv is None else argv
+    # -v counts wherever it stands before the first "--", so that it can be appended to a line.
+    head = args[: args.index("--")] if "--" in args else args
+    verbose = any(a in ("-v", "--verbose") for a in head)
+    if verbose:
+        args = ["-v", *(a for a in head if a not in ("-v", "--verbose")), *args[len(head) :]]
+    sys.exit(_run(args, verbose))
+
+
+def _run(args: list[str], verbose: bool) -> int:
+    try:
+        result: Any = root.main(args=args, prog_name="jdetrt", standalone_mode=False)
+    except JdetrtError as err:
+        if verbose:
+            traceback.print_exc()
+        click.echo(f"{type(err).__name__}: {err}", err=True)
+        return 1
+    except click.ClickException as err:
+        err.show()
+        return err.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return 130
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,86 @@
+"""Every error that jdetrt raises on purpose, in one tree.
+
+::
+
+    JdetrtError
+    |- ConfigError              which file, which key
+    |- MissingDependencyError   what to install
+    |- SourceError              the URI and what was tried
+    |- SinkError                the output that could not be written
+    |- DataError                file, line, what was expected
+    |- CheckpointError
+    |- ExportError
+    |  `- ParityError           torch and ONNX Runtime disagree
+    |- CalibrationError
+    `- EngineError
+       |- BuildError            every parser error, node by node
+       |- PlanMismatchError     made with X, here is Y, rebuild with ...
+       `- SessionError          a model that cannot be loaded, fed or run
+
+The message says what failed, with the value, and what to do next. The command line prints it and
+exits with 1; a traceback of one of these is a defect only with ``-v`` absent.
+"""
+
+from __future__ import annotations
+
+
+class JdetrtError(Exception):
+    """Base of all errors that a user can mend."""
+
+
+class ConfigError(JdetrtError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class MissingDependencyError(JdetrtError):
+    """An optional package is needed for this and is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the Python package '{package}', which is not installed.\n"
+            f"Install it with: pip install 'jdetrt[{extra}]'"
+        )
+
+
+class SourceError(JdetrtError):
+    """A video, folder, camera or stream cannot be opened or read."""
+
+
+class SinkError(JdetrtError):
+    """An output file cannot be written."""
+
+
+class DataError(JdetrtError):
+    """A file or an array holds something other than what was expected."""
+
+
+class CheckpointError(JdetrtError):
+    """A weight file is truncated, of another architecture, or not a weight file."""
+
+
+class ExportError(JdetrtError):
+    """The network cannot be exported as asked."""
+
+
+class ParityError(ExportError):
+    """The exported model gives other numbers than the torch model."""
+
+
+class CalibrationError(JdetrtError):
+    """INT8 calibration cannot go on."""
+
+
+class EngineError(JdetrtError):
+    """Base of what can go wrong between a model file and its outputs."""
+
+
+class BuildError(EngineError):
+    """TensorRT refuses to build the model."""
+
+
+class PlanMismatchError(EngineError):
+    """A plan was made for another TensorRT version, GPU or model."""
+
+
+class SessionError(EngineError):
+    """A model cannot be loaded, is fed the wrong thing, or fails to run."""

@@ -1,0 +1,74 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jdetrt.errors import SinkError
+
+__all__ = ["atomic_path", "sha256", "write_bytes", "write_text"]
+
+
+def _refuse(path: Path, err: OSError) -> SinkError:
+    hint = "free some space" if err.errno == 28 else "check the folder and its permissions"
+    return SinkError(f"{path}: cannot be written ({err.strerror or err}); {hint}")
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; rename it to ``path`` when the block succeeds.
+
+    The folder is made if it is missing. When the block raises, the temporary file is deleted and
+    whatever stood at ``path`` before stands there still.
+
+    Raises:
+        SinkError: the folder or the file cannot be written (no space, no permission).
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise SinkError(f"{path}: is a folder; name a file")
+        # The suffix is kept: OpenCV chooses the container format by it.
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+    except OSError as err:
+        raise _refuse(path, err) from err
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as err:
+        raise _refuse(path, err) from err
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whole or not at all. Raises SinkError."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path``, whole or not at all. Raises SinkError."""
+    write_bytes(path, text.encode())
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces. Raises OSError."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The JDE network, its anchors and its checkpoints (PyTorch)."""
