@@ -1,0 +1,347 @@
+"""Tracking accuracy with the official metric code: HOTA, MOTA, IDF1, ID switches, FP, FN.
+
+TrackEval (PyPI: ``trackeval``) is the code that the MOT Challenge server runs. Its reader and its
+preprocessing are used as they are; this module checks the files first, so that a bad row is named
+with its line, and hands them over in the folder layout that TrackEval wants.
+
+What counts depends on the benchmark (the *rules*):
+
+========= =======================================================================================
+MOT15     every ground-truth row whose mark (column 7) is not 0; there are no classes
+MOT16/17  pedestrians (class 1) with a mark other than 0. First, results that match a person on a
+          vehicle (2), a static person (7), a distractor (8) or a reflection (12) at an IoU of 0.5
+          or more are removed: following them is neither right nor wrong
+MOT20     the same, and non-motorised vehicles (6) are ignored too
+========= =======================================================================================
+"""
+
+from __future__ import annotations
+
+import configparser
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import DataError, MissingDependencyError
+
+__all__ = ["RULES", "Score", "Scores", "score"]
+
+RULES = ("MOT15", "MOT16", "MOT17", "MOT20")
+_LAST_CLASS = 13  # MOT Challenge classes are 1 (pedestrian) to 13 (crowd)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The numbers of one sequence, or of all together.
+
+    Attributes:
+        hota: percent, mean over the localisation thresholds 0.05, 0.10, ... 0.95.
+        mota: percent, at an IoU of 0.5; negative when there are more errors than people.
+        idf1: percent, at an IoU of 0.5.
+        idsw: ID switches.
+        fp: false positives (boxes).
+        fn: false negatives (boxes).
+    """
+
+    hota: float
+    mota: float
+    idf1: float
+    idsw: int
+    fp: int
+    fn: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The six numbers under their usual names."""
+        return {
+            "HOTA": self.hota,
+            "MOTA": self.mota,
+            "IDF1": self.idf1,
+            "IDSW": self.idsw,
+            "FP": self.fp,
+            "FN": self.fn,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What ``score`` found.
+
+    Attributes:
+        combined: over the boxes of all sequences (TrackEval's COMBINED), not a mean of rows.
+        sequences: by sequence, in the order of their names.
+        rules: by sequence, the rules it was scored with.
+        unscored: results files for which there is no ground truth.
+    """
+
+    combined: Score
+    sequences: dict[str, Score]
+    rules: dict[str, str]
+    unscored: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"combined": {...}, "sequences": {name: {...}}}``."""
+        return {
+            "combined": self.combined.to_dict(),
+            "sequences": {name: one.to_dict() for name, one in self.sequences.items()},
+        }
+
+
+def score(
+    gt_root: str | Path,
+    results_dir: str | Path,
+    *,
+    rules: str = "auto",
+    sequences: Iterable[str] | None = None,
+    only_present: bool = False,
+) -> Scores:
+    """Score MOT Challenge text files.
+
+    Args:
+        gt_root: folder of sequences, each with ``gt/gt.txt`` and, if there is one,
+            ``seqinfo.ini`` (its seqLength is used; without it the last frame of the ground truth).
+            A sequence goes by the name of its folder, whatever seqinfo.ini calls it.
+        results_dir: folder with ``<sequence>.txt``, rows ``frame,id,x,y,w,h[,score,...]`` with
+            frames from 1. An empty file is a tracker that found nobody.
+        rules: one of ``RULES``, or "auto": MOT15 where column 8 of the ground truth is missing,
+            -1 or not a whole number, else MOT20 or MOT17 by the name of the sequence.
+        sequences: score these only. Default: all of ``gt_root``.
+        only_present: leave out sequences that have no results file, instead of refusing.
+
+    Raises:
+        DataError: a folder, a file or a row is missing or wrong; the message has path and line.
+        MissingDependencyError: TrackEval is not installed.
+    """
+    gt_root, results_dir = Path(gt_root), Path(results_dir)
+    if rules != "auto" and rules not in RULES:
+        raise DataError(f"rules '{rules}': expected auto, {', '.join(RULES)}")
+    found = {path.parent.parent.name for path in gt_root.glob("*/gt/gt.txt")}
+    results = {path.stem for path in results_dir.glob("*.txt")}
+    names = _choose(gt_root, results_dir, found, results, sequences, only_present)
+
+    trackeval = _trackeval()
+    metrics = {
+        "hota": trackeval.metrics.HOTA(),
+        "clear": trackeval.metrics.CLEAR({"PRINT_CONFIG": False}),
+        "identity": trackeval.metrics.Identity({"PRINT_CONFIG": False}),
+    }
+    raw: dict[str, dict[str, Any]] = {key: {} for key in metrics}
+    applied = {}
+    for name in names:
+        results_path = results_dir / f"{name}.txt"
+        data, applied[name] = _prepare(trackeval, gt_root / name, results_path, rules)
+        for key, metric in metrics.items():
+            raw[key][name] = metric.eval_sequence(data)
+    together = {key: metric.combine_sequences(raw[key]) for key, metric in metrics.items()}
+    return Scores(
+        combined=_numbers(**together),
+        sequences={name: _numbers(**{key: raw[key][name] for key in metrics}) for name in names},
+        rules=applied,
+        unscored=tuple(sorted(results - found)),
+    )
+
+
+def _choose(
+    gt_root: Path,
+    results_dir: Path,
+    found: set[str],
+    results: set[str],
+    sequences: Iterable[str] | None,
+    only_present: bool,
+) -> list[str]:
+    for folder in (gt_root, results_dir):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+    if not found:
+        raise DataError(f"{gt_root}: no sequence in it; expected <sequence>/gt/gt.txt")
+    names = sorted(found if sequences is None else set(sequences))
+    if unknown := [name for name in names if name not in found]:
+        raise DataError(
+            f"{gt_root}: no ground truth for {', '.join(unknown)}; "
+            f"it has {', '.join(sorted(found))}"
+        )
+    missing = [name for name in names if name not in results]
+    if only_present:
+        names = [name for name in names if name in results]
+        if not names:
+            raise DataError(
+                f"{results_dir}: no results file for any sequence of {gt_root}; "
+                f"expected {missing[0]}.txt and the like"
+            )
+    elif missing:
+        raise DataError(
+            f"{results_dir}: no results for {', '.join(missing)}; "
+            f"expected {missing[0]}.txt. An empty file means that nothing was found; "
+            "--only-present or --sequences leaves sequences out"
+        )
+    return names
+
+
+def _trackeval() -> Any:
+    try:
+        import trackeval
+    except ImportError as err:
+        raise MissingDependencyError("trackeval", "bench", "Scoring") from err
+    return trackeval
+
+
+def _numbers(*, hota: Any, clear: Any, identity: Any) -> Score:
+    return Score(
+        hota=100 * float(np.mean(hota["HOTA"])),
+        mota=100 * float(clear["MOTA"]),
+        idf1=100 * float(identity["IDF1"]),
+        idsw=int(clear["IDSW"]),
+        fp=int(clear["CLR_FP"]),
+        fn=int(clear["CLR_FN"]),
+    )
+
+
+def _prepare(trackeval: Any, sequence: Path, results: Path, rules: str) -> tuple[Any, str]:
+    """Check one sequence and have TrackEval read and preprocess it."""
+    gt_path = sequence / "gt" / "gt.txt"
+    truth = _read(gt_path, columns=7)
+    length = _length(sequence / "seqinfo.ini")
+    if length is None:
+        length = int(truth.rows[:, 0].max(initial=0))
+    truth.check(length)
+    found = _read(results, columns=6)
+    found.check(length)
+    found.check_sizes()
+    applied = _rules(truth, sequence.name) if rules == "auto" else rules
+    if applied == "MOT15":
+        truth.rows[:, 7] = -1
+    else:
+        truth.check_classes()
+    found.rows[:, 7] = -1  # here it is a world coordinate or nothing, never a class
+    with tempfile.TemporaryDirectory(prefix="jdetrt-score-") as temporary:
+        root = Path(temporary)
+        _write(root / "truth" / "sequence" / "gt" / "gt.txt", truth)
+        _write(root / "trackers" / "results" / "sequence.txt", found)
+        try:
+            dataset = trackeval.datasets.MotChallenge2DBox(
+                {
+                    "BENCHMARK": applied,
+                    "GT_FOLDER": str(root / "truth"),
+                    "TRACKERS_FOLDER": str(root / "trackers"),
+                    "TRACKERS_TO_EVAL": ["results"],
+                    "TRACKER_SUB_FOLDER": "",
+                    "SKIP_SPLIT_FOL": True,
+                    "SEQ_INFO": {"sequence": length},
+                    "PRINT_CONFIG": False,
+                }
+            )
+            raw = dataset.get_raw_seq_data("results", "sequence")
+            return dataset.get_preprocessed_seq_data(raw, "pedestrian"), applied
+        except trackeval.utils.TrackEvalException as err:
+            raise DataError(f"{results}: TrackEval refuses it: {err}") from err
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The first eight columns of a MOT file: frame, id, x, y, w, h, mark or score, class.
+
+    A missing column 7 is 1 and a missing column 8 is -1.
+    """
+
+    path: Path
+    rows: npt.NDArray[np.float64]
+    lines: npt.NDArray[np.int64]
+
+    def check(self, length: int) -> None:
+        rows = self.rows
+        self._refuse(~np.isfinite(rows[:, :7]).all(axis=1), "a value that is not finite")
+        frames = rows[:, 0]
+        self._refuse((frames % 1 != 0) | (frames < 1), "a frame number that is not 1, 2, 3, ...")
+        self._refuse(frames > length, f"a frame after the last of the sequence ({length})")
+        self._refuse(rows[:, 1] % 1 != 0, "an id that is not a whole number")
+        _, first = np.unique(rows[:, :2], axis=0, return_index=True)
+        repeated = np.ones(len(rows), dtype=bool)
+        repeated[first] = False
+        self._refuse(repeated, "an id that the same frame already has")
+
+    def check_sizes(self) -> None:
+        self._refuse((self.rows[:, 4:6] <= 0).any(axis=1), "a box of no width or height")
+
+    def check_classes(self) -> None:
+        classes = self.rows[:, 7]
+        wrong = ~((classes % 1 == 0) & (classes >= 1) & (classes <= _LAST_CLASS))
+        self._refuse(
+            wrong,
+            f"a class (column 8) outside 1 to {_LAST_CLASS}; "
+            "with the rules MOT15 all marked rows count, whatever their class",
+        )
+
+    def _refuse(self, wrong: np.bool_ | npt.NDArray[np.bool_], what: str) -> None:
+        if np.any(wrong):
+            index = int(np.argmax(wrong))
+            row = ",".join(f"{value:.12g}" for value in self.rows[index, :7])
+            raise DataError(f"{self.path}:{self.lines[index]}: {what}: {row}")
+
+
+def _read(path: Path, columns: int) -> _Table:
+    rows: list[list[float]] = []
+    lines: list[int] = []
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    rows.append(_row(path, number, line.strip(), columns))
+                    lines.append(number)
+    except (OSError, UnicodeDecodeError) as err:
+        why = err.strerror if isinstance(err, OSError) else "not a text file"
+        raise DataError(f"{path}: cannot be read ({why})") from err
+    return _Table(path, np.array(rows, np.float64).reshape(-1, 8), np.array(lines, np.int64))
+
+
+def _row(path: Path, number: int, line: str, columns: int) -> list[float]:
+    cells = line.rstrip(", ").split(",") if "," in line else line.split()
+    try:
+        values = [float(cell) for cell in cells[:8]]
+    except ValueError:
+        values = []
+    if len(values) < columns:
+        raise DataError(
+            f"{path}:{number}: expected at least {columns} numbers "
+            f"(frame,id,x,y,w,h,...), got '{line[:80]}'"
+        )
+    return values + [1.0, -1.0][len(values) - 6 :]
+
+
+def _length(path: Path) -> int | None:
+    """The seqLength of a seqinfo.ini, None where there is no such file."""
+    if not path.is_file():
+        return None
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(path, encoding="utf-8-sig")
+        length = parser.getint("Sequence", "seqLength")
+    except (configparser.Error, UnicodeDecodeError, ValueError, OSError) as err:
+        raise DataError(f"{path}: no seqLength in a section [Sequence] ({err})") from err
+    if length < 1:
+        raise DataError(f"{path}: seqLength is {length}, expected 1 or more")
+    return length
+
+
+def _rules(truth: _Table, name: str) -> str:
+    classes = truth.rows[:, 7]
+    if (classes == -1).all() or (classes % 1 != 0).any():
+        return "MOT15"
+    return "MOT20" if name.upper().startswith("MOT20") else "MOT17"
+
+
+def _write(path: Path, table: _Table) -> None:
+    """Write rows for TrackEval: exact decimals, ids numbered from 1.
+
+    TrackEval makes arrays as long as the largest id, so a large id would not fit in memory.
+    """
+    path.parent.mkdir(parents=True)
+    ids = np.unique(table.rows[:, 1], return_inverse=True)[1].reshape(-1) + 1
+    with path.open("w", encoding="ascii") as file:
+        for row, identity in zip(table.rows.tolist(), ids.tolist(), strict=True):
+            frame, _, *rest, category = row
+            values = ",".join(map(repr, rest))
+            file.write(f"{int(frame)},{identity},{values},{int(category)}\n")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jdetrt.cli import main
+
+ROWS = "1,1,0,0,40,100,1,1,1\n2,1,0,0,40,100,1,1,1\n"
+
+
+def run(*args: str | Path) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["score", *map(str, args)])
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    gt, results = tmp_path / "gt", tmp_path / "results"
+    for name in ("a", "b"):
+        (gt / name / "gt").mkdir(parents=True)
+        (gt / name / "gt" / "gt.txt").write_text(ROWS)
+        (gt / name / "seqinfo.ini").write_text("[Sequence]\nseqLength=2\n")
+    results.mkdir()
+    (results / "a.txt").write_text(ROWS)
+    (results / "b.txt").write_text("")
+    return gt, results
+
+
+def test_table_and_json(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new" / "scores.json"
+    assert run(*folders, "--json", path) == 0
+    rows = [[c for c in line.split() if c != "│"] for line in capsys.readouterr().out.splitlines()]
+    assert ["a", "MOT17", "100.000", "100.000", "100.000", "0", "0", "0"] in rows
+    assert ["b", "MOT17", "0.000", "0.000", "0.000", "0", "0", "2"] in rows
+    scores = json.loads(path.read_text())
+    assert set(scores) == {"combined", "sequences"}
+    assert set(scores["sequences"]) == {"a", "b"}
+    assert scores["combined"]["MOTA"] == 50
+    assert list(scores["combined"]) == ["HOTA", "MOTA", "IDF1", "IDSW", "FP", "FN"]
+
+
+def test_choice_of_sequences(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders[1] / "b.txt").rename(folders[1] / "extra.txt")
+    assert run(*folders) == 1
+    assert "no results for b; expected b.txt" in capsys.readouterr().err
+    assert run(*folders, "--sequences", "a") == 0
+    assert run(*folders, "--only-present") == 0
+    assert "there is no ground truth for: extra" in capsys.readouterr().out
+
+
+def test_a_bad_row_is_one_message_and_no_file(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders[1] / "b.txt").write_text("1,1,0,0,40,100,1\n1,1,0,0,40,100,1\n")
+    path = tmp_path / "scores.json"
+    assert run(*folders, "--json", path) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("DataError: ")
+    assert "b.txt:2: an id that the same frame already has" in error
+    assert "Traceback" not in error
+    assert not path.exists()
+
+
+def test_an_unwritable_json_is_one_message(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*folders, "--json", folders[0]) == 1
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_wrong_usage(folders: tuple[Path, Path]) -> None:
+    assert run(folders[0]) == 2
+    assert run(*folders, "--rules", "MOT99") == 2
