@@ -1,0 +1,243 @@
+"""ONNX Runtime behind the ``Session`` protocol: CPU, and CUDA or TensorRT where present."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import onnxruntime as ort
+
+from jdetrt.errors import SessionError
+from jdetrt.runtime.contract import check_feeds
+from jdetrt.types import Array, TensorSpec
+
+__all__ = ["PROVIDERS", "OrtSession"]
+
+# What --provider says -> what ONNX Runtime calls it, with those it needs beside it. TensorRT is
+# never chosen by "auto": it builds an engine while it loads, which takes minutes.
+PROVIDERS = {
+    "cpu": ["CPUExecutionProvider"],
+    "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+}
+_DTYPES = {
+    "float": "float32",
+    "float16": "float16",
+    "double": "float64",
+    "uint8": "uint8",
+    "int8": "int8",
+    "int32": "int32",
+    "int64": "int64",
+    "bool": "bool",
+}
+_ERRORS_ONLY = 3
+
+_log = logging.getLogger(__name__)
+
+
+class OrtSession:
+    """An ONNX model loaded by ONNX Runtime. Implements :class:`jdetrt.types.Session`.
+
+    A run takes place in a thread of its own, with the GIL released, so that between ``submit`` and
+    ``wait`` the caller's Python goes on.
+
+    Args:
+        path: the ``.onnx`` file; weights kept outside of it are looked for beside it.
+        provider: ``"cpu"``, ``"cuda"``, ``"tensorrt"``, or ``"auto"``: CUDA where it works, else
+            the CPU. A provider asked for by name is used or refused, never silently replaced.
+        threads: CPU threads of one operator; None for one a physical core.
+
+    Attributes:
+        provider: the one in use, ``"cpu"``, ``"cuda"`` or ``"tensorrt"``.
+        last_run_seconds: how long the last run itself took, without the wait for the caller.
+
+    Raises:
+        SessionError: the file is not a model that ONNX Runtime can load, or the provider is not
+            there.
+    """
+
+    def __init__(
+        self, path: str | Path, *, provider: str = "auto", threads: int | None = None
+    ) -> None:
+        path = Path(path)
+        _check_file(path)
+        if threads is not None and threads < 1:
+            raise SessionError(f"threads: expected 1 or more, got {threads}")
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = threads or 0  # 0: one a physical core
+        self._session, self.provider = _load(path, provider, options)
+        self._inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
+        self._outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
+        self._metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
+        self._running: Future[dict[str, Array]] | None = None
+        self._closed = False
+        self.last_run_seconds = 0.0
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What ``infer`` takes."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What ``infer`` gives."""
+        return self._outputs
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The model's own key-value notes (ONNX ``metadata_props``)."""
+        return self._metadata
+
+    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model once. Raises SessionError on a wrong name, dtype or shape."""
+        self.submit(feeds)
+        return self.wait()
+
+    def submit(self, feeds: Mapping[str, Array]) -> None:
+        """Start a run and return at once; leave the arrays alone until ``wait`` has returned.
+
+        Raises:
+            SessionError: a wrong name, dtype or shape; a run is open already; or it is closed.
+        """
+        if self._closed:
+            raise SessionError("the session is closed")
+        if self._running is not None:
+            raise SessionError("a run is open already: call wait() before the next submit()")
+        check_feeds(self._inputs, feeds)
+        self._running = self._worker.submit(self._run, dict(feeds))
+
+    def wait(self) -> dict[str, Array]:
+        """Wait for the run that ``submit`` started and return its outputs by name.
+
+        Raises:
+            SessionError: no run is open, or the run failed.
+        """
+        if self._running is None:
+            raise SessionError("no run is open: call submit() before wait()")
+        # An interrupted wait leaves the run open, so that it can be waited for again.
+        try:
+            outputs = self._running.result()
+        except Exception:
+            self._running = None
+            raise
+        self._running = None
+        return outputs
+
+    def close(self) -> None:
+        """Wait for a run that is still open and free the model; a second call does nothing."""
+        self._closed = True
+        self._worker.shutdown()
+        self._running = None
+        self._session = None
+
+    def __enter__(self) -> OrtSession:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        start = time.perf_counter()
+        names = [spec.name for spec in self._outputs]
+        try:
+            values = self._session.run(names, feeds)
+        except Exception as err:  # ONNX Runtime's errors share no base but Exception
+            raise SessionError(f"ONNX Runtime failed to run the model: {_reason(err)}") from err
+        self.last_run_seconds = time.perf_counter() - start
+        return dict(zip(names, values, strict=True))
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise SessionError(f"{path}: is a folder; name the .onnx file in it")
+    if not path.exists():
+        raise SessionError(f"{path}: no such file")
+    if not path.is_file():
+        raise SessionError(f"{path}: is not a regular file; name an .onnx file")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise SessionError(f"{path}: is empty (0 bytes); export the model again")
+    except OSError as err:
+        raise SessionError(f"{path}: cannot be read ({err.strerror})") from err
+
+
+def _load(path: Path, provider: str, options: Any) -> tuple[Any, str]:
+    """Load the model; give the session and the provider that it really runs on."""
+    present = [name for name, wanted in PROVIDERS.items() if wanted[0] in _available()]
+    if provider not in (*PROVIDERS, "auto"):
+        raise SessionError(f"provider '{provider}': expected auto, {', '.join(PROVIDERS)}")
+    if provider != "auto" and provider not in present:
+        raise SessionError(
+            f"provider '{provider}' is not in this ONNX Runtime ({ort.__version__}), which has: "
+            f"{', '.join(present)}. Install one that has it (onnxruntime-gpu, or on a Jetson "
+            "NVIDIA's own wheel) in place of onnxruntime, or leave --provider out"
+        )
+    wanted = provider
+    if provider == "auto":
+        wanted = "cuda" if "cuda" in present else "cpu"
+    session = _create(path, options, wanted)
+    # A provider whose libraries do not load is dropped by ONNX Runtime without an error.
+    if PROVIDERS[wanted][0] not in session.get_providers():
+        reason = (
+            f"provider '{wanted}' is installed, but ONNX Runtime could not start it (driver, "
+            "CUDA, cuDNN or TensorRT libraries are missing or of another version)"
+        )
+        if provider != "auto":
+            raise SessionError(f"{reason}; `jdetrt doctor` says what is missing")
+        _log.warning("%s; the network runs on the CPU", reason)
+        wanted = "cpu"
+    return session, wanted
+
+
+def _available() -> list[str]:
+    names: list[str] = ort.get_available_providers()
+    return names
+
+
+def _create(path: Path, options: Any, provider: str) -> Any:
+    names = [name for name in PROVIDERS[provider] if name in _available()]
+    try:
+        session = ort.InferenceSession(str(path), options, providers=names, enable_fallback=0)
+    except Exception as err:  # ONNX Runtime's errors share no base but Exception
+        reason = _reason(err)
+        if "External data" in reason or "external data" in reason:
+            raise SessionError(
+                f"{path}: its weights are kept in a second file, which is missing or cut short "
+                f"({reason}); copy that file beside the model"
+            ) from err
+        if type(err).__name__ == "InvalidProtobuf" or "No graph was found" in reason:
+            raise SessionError(
+                f"{path}: is not an ONNX model, or is cut short ({path.stat().st_size} bytes); "
+                "copy or export it again"
+            ) from err
+        raise SessionError(
+            f"{path}: ONNX Runtime {ort.__version__} cannot load it: {reason}"
+        ) from err
+    session.disable_fallback()
+    return session
+
+
+def _reason(err: Exception) -> str:
+    """ONNX Runtime's own words, without the code in front: "[ONNXRuntimeError] : 7 : NAME : "."""
+    return str(err).split(" : ", 3)[-1].strip()
+
+
+def _spec(path: Path, node: Any) -> TensorSpec:
+    kind = node.type.removeprefix("tensor(").removesuffix(")")
+    if kind not in _DTYPES:
+        raise SessionError(f"{path}: '{node.name}' is a {node.type}, not an array of numbers")
+    shape = tuple(d if isinstance(d, int) and d >= 0 else -1 for d in node.shape)
+    return TensorSpec(node.name, _DTYPES[kind], shape)
