@@ -1,26 +1,136 @@
 """Every setting and every number taken from the paper or its reference code, once.
 
 Sections are frozen and typed; a TOML file that names an unknown key, or gives a value of the wrong
-type, is refused with the path of the key. "Section 3.9" and the like mean the numbered facts in
-docs/reference.md; "paper" is *Towards Real-Time Multi-Object Tracking* (arXiv 1909.12605).
+type, is refused with the path of the key. "Paper" is *Towards Real-Time Multi-Object Tracking*
+(arXiv 1909.12605), "reference" its own code, the repository Towards-Realtime-MOT at e9fa1e8.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from jdetrt.errors import ConfigError
 
-__all__ = ["load"]
+__all__ = [
+    "ANCHORS_PER_CELL",
+    "LOSS_WEIGHT_INIT",
+    "PUBLISHED_ANCHORS",
+    "STRIDES",
+    "ExportConfig",
+    "IouConfig",
+    "NetworkConfig",
+    "PaperConfig",
+    "ReferenceConfig",
+    "TrackerConfig",
+    "load",
+]
+
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0.0)]
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all sections."""
+
+
+# ---- association ---------------------------------------------------------------------------
+
+
+class TrackerConfig(Section, frozen=True):
+    """What every preset has."""
+
+    score_threshold: Fraction = 0.5  # detections must be above it; reference track.py
+    nms_iou: Fraction = 0.4  # reference track.py
+    buffer: Count = 30  # frames at 30 FPS that a lost track is kept; scaled by the frame rate
+    max_aspect: Positive = 1.6  # wider tracks (width / height) are not reported; reference track.py
+    min_area: Annotated[float, Meta(ge=0.0)] = 200.0  # nor smaller ones, in square source pixels
+
+
+class ReferenceConfig(TrackerConfig, frozen=True, tag="reference", tag_field="preset"):
+    """The paper's own tracker, quirks included (reference tracker/multitracker.py, matching.py)."""
+
+    gate: Positive = 9.4877  # chi-square, 4 degrees of freedom, 95 %
+    motion_weight: Fraction = 0.02  # share of the squared Mahalanobis distance in the cost
+    appearance_limit: Positive = 0.7  # first assignment
+    iou_limit: Fraction = 0.5  # second: 1 - IoU, tracks seen in the last frame
+    unconfirmed_limit: Fraction = 0.7  # third: 1 - IoU, tracks seen once
+    duplicate_limit: Fraction = 0.15  # a tracked and a lost track closer than this are one
+    smoothing: Fraction = 0.9  # weight of the old embedding; paper section 3.6, equation 7
+
+
+class PaperConfig(TrackerConfig, frozen=True, tag="paper", tag_field="preset"):
+    """Association as paper section 3.6 words it; what it leaves open is marked (ours)."""
+
+    motion_weight: Fraction = 0.02  # 1 - lambda; lambda is not given: the reference's value
+    gate: Positive = 9.4877  # (ours) no gate is mentioned; without one the motion term rules
+    appearance_limit: Positive = 0.4  # (ours) largest cost: cosine distance and motion, weighted
+    smoothing: Fraction = 0.9  # equation 7
+    birth_frames: Annotated[int, Meta(ge=1)] = 2  # consecutive frames before a track is born
+
+
+class IouConfig(TrackerConfig, frozen=True, tag="iou", tag_field="preset"):
+    """Motion alone, for detections without embeddings; chosen by measurement (docs/guide)."""
+
+    score_threshold: Fraction = 0.1  # the low-score pass reaches down to here
+    high_score: Fraction = 0.6  # the first pass takes detections from here
+    birth_score: Fraction = 0.7  # tracks start from here
+    first_limit: Fraction = 0.8  # 1 - IoU x score, high-score detections
+    second_limit: Fraction = 0.5  # 1 - IoU, low-score detections
+    unconfirmed_limit: Fraction = 0.7  # 1 - IoU x score, tracks seen once
+
+
+# ---- network and export --------------------------------------------------------------------
+
+STRIDES = (32, 16, 8)  # network pixels a cell of each head, in output order; paper section 3.2
+ANCHORS_PER_CELL = 4  # paper section 3.2
+
+# Anchor width and height in network pixels, of the heads /32, /16, /8 in this order, by network
+# width and height: the effective (masked) values of the reference's cfg/yolov3_WIDTHxHEIGHT.cfg.
+PUBLISHED_ANCHORS = {
+    (1088, 608): (
+        ((128, 384), (180, 540), (256, 640), (512, 640)),
+        ((32, 96), (45, 135), (64, 192), (90, 271)),
+        ((8, 24), (11, 34), (16, 48), (23, 68)),
+    ),
+    (864, 480): (
+        ((102, 305), (143, 429), (203, 508), (407, 508)),
+        ((25, 76), (36, 107), (51, 152), (71, 215)),
+        ((6, 19), (9, 27), (13, 38), (18, 54)),
+    ),
+    (576, 320): (
+        ((85, 255), (120, 360), (170, 420), (340, 320)),
+        ((21, 64), (30, 90), (43, 128), (60, 180)),
+        ((6, 16), (8, 23), (11, 32), (16, 45)),
+    ),
+}
+
+# Initial log variances of the task weights of each head; reference models.py.
+LOSS_WEIGHT_INIT = {"s_c": -4.15, "s_r": -4.85, "s_id": -2.3}
+
+
+class NetworkConfig(Section, frozen=True):
+    """The shape of a JDE network, and the size that its anchors belong to."""
+
+    body: str = "darknet53"
+    # Network width and height at training; None where a checkpoint does not record it.
+    size: tuple[int, int] | None = None
+    embedding_dim: Annotated[int, Meta(ge=1)] = 512  # reference cfg/yolov3_1088x608.cfg
+
+
+class ExportConfig(Section, frozen=True):
+    """How a network becomes an ONNX model."""
+
+    size: tuple[int, int] = (1088, 608)  # network width and height, multiples of 32
+    top_k: Annotated[int, Meta(ge=1, le=3840)] = 1024  # TensorRT's TopK takes no more than 3840
+    dynamic_batch: bool = False
+    opset: int = 17  # the newest that TensorRT 8.5 reads
 
 
 def load(path: str | Path, section: type[_T]) -> _T:

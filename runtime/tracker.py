@@ -1,0 +1,121 @@
+"""The tracker: detections of one frame in, tracks out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig, TrackerConfig
+from jdetrt.errors import ConfigError, DataError
+from jdetrt.runtime.preset_iou import IouPreset
+from jdetrt.runtime.preset_paper import PaperPreset
+from jdetrt.runtime.preset_reference import ReferencePreset
+from jdetrt.runtime.tracks import Observations, TrackStore
+from jdetrt.types import Detections, Tracks
+
+__all__ = ["PRESETS", "Tracker"]
+
+PRESETS = ("reference", "paper", "iou")
+
+
+class _Preset(Protocol):
+    store: TrackStore
+
+    def update(self, seen: Observations) -> npt.NDArray[np.int64]: ...
+
+
+class Tracker:
+    """Follows people from frame to frame. One tracker a video; its ids start at 1.
+
+    Args:
+        preset: ``"reference"`` makes the decisions of the paper's own code; ``"paper"`` follows
+            the paper's text (section 3.6); ``"iou"`` uses motion alone, for detections without
+            embeddings.
+        frame_rate: of the video, in Hz; lost tracks are kept for ``buffer`` frames at 30 Hz.
+        config: other settings than the preset's own; its type must be that of the preset.
+
+    Raises:
+        ConfigError: no such preset, a configuration of another preset, a frame rate of 0 or less.
+
+    >>> tracker = Tracker("iou")
+    >>> box = np.array([[10, 10, 50, 110]], np.float32)
+    >>> for _ in range(3):
+    ...     tracks = tracker.update(Detections(box, np.array([0.9], np.float32)))
+    >>> tracks.ids
+    array([1])
+    """
+
+    def __init__(
+        self,
+        preset: str = "reference",
+        frame_rate: float = 30.0,
+        config: TrackerConfig | None = None,
+    ) -> None:
+        if not frame_rate > 0.0 or not np.isfinite(frame_rate):
+            raise ConfigError(f"frame_rate: expected a number above 0, got {frame_rate}")
+        self.preset = preset
+        self.frame_rate = frame_rate
+        self.config = default_config(preset) if config is None else config
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all tracks; ids start at 1 again."""
+        self._preset = _make(self.preset, self.config, self.frame_rate)
+
+    def update(self, detections: Detections) -> Tracks:
+        """Take in the detections of the next frame; call it for frames without any, too.
+
+        The order of the detections decides the order of new ids, so pass them by falling score,
+        as non-maximum suppression leaves them.
+
+        Args:
+            detections: boxes in source pixels; those with a score not above the configuration's
+                ``score_threshold`` are not looked at.
+
+        Returns:
+            The tracks seen in this frame, boxes from the filtered motion state.
+
+        Raises:
+            DataError: a box that is not finite or has no area, an embedding that is not finite or
+                of another length than before.
+        """
+        boxes, scores, embeddings = detections.boxes, detections.scores, detections.embeddings
+        kept = scores > self.config.score_threshold
+        if not kept.all():
+            boxes, scores = boxes[kept], scores[kept]
+            embeddings = None if embeddings is None else embeddings[kept]
+        seen = Observations(boxes, scores, embeddings)
+        store = self._preset.store
+        if seen.bad >= 0:
+            raise DataError(
+                f"detection {int(np.flatnonzero(kept)[seen.bad])}: box {boxes[seen.bad].tolist()} "
+                "or its embedding is not finite, or the box has no area (x2 <= x1 or y2 <= y1); "
+                "remove it before tracking"
+            )
+        if len(seen) and len(store) and seen.embeddings.shape[1] != store.embedding.shape[1]:
+            raise DataError(
+                f"embeddings of length {seen.embeddings.shape[1]}, but this tracker's tracks have "
+                f"{store.embedding.shape[1]}; call reset() before changing the model"
+            )
+        slots = self._preset.update(seen)
+        return Tracks(store.id[slots], store.boxes(slots).astype(np.float32), store.score[slots])
+
+
+def default_config(preset: str) -> TrackerConfig:
+    """The settings of a preset by its name. Raises ConfigError."""
+    configs = {"reference": ReferenceConfig, "paper": PaperConfig, "iou": IouConfig}
+    if preset not in configs:
+        raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    return configs[preset]()
+
+
+def _make(preset: str, config: TrackerConfig, frame_rate: float) -> _Preset:
+    if preset == "reference" and isinstance(config, ReferenceConfig):
+        return ReferencePreset(config, frame_rate)
+    if preset == "paper" and isinstance(config, PaperConfig):
+        return PaperPreset(config, frame_rate)
+    if preset == "iou" and isinstance(config, IouConfig):
+        return IouPreset(config, frame_rate)
+    raise ConfigError(f"preset {preset!r} does not take a {type(config).__name__}")
