@@ -20,7 +20,7 @@ from __future__ import annotations
 import configparser
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, MissingDependencyError
+from jdetrt.runtime.mot_io import MotRows, read_mot
 
 __all__ = ["RULES", "Score", "Scores", "score"]
 
@@ -107,8 +108,8 @@ def score(
             A sequence goes by the name of its folder, whatever seqinfo.ini calls it.
         results_dir: folder with ``<sequence>.txt``, rows ``frame,id,x,y,w,h[,score,...]`` with
             frames from 1. An empty file is a tracker that found nobody.
-        rules: one of ``RULES``, or "auto": MOT15 where column 8 of the ground truth is missing,
-            -1 or not a whole number, else MOT20 or MOT17 by the name of the sequence.
+        rules: one of ``RULES``, or "auto": MOT15 where the ground truth has no classes (10 columns,
+            or column 8 missing or -1), else MOT20 or MOT17 by the name of the sequence.
         sequences: score these only. Default: all of ``gt_root``.
         only_present: leave out sequences that have no results file, instead of refusing.
 
@@ -203,24 +204,19 @@ def _numbers(*, hota: Any, clear: Any, identity: Any) -> Score:
 def _prepare(trackeval: Any, sequence: Path, results: Path, rules: str) -> tuple[Any, str]:
     """Check one sequence and have TrackEval read and preprocess it."""
     gt_path = sequence / "gt" / "gt.txt"
-    truth = _read(gt_path, columns=7)
+    truth, found = read_mot(gt_path), read_mot(results, allow_empty=True)
     length = _length(sequence / "seqinfo.ini")
     if length is None:
-        length = int(truth.rows[:, 0].max(initial=0))
-    truth.check(length)
-    found = _read(results, columns=6)
-    found.check(length)
-    found.check_sizes()
+        length = int(truth.frames.max())
+    _check(gt_path, truth, length)
+    _check(results, found, length)
     applied = _rules(truth, sequence.name) if rules == "auto" else rules
-    if applied == "MOT15":
-        truth.rows[:, 7] = -1
-    else:
-        truth.check_classes()
-    found.rows[:, 7] = -1  # here it is a world coordinate or nothing, never a class
+    if applied != "MOT15":
+        _check_classes(gt_path, truth)
     with tempfile.TemporaryDirectory(prefix="jdetrt-score-") as temporary:
         root = Path(temporary)
         _write(root / "truth" / "sequence" / "gt" / "gt.txt", truth)
-        _write(root / "trackers" / "results" / "sequence.txt", found)
+        _write(root / "trackers" / "results" / "sequence.txt", replace(found, classes=None))
         try:
             dataset = trackeval.datasets.MotChallenge2DBox(
                 {
@@ -240,79 +236,32 @@ def _prepare(trackeval: Any, sequence: Path, results: Path, rules: str) -> tuple
             raise DataError(f"{results}: TrackEval refuses it: {err}") from err
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """The first eight columns of a MOT file: frame, id, x, y, w, h, mark or score, class.
-
-    A missing column 7 is 1 and a missing column 8 is -1.
-    """
-
-    path: Path
-    rows: npt.NDArray[np.float64]
-    lines: npt.NDArray[np.int64]
-
-    def check(self, length: int) -> None:
-        rows = self.rows
-        self._refuse(~np.isfinite(rows[:, :7]).all(axis=1), "a value that is not finite")
-        frames = rows[:, 0]
-        self._refuse((frames % 1 != 0) | (frames < 1), "a frame number that is not 1, 2, 3, ...")
-        self._refuse(frames > length, f"a frame after the last of the sequence ({length})")
-        self._refuse(rows[:, 1] % 1 != 0, "an id that is not a whole number")
-        _, first = np.unique(rows[:, :2], axis=0, return_index=True)
-        repeated = np.ones(len(rows), dtype=bool)
-        repeated[first] = False
-        self._refuse(repeated, "an id that the same frame already has")
-
-    def check_sizes(self) -> None:
-        self._refuse((self.rows[:, 4:6] <= 0).any(axis=1), "a box of no width or height")
-
-    def check_classes(self) -> None:
-        classes = self.rows[:, 7]
-        wrong = ~((classes % 1 == 0) & (classes >= 1) & (classes <= _LAST_CLASS))
-        self._refuse(
-            wrong,
-            f"a class (column 8) outside 1 to {_LAST_CLASS}; "
-            "with the rules MOT15 all marked rows count, whatever their class",
-        )
-
-    def _refuse(self, wrong: np.bool_ | npt.NDArray[np.bool_], what: str) -> None:
-        if np.any(wrong):
-            index = int(np.argmax(wrong))
-            row = ",".join(f"{value:.12g}" for value in self.rows[index, :7])
-            raise DataError(f"{self.path}:{self.lines[index]}: {what}: {row}")
+def _check(path: Path, rows: MotRows, length: int) -> None:
+    late = rows.frames > length
+    _refuse(path, rows, late, f"the sequence ends with frame {length}")
+    _, first = np.unique(np.stack([rows.frames, rows.ids]), axis=1, return_index=True)
+    repeated = np.ones(len(rows), dtype=bool)
+    repeated[first] = False
+    _refuse(path, rows, repeated, "the same frame already has this id")
 
 
-def _read(path: Path, columns: int) -> _Table:
-    rows: list[list[float]] = []
-    lines: list[int] = []
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    rows.append(_row(path, number, line.strip(), columns))
-                    lines.append(number)
-    except (OSError, UnicodeDecodeError) as err:
-        why = err.strerror if isinstance(err, OSError) else "not a text file"
-        raise DataError(f"{path}: cannot be read ({why})") from err
-    return _Table(path, np.array(rows, np.float64).reshape(-1, 8), np.array(lines, np.int64))
+def _check_classes(path: Path, rows: MotRows) -> None:
+    hint = "with the rules MOT15 all marked rows count, whatever their class"
+    if rows.classes is None:
+        raise DataError(f"{path}: expected 8 or 9 columns, the eighth a class; {hint}")
+    wrong = (rows.classes < 1) | (rows.classes > _LAST_CLASS)
+    _refuse(path, rows, wrong, f"the class (column 8) is not one of 1 to {_LAST_CLASS}; {hint}")
 
 
-def _row(path: Path, number: int, line: str, columns: int) -> list[float]:
-    cells = line.rstrip(", ").split(",") if "," in line else line.split()
-    try:
-        values = [float(cell) for cell in cells[:8]]
-    except ValueError:
-        values = []
-    if len(values) < columns:
-        raise DataError(
-            f"{path}:{number}: expected at least {columns} numbers "
-            f"(frame,id,x,y,w,h,...), got '{line[:80]}'"
-        )
-    return values + [1.0, -1.0][len(values) - 6 :]
+def _refuse(path: Path, rows: MotRows, wrong: npt.NDArray[np.bool_], why: str) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        where = f"frame {rows.frames[row]}, id {rows.ids[row]}"
+        raise DataError(f"{path}:{rows.lines[row]}: {where}: {why}")
 
 
 def _length(path: Path) -> int | None:
-    """The seqLength of a seqinfo.ini, None where there is no such file."""
+    """The seqLength of a seqinfo.ini, all that scoring needs; None where there is no such file."""
     if not path.is_file():
         return None
     parser = configparser.ConfigParser(interpolation=None)
@@ -326,22 +275,22 @@ def _length(path: Path) -> int | None:
     return length
 
 
-def _rules(truth: _Table, name: str) -> str:
-    classes = truth.rows[:, 7]
-    if (classes == -1).all() or (classes % 1 != 0).any():
+def _rules(truth: MotRows, name: str) -> str:
+    if truth.classes is None or (truth.classes == -1).all():
         return "MOT15"
     return "MOT20" if name.upper().startswith("MOT20") else "MOT17"
 
 
-def _write(path: Path, table: _Table) -> None:
-    """Write rows for TrackEval: exact decimals, ids numbered from 1.
+def _write(path: Path, rows: MotRows) -> None:
+    """Write rows for TrackEval: exact decimals, ids numbered from 1, no class as -1.
 
     TrackEval makes arrays as long as the largest id, so a large id would not fit in memory.
     """
     path.parent.mkdir(parents=True)
-    ids = np.unique(table.rows[:, 1], return_inverse=True)[1].reshape(-1) + 1
+    ids = np.unique(rows.ids, return_inverse=True)[1].reshape(-1) + 1
+    classes = np.full(len(rows), -1) if rows.classes is None else rows.classes
+    columns = (rows.frames, ids, rows.boxes, rows.scores, classes)
     with path.open("w", encoding="ascii") as file:
-        for row, identity in zip(table.rows.tolist(), ids.tolist(), strict=True):
-            frame, _, *rest, category = row
-            values = ",".join(map(repr, rest))
-            file.write(f"{int(frame)},{identity},{values},{int(category)}\n")
+        for frame, identity, box, mark, kind in zip(*(c.tolist() for c in columns), strict=True):
+            left, top, width, height = box
+            file.write(f"{frame},{identity},{left},{top},{width},{height},{mark},{kind}\n")

@@ -63,7 +63,7 @@ def test_a_bad_row_is_one_message_and_no_file(
     assert run(*folders, "--json", path) == 1
     error = capsys.readouterr().err
     assert error.startswith("DataError: ")
-    assert "b.txt:2: an id that the same frame already has" in error
+    assert "b.txt:2: frame 1, id 1: the same frame already has this id" in error
     assert "Traceback" not in error
     assert not path.exists()
 
