@@ -1,0 +1,332 @@
+"""Text in the formats of MOT Challenge and KITTI, and seqinfo.ini.
+
+A MOT row is ``frame, id, left, top, width, height, confidence, ...`` with frames from 1 and boxes
+in pixels (motchallenge.net; Milan et al., arXiv 1603.00831, section 4).
+"""
+
+from __future__ import annotations
+
+import configparser
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import DataError
+from jdetrt.types import Detections, Tracks
+
+__all__ = [
+    "MotRows",
+    "SequenceInfo",
+    "kitti_lines",
+    "mot_lines",
+    "read_detections",
+    "read_mot",
+    "read_seqinfo",
+]
+
+_NAMES = ("frame", "id", "left", "top", "width", "height", "confidence", "class", "visibility")
+_LONGEST_LINE = 1024  # bytes; a longer one is no row, and the file may be anything, of any size
+_LAST_FRAME = 10_000_000  # four days at 30 frames a second; beyond it stands a typing error
+_FARTHEST = 1_000_000  # pixels
+_ROUNDING = 1e-3  # confidences as little above 1 are 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MotRows:
+    """The rows of one MOT file, in its order.
+
+    Attributes:
+        frames: ``(N,)`` int64, from 1.
+        ids: ``(N,)`` int64; -1 in detections.
+        boxes: ``(N, 4)`` float64, left top width height in pixels.
+        scores: ``(N,)`` float64, column 7: confidence, or in ground truth whether the row counts;
+            1 where the file has 6 columns.
+        classes: ``(N,)`` int64, or None; column 8 of files with 8 or 9 columns (ground truth of
+            MOT16 and later). With 10 columns the last three are world coordinates, not kept.
+        visibility: ``(N,)`` float64, or None; column 9 of files with 9 columns.
+        lines: ``(N,)`` int64, the line of the file that each row stands on, from 1.
+    """
+
+    frames: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+    classes: npt.NDArray[np.int64] | None
+    visibility: npt.NDArray[np.float64] | None
+    lines: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def read_mot(path: str | Path, *, allow_empty: bool = False) -> MotRows:
+    """Read ground truth, results or detections.
+
+    Rows have 6 to 10 columns, all the same number, separated by commas or by blanks; empty lines
+    are passed over.
+
+    Args:
+        path: of the text file.
+        allow_empty: a file without a row is fine (results in which nobody was seen).
+
+    Raises:
+        DataError: the file cannot be read, has no row, or has a malformed one; the message names
+            the line, what was expected and what stands there.
+    """
+    path = Path(path)
+    values, lines, columns = array("d"), array("q"), 0
+    for number, fields in _rows(path):
+        if not 6 <= len(fields) <= 10 or columns not in (0, len(fields)):
+            expected = f"{columns} columns as above" if columns else "6 to 10 columns"
+            raise DataError(f"{path}:{number}: expected {expected}, got {len(fields)}")
+        columns = len(fields)
+        try:
+            values.extend(map(float, fields))
+        except ValueError:
+            raise DataError(f"{path}:{number}: {_not_a_number(fields)}") from None
+        lines.append(number)
+    if not lines and not allow_empty:
+        raise DataError(f"{path}: expected rows of frame,id,left,top,width,height,..., it is empty")
+    columns = columns or 6
+    table = np.array(values, np.float64).reshape(-1, columns)
+    line_numbers = np.array(lines, np.int64)
+    has_class = columns in (8, 9)
+    _check(path, table, line_numbers, has_class)
+    return MotRows(
+        frames=table[:, 0].astype(np.int64),
+        ids=table[:, 1].astype(np.int64),
+        boxes=table[:, 2:6].copy(),
+        scores=table[:, 6].copy() if columns > 6 else np.ones(len(table)),
+        classes=table[:, 7].astype(np.int64) if has_class else None,
+        visibility=table[:, 8].copy() if columns == 9 else None,
+        lines=line_numbers,
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of every line that is not empty, without reading the file whole."""
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_LONGEST_LINE + 1):
+                number += 1
+                if len(line) > _LONGEST_LINE:
+                    raise DataError(f"{path}:{number}: not a MOT text file (a line without end)")
+                try:
+                    text = line.decode("utf-8-sig").strip()
+                except UnicodeDecodeError:
+                    raise DataError(f"{path}:{number}: not a text file") from None
+                if text:
+                    yield number, text.split(",") if "," in text else text.split()
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+
+
+def _not_a_number(fields: list[str]) -> str:
+    position = next(i for i, field in enumerate(fields) if not _is_number(field))
+    return f"expected a number in column {_column(position)}, got {fields[position].strip()[:40]!r}"
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _column(position: int) -> str:
+    name = f" ({_NAMES[position]})" if position < len(_NAMES) else ""
+    return f"{position + 1}{name}"
+
+
+def _check(
+    path: Path, table: npt.NDArray[np.float64], lines: npt.NDArray[np.int64], has_class: bool
+) -> None:
+    def refuse(bad: npt.NDArray[np.bool_], columns: list[int], expected: str) -> None:
+        """Name the first value in which ``bad`` (of these columns of the table) is true."""
+        if bad.any():
+            row, which = np.argwhere(bad)[0]
+            value = table[row, columns[which]]
+            raise DataError(
+                f"{path}:{lines[row]}: expected {expected} in column {_column(columns[which])}, "
+                f"got {value:g}"
+            )
+
+    everything = list(range(table.shape[1]))
+    whole = [0, 1, 7] if has_class else [0, 1]
+    refuse(~np.isfinite(table), everything, "a finite number")
+    integers = table[:, whole]
+    refuse((integers % 1 != 0) | (abs(integers) > 2**53), whole, "a whole number")
+    refuse(table[:, :1] < 1, [0], "a frame number from 1")
+    refuse(table[:, 4:6] <= 0, [4, 5], "a size above 0")
+    refuse(abs(table[:, 2:6]) > _FARTHEST, [2, 3, 4, 5], f"at most {_FARTHEST:,} pixels")
+
+
+def read_detections(path: str | Path, *, length: int | None = None) -> dict[int, Detections]:
+    """Read public detections, for tracking without a network.
+
+    The rows need not be sorted; within a frame their order is kept. Confidences go through
+    ``_probabilities``: within 0 to 1 they stay as they are.
+
+    Args:
+        path: a det.txt.
+        length: number of frames of the sequence; by default the last frame with a detection.
+
+    Returns:
+        Frame number to detections (without embeddings), in order, for every frame from 1 to the
+        last, those without a detection too.
+
+    Raises:
+        DataError: as ``read_mot``; or a row of a frame after ``length``.
+    """
+    rows = read_mot(path)
+    limit = _LAST_FRAME if length is None else length
+    last = int(rows.frames.max()) if length is None else length
+    if (late := rows.frames > limit).any():
+        row = int(np.argmax(late))
+        raise DataError(
+            f"{path}:{rows.lines[row]}: expected a frame number up to {limit}, "
+            f"got {rows.frames[row]}"
+        )
+    corners = np.hstack([rows.boxes[:, :2], rows.boxes[:, :2] + rows.boxes[:, 2:]])
+    order = np.argsort(rows.frames, kind="stable")
+    boxes = corners[order].astype(np.float32)
+    scores = _probabilities(rows.scores)[order].astype(np.float32)
+    starts = np.searchsorted(rows.frames[order], np.arange(1, last + 2))
+    return {
+        frame: Detections(boxes[begin:end], scores[begin:end])
+        for frame, (begin, end) in enumerate(pairwise(starts), start=1)
+    }
+
+
+def _probabilities(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Bring the confidences of a whole file into 0..1.
+
+    Detectors before the deep ones (DPM in MOT17, ACF in MOT15) give margins, not probabilities:
+    any real number, 0 at their own decision. The logistic function keeps the order and puts that
+    decision at 0.5. A file of nothing but -1 states no confidence; all its boxes count in full.
+
+    >>> _probabilities(np.array([0.2, 1.0004])).tolist()
+    [0.2, 1.0]
+    >>> _probabilities(np.array([-0.4, 0.0, 2.5])).round(3).tolist()
+    [0.401, 0.5, 0.924]
+    >>> _probabilities(np.array([-1.0, -1.0])).tolist()
+    [1.0, 1.0]
+    """
+    if (scores == -1).all():
+        return np.ones_like(scores)
+    if scores.min() >= 0 and scores.max() <= 1 + _ROUNDING:
+        return np.minimum(scores, 1.0)
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scores)))  # the logistic function, no overflow
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceInfo:
+    """What a seqinfo.ini says.
+
+    Attributes:
+        name: of the sequence, which need not be its folder's; the folder's where it says none.
+        frame_rate: frames per second.
+        length: number of frames.
+        size: width and height in pixels, or None where it does not say.
+        image_dir: folder of the pictures, inside the sequence's.
+        extension: of the pictures, with its dot.
+    """
+
+    name: str
+    frame_rate: float
+    length: int
+    size: tuple[int, int] | None
+    image_dir: str
+    extension: str
+
+
+def read_seqinfo(path: str | Path) -> SequenceInfo:
+    """Read the seqinfo.ini of a MOT sequence.
+
+    Args:
+        path: the file, or the folder of the sequence.
+
+    Raises:
+        DataError: the file is missing or no INI file; a key is missing, no number or not above 0.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path /= "seqinfo.ini"
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        with path.open("rb") as file:
+            parser.read_string(file.read(1 << 16).decode("utf-8-sig"))
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+    except (configparser.Error, UnicodeDecodeError) as err:
+        reason = str(err).splitlines()[0]
+        raise DataError(f"{path}: expected an INI file with [Sequence] ({reason})") from err
+    if not parser.has_section("Sequence"):
+        raise DataError(f"{path}: expected a section [Sequence], it has none")
+    section = parser["Sequence"]
+
+    def number(key: str) -> float:
+        text = section.get(key, "").strip()
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0 < value <= _LAST_FRAME or (key != "frameRate" and value % 1):
+            raise DataError(
+                f"{path}: expected a number above 0 (at most {_LAST_FRAME:,}) for {key}, "
+                f"got {text or 'nothing'}"
+            )
+        return value
+
+    has_size = "imWidth" in section and "imHeight" in section
+    return SequenceInfo(
+        name=section.get("name", "").strip() or path.resolve().parent.name,
+        frame_rate=number("frameRate"),
+        length=int(number("seqLength")),
+        size=(int(number("imWidth")), int(number("imHeight"))) if has_size else None,
+        image_dir=section.get("imDir", "").strip() or "img1",
+        extension=section.get("imExt", "").strip() or ".jpg",
+    )
+
+
+def mot_lines(index: int, tracks: Tracks) -> str:
+    r"""The tracks of frame ``index`` as MOT result rows, in their order, one line each.
+
+    Boxes are written with three decimals: a thousandth of a pixel, about the precision of the
+    float32 that they come from.
+
+    >>> box = np.array([[10.5, 20.0, 30.25, 60.0]], np.float32)
+    >>> mot_lines(3, Tracks(np.array([7]), box, np.ones(1, np.float32)))
+    '3,7,10.500,20.000,19.750,40.000,1,-1,-1,-1\n'
+    """
+    boxes = tracks.boxes.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    return "".join(
+        f"{index},{track},{x:.3f},{y:.3f},{w:.3f},{h:.3f},1,-1,-1,-1\n"
+        for track, (x, y, w, h) in zip(tracks.ids.tolist(), boxes.tolist(), strict=True)
+    )
+
+
+def kitti_lines(index: int, tracks: Tracks) -> str:
+    r"""The tracks of frame ``index`` as rows of the KITTI tracking format, one line each.
+
+    KITTI counts frames from 0. What a tracker in the picture cannot know (truncation, occlusion,
+    angle, size and place in space) has the values that the KITTI development kit gives for it.
+
+    >>> box = np.array([[10.5, 20.0, 30.25, 60.0]], np.float32)
+    >>> kitti_lines(1, Tracks(np.array([7]), box, np.array([0.5], np.float32)))
+    '0 7 Pedestrian -1 -1 -10 10.500 20.000 30.250 60.000 -1 -1 -1 -1000 -1000 -1000 -10 0.5000\n'
+    """
+    rows = zip(tracks.ids.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), strict=True)
+    return "".join(
+        f"{index - 1} {track} Pedestrian -1 -1 -10 {x1:.3f} {y1:.3f} {x2:.3f} {y2:.3f} "
+        f"-1 -1 -1 -1000 -1000 -1000 -10 {score:.4f}\n"
+        for track, (x1, y1, x2, y2), score in rows
+    )
