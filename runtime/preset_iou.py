@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.config import IouConfig
-from jdetrt.runtime.matching import assign, iou_pairs
+from jdetrt.runtime.assignment import assign
+from jdetrt.runtime.matching import Pairs, iou_pairs, near_pairs
 from jdetrt.runtime.tracks import LOST, TRACKED, Observations, TrackStore
 
 __all__ = ["IouPreset"]
@@ -15,58 +16,113 @@ _I64 = npt.NDArray[np.int64]
 
 
 class IouPreset:
-    """High-score detections first, then low-score ones for the tracks seen in the last frame."""
+    """Three passes over one pool of tracks.
+
+    1. High-score detections with all tracks, by overlap.
+    2. Low-score detections with the tracks of the last frame, by overlap: people half hidden.
+    3. High-score detections still free with tracks still free, by distance: people whose boxes
+       no longer overlap because the camera moved or they were hidden for a while.
+    """
 
     def __init__(self, config: IouConfig, frame_rate: float) -> None:
         self.config = config
         self.buffer = int(frame_rate / 30.0 * config.buffer)
-        self.store = TrackStore()
+        self.store = TrackStore(np.array(config.noise))
         self.frame = 0
         self.pool = np.empty(0, np.int64)
 
     def update(self, seen: Observations) -> _I64:
         """Take in one frame; return the slots to report."""
-        store, config, pool = self.store, self.config, self.pool
+        store, config = self.store, self.config
         self.frame += 1
-        lost = store.state[pool] == LOST
-        store.mean[pool[lost], 7] = 0.0
-        store.predict(pool)
+        store.mean[self.pool[store.state[self.pool] == LOST], 7] = 0.0  # no longer grow or shrink
+        store.predict(self.pool)
         is_high = seen.scores >= config.high_score
-        high = is_high.nonzero()[0]
-        low = (~is_high).nonzero()[0]
-        conf = store.confirmed[pool]
-        rest, high = self._match(pool[conf], seen, high, config.first_limit, fuse=True)
-        was_tracked = store.state[rest] == TRACKED
-        missed, _ = self._match(rest[was_tracked], seen, low, config.second_limit)
-        forgotten, high = self._match(pool[~conf], seen, high, config.unconfirmed_limit, fuse=True)
-        store.state[missed] = LOST
-        old = rest[~was_tracked]
-        old_lost = old[self.frame - store.last[old] > self.buffer]
-        store.release(forgotten)
-        store.release(old_lost)
+        high, low = is_high.nonzero()[0], (~is_high).nonzero()[0]
+        is_confirmed = store.confirmed[self.pool]
+
+        free, high = self._overlap(
+            self.pool[is_confirmed], seen, high, config.first_limit, weigh=True
+        )
+        was_tracked = store.state[free] == TRACKED
+        hidden, _ = self._overlap(free[was_tracked], seen, low, config.second_limit)
+        unseen, high = self._overlap(
+            self.pool[~is_confirmed], seen, high, config.unconfirmed_limit, weigh=True
+        )
+        free, high = self._near(np.concatenate((hidden, free[~was_tracked])), seen, high)
+
+        store.state[free] = LOST
+        store.state[unseen] = LOST
         fresh = store.start_tracks(seen, high[seen.scores[high] >= config.birth_score], self.frame)
         if self.frame == 1:
-            store.confirmed[fresh] = True
-            store.number(fresh)
-        gone = np.concatenate((forgotten, old_lost))
-        keep = pool if len(gone) == 0 else pool[~np.isin(pool, gone)]
-        self.pool = np.concatenate((keep, fresh))
-        return self.pool[store.confirmed[self.pool] & (store.last[self.pool] == self.frame)]
+            self._confirm(fresh)
+        gap = self.frame - store.last[self.pool]
+        ended = (gap > self.buffer) | ((gap > 0) & ~store.confirmed[self.pool])
+        store.release(self.pool[ended])
+        self.pool = self._without_duplicates(np.concatenate((self.pool[~ended], fresh)))
+        seen_now: _I64 = self.pool[store.last[self.pool] == self.frame]
+        return seen_now[store.confirmed[seen_now]]
 
-    def _match(
-        self, slots: _I64, seen: Observations, left: _I64, limit: float, fuse: bool = False
+    def _overlap(
+        self, slots: _I64, seen: Observations, left: _I64, limit: float, *, weigh: bool = False
     ) -> tuple[_I64, _I64]:
         if len(slots) == 0 or len(left) == 0:
             return slots, left
-        store = self.store
-        pairs = iou_pairs(store.boxes(slots), seen.boxes[left], limit=limit, plus_one=False)
+        pairs = (
+            iou_pairs(
+                self.store.boxes(slots), seen.boxes[left], limit=limit, weights=seen.scores[left]
+            )
+            if weigh
+            else iou_pairs(self.store.boxes(slots), seen.boxes[left], limit=limit)
+        )
+        return self._match(pairs, limit, slots, seen, left)
+
+    def _near(self, slots: _I64, seen: Observations, left: _I64) -> tuple[_I64, _I64]:
+        if len(slots) == 0 or len(left) == 0:
+            return slots, left
+        config, store = self.config, self.store
+        reach = config.reach + config.reach_growth * (self.frame - store.last[slots])
+        pairs = near_pairs(
+            store.mean,
+            slots,
+            np.minimum(reach, config.reach_limit),
+            seen.xyah[left],
+            height_ratio=config.height_ratio,
+        )
+        return self._match(pairs, 1.0, slots, seen, left)
+
+    def _match(
+        self, pairs: Pairs, limit: float, slots: _I64, seen: Observations, left: _I64
+    ) -> tuple[_I64, _I64]:
+        """Correct the tracks that match; return the tracks and the detections that do not."""
         rows, columns = assign(pairs, len(left), limit)
         matched = rows >= 0
         hits, detections = slots[matched], left[rows[matched]]
-        store.score[hits] = seen.scores[detections]
-        store.correct(hits, seen, detections, self.frame)
-        new = hits[~store.confirmed[hits]]
-        if len(new):
-            store.confirmed[new] = True
-            store.number(new)
+        self.store.score[hits] = seen.scores[detections]
+        self.store.correct(hits, seen, detections, self.frame)
+        self._confirm(hits[~self.store.confirmed[hits]])
         return slots[~matched], left[columns < 0]
+
+    def _confirm(self, slots: _I64) -> None:
+        if len(slots):
+            self.store.confirmed[slots] = True
+            self.store.number(slots)
+
+    def _without_duplicates(self, pool: _I64) -> _I64:
+        """Of a tracked and a lost track in the same place keep the older; on a tie the lost one."""
+        store = self.store
+        is_lost = store.state[pool] == LOST
+        if not is_lost.any():
+            return pool
+        tracked, lost = pool[~is_lost], pool[is_lost]
+        indptr, columns, _ = iou_pairs(
+            store.boxes(tracked), store.boxes(lost), limit=self.config.duplicate_limit
+        )
+        if len(columns) == 0:
+            return pool
+        a = np.repeat(tracked, np.diff(indptr))
+        b = lost[columns]
+        lost_is_younger = store.last[a] - store.start[a] > store.last[b] - store.start[b]
+        gone = np.unique(np.where(lost_is_younger, b, a))
+        store.release(gone)
+        return np.setdiff1d(pool, gone, assume_unique=True)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.config import PaperConfig
-from jdetrt.runtime.matching import appearance_pairs, assign
+from jdetrt.runtime.assignment import assign
+from jdetrt.runtime.matching import appearance_pairs
 from jdetrt.runtime.tracks import Observations, TrackStore
 
 __all__ = ["PaperPreset"]
@@ -67,4 +68,5 @@ class PaperPreset:
         born = candidates[self.frame - store.start[candidates] + 1 >= config.birth_frames]
         store.confirmed[born] = True
         store.number(born)
-        return self.pool[store.confirmed[self.pool] & (store.last[self.pool] == self.frame)]
+        seen_now: _I64 = self.pool[store.last[self.pool] == self.frame]
+        return seen_now[store.confirmed[seen_now]]

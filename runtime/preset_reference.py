@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.config import ReferenceConfig
-from jdetrt.runtime.matching import appearance_pairs, assign, iou_pairs
+from jdetrt.runtime.assignment import assign
+from jdetrt.runtime.matching import appearance_pairs, iou_pairs
 from jdetrt.runtime.tracks import LOST, REMOVED, TRACKED, Observations, TrackStore
 
 __all__ = ["ReferencePreset"]

@@ -105,7 +105,11 @@ class Tracker:
 
 def default_config(preset: str) -> TrackerConfig:
     """The settings of a preset by its name. Raises ConfigError."""
-    configs = {"reference": ReferenceConfig, "paper": PaperConfig, "iou": IouConfig}
+    configs: dict[str, type[TrackerConfig]] = {
+        "reference": ReferenceConfig,
+        "paper": PaperConfig,
+        "iou": IouConfig,
+    }
     if preset not in configs:
         raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
     return configs[preset]()

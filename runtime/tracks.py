@@ -65,21 +65,21 @@ def _observe(boxes: _F32, embeddings: _F32) -> tuple[_F64, _F64, _F32, int]:
         xyah[j, 2] = w / h if ok else 0.0
         xyah[j, 3] = h
         _normalise(embeddings[j], unit[j])
-        for i in range(unit.shape[1]):
+        for i in range(embeddings.shape[1]):
             if not np.isfinite(unit[j, i]) and bad < 0:
                 bad = j
     return wide, xyah, unit, bad
 
 
 @kernel
-def _normalise(vector: _F32, out: _F32) -> np.float32:
+def _normalise(vector: _F32, out: _F32) -> float:
     total = 0.0
     for i in range(len(vector)):
         total += np.float64(vector[i]) * np.float64(vector[i])
     norm = np.float32(np.sqrt(total)) if total > 0.0 else np.float32(1.0)
     for i in range(len(vector)):
         out[i] = vector[i] / norm
-    return norm
+    return float(norm)
 
 
 @kernel

@@ -11,7 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from jdetrt.runtime import kalman
-from jdetrt.runtime.matching import Pairs, appearance_pairs, assign, iou_pairs
+from jdetrt.runtime.assignment import assign
+from jdetrt.runtime.matching import Pairs, appearance_pairs, iou_pairs, near_pairs
 
 LIMIT = 0.7
 
@@ -122,7 +123,8 @@ def test_appearance_pairs_equal_the_full_matrix(cosine: bool, dim: int) -> None:
 
     def unit(k: int) -> np.ndarray:
         e = base + 0.4 * rng.normal(size=(k, dim))
-        return (e / np.maximum(np.linalg.norm(e, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+        e /= np.maximum(np.linalg.norm(e, axis=1, keepdims=True), 1e-9)
+        return np.asarray(e, np.float32)
 
     mine, theirs = unit(n), unit(m)
     motion = kalman.gating_distance(mean, cov, slots, xyah, noise)
@@ -135,3 +137,26 @@ def test_appearance_pairs_equal_the_full_matrix(cosine: bool, dim: int) -> None:
     )  # fmt: skip
     assert 0 < len(pairs.costs) < n * m
     assert dense(pairs, m) == pytest.approx(cost, abs=1e-5)
+
+
+def test_weights_scale_the_overlap_of_a_column() -> None:
+    a, b = np.array([[0.0, 0, 10, 10]]), np.array([[0.0, 0, 10, 10], [0.0, 0, 10, 5]])
+    pairs = iou_pairs(a, b, limit=0.9, weights=np.array([0.5, 1.0], np.float32))
+    assert dense(pairs, 2).tolist() == [[0.5, 0.5]]
+
+
+def test_near_pairs_equal_the_full_matrix() -> None:
+    rng = np.random.default_rng(5)
+    n, m = 40, 50
+    mean, xyah = np.zeros((n, 8)), np.zeros((m, 4))
+    for boxes in (mean, xyah):
+        boxes[:, :2] = rng.random((len(boxes), 2)) * 300
+        boxes[:, 3] = 40 + rng.random(len(boxes)) * 40
+    reach = 0.2 + rng.random(n)
+    distance = cdist(mean[:, :2], xyah[:, :2])
+    h, other = mean[:, None, 3], xyah[None, :, 3]
+    cost = distance / (reach[:, None] * np.sqrt(h * other))
+    cost[(cost > 1.0) | (np.minimum(h, other) < 0.8 * np.maximum(h, other))] = np.inf
+    pairs = near_pairs(mean, np.arange(n), reach, xyah, height_ratio=0.8)
+    assert 0 < len(pairs.costs) < n * m
+    assert dense(pairs, m) == pytest.approx(cost)

@@ -201,3 +201,21 @@ def test_memory_stays_flat(preset: str) -> None:
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 100_000
+
+
+def test_iou_preset_finds_people_again_by_low_scores_and_by_distance() -> None:
+    tracker = Tracker("iou")
+    for _ in range(3):
+        ids = tracker.update(PERSON).ids.tolist()
+    half_hidden = detections((100, 100, 140, 220), score=0.2)
+    assert tracker.update(half_hidden).ids.tolist() == ids
+    shifted = detections((124, 100, 164, 220))  # the camera jumps: little overlap, same height
+    assert tracker.update(shifted).ids.tolist() == ids
+    smaller = detections((134, 130, 154, 190))  # as near, but half the height: someone else
+    assert len(tracker.update(smaller)) == 0
+
+
+def test_iou_preset_starts_nobody_from_a_low_score() -> None:
+    tracker = Tracker("iou")
+    for _ in range(5):
+        assert len(tracker.update(detections((100, 100, 140, 220), score=0.65))) == 0

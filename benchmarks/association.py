@@ -1,0 +1,230 @@
+"""What association costs: time per frame against the number of targets, and against other trackers.
+
+Only ``Tracker.update`` is timed, frame by frame, on one thread; detections are made ready before.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.benchmarks.accuracy import score
+from jdetrt.benchmarks.machine import manifest
+from jdetrt.benchmarks.streams import crowd
+from jdetrt.errors import ConfigError, DataError, MissingDependencyError
+from jdetrt.runtime.mot_io import mot_lines, read_detections, read_seqinfo
+from jdetrt.runtime.tracker import Tracker
+from jdetrt.types import Detections, Tracks
+
+__all__ = ["compare_trackers", "measure_crowds"]
+
+WARM_UP = 30  # frames before the clock counts: kernels compiled, lost tracks built up
+PEERS = ("SORTTracker", "ByteTrackTracker", "OCSORTTracker", "BoTSORTTracker", "CBIoUTracker")
+
+
+class _Contender(NamedTuple):
+    """A tracker, and how its input and output are made from and into ours (not timed)."""
+
+    update: Callable[[Any], Any]
+    prepare: Callable[[Detections], Any]
+    tracks: Callable[[Any], Tracks]
+
+
+def measure_crowds(
+    targets: Sequence[int],
+    *,
+    preset: str = "reference",
+    frames: int = 150,
+    embedding_dim: int = 512,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Time association on seeded crowds (``jdetrt.benchmarks.streams``).
+
+    Args:
+        targets: people a frame, one measurement each.
+        preset: of the tracker.
+        frames: timed frames of each measurement, after ``WARM_UP`` others.
+        embedding_dim: length of the embeddings.
+        seed: of the crowds.
+
+    Returns:
+        JSON-ready: the machine, the settings, a row for each number of targets with milliseconds a
+        frame (median, p90, p99, mean) and ``growth``: the exponent of the power law through the
+        medians from 100 targets on (2 would be quadratic), or None with fewer than two such rows.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
+    if min(targets, default=0) < 1 or frames < 1:
+        raise ConfigError(f"targets and frames: expected 1 or more, got {list(targets)}, {frames}")
+    rows = []
+    for count in targets:
+        tracker = Tracker(preset)
+        milliseconds, detections, tracks = [], [], []
+        stream = crowd(count, WARM_UP + frames, seed, embedding_dim=embedding_dim)
+        for frame, seen in enumerate(stream):
+            begin = time.perf_counter()
+            out = tracker.update(seen)
+            elapsed = time.perf_counter() - begin
+            if frame >= WARM_UP:
+                milliseconds.append(1e3 * elapsed)
+                detections.append(len(seen))
+                tracks.append(len(out))
+        rows.append(
+            {
+                "targets": count,
+                "detections": float(np.mean(detections)),
+                "tracks": float(np.mean(tracks)),
+                **_summary(np.array(milliseconds)),
+            }
+        )
+    return {
+        "benchmark": "association",
+        "machine": manifest(),
+        "settings": {
+            "preset": preset,
+            "frames": frames,
+            "warm_up": WARM_UP,
+            "embedding_dim": embedding_dim,
+            "seed": seed,
+        },
+        "rows": rows,
+        "growth": _growth([row for row in rows if row["targets"] >= 100]),
+    }
+
+
+def _growth(rows: list[dict[str, Any]]) -> float | None:
+    if len(rows) < 2:
+        return None
+    x = np.log([row["targets"] for row in rows])
+    y = np.log([row["median_ms"] for row in rows])
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def _summary(milliseconds: npt.NDArray[np.float64]) -> dict[str, float]:
+    return {
+        "median_ms": float(np.median(milliseconds)),
+        "p90_ms": float(np.percentile(milliseconds, 90)),
+        "p99_ms": float(np.percentile(milliseconds, 99)),
+        "mean_ms": float(np.mean(milliseconds)),
+    }
+
+
+def compare_trackers(
+    root: str | Path, *, sequences: Iterable[str] | None = None, repeats: int = 3
+) -> dict[str, Any]:
+    """Motion-only association on the public detections of MOT sequences, ours beside others.
+
+    The others are those of the PyPI package ``trackers`` that need no pictures, with their own
+    defaults (BoT-SORT without camera-motion compensation). All run in turn in one process, each
+    sequence ``repeats`` times; the fastest time of each frame counts, the first pass only warms up.
+
+    Args:
+        root: folder with ``<sequence>/det/det.txt``, ``gt/gt.txt`` and ``seqinfo.ini``.
+        sequences: their names; by default all of ``root`` that have detections.
+        repeats: timed passes.
+
+    Returns:
+        JSON-ready: the machine, the settings, a row a tracker with milliseconds a frame and the
+        scores of ``jdetrt.benchmarks.accuracy.score``, and ``speedup``: the mean time a frame of
+        the fastest other tracker over ours.
+
+    Raises:
+        DataError: a file is missing or wrong.
+        MissingDependencyError: ``trackers`` or TrackEval is not installed.
+    """
+    root = Path(root)
+    names = sorted(
+        {p.parent.parent.name for p in root.glob("*/det/det.txt")}
+        if sequences is None
+        else set(sequences)
+    )
+    if not names:
+        raise DataError(f"{root}: expected folders with det/det.txt, found none")
+    inputs = {}
+    for name in names:
+        info = read_seqinfo(root / name)
+        frames = read_detections(root / name / "det" / "det.txt", length=info.length)
+        inputs[name] = info.frame_rate, list(frames.values())
+
+    makers = {"jdetrt iou": _ours, **_peers()}
+    best: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
+    lines: dict[tuple[str, str], str] = {}
+    for attempt in range(repeats + 1):
+        for name, (frame_rate, frames_of) in inputs.items():
+            for label, make in makers.items():
+                milliseconds, lines[label, name] = _run(make(frame_rate), frames_of)
+                if attempt == 1:
+                    best[label, name] = milliseconds
+                elif attempt > 1:
+                    best[label, name] = np.minimum(best[label, name], milliseconds)
+
+    rows = []
+    for label in makers:
+        with TemporaryDirectory() as folder:
+            for name in names:
+                Path(folder, f"{name}.txt").write_text(lines[label, name])
+            scores = score(root, folder, sequences=names)
+        spent = np.concatenate([best[label, name] for name in names])
+        rows.append({"tracker": label, **_summary(spent), **scores.to_dict()})
+    return {
+        "benchmark": "trackers",
+        "machine": manifest(),
+        "settings": {"sequences": names, "repeats": repeats},
+        "rows": rows,
+        "speedup": min(row["mean_ms"] for row in rows[1:]) / rows[0]["mean_ms"],
+    }
+
+
+def _run(contender: _Contender, frames: list[Detections]) -> tuple[npt.NDArray[np.float64], str]:
+    inputs = [contender.prepare(seen) for seen in frames]
+    milliseconds = np.empty(len(inputs))
+    lines = []
+    for k, given in enumerate(inputs):
+        begin = time.perf_counter()
+        out = contender.update(given)
+        milliseconds[k] = 1e3 * (time.perf_counter() - begin)
+        lines.append(mot_lines(k + 1, contender.tracks(out)))
+    return milliseconds, "".join(lines)
+
+
+def _ours(frame_rate: float) -> _Contender:
+    return _Contender(Tracker("iou", frame_rate).update, lambda seen: seen, lambda out: out)
+
+
+def _peers() -> dict[str, Callable[[float], _Contender]]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import supervision
+            import trackers
+    except ImportError as err:
+        raise MissingDependencyError("trackers", "bench", "Comparing with other trackers") from err
+
+    def prepare(seen: Detections) -> Any:
+        return supervision.Detections(
+            xyxy=seen.boxes, confidence=seen.scores, class_id=np.zeros(len(seen), int)
+        )
+
+    def tracks(out: Any) -> Tracks:
+        named = out.tracker_id >= 0  # -1: not confirmed yet
+        ids = out.tracker_id[named].astype(np.int64) + 1
+        return Tracks(ids, out.xyxy[named].astype(np.float32), out.confidence[named])
+
+    def maker(name: str) -> Callable[[float], _Contender]:
+        options = {"enable_cmc": False} if name == "BoTSORTTracker" else {}
+
+        def make(frame_rate: float) -> _Contender:
+            tracker = getattr(trackers, name)(frame_rate=frame_rate, **options)
+            return _Contender(tracker.update, prepare, tracks)
+
+        return make
+
+    return {f"trackers {name.removesuffix('Tracker')}": maker(name) for name in PEERS}

@@ -1,0 +1,120 @@
+"""``jdetrt bench``: speed, measured and written down as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group()
+def command() -> None:
+    """Measure speed on this machine; the JSON names the machine and the versions."""
+
+
+@command.command()
+@click.option(
+    "--targets",
+    default="10,20,61,120,250,500,1000",
+    show_default=True,
+    help="People a frame: numbers with commas between them.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["reference", "paper", "iou"]),
+    default="reference",
+    show_default=True,
+)
+@click.option("--frames", default=150, show_default=True, help="Timed frames of each number.")
+@click.option("--dim", default=512, show_default=True, help="Length of the embeddings.")
+@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
+)
+def association(
+    targets: str, preset: str, frames: int, dim: int, seed: int, json_path: Path | None
+) -> None:
+    """Time association alone on made-up crowds: milliseconds a frame against people a frame."""
+    from jdetrt.benchmarks.association import measure_crowds
+
+    result = measure_crowds(
+        _numbers(targets), preset=preset, frames=frames, embedding_dim=dim, seed=seed
+    )
+    _print_table(
+        result["rows"],
+        {
+            "targets": "Targets",
+            "median_ms": "Median ms",
+            "p90_ms": "p90 ms",
+            "p99_ms": "p99 ms",
+            "mean_ms": "Mean ms",
+        },
+    )
+    if result["growth"] is not None:
+        click.echo(f"Cost grows with the number of targets to the power {result['growth']:.2f}.")
+    _write(result, json_path)
+
+
+@command.command()
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--sequences", help="These only: names with commas between them.")
+@click.option("--repeats", default=3, show_default=True, help="Timed passes.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
+)
+def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | None) -> None:
+    """Compare motion-only tracking with the PyPI package 'trackers' on public detections.
+
+    ROOT has <sequence>/det/det.txt, gt/gt.txt and seqinfo.ini.
+    """
+    from jdetrt.benchmarks.association import compare_trackers
+
+    names = None if sequences is None else [n.strip() for n in sequences.split(",") if n.strip()]
+    result = compare_trackers(root, sequences=names, repeats=repeats)
+    _print_table(
+        [{**row, **row["combined"]} for row in result["rows"]],
+        {
+            "tracker": "Tracker",
+            "HOTA": "HOTA",
+            "MOTA": "MOTA",
+            "IDF1": "IDF1",
+            "IDSW": "IDSW",
+            "median_ms": "Median ms",
+            "p99_ms": "p99 ms",
+            "mean_ms": "Mean ms",
+        },
+    )
+    click.echo(f"The fastest other tracker takes {result['speedup']:.1f} times as long as ours.")
+    _write(result, json_path)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"expected numbers with commas between them, got {text!r}"
+        ) from None
+
+
+def _print_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for title in columns.values():
+        table.add_column(title, justify="right" if title != "Tracker" else "left", no_wrap=True)
+    for row in rows:
+        cells = (row[key] for key in columns)
+        table.add_row(*(f"{c:.3f}" if isinstance(c, float) else str(c) for c in cells))
+    Console().print(table)
+
+
+def _write(result: dict[str, Any], path: Path | None) -> None:
+    from jdetrt.files import write_text
+
+    if path is not None:
+        write_text(path, json.dumps(result, indent=2) + "\n")
+        click.echo(f"Written: {path}")
