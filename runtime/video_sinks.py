@@ -14,7 +14,7 @@ import numpy.typing as npt
 from jdetrt.errors import SinkError
 from jdetrt.runtime.draw import Trails, draw_tracks
 from jdetrt.runtime.opencv import load_cv2
-from jdetrt.runtime.sinks import PendingFile, Sink
+from jdetrt.runtime.output import Output, PendingFile
 from jdetrt.types import Frame, Tracks
 
 __all__ = ["FramesSink", "VideoSink"]
@@ -43,7 +43,7 @@ class _Painter:
         return draw_tracks(frame.image, tracks, trails=trails, caption=str(frame.index))
 
 
-class VideoSink(Sink):
+class VideoSink(Output):
     """An annotated video.
 
     ``cv2.VideoWriter`` reports no errors while it writes, and an MP4 is unreadable until its index
@@ -151,7 +151,7 @@ class VideoSink(Sink):
         )
 
 
-class FramesSink(Sink):
+class FramesSink(Output):
     """Annotated pictures in a folder, named by frame number: tracked-000001.jpg.
 
     They are written to a temporary folder beside it. At the end it takes the place of ``folder``,

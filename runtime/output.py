@@ -1,0 +1,83 @@
+"""What the sinks have in common: an output is there whole, or as far as it got, or not at all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from jdetrt.errors import SinkError
+from jdetrt.files import atomic_path
+from jdetrt.types import Frame, Tracks
+
+__all__ = ["Output", "PendingFile"]
+
+_Self = TypeVar("_Self", bound="Output")
+
+
+class Output(ABC):
+    """Takes frames with their tracks, in order.
+
+    As a context manager it is completed at the end of the block, and also when an error or Ctrl-C
+    ends it after at least one frame; without a frame such an end discards it.
+
+    Attributes:
+        frames: number of frames that are written in full.
+    """
+
+    frames: int = 0
+
+    @abstractmethod
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write the tracks of one frame.
+
+        Raises:
+            SinkError: it cannot be written (full disk, closed sink). The frames before are kept:
+                the sink is completed, and the message says how many they are.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Complete the output; a second call does nothing. Raises SinkError."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Leave no output, nor a trace of it; after ``close`` it does nothing."""
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            self.close()
+        elif self.frames:
+            try:
+                self.close()
+            except SinkError:  # the error that ended the block is the one to hear of
+                self.discard()
+        else:
+            self.discard()
+
+
+class PendingFile:
+    """A temporary file beside ``path`` that gets its name by ``commit`` or is gone by ``drop``."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._context = atomic_path(path)
+        self.temporary = self._context.__enter__()
+
+    def commit(self) -> None:
+        """Rename it to ``path``. Raises SinkError."""
+        self._context.__exit__(None, None, None)
+
+    def drop(self) -> None:
+        """Delete it."""
+        reason = SinkError("discarded")
+        self._context.__exit__(SinkError, reason, None)
