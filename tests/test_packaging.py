@@ -1,0 +1,117 @@
+"""The list of parts stands twice, as package-dir and as links; a wheel has all of the tree."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jdetrt
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
+PARTS = {
+    name.removeprefix("jdetrt."): folder
+    for name, folder in SETUPTOOLS["package-dir"].items()
+    if not folder.startswith("jdetrt")
+}
+JUNK = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
+
+
+def tree() -> set[str]:
+    """Every module of the checkout, as a wheel names it."""
+    found = {f"jdetrt/{path.name}" for path in (ROOT / "jdetrt").glob("*.py")}
+    found |= {f"jdetrt/cli/{path.name}" for path in (ROOT / "jdetrt" / "cli").glob("*.py")}
+    for part, folder in PARTS.items():
+        found |= {f"jdetrt/{part}/{path.name}" for path in (ROOT / folder).glob("*.py")}
+    return found
+
+
+def test_every_part_is_mapped_and_linked() -> None:
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"jdetrt"}
+    links = {
+        path.name: path.readlink() for path in (ROOT / "jdetrt").iterdir() if path.is_symlink()
+    }
+    assert set(PARTS) == folders
+    assert links == {name: Path("..") / name for name in folders}
+    assert sorted(SETUPTOOLS["packages"]) == sorted(SETUPTOOLS["package-dir"])
+
+
+def test_the_other_lists_of_the_parts_agree() -> None:
+    tools = PYPROJECT["tool"]
+    banned = tools["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
+    assert set(banned) == set(PARTS)
+    assert set(tools["coverage"]["run"]["source"]) == {"jdetrt", *PARTS}
+    layers = " | ".join(tools["importlinter"]["contracts"][0]["layers"]).split(" | ")
+    assert {f"jdetrt.{part}" for part in PARTS} < set(layers)
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_parts_are_flat(part: str) -> None:
+    """A package inside a part works from a checkout and is missing from the wheel."""
+    assert not list((ROOT / part).glob("*/**/*.py"))
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no-links"])
+def test_the_wheel_has_every_module(tmp_path: Path, links: bool) -> None:
+    # From a copy: setuptools leaves build/ behind, and what lies there gets into the next wheel.
+    copy = tmp_path / "copy"
+    for folder in ("jdetrt", *PARTS):
+        shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=JUNK)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy / name)
+    if not links:
+        for path in (copy / "jdetrt").iterdir():
+            if path.is_symlink():
+                path.unlink()
+    build = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", build], cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        text = archive.read(metadata).decode()
+    assert names == tree() | {"jdetrt/py.typed"}
+    assert f"\nVersion: {jdetrt.__version__}\n" in text
+
+
+def test_the_runtime_installs_without_torch_opencv_or_tensorrt() -> None:
+    names = {re.split(r"[^\w-]", line)[0] for line in PYPROJECT["project"]["dependencies"]}
+    assert {"numpy", "numba", "onnxruntime", "click"} <= names
+    heavy = ("torch", "opencv", "tensorrt", "pycuda", "onnx", "matplotlib", "scipy")
+    assert not [name for name in names if name != "onnxruntime" and name.startswith(heavy)]
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    for extra, wanted in (("video", "opencv-python"), ("export", "torch"), ("tensorrt", "pycuda")):
+        assert any(line.startswith(wanted) for line in extras[extra])
+
+
+def test_versions_agree() -> None:
+    version = PYPROJECT["project"]["version"]
+    assert jdetrt.__version__ == version
+    heading = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heading is not None
+    assert version in heading[1] or "unreleased" in heading[1].lower()
+
+
+def test_constraints_cover_what_is_installed_here() -> None:
+    lines = (ROOT / ".ci" / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert any(line.startswith("torch==") and "+" not in line for line in pins)
+    assert all(
+        re.match(r"[\w.-]+==[\w.]+(; python_version >= \"3\.\d+\")?$", line) for line in pins
+    )
