@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from jdetrt.cli import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 LARGE = (
     "torch",
@@ -53,11 +55,7 @@ def test_help_and_version_load_no_library(arguments: list[str]) -> None:
     assert not set(LAZY) & set(modules)
 
 
-def commands() -> list[str]:
-    return sorted(p.stem for p in (ROOT / "jdetrt" / "cli").glob("*.py") if p.stem != "__init__")
-
-
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_of_a_command_loads_no_library(command: str) -> None:
     code = (
         "from jdetrt.cli import main\n"
