@@ -71,6 +71,9 @@ class OrtSession:
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or 0  # 0: one a physical core
+        # Threads that spin while they wait for the next operator take the cores from the reader
+        # and the association.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session, self.provider = _load(path, provider, options)
         self._inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
         self._outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
@@ -160,13 +163,13 @@ class OrtSession:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise SessionError(f"{path}: is a folder; name the .onnx file in it")
-    if not path.exists():
-        raise SessionError(f"{path}: no such file")
-    if not path.is_file():
-        raise SessionError(f"{path}: is not a regular file; name an .onnx file")
     try:
+        if path.is_dir():
+            raise SessionError(f"{path}: is a folder; name the .onnx file in it")
+        if not path.exists():
+            raise SessionError(f"{path}: no such file")
+        if not path.is_file():
+            raise SessionError(f"{path}: is not a regular file; name an .onnx file")
         with path.open("rb") as file:
             if not file.read(1):
                 raise SessionError(f"{path}: is empty (0 bytes); export the model again")

@@ -15,7 +15,6 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from jdetrt.engine import ort_session
 from jdetrt.engine.open import open_session
 from jdetrt.engine.ort_session import OrtSession
 from jdetrt.errors import SessionError
@@ -240,8 +239,8 @@ def test_a_silent_fall_back_to_the_cpu_is_found(
         return real(path, options, providers=["CPUExecutionProvider"], **rest)
 
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(ort_session.ort, "get_available_providers", lambda: listed)
-    monkeypatch.setattr(ort_session.ort, "InferenceSession", drops_cuda)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: listed)
+    monkeypatch.setattr(ort, "InferenceSession", drops_cuda)
     with pytest.raises(SessionError, match=r"'cuda' is installed, but .* could not start it"):
         OrtSession(model, provider="cuda")
     with (

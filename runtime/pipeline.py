@@ -1,0 +1,307 @@
+"""From a source to tracks in files: order, overlap, timing, and an end that keeps what is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+import numpy as np
+
+from jdetrt.errors import DataError, JdetrtError, SinkError, SourceError
+from jdetrt.runtime.contract import check_model, network_size
+from jdetrt.runtime.decode import detections as decode
+from jdetrt.runtime.interrupt import interrupt_held
+from jdetrt.runtime.read_ahead import Prepared, ReadAhead
+from jdetrt.runtime.report import RunReport, Stopwatch
+from jdetrt.runtime.sinks import Sink
+from jdetrt.runtime.sources import Source
+from jdetrt.runtime.tracker import Tracker
+from jdetrt.types import Array, Detections, Frame, Session, Tracks
+
+__all__ = ["OnFrame", "Pipeline", "reportable", "track_detections"]
+
+OnFrame = Callable[[Frame, Tracks], None]
+
+
+class Pipeline:
+    """Tracks people through a source: read, letterbox, network, decode, associate, write.
+
+    Three things go on at once: a thread reads and letterboxes the frames to come, the session runs
+    the network on frame k+1, and the calling thread decodes, associates and writes frame k. Frames
+    are finished in their order. Of a live source the newest frame is taken and those that came
+    while the network was busy are left out.
+
+    Args:
+        source: frames; it is iterated once and then closed.
+        session: a JDE model. It stays open; close it yourself.
+        tracker: its configuration also says which detections are kept and which tracks reported.
+        sinks: get every frame with its reported tracks, in this order.
+        size: width and height of the network input; by default what the session says.
+        max_frames: end after so many frames.
+        on_frame: called after each frame is written, for progress or a preview.
+
+    Raises:
+        SessionError: the session holds another model than a JDE model.
+
+    A pipeline runs once::
+
+        with open_session("model.onnx") as session:
+            sinks = [MotSink("tracks.txt")]
+            report = Pipeline(open_source("video.mp4"), session, Tracker(), sinks).run()
+        print(report.system_fps)
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        session: Session,
+        tracker: Tracker,
+        sinks: Sequence[Sink] = (),
+        *,
+        size: tuple[int, int] | None = None,
+        max_frames: int | None = None,
+        on_frame: OnFrame | None = None,
+    ) -> None:
+        check_model(session)
+        self._source = source
+        self._session = session
+        self._input = session.inputs[0].name
+        self._associate = _Associate(
+            tracker, sinks, on_frame, ("read", "preprocess", "network", "decode")
+        )
+        self._stopwatch = self._associate.stopwatch
+        self._frames_left = float("inf") if max_frames is None else max_frames
+        self._ahead = ReadAhead(source, size or network_size(session), self._stopwatch)
+        self._submitted_at = 0.0
+
+    def run(self) -> RunReport:
+        """Track to the end of the source and complete the sinks.
+
+        When anything fails, or Ctrl-C is pressed, the frames before are written and the sinks
+        completed before the error goes on; its message then says up to which frame results are
+        kept. Without a single frame the sinks are discarded.
+
+        Raises:
+            SourceError: the source breaks off, or has no frame.
+            SessionError: the network fails.
+            SinkError: a sink cannot be written.
+            DataError: the tracker refuses what the network gave.
+        """
+        with self._associate.completing_sinks():
+            with self._ahead:
+                self._loop()
+            if self._ahead.error is not None:
+                raise self._ahead.error
+            if self._stopwatch.frames == 0:
+                raise SourceError(f"{self._source.uri}: has no frame")
+        return self.report()
+
+    def stop(self) -> None:
+        """End the run after the frame in hand, as if the source had ended there."""
+        self._ahead.stop()
+
+    def report(self) -> RunReport:
+        """The run so far; also good after an error."""
+        return self._stopwatch.report()
+
+    def _loop(self) -> None:
+        at_network: Prepared | None = None
+        try:
+            while True:
+                outputs = self._collect(at_network)
+                # With a result in hand, do not hold it back until a camera gives its next frame.
+                following = self._next(wait=at_network is None or not self._source.live)
+                with interrupt_held():
+                    done, at_network = at_network, None
+                    try:
+                        if following is not None:
+                            self._submit(following)
+                            at_network = following
+                    finally:
+                        if done is not None:
+                            self._finish(done, outputs)
+                if done is None and at_network is None:
+                    return
+        finally:
+            if at_network is not None:  # left by an error: give the session back idle
+                with suppress(JdetrtError):
+                    self._session.wait()
+
+    def _next(self, *, wait: bool) -> Prepared | None:
+        if self._frames_left <= 0:
+            return None
+        item = self._ahead.get(wait=wait)
+        self._frames_left -= item is not None
+        return item
+
+    def _submit(self, item: Prepared) -> None:
+        self._submitted_at = time.perf_counter()
+        self._session.submit({self._input: item.tensor})
+
+    def _collect(self, item: Prepared | None) -> dict[str, Array]:
+        if item is None:
+            return {}
+        outputs = self._session.wait()
+        elapsed = time.perf_counter() - self._submitted_at
+        # Where the rest is slower than the network, `elapsed` includes its wait for us; a session
+        # that times its own runs knows better.
+        self._stopwatch.add("network", getattr(self._session, "last_run_seconds", elapsed))
+        self._ahead.give_back(item)
+        return outputs
+
+    def _finish(self, item: Prepared, outputs: Mapping[str, Array]) -> None:
+        config = self._associate.tracker.config
+        with self._stopwatch.stage("decode"):
+            seen = decode(
+                outputs,
+                item.letterbox,
+                score_threshold=config.score_threshold,
+                nms_iou=config.nms_iou,
+            )
+        self._associate(item.frame, seen)
+
+
+def track_detections(
+    detections: Mapping[int, Detections],
+    tracker: Tracker,
+    sinks: Sequence[Sink] = (),
+    *,
+    length: int | None = None,
+    frames: Iterable[Frame] | None = None,
+    on_frame: OnFrame | None = None,
+) -> RunReport:
+    """Track given detections: the association alone, without a network.
+
+    Frames 1 to ``length`` are taken in turn, those without a detection too.
+
+    Args:
+        detections: by frame number, from 1.
+        tracker: its configuration also says which tracks are reported.
+        sinks: get every frame with its reported tracks, in this order.
+        length: number of frames; by default that of the last frame with a detection.
+        frames: the pictures, for sinks that draw; without them the frames have empty pictures.
+        on_frame: called after each frame is written.
+
+    Raises:
+        DataError: no frame, a detection of frame 0 or after the last frame, or one that the
+            tracker refuses.
+        SourceError: ``frames`` breaks off or ends before ``length``.
+        SinkError: a sink cannot be written. As in :meth:`Pipeline.run` what is done is kept.
+
+    >>> box = np.array([[10, 10, 50, 110]], np.float32)
+    >>> seen = {i: Detections(box, np.ones(1, np.float32)) for i in (1, 2, 3)}
+    >>> track_detections(seen, Tracker("iou"), length=5).frames
+    5
+    """
+    last = max(detections, default=0)
+    length = last if length is None else length
+    if length < 1:
+        raise DataError("no detection and no length given: nothing to track")
+    if last > length or min(detections, default=1) < 1:
+        outside = last if last > length else min(detections)
+        raise DataError(f"detections of frame {outside}, but the frames are 1 to {length}")
+    associate = _Associate(tracker, sinks, on_frame, ())
+    with associate.completing_sinks():
+        pictures = _blank(length) if frames is None else iter(frames)
+        nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
+        for index in range(1, length + 1):
+            frame = next(pictures, None)
+            if frame is None:
+                raise SourceError(f"the pictures end at frame {index - 1}, expected {length}")
+            with interrupt_held():
+                associate(frame, detections.get(index, nothing))
+    return associate.stopwatch.report()
+
+
+def reportable(tracks: Tracks, max_aspect: float, min_area: float) -> Tracks:
+    """Leave out tracks that do not look like a person, as the reference does (track.py).
+
+    Args:
+        tracks: of one frame.
+        max_aspect: tracks with a width above ``max_aspect`` times their height are left out.
+        min_area: so are those of at most so many square pixels.
+
+    >>> boxes = np.array([[0, 0, 10, 30], [0, 0, 40, 20], [0, 0, 10, 20]], np.float32)
+    >>> tracks = Tracks(np.array([4, 5, 6]), boxes, np.ones(3, np.float32))
+    >>> reportable(tracks, max_aspect=1.6, min_area=200).ids
+    array([4])
+    """
+    width, height = (tracks.boxes[:, 2:] - tracks.boxes[:, :2]).T
+    kept = (width <= max_aspect * height) & (width * height > min_area)
+    if kept.all():
+        return tracks
+    return Tracks(tracks.ids[kept], tracks.boxes[kept], tracks.scores[kept])
+
+
+class _Associate:
+    """The second half of both flows: detections of a frame -> tracker -> filter -> sinks."""
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        sinks: Sequence[Sink],
+        on_frame: OnFrame | None,
+        stages_before: Sequence[str],
+    ) -> None:
+        self.tracker = tracker
+        self.stopwatch = Stopwatch((*stages_before, "associate", "write"))
+        self._sinks = sinks
+        self._on_frame = on_frame
+
+    def __call__(self, frame: Frame, detections: Detections) -> None:
+        config = self.tracker.config
+        with self.stopwatch.stage("associate"):
+            tracks = self.tracker.update(detections)
+            tracks = reportable(tracks, config.max_aspect, config.min_area)
+        with self.stopwatch.stage("write"):
+            for sink in self._sinks:
+                sink.write(frame, tracks)
+        self.stopwatch.finish(frame.index, tracks.ids.tolist())
+        if self._on_frame is not None:
+            self._on_frame(frame, tracks)
+
+    @contextmanager
+    def completing_sinks(self) -> Iterator[None]:
+        """Complete the sinks when the block ends, however it ends; discard them without a frame."""
+        try:
+            yield
+        except BaseException as err:
+            with interrupt_held():
+                self._keep(err)
+            raise
+        with interrupt_held():
+            failed = self._complete()
+        if failed:
+            raise failed[0]
+
+    def _keep(self, err: BaseException) -> None:
+        if self.stopwatch.frames == 0:
+            for sink in self._sinks:
+                sink.discard()
+            return
+        failed = self._complete()
+        if not self._sinks or not isinstance(err, (JdetrtError, KeyboardInterrupt)):
+            return
+        lines = [str(err)] if str(err) else []
+        if len(failed) < len(self._sinks):
+            lines.append(f"Results up to frame {self.stopwatch.report().last_frame} are kept.")
+        lines += [str(lost) for lost in failed if str(lost) != str(err)]
+        err.args = ("\n".join(lines),)
+
+    def _complete(self) -> list[SinkError]:
+        """Close all sinks, and say which could not be: one that fails does not stop the others."""
+        return [err for sink in self._sinks if (err := _close(sink)) is not None]
+
+
+def _close(sink: Sink) -> SinkError | None:
+    try:
+        sink.close()
+    except SinkError as err:
+        return err
+    return None
+
+
+def _blank(length: int) -> Iterator[Frame]:
+    for index in range(1, length + 1):
+        yield Frame(np.empty((0, 0, 3), np.uint8), index)

@@ -1,0 +1,140 @@
+"""Read and letterbox the next frames in a thread of its own, while the network runs."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.runtime.preprocess import Letterbox, letterbox
+from jdetrt.runtime.report import Stopwatch
+from jdetrt.runtime.sources import Source
+from jdetrt.types import Frame
+
+__all__ = ["Prepared", "ReadAhead"]
+
+_BUFFERS = 4  # one at the network, one next, one waiting, one being filled
+_HUNG_AFTER = 5.0  # seconds; a camera that is gone can block its read for ever
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A frame, ready for the network.
+
+    Attributes:
+        frame: as it was read.
+        tensor: ``(1, 3, H, W)`` float32 network input; it is filled again once given back.
+        letterbox: where the picture lies in the tensor.
+    """
+
+    frame: Frame
+    tensor: npt.NDArray[np.float32]
+    letterbox: Letterbox
+
+
+class ReadAhead:
+    """Frames of a source in order, each read and letterboxed before it is asked for.
+
+    The tensors go round in a ring, so a reader that is faster than the network waits, and memory
+    stays bounded. A live source cannot wait: there the newest frame takes the place of one that
+    nobody has asked for yet.
+
+    Args:
+        source: iterated in the thread, once, and closed at the end.
+        size: width and height of the network input.
+        stopwatch: gets the stages "read" and "preprocess".
+
+    Attributes:
+        error: what broke the source off, once ``get`` has given None.
+    """
+
+    def __init__(self, source: Source, size: tuple[int, int], stopwatch: Stopwatch) -> None:
+        width, height = size
+        self.error: Exception | None = None
+        self._source = source
+        self._size = size
+        self._stopwatch = stopwatch
+        self._free: queue.SimpleQueue[npt.NDArray[np.float32] | None] = queue.SimpleQueue()
+        for _ in range(_BUFFERS):
+            self._free.put(np.empty((1, 3, height, width), np.float32))
+        self._ready: queue.SimpleQueue[Prepared | None] = queue.SimpleQueue()
+        self._ended = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read_all, name="reader", daemon=True)
+
+    def get(self, *, wait: bool = True) -> Prepared | None:
+        """The next frame; None when there is no more, or without ``wait`` when it is not there."""
+        if self._ended:
+            return None
+        try:
+            item = self._ready.get(block=wait)
+        except queue.Empty:
+            return None
+        self._ended = item is None
+        return item
+
+    def give_back(self, item: Prepared) -> None:
+        """The network is done with the item's tensor."""
+        self._free.put(item.tensor)
+
+    def stop(self) -> None:
+        """Read no more; ``get`` gives None, also to one who is waiting in it."""
+        self._stopped.set()
+        self._free.put(None)
+        self._ready.put(None)
+
+    def __enter__(self) -> ReadAhead:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._source.close()
+        self._thread.join(_HUNG_AFTER)
+
+    def _read_all(self) -> None:
+        try:
+            self._read_until_stopped()
+        except Exception as err:  # handed to the thread that takes the frames
+            self.error = err
+        finally:
+            self._ready.put(None)
+
+    def _read_until_stopped(self) -> None:
+        frames = iter(self._source)
+        try:
+            while not self._stopped.is_set():
+                start = time.perf_counter()
+                frame = next(frames, None)
+                if frame is None:
+                    return
+                self._stopwatch.add("read", time.perf_counter() - start)
+                tensor = self._tensor()
+                if tensor is None:
+                    return
+                with self._stopwatch.stage("preprocess"):
+                    _, placed = letterbox(frame.image, self._size, out=tensor[0])
+                self._ready.put(Prepared(frame, tensor, placed))
+        finally:
+            close = getattr(frames, "close", None)  # a generator closes its file here, not later
+            if close is not None:
+                close()
+
+    def _tensor(self) -> npt.NDArray[np.float32] | None:
+        """A tensor to fill; None when stopped."""
+        if self._source.live and self._free.empty():
+            with suppress(queue.Empty):
+                stale = self._ready.get_nowait()
+                return None if stale is None else stale.tensor
+        return self._free.get()

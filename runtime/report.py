@@ -1,0 +1,159 @@
+"""How fast a run was: time of each stage, and the three FPS that people mix up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["RunReport", "StageTime", "Stopwatch"]
+
+_RECENT = 4096
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Time that one stage took a frame, in milliseconds.
+
+    Attributes:
+        mean: over all frames but the first, which pays for compilation and first allocations.
+        p50: median of the last 4096 frames.
+        p99: 99th percentile of the same.
+    """
+
+    mean: float
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run did and how fast.
+
+    The paper's three rates (section 4): FPSD of the detector alone, FPSA of the association alone,
+    and FPS of the whole system. They are None where a run has no such stage.
+
+    Attributes:
+        frames: frames whose results were written.
+        last_frame: number of the last of them in its source, 0 if there is none.
+        dropped: frames that a live source gave while the network was busy, and that were left out.
+        tracks: different people reported.
+        seconds: from the start of the run to the last frame, reading, drawing and writing included.
+        system_fps: frames a second from the first finished frame to the last.
+        network_fps: FPSD, what the network could do if nothing else took time.
+        association_fps: FPSA, what the association could do if nothing else took time.
+        stages: by name, in the order of the flow. Stages overlap: their sum is more than the time
+            of a frame. "read" of a camera includes the wait for its next picture.
+    """
+
+    frames: int
+    last_frame: int
+    dropped: int
+    tracks: int
+    seconds: float
+    system_fps: float
+    network_fps: float | None
+    association_fps: float | None
+    stages: Mapping[str, StageTime]
+
+
+class _Durations:
+    """Durations of one stage in bounded memory: a sum over all, and the most recent ones."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = 0.0
+        self._total = 0.0
+        self._recent = np.zeros(_RECENT)
+
+    def add(self, seconds: float) -> None:
+        if self._count == 0:
+            self._first = seconds
+        self._recent[self._count % _RECENT] = seconds
+        self._total += seconds
+        self._count += 1
+
+    def summary(self) -> StageTime | None:
+        count = self._count
+        if count == 0:
+            return None
+        mean = self._first if count == 1 else (self._total - self._first) / (count - 1)
+        p50, p99 = np.percentile(self._recent[: min(count, _RECENT)], (50, 99))
+        return StageTime(mean * 1e3, float(p50) * 1e3, float(p99) * 1e3)
+
+
+class Stopwatch:
+    """Collects the times of a run; its memory does not grow with the length of the run.
+
+    Each stage is timed by one thread only; ``report`` may be called at any time.
+
+    Args:
+        stages: names, in the order of the flow.
+    """
+
+    def __init__(self, stages: Iterable[str]) -> None:
+        self._stages = {name: _Durations() for name in stages}
+        self._started = self._first = self._last = time.perf_counter()
+        self._frames = 0
+        self._last_frame = 0
+        self._seen = bytearray()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block as one frame's ``name``; a block that raises does not count."""
+        start = time.perf_counter()
+        yield
+        self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count ``seconds`` as one frame's ``name``."""
+        self._stages[name].add(seconds)
+
+    def finish(self, index: int, ids: Iterable[int]) -> None:
+        """Frame ``index`` is done, with tracks of these ids on it."""
+        self._last = time.perf_counter()
+        if self._frames == 0:
+            self._first = self._last
+        self._frames += 1
+        self._last_frame = index
+        for i in ids:  # trackers count from 1, so a byte for each id ever seen is little
+            if i >= len(self._seen):
+                self._seen.extend(bytes(i + 1))
+            self._seen[i] = 1
+
+    @property
+    def frames(self) -> int:
+        """Frames finished so far."""
+        return self._frames
+
+    def report(self) -> RunReport:
+        """The run so far."""
+        times = {name: durations.summary() for name, durations in self._stages.items()}
+        stages = {name: time for name, time in times.items() if time is not None}
+        seconds = self._last - self._started
+        if self._frames > 1:
+            system = _rate(self._last - self._first, self._frames - 1)
+        else:
+            system = _rate(seconds, self._frames)
+        return RunReport(
+            frames=self._frames,
+            last_frame=self._last_frame,
+            dropped=self._last_frame - self._frames,  # they are numbered from 1
+            tracks=self._seen.count(1),
+            seconds=seconds,
+            system_fps=system,
+            network_fps=_fps(stages.get("network")),
+            association_fps=_fps(stages.get("associate")),
+            stages=stages,
+        )
+
+
+def _rate(seconds: float, frames: int) -> float:
+    return frames / seconds if seconds > 0 else 0.0
+
+
+def _fps(stage: StageTime | None) -> float | None:
+    return 1e3 / stage.mean if stage is not None and stage.mean > 0 else None

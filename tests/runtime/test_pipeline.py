@@ -1,0 +1,452 @@
+"""Order, overlap and endings of the pipeline, proved by events and not by clocks."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jdetrt.errors import DataError, SessionError, SinkError, SourceError
+from jdetrt.runtime.interrupt import interrupt_held
+from jdetrt.runtime.pipeline import Pipeline, reportable, track_detections
+from jdetrt.runtime.read_ahead import ReadAhead
+from jdetrt.runtime.report import Stopwatch
+from jdetrt.runtime.sinks import Sink
+from jdetrt.runtime.tracker import Tracker
+from jdetrt.testing import FakeSession
+from jdetrt.types import Detections, Frame, Tracks
+
+SIZE = (64, 32)
+BOX = np.array([[10, 2, 20, 30]], np.float32)
+PERSON = Detections(BOX, np.array([0.9], np.float32))
+NOBODY = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
+PATIENCE = 20.0  # seconds after which a test that hangs fails
+
+
+class _Source:
+    """So many frames of the network's size; may break off after some."""
+
+    uri = "test:source"
+    name = "source"
+    frame_rate = 30.0
+    size: tuple[int, int] | None = SIZE
+
+    def __init__(self, frames: int, *, error: Exception | None = None, live: bool = False) -> None:
+        self.length: int | None = frames
+        self.live = live
+        self.error = error
+        self.given = 0
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(1, (self.length or 0) + 1):
+            self.given = index
+            yield Frame(np.full((SIZE[1], SIZE[0], 3), index, np.uint8), index)
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        self.closed = True
+
+    def __enter__(self) -> _Source:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Sink(Sink):
+    """Remembers; may fail at a frame, or at its close."""
+
+    def __init__(self, *, fail_at: int | None = None, fail_close: bool = False) -> None:
+        self.fail_at = fail_at
+        self.fail_close = fail_close
+        self.rows: list[tuple[int, list[int]]] = []
+        self.state = "open"
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        if frame.index == self.fail_at:
+            raise SinkError("out.txt: cannot be written (No space left on device)")
+        self.rows.append((frame.index, tracks.ids.tolist()))
+
+    def close(self) -> None:
+        if self.fail_close:
+            self.state = "lost"
+            raise SinkError("out.txt: cannot be renamed")
+        self.state = "complete"
+
+    def discard(self) -> None:
+        self.state = "discarded"
+
+    @property
+    def indices(self) -> list[int]:
+        return [index for index, _ in self.rows]
+
+
+class _TracingTracker(Tracker):
+    """Motion alone; ``before`` is called with the number of the frame before each update."""
+
+    def __init__(self, before: Any) -> None:
+        super().__init__("iou")
+        self.before = before
+        self.count = 0
+
+    def update(self, detections: Detections) -> Tracks:
+        self.count += 1
+        self.before(self.count)
+        return super().update(detections)
+
+
+def _session(frames: int) -> FakeSession:
+    return FakeSession.from_detections([PERSON] * frames, size=SIZE)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_open() -> Iterator[None]:
+    before = set(threading.enumerate())
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    assert set(threading.enumerate()) == before
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_every_frame_in_order_with_its_own_outputs() -> None:
+    """The network is told nothing but pixels: frame k is all k, so its output must come back."""
+
+    def sees(feeds: Any) -> dict[str, Any]:
+        level = round(float(feeds["images"][0, 0, 0, 0]) * 255)
+        box = np.array([[[level, 0, level + 16, 28]]], np.float32)
+        return {"boxes": box, "scores": np.array([[0.9]], np.float32)}
+
+    seen: dict[int, float] = {}
+
+    def on_frame(frame: Frame, tracks: Tracks) -> None:
+        assert frame.image[0, 0, 0] == frame.index
+        if len(tracks):
+            seen[frame.index] = float(tracks.boxes[0, 0])
+
+    sink = _Sink()
+    source, session = _Source(30), FakeSession(sees, size=SIZE)
+    report = Pipeline(source, session, Tracker("iou"), [sink], on_frame=on_frame).run()
+    assert sink.indices == list(range(1, 31))
+    assert sink.state == "complete"
+    assert source.closed
+    assert report.frames == report.last_frame == 30
+    assert report.dropped == 0
+    assert report.tracks == 1
+    assert list(report.stages) == ["read", "preprocess", "network", "decode", "associate", "write"]
+    # The filtered box follows one pixel a frame; a mix-up of frames would show as a jump.
+    assert all(abs(left - index) < 1.0 for index, left in seen.items())
+    assert len(seen) >= 28
+
+
+def test_the_next_frame_is_at_the_network_before_this_one_is_associated() -> None:
+    session = _session(10)
+    at_network: list[int] = []
+    tracker = _TracingTracker(lambda k: at_network.append(session.runs))
+    Pipeline(_Source(10), session, tracker).run()
+    # When frame k is associated, frame k+1 has been submitted; after the last there is none.
+    assert at_network == [2, 3, 4, 5, 6, 7, 8, 9, 10, 10]
+
+
+def test_frames_are_read_while_others_are_associated() -> None:
+    read = threading.Semaphore(0)
+
+    class Counting(_Source):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                read.release()
+                yield frame
+
+    def before(k: int) -> None:
+        if k == 1:  # the main thread stands here: only another one can read frames 3 and 4
+            assert all(read.acquire(timeout=PATIENCE) for _ in range(4))
+
+    Pipeline(Counting(10), _session(10), _TracingTracker(before)).run()
+
+
+def test_reading_ahead_is_bounded() -> None:
+    source = _Source(50)
+    read_by_then: list[int] = []
+    tracker = _TracingTracker(lambda k: read_by_then.append(source.given - k))
+    Pipeline(source, _session(50), tracker).run()
+    assert max(read_by_then) <= 5
+
+
+def test_a_source_that_breaks_off_keeps_the_frames_before() -> None:
+    sink = _Sink()
+    source = _Source(7, error=SourceError("clip.mp4: breaks off after frame 7"))
+    pipeline = Pipeline(source, _session(7), Tracker("iou"), [sink])
+    with pytest.raises(SourceError, match=r"breaks off.*\nResults up to frame 7 are kept\."):
+        pipeline.run()
+    assert sink.indices == [1, 2, 3, 4, 5, 6, 7]
+    assert sink.state == "complete"
+    assert pipeline.report().frames == 7
+
+
+@pytest.mark.parametrize("error", [SourceError("no camera"), None])
+def test_without_a_frame_the_sinks_are_discarded(error: Exception | None) -> None:
+    sink = _Sink()
+    with pytest.raises(SourceError, match="no camera" if error else "test:source: has no frame"):
+        Pipeline(_Source(0, error=error), _session(0), Tracker("iou"), [sink]).run()
+    assert sink.state == "discarded"
+
+
+def test_a_network_that_fails_keeps_the_frames_before() -> None:
+    sink = _Sink()
+    session = _session(4)  # has outputs for 4 frames; the submission of frame 5 fails
+    with pytest.raises(SessionError, match=r"4 runs.*\nResults up to frame 4 are kept\."):
+        Pipeline(_Source(9), session, Tracker("iou"), [sink]).run()
+    assert sink.indices == [1, 2, 3, 4]
+    assert sink.state == "complete"
+
+
+def test_an_error_leaves_the_session_idle() -> None:
+    session = _session(20)
+
+    def fails(k: int) -> None:
+        if k == 3:
+            raise DataError("frame 3")
+
+    with pytest.raises(DataError, match="Results up to frame 2 are kept"):
+        Pipeline(_Source(9), session, _TracingTracker(fails), [_Sink()]).run()
+    session.infer({"images": np.zeros((1, 3, SIZE[1], SIZE[0]), np.float32)})
+
+
+def test_a_sink_that_is_full_does_not_spoil_the_others() -> None:
+    full, good = _Sink(fail_at=5, fail_close=True), _Sink()
+    with pytest.raises(SinkError, match="No space left") as caught:
+        Pipeline(_Source(9), _session(9), Tracker("iou"), [good, full]).run()
+    assert "Results up to frame 4 are kept." in str(caught.value)
+    assert "cannot be renamed" in str(caught.value)
+    assert (good.state, full.state) == ("complete", "lost")
+
+
+def test_a_sink_that_cannot_be_completed_is_an_error() -> None:
+    lost, good = _Sink(fail_close=True), _Sink()
+    with pytest.raises(SinkError, match="renamed"):
+        Pipeline(_Source(3), _session(3), Tracker("iou"), [lost, good]).run()
+    assert (lost.state, good.state) == ("lost", "complete")
+
+
+def test_an_error_of_the_program_passes_unchanged() -> None:
+    sink = _Sink()
+
+    def fails(frame: Frame, tracks: Tracks) -> None:
+        if frame.index == 2:
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match=r"^mine$"):
+        Pipeline(_Source(9), _session(9), Tracker("iou"), [sink], on_frame=fails).run()
+    assert (sink.indices, sink.state) == ([1, 2], "complete")
+
+
+def test_ctrl_c_in_the_middle_of_a_frame_ends_after_it() -> None:
+    sink = _Sink()
+
+    def press(k: int) -> None:
+        if k == 3:
+            signal.raise_signal(signal.SIGINT)  # would leave update() at once were it not held
+
+    pipeline = Pipeline(_Source(9), _session(9), _TracingTracker(press), [sink])
+    with pytest.raises(KeyboardInterrupt, match=r"^Results up to frame 3 are kept\.$"):
+        pipeline.run()
+    assert (sink.indices, sink.state) == ([1, 2, 3], "complete")
+    assert pipeline.report().frames == 3
+
+
+def test_ctrl_c_wakes_a_wait_for_a_camera() -> None:
+    class Camera(_Source):
+        """Gives two frames, then nothing until it is closed."""
+
+        def __init__(self) -> None:
+            super().__init__(2, live=True)
+            self.unplugged = threading.Event()
+
+        def __iter__(self) -> Iterator[Frame]:
+            yield from super().__iter__()
+            self.unplugged.wait(PATIENCE)
+
+        def close(self) -> None:
+            self.unplugged.set()
+
+    sink = _Sink()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def press(frame: Frame, tracks: Tracks) -> None:
+        if frame.index == 2:
+            threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt, match="up to frame 2"):
+        Pipeline(Camera(), _session(9), Tracker("iou"), [sink], on_frame=press).run()
+    assert sink.state == "complete"
+
+
+def test_a_live_result_does_not_wait_for_the_next_frame() -> None:
+    """A camera that gives frame k+1 only once the result of frame k has been seen."""
+    seen = threading.Semaphore(0)
+
+    class Camera(_Source):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield frame
+                assert seen.acquire(timeout=PATIENCE)
+
+    pipeline = Pipeline(
+        Camera(4, live=True), _session(4), Tracker("iou"), on_frame=lambda *_: seen.release()
+    )
+    assert pipeline.run().frames == 4
+
+
+def test_a_live_source_gives_its_newest_frame() -> None:
+    source, stopwatch = _Source(20, live=True), Stopwatch(("read", "preprocess"))
+    with ReadAhead(source, SIZE, stopwatch) as ahead:
+        first = ahead.get()
+        assert first is not None  # and is not given back: three tensors go round
+        ahead._thread.join(PATIENCE)  # the camera runs on to frame 20 without us
+        rest = []
+        while (item := ahead.get()) is not None:
+            rest.append(item)
+    assert 1 <= len(rest) <= 3
+    assert rest[-1].frame.index == 20
+    for item in rest:  # no tensor was filled again while its frame was waiting
+        assert item.tensor[0, 0, 0, 0] == np.float32(item.frame.index) / np.float32(255)
+
+
+def test_dropped_frames_are_counted() -> None:
+    class Camera(_Source):
+        def __iter__(self) -> Iterator[Frame]:
+            return (frame for frame in super().__iter__() if frame.index % 3 == 0)
+
+    report = Pipeline(Camera(9), _session(3), Tracker("iou")).run()
+    assert (report.frames, report.last_frame, report.dropped) == (3, 9, 6)
+
+
+def test_max_frames_and_stop() -> None:
+    sink = _Sink()
+    Pipeline(_Source(9), _session(9), Tracker("iou"), [sink], max_frames=4).run()
+    assert (sink.indices, sink.state) == ([1, 2, 3, 4], "complete")
+
+    sink = _Sink()
+
+    def enough(frame: Frame, tracks: Tracks) -> None:
+        if frame.index == 2:
+            pipeline.stop()
+
+    pipeline = Pipeline(_Source(90), _session(90), Tracker("iou"), [sink], on_frame=enough)
+    pipeline.run()
+    assert sink.indices[:2] == [1, 2]
+    assert len(sink.indices) < 10
+    assert sink.state == "complete"
+
+
+def test_another_model_is_refused_before_anything_is_read() -> None:
+    source = _Source(3)
+    with pytest.raises(SessionError, match="leaves its input size free"):
+        Pipeline(source, FakeSession([], size=(-1, -1)), Tracker("iou"))
+    assert source.given == 0
+
+
+def test_detections_alone() -> None:
+    sink = _Sink()
+    seen = {2: PERSON, 3: PERSON, 4: PERSON, 6: PERSON}
+    report = track_detections(seen, Tracker("iou"), [sink], length=8)
+    assert sink.indices == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert dict(sink.rows)[6] == [1]
+    assert dict(sink.rows)[1] == dict(sink.rows)[8] == []
+    assert sink.state == "complete"
+    assert report.frames == 8
+    assert report.network_fps is None
+    assert report.association_fps is not None
+    assert list(report.stages) == ["associate", "write"]
+
+
+def test_detections_with_pictures_that_end_early() -> None:
+    sink = _Sink()
+    with pytest.raises(SourceError, match=r"end at frame 3, expected 5\nResults up to frame 3 are"):
+        track_detections({5: PERSON}, Tracker("iou"), [sink], frames=_Source(3))
+    assert (sink.indices, sink.state) == ([1, 2, 3], "complete")
+
+
+@pytest.mark.parametrize(
+    ("seen", "length", "message"),
+    [
+        ({}, None, "nothing to track"),
+        ({9: PERSON}, 5, "frame 9, but the frames are 1 to 5"),
+        ({0: PERSON, 1: PERSON}, None, "frame 0, but the frames are 1 to 1"),
+    ],
+)
+def test_detections_outside_of_the_sequence(
+    seen: dict[int, Detections], length: int | None, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        track_detections(seen, Tracker("iou"), length=length)
+
+
+def test_only_what_looks_like_a_person_is_reported() -> None:
+    """The two limits of the reference's track.py, at and beside their values."""
+    sizes = [(16, 10), (17, 10), (20, 10), (14, 14), (10, 20), (10.1, 20), (20, 12.5), (20, 12.4)]
+    boxes = np.array([[5, 5, 5 + w, 5 + h] for w, h in sizes], np.float32)
+    tracks = Tracks(np.arange(8), boxes, np.ones(8, np.float32))
+    slow = [i for i, (w, h) in enumerate(sizes) if not w / h > 1.6 and w * h > 200]
+    assert reportable(tracks, 1.6, 200.0).ids.tolist() == slow == [5, 6]
+
+
+def test_a_signal_is_held_only_in_the_main_thread() -> None:
+    entered = []
+
+    def elsewhere() -> None:
+        with interrupt_held():
+            entered.append(True)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert entered == [True]
+
+    def interrupted() -> None:
+        with interrupt_held():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            entered.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert entered == [True, True]
+
+
+def test_the_first_frame_is_left_out_of_the_means() -> None:
+    watch = Stopwatch(("network", "associate"))
+    for milliseconds in (5000, 10, 30):
+        watch.add("network", milliseconds / 1e3)
+        watch.finish(1, [])
+    report = watch.report()
+    assert report.stages["network"].mean == pytest.approx(20)
+    assert report.stages["network"].p50 == pytest.approx(30)
+    assert report.network_fps == pytest.approx(50)
+    assert report.association_fps is None
+    assert "associate" not in report.stages
+
+
+def test_the_memory_of_a_stopwatch_does_not_grow_with_the_run() -> None:
+    watch = Stopwatch(("associate",))
+    for index in range(1, 20_000):
+        watch.add("associate", index / 1e3)
+        watch.finish(index, [1, index // 1000 + 2])
+    report = watch.report()
+    assert watch._stages["associate"]._recent.size == 4096
+    assert report.frames == 19_999
+    assert report.tracks == 21
+    assert report.stages["associate"].mean == pytest.approx(np.arange(2, 20_000).mean())
+    assert report.stages["associate"].p50 == pytest.approx(np.median(np.arange(15_904, 20_000)))
