@@ -1,0 +1,75 @@
+"""What a tracking run shows: its progress while it goes on, and a summary at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Task
+    from rich.text import Text
+
+    from jdetrt.runtime.report import RunReport
+
+__all__ = ["print_summary", "progress"]
+
+
+@contextmanager
+def progress(title: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar with frames and FPS on stderr; the block calls what it is given once a frame.
+
+    Nothing is shown with ``quiet``, or where stderr is not a terminal.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Fps(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f} FPS" if task.speed else "")
+
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Fps(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)
+
+
+def print_summary(report: RunReport, title: str, written: Iterable[Path]) -> None:
+    """Print frames, tracks, the three FPS, the time of each stage, and where the files are."""
+    dropped = f", {report.dropped} dropped" if report.dropped else ""
+    click.echo(
+        f"{title}: {report.frames} frames{dropped}, {report.tracks} tracks "
+        f"in {report.seconds:.1f} s"
+    )
+    click.echo(f"  system      {report.system_fps:9.1f} FPS   everything, reading to writing")
+    if report.network_fps is not None:
+        click.echo(f"  network     {report.network_fps:9.1f} FPS   FPSD, the network alone")
+    if report.association_fps is not None:
+        click.echo(f"  association {report.association_fps:9.1f} FPS   FPSA, the association alone")
+    click.echo("  stage            mean       p50       p99   ms a frame, stages overlap")
+    for name, times in report.stages.items():
+        click.echo(f"  {name:<11}{times.mean:10.2f}{times.p50:10.2f}{times.p99:10.2f}")
+    files = list(written)
+    for path in files:
+        click.echo(f"Written: {path}")
+    if not files:
+        click.echo("Nothing was written; name an output, such as --mot FILE or --video FILE.")
