@@ -1,0 +1,44 @@
+"""``jdetrt demo`` on a short clip: what it writes and says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jdetrt.benchmarks.accuracy import score
+from jdetrt.cli import main
+from jdetrt.runtime.opencv import load_cv2
+
+
+def run(*args: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["demo", *args])
+    code = end.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def test_demo_leaves_a_video_and_tracks_that_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):  # a second run replaces the first
+        assert run("--output", str(tmp_path), "--frames", "40") == 0
+    out = capsys.readouterr().out
+    assert "ground truth" in out
+    for path in ("tracks.mp4", "tracks/clip.txt"):
+        assert str(tmp_path / path) in out
+    video = load_cv2().VideoCapture(str(tmp_path / "tracks.mp4"))
+    frames = 0
+    while video.read()[0]:
+        frames += 1
+    assert frames == 40
+    assert score(tmp_path, tmp_path / "tracks").combined.mota > 60
+
+
+def test_demo_names_a_folder_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert run("--output", str(tmp_path / "file" / "demo"), "--frames", "2") == 1
+    assert "file" in capsys.readouterr().err
