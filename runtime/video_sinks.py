@@ -26,6 +26,7 @@ _CODECS = {
     ".mkv": ("mp4v", "XVID", "MJPG"),
 }
 _RESERVE = 8 << 20  # bytes that stay free on the disk: room to complete a video in
+_INDEX_ENTRY = 32  # bytes a frame in the index at the end, at most
 _HIGHEST_RATE = 1000
 _MISCOUNT = 2  # frames; containers that state a duration and no count are off by one or so
 
@@ -91,7 +92,7 @@ class VideoSink(Output):
             self._size = size
         if size != self._size:  # the writer would leave the frame out and say nothing
             raise self._stop(f"frame {frame.index} is {size}, those before it {self._size}")
-        if _free_space(self._path) < _RESERVE:
+        if _free_space(self._path) < _RESERVE + _INDEX_ENTRY * self.frames:
             raise self._stop("the disk is full")
         self._writer.write(picture)
         self.frames += 1
@@ -247,6 +248,12 @@ def _count_frames(path: Path) -> int:
     try:
         if not capture.isOpened() or not capture.grab():
             return 0
-        return max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
+        stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if stated > 0:
+            return stated
+        count = 1  # its end is missing, so it does not know
+        while capture.grab():
+            count += 1
+        return count
     finally:
         capture.release()

@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from jdetrt.errors import SinkError
+from jdetrt.runtime import output, video_sinks
+from jdetrt.runtime.sinks import (
+    FramesSink,
+    JsonLinesSink,
+    KittiSink,
+    MotSink,
+    Sink,
+    VideoSink,
+)
+from jdetrt.types import Frame, Tracks
+
+ROW = "1.500,2.000,10.000,20.000"
+KINDS = ["mot", "kitti", "jsonl", "avi", "frames"]
+
+
+def _frame(index: int, size: tuple[int, int] = (64, 48)) -> Frame:
+    image = np.random.default_rng(index).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    return Frame(image, index, index / 25)
+
+
+def _tracks(*ids: int) -> Tracks:
+    boxes = np.array([[1.5, 2, 11.5, 22]] * len(ids), np.float32).reshape(-1, 4)
+    return Tracks(np.array(ids, np.int64), boxes, np.full(len(ids), 0.75, np.float32))
+
+
+def _sink(kind: str, folder: Path) -> tuple[Any, Path]:
+    path = folder / f"out.{kind}"
+    makes: dict[str, Callable[[Path], Sink]] = {
+        "mot": MotSink,
+        "kitti": KittiSink,
+        "jsonl": JsonLinesSink,
+        "frames": FramesSink,
+    }
+    return makes.get(kind, VideoSink)(path), path
+
+
+def _count(path: Path) -> int:
+    """Number of frames in an output, each of which had one track."""
+    if path.is_dir():
+        return len(list(path.iterdir()))
+    if path.suffix in (".mot", ".kitti", ".jsonl"):
+        text = path.read_text()
+        assert text == "" or text.endswith("\n")
+        return text.count("\n")
+    capture = cv2.VideoCapture(str(path))
+    count = 0
+    while capture.grab():
+        count += 1
+    return count
+
+
+# What is written
+
+
+def test_mot_text(tmp_path: Path) -> None:
+    with MotSink(tmp_path / "new/folder/out.txt") as sink:
+        sink.write(_frame(1), _tracks(3, 1))
+        sink.write(_frame(2), _tracks())
+        sink.write(_frame(3), _tracks(1))
+    assert sink.frames == 3
+    assert (tmp_path / "new/folder/out.txt").read_text() == (
+        f"1,3,{ROW},1,-1,-1,-1\n1,1,{ROW},1,-1,-1,-1\n3,1,{ROW},1,-1,-1,-1\n"
+    )
+
+
+def test_kitti_text(tmp_path: Path) -> None:
+    with KittiSink(tmp_path / "out.txt") as sink:
+        sink.write(_frame(1), _tracks(3))
+    assert (tmp_path / "out.txt").read_text().startswith("0 3 Pedestrian -1 -1 -10 1.500 2.000 11.")
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    with JsonLinesSink(tmp_path / "out.jsonl") as sink:
+        sink.write(_frame(1), _tracks(3))
+        sink.write(Frame(_frame(2).image, 2), _tracks())
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert records == [
+        {
+            "frame": 1,
+            "timestamp": 0.04,
+            "tracks": [{"id": 3, "box": [1.5, 2.0, 11.5, 22.0], "score": 0.75}],
+        },
+        {"frame": 2, "timestamp": None, "tracks": []},
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".MP4"])
+def test_a_video(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    with VideoSink(path, 12.5) as sink:
+        for index in range(1, 31):
+            frame = Frame(np.full((48, 64, 3), 90, np.uint8), index)
+            sink.write(frame, _tracks(1))
+    assert _count(path) == 30
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FPS) == 12.5
+    ok, image = capture.read()
+    assert ok
+    assert image.shape == (48, 64, 3)
+    assert abs(image[30:, 40:].astype(int) - 90).max() < 20  # the background
+    assert abs(image[:22, :14].astype(int) - 90).max() > 60  # a box, a label
+
+
+def test_pictures(tmp_path: Path) -> None:
+    with FramesSink(tmp_path / "a/out", ".png") as sink:
+        sink.write(_frame(1), _tracks(3))
+        sink.write(_frame(12), _tracks())
+    names = sorted(path.name for path in (tmp_path / "a/out").iterdir())
+    assert names == ["tracked-000001.png", "tracked-000012.png"]
+    image = cv2.imread(str(tmp_path / "a/out/tracked-000012.png"))
+    assert image is not None
+    np.testing.assert_array_equal(image[24:, 32:], _frame(12).image[24:, 32:])
+
+
+# Whole, or as far as it got, or not at all
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_there_before_the_end(tmp_path: Path, kind: str) -> None:
+    sink, path = _sink(kind, tmp_path)
+    sink.write(_frame(1), _tracks(1))
+    assert not path.exists()
+    sink.close()
+    assert _count(path) == 1
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    sink.close()
+    sink.discard()
+    assert _count(path) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_discarded(tmp_path: Path, kind: str) -> None:
+    sink, _ = _sink(kind, tmp_path)
+    sink.write(_frame(1), _tracks(1))
+    sink.discard()
+    sink.discard()
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SinkError, match="is closed; frame 2 is not written"):
+        sink.write(_frame(2), _tracks(1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interruption_keeps_what_is_complete(
+    tmp_path: Path, kind: str, error: type[BaseException]
+) -> None:
+    sink, path = _sink(kind, tmp_path)
+    with pytest.raises(error), sink:  # noqa: PT012
+        for index in (1, 2, 3):
+            sink.write(_frame(index), _tracks(1))
+        raise error
+    assert _count(path) == 3
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interruption_before_the_first_frame_leaves_nothing(tmp_path: Path, kind: str) -> None:
+    sink, _ = _sink(kind, tmp_path)
+    with pytest.raises(KeyboardInterrupt), sink:
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_earlier_output_stays_until_the_new_one_is_complete(tmp_path: Path, kind: str) -> None:
+    first, path = _sink(kind, tmp_path)
+    with first:
+        for index in (1, 2, 3):
+            first.write(_frame(index), _tracks(1))
+    second, _ = _sink(kind, tmp_path)
+    second.write(_frame(1), _tracks(1))
+    assert _count(path) == 3
+    second.discard()
+    assert _count(path) == 3
+    third, _ = _sink(kind, tmp_path)
+    with third:
+        third.write(_frame(1), _tracks(1))
+    assert _count(path) == 1
+
+
+@pytest.mark.parametrize("kind", ["mot", "jsonl"])
+def test_a_run_without_frames_leaves_an_empty_text(tmp_path: Path, kind: str) -> None:
+    sink, path = _sink(kind, tmp_path)
+    with sink:
+        pass
+    assert path.read_text() == ""
+
+
+def test_a_video_without_frames_is_none(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "out.mp4"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_nothing_can_be_made(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match="cannot be written"):
+        _sink(kind, tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", ["mot", "avi"])
+def test_a_folder_in_the_place_of_a_file(tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"out.{kind}").mkdir()
+    with pytest.raises(SinkError, match="is a folder; name a file"):
+        _sink(kind, tmp_path)
+
+
+def test_pictures_of_others_are_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "000001.jpg").write_bytes(b"of a data set")
+    with pytest.raises(SinkError, match=r"holds other files \(000001.jpg\); name a new or empty"):
+        FramesSink(tmp_path)
+    with pytest.raises(SinkError, match="is a file; name a folder"):
+        FramesSink(tmp_path / "000001.jpg")
+    with FramesSink(tmp_path / "out") as sink:
+        sink.write(_frame(1), _tracks(1))
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/mine.txt").write_text("made meanwhile")
+        with pytest.raises(SinkError, match=r"holds other files \(mine.txt\)"):
+            sink.close()
+        sink.discard()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["000001.jpg", "out"]
+
+
+# A full disk
+
+
+class _FullFile:
+    """A file of a disk that takes ``room`` bytes, also in the middle of a write."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self._file = file
+        self._room = room
+
+    def write(self, data: memoryview) -> int:
+        taken = data[: self._room]
+        if not taken:
+            raise OSError(28, "No space left on device")
+        self._room -= len(taken)
+        return int(self._file.write(taken))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize("kind", ["mot", "kitti", "jsonl"])
+def test_a_full_disk_keeps_the_complete_frames(tmp_path: Path, kind: str) -> None:
+    whole, path = _sink(kind, tmp_path)
+    with whole:
+        for index in (1, 2):
+            whole.write(_frame(index), _tracks(1, 2))
+    expected = path.read_text()
+    sink, path = _sink(kind, tmp_path)
+    sink._file = _FullFile(sink._file, len(expected) + 15)  # the third frame ends in its middle
+    sink.write(_frame(1), _tracks(1, 2))
+    sink.write(_frame(2), _tracks(1, 2))
+    with pytest.raises(SinkError, match=r"No space left on device\); 2 frames are kept"):
+        sink.write(_frame(3), _tracks(1, 2))
+    assert path.read_text() == expected
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    sink.close()
+    with pytest.raises(SinkError, match="is closed"):
+        sink.write(_frame(4), _tracks(1))
+
+
+@pytest.mark.parametrize("kind", ["mot", "jsonl"])
+def test_a_disk_that_is_full_at_once(tmp_path: Path, kind: str) -> None:
+    sink, _ = _sink(kind, tmp_path)
+    sink._file = _FullFile(sink._file, 5)
+    with pytest.raises(SinkError, match="no frame is kept"):
+        sink.write(_frame(1), _tracks(1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_reports_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, _ = _sink("mot", tmp_path)
+    sink.write(_frame(1), _tracks(1))
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SinkError, match=r"cannot be completed \(No space"):
+        sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, path = _sink("frames", tmp_path)
+    sink.write(_frame(1), _tracks(1))
+    write_bytes = Path.write_bytes
+
+    def half(self: Path, data: Any) -> int:
+        write_bytes(self, bytes(data)[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(SinkError, match="1 frames are kept"):
+        sink.write(_frame(2), _tracks(1))
+    assert [p.name for p in path.iterdir()] == ["tracked-000001.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "avi", "mkv"])
+def test_a_video_is_completed_before_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    free = iter([20 << 20, 10 << 20, 9 << 20, 7 << 20])
+    monkeypatch.setattr(video_sinks, "_free_space", lambda path: next(free))
+    sink, path = _sink(kind, tmp_path)
+    for index in (1, 2, 3):
+        sink.write(_frame(index), _tracks(1))
+    with pytest.raises(SinkError, match=r"the disk is full; 3 frames are kept"):
+        sink.write(_frame(4), _tracks(1))
+    assert _count(path) == 3
+
+
+# A limit of the operating system on the size of a file stands in for a full disk: writes beyond it
+# fail in the middle, in Python as in OpenCV, without a disk of one's own.
+LIMITED = """
+import resource, signal, sys
+import numpy as np
+from jdetrt.errors import SinkError
+from jdetrt.runtime.sinks import MotSink, VideoSink
+from jdetrt.types import Frame, Tracks
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+rng = np.random.default_rng(0)
+tracks = Tracks(np.arange(1, 21), np.full((20, 4), 5, np.float32), np.ones(20, np.float32))
+sink = (MotSink if sys.argv[1].endswith(".txt") else VideoSink)(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    with sink:
+        for i in range(1, 301):
+            sink.write(Frame(rng.integers(0, 256, (96, 128, 3), np.uint8), i), tracks)
+except SinkError as err:
+    print(err)
+"""
+
+
+def _limited(path: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_text_beyond_the_limit_of_the_system(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    message = _limited(path)
+    rows = path.read_text().splitlines()
+    kept = len(rows) // 20
+    assert 50 < kept < 300
+    assert len(rows) == kept * 20
+    assert rows[-1].startswith(f"{kept},20,")
+    assert message == f"{path}: cannot be written (File too large); {kept} frames are kept\n"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_a_video_beyond_the_limit_of_the_system(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    message = _limited(path)
+    assert message.startswith(f"{path}: ")
+    left = [p.name for p in tmp_path.iterdir()]
+    if path.exists():  # a container that is readable without its end
+        assert left == [path.name]
+        assert _count(path) > 0
+        assert "frames reached the disk" in message
+    else:
+        assert left == []
+        assert "the video cannot be completed (is the disk full?); nothing is kept" in message
+
+
+# Videos that cannot be
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out", "out.mp3"])
+def test_a_suffix_that_is_no_video(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SinkError, match=r"expected a video file ending in .mp4, .avi, .mkv, got"):
+        VideoSink(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rate", [0, -5, float("nan"), float("inf"), 1e6])
+def test_a_frame_rate_that_cannot_be(tmp_path: Path, rate: float) -> None:
+    with pytest.raises(SinkError, match="expected a frame rate above 0, at most 1000, got"):
+        VideoSink(tmp_path / "out.mp4", rate)
+
+
+def test_no_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(video_sinks._CODECS, ".mp4", ("none", "NONE"))
+    with VideoSink(tmp_path / "out.mp4") as sink, pytest.raises(SinkError) as caught:
+        sink.write(_frame(1), _tracks(1))
+    assert "encodes none of none, NONE at 64 x 48 and 30 frames a second" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["avi", "frames"])
+def test_a_frame_without_a_picture(tmp_path: Path, kind: str) -> None:
+    sink, _ = _sink(kind, tmp_path)
+    with pytest.raises(SinkError, match="frame 1 has no picture to draw into"), sink:
+        sink.write(Frame(np.empty((0, 0, 3), np.uint8), 1), _tracks(1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frame_of_another_size(tmp_path: Path) -> None:
+    sink, path = _sink("avi", tmp_path)
+    sink.write(_frame(1), _tracks(1))
+    with pytest.raises(SinkError, match=r"frame 2 is \(66, 48\), .*; 1 frames are kept"):
+        sink.write(_frame(2, (66, 48)), _tracks(1))
+    assert _count(path) == 1
+
+
+def test_a_pending_file_that_is_forgotten_is_cleared_away(tmp_path: Path) -> None:
+    pending = output.PendingFile(tmp_path / "out.txt")
+    assert pending.temporary.exists()
+    del pending
+    assert list(tmp_path.iterdir()) == []
