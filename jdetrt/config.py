@@ -149,7 +149,8 @@ class NetworkConfig(Section, frozen=True):
 class ExportConfig(Section, frozen=True):
     """How a network becomes an ONNX model."""
 
-    size: tuple[int, int] = (1088, 608)  # network width and height, multiples of 32
+    # Network width and height, multiples of 32; None for the size that the checkpoint records.
+    size: tuple[int, int] | None = None
     top_k: Annotated[int, Meta(ge=1, le=3840)] = 1024  # TensorRT's TopK takes no more than 3840
     dynamic_batch: bool = False
     opset: int = 17  # the newest that TensorRT 8.5 reads

@@ -1,0 +1,177 @@
+"""Weight files: ours, the reference's and Darknet's, told apart by what is in them.
+
+Ours is a safetensors file; the network's configuration stands in its metadata as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import safetensors
+import safetensors.torch
+
+from jdetrt import __version__, files
+from jdetrt.config import NetworkConfig
+from jdetrt.errors import CheckpointError, ConfigError
+from jdetrt.training.darknet_weights import HEADER_BYTES, file_sizes, read_darknet
+from jdetrt.training.model import JdeNetwork, random_network
+from jdetrt.training.reference_checkpoint import read_reference
+from jdetrt.training.state import CheckpointInfo, bare_network, fill
+
+__all__ = ["FORMAT", "ONNX", "CheckpointInfo", "load", "recognise", "save", "save_random"]
+
+FORMAT = "jdetrt-checkpoint-1"
+ONNX = "an ONNX model"
+
+_T = TypeVar("_T")
+
+
+class _Training(msgspec.Struct, frozen=True):
+    """How the weights came about."""
+
+    identities: int | None = None
+    epoch: int | None = None
+
+
+def load(path: str | Path) -> tuple[JdeNetwork, CheckpointInfo]:
+    """Read a weight file of any known kind into a network, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing, not a weight file, cut short or damaged, wants to
+            run code, or holds another network.
+    """
+    path = Path(path)
+    readers = {"safetensors": _read_own, "torch": read_reference, "darknet": read_darknet}
+    kind = recognise(path)
+    if kind not in readers:
+        raise CheckpointError(
+            f"{path}: is {kind}; a checkpoint is a .safetensors file of jdetrt, a .pt file of the "
+            "reference or a Darknet .weights file"
+        )
+    return readers[kind](path)
+
+
+def recognise(path: str | Path) -> str:
+    """Tell the kind of a file by its first bytes, whatever its name is.
+
+    Returns:
+        ``"safetensors"``, ``"torch"``, ``"darknet"``, ``"an ONNX model"``, or words for what else
+        it looks like.
+
+    Raises:
+        CheckpointError: there is no file, it is empty, or it cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; name the file in it")
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: is not a regular file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as err:
+        raise CheckpointError(f"{path}: cannot be read ({err.strerror})") from err
+    if not head:
+        raise CheckpointError(f"{path}: is empty (0 bytes); copy or download it again")
+    if head[4:9] == b"\0\0\0\0{":  # the length of a JSON header, below 4 GB, and its start
+        return "safetensors"  # first: the length may start with any byte
+    if head.startswith(b"PK\x03\x04") or head[:1] == b"\x80":  # a zip archive, or a bare pickle
+        return "torch"
+    if _is_darknet(head) or path.stat().st_size in file_sizes():
+        return "darknet"
+    if head[0] == 0x08 and head[2:3] in (b"\x12", b"\x3a", b"\x42"):  # ir_version and what follows
+        return ONNX
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        start = head[:24].decode().split("\n")[0].strip()
+        return f"a text file ('{start}...'), perhaps a web page or a link instead of the download"
+    return "a file of an unknown kind"
+
+
+def save(
+    path: str | Path,
+    network: JdeNetwork,
+    *,
+    size: tuple[int, int] | None = None,
+    identities: int | None = None,
+    epoch: int | None = None,
+) -> None:
+    """Write a network as a checkpoint of ours, whole or not at all.
+
+    Args:
+        path: the file; ``.safetensors`` is the usual suffix.
+        network: its weights, from any device.
+        size: network width and height that it was trained at; its anchors go with it.
+        identities: number of identities that it was trained with.
+        epoch: epochs trained.
+
+    Raises:
+        SinkError: the file cannot be written.
+    """
+    config = NetworkConfig(body=network.body_name, size=size, embedding_dim=network.embedding_dim)
+    metadata = {
+        "format": FORMAT,
+        "jdetrt": __version__,
+        "config": msgspec.json.encode(config).decode(),
+        "training": msgspec.json.encode(_Training(identities, epoch)).decode(),
+    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    files.write_bytes(path, safetensors.torch.save(tensors, metadata))
+
+
+def save_random(path: str | Path, seed: int, *, size: tuple[int, int] | None = None) -> None:
+    """Write an untrained Darknet-53 network, the same for the same seed. Raises SinkError."""
+    save(path, random_network(seed), size=size)
+
+
+def _read_own(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            config = _config(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as err:
+        raise CheckpointError(
+            f"{path}: is cut short or damaged ({path.stat().st_size} bytes: {err}); "
+            "copy or download it again"
+        ) from err
+    try:
+        network = bare_network(config.body, config.embedding_dim)
+    except ConfigError as err:
+        raise CheckpointError(f"{path}: {err}") from err
+    fill(network, tensors, path, {})
+    training = _decode(path, metadata, "training", _Training)
+    return network, CheckpointInfo(
+        kind="jdetrt",
+        config=config,
+        keys=len(tensors),
+        identities=training.identities,
+        epoch=training.epoch,
+    )
+
+
+def _config(path: Path, metadata: Mapping[str, str]) -> NetworkConfig:
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format")
+        raise CheckpointError(
+            f"{path}: is a safetensors file, but not a checkpoint of jdetrt: its metadata has "
+            f"{'no format' if found is None else f'the format {found!r}'}, expected '{FORMAT}'"
+        )
+    return _decode(path, metadata, "config", NetworkConfig)
+
+
+def _decode(path: Path, metadata: Mapping[str, str], key: str, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(metadata.get(key, "{}"), type=kind)
+    except msgspec.MsgspecError as err:
+        raise CheckpointError(f"{path}: '{key}' in its metadata: {err}") from err
+
+
+def _is_darknet(head: bytes) -> bool:
+    """Whether the header starts with the small version numbers that Darknet writes: 0, 1-2, 0."""
+    major, minor, revision = (int.from_bytes(head[i : i + 4], "little") for i in range(0, 12, 4))
+    return len(head) >= HEADER_BYTES and major == 0 and minor < 10 and revision < 10

@@ -1,0 +1,108 @@
+"""Named tensors become a network, or an error that says which of them do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from jdetrt.config import NetworkConfig
+from jdetrt.errors import CheckpointError
+from jdetrt.training.model import JdeNetwork
+
+__all__ = ["CheckpointInfo", "bare_network", "fill"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInfo:
+    """What a weight file says beside its weights.
+
+    Attributes:
+        kind: ``"jdetrt"`` (safetensors), ``"reference"`` (the reference's ``.pt``), ``"darknet"``
+            (all layers) or ``"darknet-body"`` (layers 0-74, ``darknet53.conv.74``).
+        config: body, embedding size, and the size trained at where the file records it.
+        keys: tensors in the file (for Darknet: in the network).
+        identities: of the classifier that it was trained with, where that is known.
+        epoch: where it is recorded.
+        complete: False where layers were left at random weights.
+    """
+
+    kind: str
+    config: NetworkConfig
+    keys: int
+    identities: int | None = None
+    epoch: int | None = None
+    complete: bool = True
+
+
+def bare_network(body: str, embedding_dim: int) -> JdeNetwork:
+    """A network whose weights take no memory yet; `fill` gives it some."""
+    with torch.device("meta"):
+        return JdeNetwork(body, embedding_dim).eval()
+
+
+def fill(
+    network: JdeNetwork, tensors: Mapping[str, object], path: Path, stored: Mapping[str, str]
+) -> None:
+    """Put tensors into a bare network, as float32.
+
+    Batch counters (``num_batches_tracked``) may be missing: old files have none, and nothing of a
+    network's output depends on them.
+
+    Args:
+        network: from `bare_network`.
+        tensors: by the network's own names.
+        path: the file that they came from, for messages.
+        stored: their names in that file, for messages; a name not in it is the same there.
+
+    Raises:
+        CheckpointError: tensors are missing, unexpected, of another shape, or not finite.
+    """
+    expected = network.state_dict()
+    filled: dict[str, Tensor] = {}
+    missing, misshaped, infinite = [], [], []
+    for name, want in expected.items():
+        have = tensors.get(name)
+        shown = stored.get(name, name)
+        if have is None and name.endswith("num_batches_tracked"):
+            filled[name] = torch.zeros((), dtype=torch.int64)
+        elif have is None:
+            missing.append(shown)
+        elif not isinstance(have, Tensor):
+            misshaped.append(f"{shown} is {type(have).__name__}, not a tensor")
+        elif have.shape != want.shape:
+            misshaped.append(f"{shown} is {_shape(have)}, expected {_shape(want)}")
+        elif not torch.isfinite(have).all():
+            infinite.append(shown)
+        else:
+            filled[name] = have.to(want.dtype).contiguous()
+    unexpected = [stored.get(name, name) for name in tensors if name not in expected]
+    faults = [
+        f"{len(names)} tensors {what}: {_some(names)}"
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", misshaped),
+            ("with NaN or infinite values", infinite),
+        )
+        if names
+    ]
+    if faults:
+        raise CheckpointError(
+            f"{path}: its weights are not those of a JDE network with body "
+            f"'{network.body_name}' and embeddings of {network.embedding_dim}.\n"
+            + "\n".join(f"  {fault}" for fault in faults)
+        )
+    network.load_state_dict(filled, assign=True)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a single number"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more
