@@ -18,8 +18,10 @@ _RECENT = 4096
 class StageTime:
     """Time that one stage took a frame, in milliseconds.
 
+    The first frame, which pays for compilation and first allocations, does not count.
+
     Attributes:
-        mean: over all frames but the first, which pays for compilation and first allocations.
+        mean: over all frames.
         p50: median of the last 4096 frames.
         p99: 99th percentile of the same.
     """
@@ -61,28 +63,29 @@ class RunReport:
 
 
 class _Durations:
-    """Durations of one stage in bounded memory: a sum over all, and the most recent ones."""
+    """Durations of one stage in bounded memory: a sum over all, and the most recent ones.
+
+    The first stands for the stage only until there is a second.
+    """
 
     def __init__(self) -> None:
         self._count = 0
-        self._first = 0.0
         self._total = 0.0
         self._recent = np.zeros(_RECENT)
 
     def add(self, seconds: float) -> None:
-        if self._count == 0:
-            self._first = seconds
-        self._recent[self._count % _RECENT] = seconds
+        if self._count == 1:
+            self._total = 0.0
+        self._recent[max(self._count - 1, 0) % _RECENT] = seconds
         self._total += seconds
         self._count += 1
 
     def summary(self) -> StageTime | None:
-        count = self._count
-        if count == 0:
+        if self._count == 0:
             return None
-        mean = self._first if count == 1 else (self._total - self._first) / (count - 1)
-        p50, p99 = np.percentile(self._recent[: min(count, _RECENT)], (50, 99))
-        return StageTime(mean * 1e3, float(p50) * 1e3, float(p99) * 1e3)
+        counted = max(self._count - 1, 1)
+        p50, p99 = np.percentile(self._recent[: min(counted, _RECENT)], (50, 99))
+        return StageTime(self._total / counted * 1e3, float(p50) * 1e3, float(p99) * 1e3)
 
 
 class Stopwatch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from jdetrt.errors import SourceError
+from jdetrt.errors import SinkError, SourceError
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.sinks import JsonLinesSink, MotSink
@@ -121,6 +122,33 @@ def test_a_clip_that_breaks_off_keeps_the_frames_before(tmp_path: Path) -> None:
     assert 5 < good < FRAMES - 5
     assert read_mot(tmp_path / "t.txt").frames.max() == good
     assert len((tmp_path / "t.jsonl").read_text().splitlines()) == good
+
+
+def test_a_disk_that_fills_up_keeps_the_frames_before(tmp_path: Path) -> None:
+    """The kernel refuses to let a file grow beyond a limit, as a full disk does."""
+
+    def run() -> Pipeline:
+        session = FakeSession.from_detections(_walkers(), size=NET, source_size=CLIP)
+        sinks = [MotSink(tmp_path / "t.txt"), JsonLinesSink(tmp_path / "t.jsonl")]
+        source = open_source(_clip(tmp_path / "clip.avi"))
+        return Pipeline(source, session, Tracker("reference"), sinks)
+
+    run().run()  # compiles, so that no kernel has to be written to the disk below
+    pipeline = run()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(SinkError, match=r"t\.jsonl.*too large.*\nResults up to") as caught:
+            pipeline.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    good = pipeline.report().frames
+    assert f"Results up to frame {good} are kept." in str(caught.value)
+    lines = (tmp_path / "t.jsonl").read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == list(range(1, good + 1))
+    assert 5 < good < FRAMES
+    # The sink before it in the list had taken the frame already.
+    assert read_mot(tmp_path / "t.txt").frames.max() in (good, good + 1)
 
 
 _ENDLESS = """
