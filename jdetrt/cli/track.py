@@ -226,8 +226,7 @@ def _settings(options: _Options, default: str) -> tuple[str, TrackerConfig]:
 
 
 def _open_sinks(options: _Options, frame_rate: float) -> list[Sink]:
-    from jdetrt.runtime.sinks import JsonLinesSink, KittiSink, MotSink
-    from jdetrt.runtime.video_sinks import FramesSink, VideoSink
+    from jdetrt.runtime.sinks import FramesSink, JsonLinesSink, KittiSink, MotSink, VideoSink
 
     kinds: dict[str, Any] = {
         "--mot": MotSink,
