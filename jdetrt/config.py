@@ -34,6 +34,7 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 
 _T = TypeVar("_T", bound=msgspec.Struct)
+_LARGEST = 1 << 20  # bytes of a settings file
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -164,8 +165,13 @@ def load(path: str | Path, section: type[_T]) -> _T:
     """
     path = Path(path)
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=section)
+        with path.open("rb") as file:
+            text = file.read(_LARGEST + 1)
     except OSError as err:
         raise ConfigError(f"{path}: cannot be read ({err.strerror})") from err
+    if len(text) > _LARGEST:
+        raise ConfigError(f"{path}: larger than 1 MiB, so these are no settings")
+    try:
+        return msgspec.toml.decode(text, type=section)
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
         raise ConfigError(f"{path}: {err}") from err
