@@ -1,0 +1,220 @@
+"""The graph that is deployed: network, decoding, top-k, and only the embeddings of the top k.
+
+One picture at 1088x608 has 54 264 candidates of 518 numbers, 112 MB. This graph gives the best k:
+boxes, scores and unit embeddings, some 2 MB for k = 1024, with standard operators that ONNX
+Runtime and every TensorRT run. Non-maximum suppression is left to the host.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from jdetrt.config import ANCHORS_PER_CELL
+from jdetrt.errors import ExportError
+from jdetrt.training.anchors import candidate_cells, candidate_priors, grids
+from jdetrt.training.model import BOX_AND_LOGITS, ConvBlock, HeadMaps, JdeNetwork
+
+__all__ = ["Decode", "DeployGraph", "Detected", "fold_batch_norm"]
+
+# Boxes are at most e^10 = 22 026 times as wide and high as their anchor. The reference has no
+# limit; with one, a runaway value stays a finite number, which suppression can compare.
+MAX_LOG_SIZE = 10.0
+NORM_EPS = 1e-12  # torch's default, which the reference uses
+
+
+class Detected(NamedTuple):
+    """The best k candidates of each picture, best first.
+
+    Attributes:
+        boxes: ``[N, k, 4]`` x1 y1 x2 y2 in network pixels.
+        scores: ``[N, k]`` from 0 to 1, descending.
+        embeddings: ``[N, k, D]`` of length 1.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    embeddings: Tensor
+
+
+class Decode(nn.Module):
+    """From raw head maps to the best k detections, in float32 whatever the maps are in.
+
+    In half precision coordinates beyond 512 would step by half a pixel, and squared embeddings
+    could overflow; so the constants here stay float32 too (see `DeployGraph.half`).
+
+    Args:
+        size: network width and height.
+        anchors: ``(3, 4, 2)`` anchor sizes in network pixels.
+        top_k: candidates kept.
+        embedding_dim: channels of the embedding maps.
+
+    Attributes:
+        priors: ``[candidates, 4]`` float32 anchor boxes, centre x, centre y, width, height.
+        cells: ``[candidates]`` int64, the cell of each candidate.
+
+    Raises:
+        ConfigError: width or height is not a multiple of 32.
+        ExportError: ``top_k`` is more than there are candidates.
+    """
+
+    priors: Tensor
+    cells: Tensor
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        anchors: npt.NDArray[np.float32],
+        top_k: int,
+        embedding_dim: int,
+    ) -> None:
+        super().__init__()
+        priors = candidate_priors(*size, anchors)
+        if not 1 <= top_k <= len(priors):
+            raise ExportError(
+                f"top-k {top_k}: a network of {size[0]}x{size[1]} has {len(priors)} candidates; "
+                "ask for no more than that, or for a larger network"
+            )
+        self.top_k = top_k
+        self.embedding_dim = embedding_dim
+        # Plain numbers, not shapes of tensors: these would be operators in the exported graph.
+        self.cells_of_head = [columns * rows for columns, rows in grids(*size)]
+        self.register_buffer("priors", torch.from_numpy(priors), persistent=False)
+        self.register_buffer("cells", torch.from_numpy(candidate_cells(*size)), persistent=False)
+
+    def forward(self, heads: Sequence[HeadMaps]) -> Detected:
+        """Decode the maps of the levels /32, /16, /8."""
+        predictions = self.predictions(heads)
+        margin = predictions[:, 5] - predictions[:, 4]
+        # Scores are ranked before the sigmoid, which makes all large margins equal.
+        margin, chosen = torch.topk(margin, self.top_k, dim=1)
+
+        index = chosen.unsqueeze(1).repeat(1, 4, 1)
+        deltas = torch.gather(predictions[:, :4], 2, index).transpose(1, 2)
+        boxes = decode_boxes(deltas, self.priors[chosen])
+
+        index = self.cells[chosen].unsqueeze(1).repeat(1, self.embedding_dim, 1)
+        embeddings = torch.gather(self.embedding_maps(heads), 2, index).transpose(1, 2)
+        return Detected(boxes, torch.sigmoid(margin), normalise(_float32(embeddings)))
+
+    def forward_all(self, heads: Sequence[HeadMaps]) -> Detected:
+        """Decode every candidate, in their own order and without a choice; for comparison.
+
+        Embeddings are per cell here, ``[N, cells, D]``; ``cells`` says which candidate has which.
+        """
+        predictions = self.predictions(heads).transpose(1, 2)
+        embeddings = self.embedding_maps(heads).transpose(1, 2)
+        return Detected(
+            decode_boxes(predictions[..., :4], self.priors),
+            torch.sigmoid(predictions[..., 5] - predictions[..., 4]),
+            normalise(_float32(embeddings)),
+        )
+
+    def predictions(self, heads: Sequence[HeadMaps]) -> Tensor:
+        """Line up the detection maps: ``[N, 6, candidates]``; anchor, row, column in a head."""
+        lines = []
+        for head, cells in zip(heads, self.cells_of_head, strict=True):
+            grouped = head.detection.reshape(-1, ANCHORS_PER_CELL, BOX_AND_LOGITS, cells)
+            line = grouped.transpose(1, 2).reshape(-1, BOX_AND_LOGITS, ANCHORS_PER_CELL * cells)
+            lines.append(line)
+        return _float32(torch.cat(lines, dim=2))
+
+    def embedding_maps(self, heads: Sequence[HeadMaps]) -> Tensor:
+        """Line up the embedding maps as they are: ``[N, D, cells]``."""
+        return torch.cat(
+            [
+                head.embedding.reshape(-1, self.embedding_dim, cells)
+                for head, cells in zip(heads, self.cells_of_head, strict=True)
+            ],
+            dim=2,
+        )
+
+
+def decode_boxes(deltas: Tensor, priors: Tensor) -> Tensor:
+    """Apply predicted deltas to anchor boxes (reference utils/utils.py, decode_delta).
+
+    Args:
+        deltas: ``[..., 4]`` dx, dy in anchor sizes and dw, dh as logarithms.
+        priors: ``[..., 4]`` centre x, centre y, width, height in network pixels.
+
+    Returns:
+        ``[..., 4]`` x1 y1 x2 y2 in network pixels.
+    """
+    centre = priors[..., :2] + priors[..., 2:] * deltas[..., :2]
+    half = 0.5 * priors[..., 2:] * torch.exp(deltas[..., 2:].clamp(max=MAX_LOG_SIZE))
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def normalise(embeddings: Tensor) -> Tensor:
+    """Scale vectors along the last axis to length 1; a vector of zeros stays as it is."""
+    length = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True)
+    unit: Tensor = embeddings / length.clamp(min=NORM_EPS)
+    return unit
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    """Convert, without leaving a Cast in the exported graph where there is nothing to convert."""
+    return tensor if tensor.dtype == torch.float32 else tensor.float()
+
+
+class DeployGraph(nn.Module):
+    """Pictures in, `Detected` out.
+
+    Args:
+        network: a network in evaluation mode; it is not changed.
+        size: network width and height.
+        anchors: ``(3, 4, 2)`` anchor sizes in network pixels.
+        top_k: candidates kept.
+
+    Raises:
+        ConfigError: width or height is not a multiple of 32.
+        ExportError: ``top_k`` is more than there are candidates.
+    """
+
+    def __init__(
+        self,
+        network: JdeNetwork,
+        size: tuple[int, int],
+        anchors: npt.NDArray[np.float32],
+        top_k: int,
+    ) -> None:
+        super().__init__()
+        self.decode = Decode(size, anchors, top_k, network.embedding_dim)
+        self.network = fold_batch_norm(network)
+
+    def forward(self, images: Tensor) -> Detected:
+        """Detect.
+
+        Args:
+            images: ``[N, 3, H, W]`` float32 RGB from 0 to 1.
+        """
+        if next(self.network.parameters()).dtype == torch.float16:
+            images = images.half()
+        detected: Detected = self.decode(self.network(images))
+        return detected
+
+    def half(self) -> DeployGraph:
+        """Convert the network to float16, and leave decoding in float32."""
+        self.network.half()
+        return self
+
+
+def fold_batch_norm(network: JdeNetwork) -> JdeNetwork:
+    """Copy a network with every batch norm folded into the convolution before it.
+
+    The exporter would fold them as well, but rename the weights; here they keep their names, which
+    quantisation reports go by.
+    """
+    folded = copy.deepcopy(network).eval()
+    for block in folded.modules():
+        if isinstance(block, ConvBlock) and isinstance(block.norm, nn.BatchNorm2d):
+            block.conv = fuse_conv_bn_eval(block.conv, block.norm)
+            block.norm = nn.Identity()
+    return folded

@@ -1,0 +1,209 @@
+"""From a checkpoint to an ONNX model that says where it comes from and has been compared."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+
+from jdetrt import __version__, files
+from jdetrt.config import STRIDES, ExportConfig
+from jdetrt.errors import ExportError
+from jdetrt.export.deploy_graph import DeployGraph
+from jdetrt.export.describe import tensor_specs
+from jdetrt.export.parity import Parity, check_parity, synthetic_pictures
+from jdetrt.runtime.preprocess import letterbox
+from jdetrt.training import checkpoint as checkpoints
+from jdetrt.training.anchors import anchor_sizes, grids
+from jdetrt.training.state import CheckpointInfo
+from jdetrt.types import TensorSpec
+
+__all__ = ["Exported", "export_onnx"]
+
+_OUTPUTS = ("boxes", "scores", "embeddings")
+_SYNTHETIC_FRAMES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What `export_onnx` wrote.
+
+    Attributes:
+        path: the model.
+        bytes: its size.
+        sha256: of the file.
+        inputs: what the model takes.
+        outputs: what it gives.
+        checkpoint: what it was made from.
+        anchor_size: the network size that the anchors belong to.
+        parity: torch against ONNX Runtime.
+        real_frames: whether that was on frames that the caller gave.
+    """
+
+    path: Path
+    bytes: int
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    checkpoint: CheckpointInfo
+    anchor_size: tuple[int, int]
+    parity: Parity
+    real_frames: bool
+
+
+def export_onnx(
+    checkpoint: str | Path,
+    output: str | Path,
+    config: ExportConfig,
+    *,
+    trained_size: tuple[int, int] | None = None,
+    frames: Sequence[npt.NDArray[np.uint8]] = (),
+) -> Exported:
+    """Export a checkpoint; the file appears only after it has been compared with torch.
+
+    Anchors belong to the size that a network was trained at: it predicts boxes relative to them.
+    They are those of ``trained_size``; without it of the size that the checkpoint records;
+    without that (the reference's files record none) of ``config.size``. Where ``config.size`` is
+    None, the network keeps the size of its anchors.
+
+    Args:
+        checkpoint: any weight file that ``jdetrt.training.checkpoint.load`` reads.
+        output: the ``.onnx`` file to write.
+        config: size, top-k, batch, opset.
+        trained_size: network width and height at training.
+        frames: ``(H, W, 3)`` uint8 BGR pictures of any size to compare on; without them two
+            synthetic ones.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ConfigError: a width or height is not a multiple of 32.
+        ExportError: top-k is more than there are candidates, the checkpoint is of a body alone,
+            or there is no size.
+        ParityError: the exported model gives other numbers than torch.
+        SinkError: the output cannot be written.
+    """
+    checkpoint, output = Path(checkpoint), Path(output)
+    for wanted in (config.size, trained_size):
+        if wanted is not None:
+            grids(*wanted)  # a wrong size is refused before anything is read
+    network, info = checkpoints.load(checkpoint)
+    size = config.size or trained_size or info.config.size
+    if size is None:
+        raise ExportError(
+            f"{checkpoint}: does not record the size that it was trained at; name it, "
+            "for example --size 1088x608"
+        )
+    if not info.complete:
+        raise ExportError(
+            f"{checkpoint}: holds the body only (layers 0-74); train the network first"
+        )
+    if output.exists() and output.samefile(checkpoint):
+        raise ExportError(f"{output}: is the checkpoint itself; choose another output file")
+    anchor_size = trained_size or info.config.size or size
+    anchors = anchor_sizes(*anchor_size)
+    graph = DeployGraph(network, size, anchors, config.top_k)
+    pictures = frames or synthetic_pictures(_SYNTHETIC_FRAMES, size)
+    images = np.stack([letterbox(picture, size)[0] for picture in pictures])
+
+    with files.atomic_path(output) as temporary:  # first, so that a full disk shows at once
+        model = _to_onnx(graph, size, config, temporary)
+        parity = check_parity(network, graph.decode, model, images)
+        note = {**asdict(parity), "real_frames": bool(frames)}
+        metadata = {
+            "jdetrt_version": __version__,
+            "torch_version": torch.__version__,
+            "body": info.config.body,
+            "embedding_dim": str(network.embedding_dim),
+            "width": str(size[0]),
+            "height": str(size[1]),
+            "strides": json.dumps(STRIDES),
+            "anchors": json.dumps(anchors.astype(int).tolist()),
+            "anchor_size": json.dumps(anchor_size),
+            "top_k": str(config.top_k),
+            "precision": "fp32",
+            "checkpoint": checkpoint.name,
+            "checkpoint_kind": info.kind,
+            "checkpoint_sha256": files.sha256(checkpoint),
+            "parity": json.dumps(note),
+        }
+        onnx.helper.set_model_props(model, metadata)
+        temporary.write_bytes(model.SerializeToString())
+        digest = files.sha256(temporary)
+    return Exported(
+        path=output,
+        bytes=output.stat().st_size,
+        sha256=digest,
+        inputs=tensor_specs(model.graph.input),
+        outputs=tensor_specs(model.graph.output),
+        checkpoint=info,
+        anchor_size=anchor_size,
+        parity=parity,
+        real_frames=bool(frames),
+    )
+
+
+def _to_onnx(
+    graph: DeployGraph, size: tuple[int, int], config: ExportConfig, scratch: Path
+) -> onnx.ModelProto:
+    width, height = size
+    free = {0: "batch"}
+    with warnings.catch_warnings():
+        # This exporter names nodes by module ("/decode/..."), which precision and calibration
+        # tools go by; the newer one, which torch would rather see used, does not. What else it
+        # has to say (a TracerWarning, say) is shown.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            graph.eval(),
+            (torch.zeros(1, 3, height, width),),
+            scratch,
+            dynamo=False,
+            opset_version=config.opset,
+            input_names=["images"],
+            output_names=list(_OUTPUTS),
+            dynamic_axes=dict.fromkeys(("images", *_OUTPUTS), free)
+            if config.dynamic_batch
+            else None,
+        )
+    model = onnx.load(scratch)
+    model.graph.name = "jde"
+    _unshare_weights(model)
+    batch = "batch" if config.dynamic_batch else 1
+    _set_shapes(model, batch, config.top_k, graph.decode.embedding_dim)
+    return model
+
+
+def _unshare_weights(model: onnx.ModelProto) -> None:
+    """Give every weight its own values again.
+
+    Where two are equal, as the biases of an untrained network, the exporter keeps one and reaches
+    the other through an Identity, which tools that look for a convolution's weights stumble over.
+    """
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    shared = [n for n in model.graph.node if n.op_type == "Identity" and n.input[0] in weights]
+    for node in shared:
+        own = model.graph.initializer.add()
+        own.CopyFrom(weights[node.input[0]])
+        own.name = node.output[0]
+        model.graph.node.remove(node)
+
+
+def _set_shapes(model: onnx.ModelProto, batch: str | int, top_k: int, dim: int) -> None:
+    """Write down the shapes of the outputs; with a free batch the exporter knows none of them."""
+    shapes = {
+        "boxes": [batch, top_k, 4],
+        "scores": [batch, top_k],
+        "embeddings": [batch, top_k, dim],
+    }
+    for output in model.graph.output:
+        output.CopyFrom(
+            onnx.helper.make_tensor_value_info(
+                output.name, onnx.TensorProto.FLOAT, shapes[output.name]
+            )
+        )

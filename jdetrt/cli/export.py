@@ -1,0 +1,124 @@
+"""``jdetrt export``: a checkpoint becomes an ONNX model."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jdetrt.config import ExportConfig
+from jdetrt.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from jdetrt.export.onnx_writer import Exported
+    from jdetrt.types import TensorSpec
+
+_FRAMES_OF_A_SOURCE = 4
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Turn ``"1088x608"`` into ``(1088, 608)``; raises click.BadParameter."""
+    found = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if found is None:
+        raise click.BadParameter(f"'{text}' is not WIDTHxHEIGHT, for example 1088x608")
+    return int(found[1]), int(found[2])
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.option("-o", "--output", required=True, metavar="FILE", help="The ONNX model to write.")
+@click.option(
+    "--size",
+    type=parse_size,
+    metavar="WxH",
+    help="Network width and height, multiples of 32; default: what the checkpoint records.",
+)
+@click.option(
+    "--trained-size",
+    type=parse_size,
+    metavar="WxH",
+    help="Size whose anchors the network was trained with, where the checkpoint records none "
+    "and it is not --size.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(1, 3840),
+    default=ExportConfig().top_k,
+    show_default=True,
+    help="Candidates that the model gives.",
+)
+@click.option("--dynamic-batch", is_flag=True, help="Leave the number of pictures free.")
+@click.option(
+    "--frames",
+    multiple=True,
+    metavar="SOURCE",
+    help="Pictures or video to compare ONNX Runtime with torch on; default: synthetic pictures.",
+)
+def command(
+    checkpoint: str,
+    output: str,
+    size: tuple[int, int] | None,
+    trained_size: tuple[int, int] | None,
+    top_k: int,
+    dynamic_batch: bool,
+    frames: tuple[str, ...],
+) -> None:
+    """Turn a torch checkpoint into an ONNX model with decoding in its graph.
+
+    CHECKPOINT is a .safetensors file of jdetrt, a .pt file of the reference implementation or a
+    Darknet .weights file. The model is written only after ONNX Runtime gave the same numbers as
+    torch.
+    """
+    try:
+        from jdetrt.export.onnx_writer import export_onnx
+    except ModuleNotFoundError as err:
+        raise missing(err, "Exporting a network") from err
+    config = ExportConfig(size=size, top_k=top_k, dynamic_batch=dynamic_batch)
+    exported = export_onnx(
+        checkpoint, output, config, trained_size=trained_size, frames=_pictures(frames)
+    )
+    click.echo(_summary(exported))
+
+
+def missing(err: ModuleNotFoundError, purpose: str) -> Exception:
+    """Turn a missing optional package into words; a missing module of ours is a defect."""
+    package = (err.name or "?").split(".")[0]
+    return err if package == "jdetrt" else MissingDependencyError(package, "export", purpose)
+
+
+def shapes(specs: tuple[TensorSpec, ...]) -> str:
+    """Names, shapes and dtypes on one line."""
+    return ", ".join(
+        f"{spec.name} [{', '.join('N' if d == -1 else str(d) for d in spec.shape)}] {spec.dtype}"
+        for spec in specs
+    )
+
+
+def _pictures(sources: tuple[str, ...]) -> list[Any]:
+    from jdetrt.runtime.sources import open_source
+
+    pictures = []
+    for uri in sources:
+        with open_source(uri) as source:
+            pictures += [frame.image for frame in itertools.islice(source, _FRAMES_OF_A_SOURCE)]
+    return pictures
+
+
+def _summary(exported: Exported) -> str:
+    info, parity = exported.checkpoint, exported.parity
+    pictures = f"{parity.frames} {'frames' if exported.real_frames else 'synthetic pictures'}"
+    identities = f", {info.identities} identities" if info.identities else ""
+    return "\n".join(
+        (
+            f"{exported.path}: {exported.bytes / 1e6:.1f} MB, sha256 {exported.sha256}",
+            f"  from     {info.kind} checkpoint, {info.config.body}, {info.keys} tensors"
+            f"{identities}",
+            f"  input    {shapes(exported.inputs)}",
+            f"  outputs  {shapes(exported.outputs)}",
+            f"  anchors  of {exported.anchor_size[0]}x{exported.anchor_size[1]}",
+            f"  parity   ONNX Runtime against torch on {pictures}: boxes {parity.boxes_px:.1e} px, "
+            f"scores {parity.scores:.1e}, embeddings {parity.embeddings:.1e} (1 - cosine)",
+        )
+    )

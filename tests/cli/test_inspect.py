@@ -1,0 +1,108 @@
+"""``jdetrt inspect`` on the command line."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from tiny_network import save_tiny
+
+from jdetrt.cli import main
+from jdetrt.config import ExportConfig
+from jdetrt.export.onnx_writer import export_onnx
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return save_tiny(tmp_path / "tiny.safetensors", monkeypatch)
+
+
+@pytest.fixture
+def exported(tiny: Path, tmp_path: Path) -> Path:
+    export_onnx(tiny, tmp_path / "model.bin", ExportConfig(top_k=50, dynamic_batch=True))
+    return tmp_path / "model.bin"  # known by its content
+
+
+def run(*args: str | Path) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(arg) for arg in args])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_checkpoint(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", tiny) == 0
+    out = capsys.readouterr().out
+    for part in ("jdetrt checkpoint", "tiny, embeddings of 16", "128x96", "identities  9"):
+        assert part in out
+    assert run("inspect", tiny, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["sha256"] == hashlib.sha256(tiny.read_bytes()).hexdigest()
+    assert content["info"]["config"] == {"body": "tiny", "size": [128, 96], "embedding_dim": 16}
+    assert content["info"]["kind"] == "jdetrt"
+    # Five body convolutions and three levels, counted from the layer shapes.
+    body = 3 * 6 * 9 + 6 * 8 * 9 + 8 * 8 * 9 + 8 * 12 * 9 + 12 * 16 * 9 + 2 * (6 + 8 + 8 + 12 + 16)
+    levels = 0
+    for skip, above, width in ((16, 0, 8), (12, 8, 6), (8, 6, 4)):
+        merged = skip + (width if above else 0)
+        if above:
+            levels += above * width + 2 * width
+        levels += merged * width + 2 * width + 2 * (width * 2 * width + 2 * width)
+        levels += 3 * (width * 2 * width * 9 + 4 * width)
+        levels += (2 * width + 1) * 24 + (width * 9 + 1) * 16
+    assert content["parameters"] == body + levels
+
+
+def test_onnx(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", exported) == 0
+    out = capsys.readouterr().out
+    assert "images [N, 3, 96, 128] float32" in out
+    assert "TopK 1" in out
+    assert run("inspect", exported, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["operators"]["TopK"] == 1
+    assert content["opsets"] == {"ai.onnx": 17}
+    assert content["inputs"] == [{"name": "images", "dtype": "float32", "shape": [-1, 3, 96, 128]}]
+    assert [output["shape"] for output in content["outputs"]] == [
+        [-1, 50, 4],
+        [-1, 50],
+        [-1, 50, 16],
+    ]
+    assert content["metadata"]["body"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "CheckpointError: {}: no such file"),
+        (b"", "CheckpointError: {}: is empty"),
+        (b"plain words", "DataError: {}: is a text file ('plain words...')"),
+        (b"\x7fELF" + bytes(90), "DataError: {}: is a file of an unknown kind"),
+        (b"\x08\x08\x12\x07pytorch", "DataError: {}: is an ONNX model without operators"),
+        (b"\x08\x08\x12\x7fpytorch", "DataError: {}: is cut short or not an ONNX model"),
+        (b"PK\x03\x04" + bytes(90), "CheckpointError: {}: is cut short"),
+    ],
+)
+def test_other_files(
+    content: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    assert run("inspect", path) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(message.format(path))
+
+
+def test_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", tmp_path) == 1
+    assert "is a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_truncated_models(share: float, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = exported.read_bytes()
+    exported.write_bytes(content[: int(len(content) * share)])
+    assert run("inspect", exported) == 1
+    assert capsys.readouterr().err.startswith(f"DataError: {exported}: is cut short")

@@ -1,0 +1,45 @@
+"""A JDE network with a body of a few thousand parameters, so that an export takes a moment."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from jdetrt.training import checkpoint, model
+
+SIZE = (128, 96)  # 1008 candidates
+EMBEDDING_DIM = 16
+
+
+class TinyBody(model.Body):
+    """Five convolutions from the picture to /32."""
+
+    channels = (8, 12, 16)
+    widths = (8, 6, 4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            model.ConvBlock(3, 6, 3, 2), model.ConvBlock(6, 8, 3, 2), model.ConvBlock(8, 8, 3, 2)
+        )
+        self.second = model.ConvBlock(8, 12, 3, 2)
+        self.third = model.ConvBlock(12, 16, 3, 2)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Feature maps /8, /16 and /32."""
+        first = self.first(images)
+        second = self.second(first)
+        return first, second, self.third(second)
+
+
+def save_tiny(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the body known for the length of a test, and write a checkpoint with it."""
+    monkeypatch.setattr(model, "BODIES", {**model.BODIES, "tiny": TinyBody})
+    network = model.random_network(3, "tiny", EMBEDDING_DIM)
+    generator = torch.Generator().manual_seed(4)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.bias.data.normal_(0, 0.1, generator=generator)
+    checkpoint.save(path, network, size=SIZE, identities=9)
+    return path
