@@ -90,6 +90,44 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
     _write(result, json_path)
 
 
+@command.command()
+@click.argument("source")
+@click.option("--model", type=click.Path(path_type=Path), required=True, help="ONNX file.")
+@click.option("--frames", default=60, show_default=True, help="Frames of each measurement.")
+@click.option("--repeats", default=3, show_default=True, help="Network alone, then everything.")
+@click.option("--video", is_flag=True, help="Draw and write a video too, not only MOT text.")
+@click.option(
+    "--provider",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+    default="auto",
+    show_default=True,
+)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
+)
+def system(
+    source: str,
+    model: Path,
+    frames: int,
+    repeats: int,
+    video: bool,
+    provider: str,
+    json_path: Path | None,
+) -> None:
+    """Compare the speed of the network alone with that of the whole line on SOURCE."""
+    from jdetrt.benchmarks.latency import measure_system
+
+    result = measure_system(
+        model, source, frames=frames, repeats=repeats, video=video, provider=provider
+    )
+    _print_table(
+        result["rows"],
+        {"network_fps": "Network FPS", "system_fps": "System FPS", "share": "Share"},
+    )
+    click.echo(f"The whole line has {100 * result['share']:.1f} % of the network's speed.")
+    _write(result, json_path)
+
+
 def _numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]

@@ -66,6 +66,8 @@ def test_bench_association_writes_its_json(
         (["association", "--targets", "0"], 1, "expected 1 or more"),
         (["association", "--targets", "5", "--frames", "0"], 1, "expected 1 or more"),
         (["trackers", "nowhere"], 1, "expected folders with det/det.txt"),
+        (["system", "nowhere.mp4", "--model", "none.onnx"], 1, "none.onnx"),
+        (["system", "x", "--model", "none.onnx", "--frames", "1"], 1, "expected 2 frames"),
     ],
 )
 def test_wrong_arguments_are_named(
