@@ -44,13 +44,11 @@ def association(
     )
     _print_table(
         result["rows"],
-        {
-            "targets": "Targets",
-            "median_ms": "Median ms",
-            "p90_ms": "p90 ms",
-            "p99_ms": "p99 ms",
-            "mean_ms": "Mean ms",
-        },
+        targets=("Targets", ""),
+        median_ms=("Median ms", ".3f"),
+        p90_ms=("p90 ms", ".3f"),
+        p99_ms=("p99 ms", ".3f"),
+        mean_ms=("Mean ms", ".3f"),
     )
     if result["growth"] is not None:
         click.echo(f"Cost grows with the number of targets to the power {result['growth']:.2f}.")
@@ -75,16 +73,14 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
     result = compare_trackers(root, sequences=names, repeats=repeats)
     _print_table(
         [{**row, **row["combined"]} for row in result["rows"]],
-        {
-            "tracker": "Tracker",
-            "HOTA": "HOTA",
-            "MOTA": "MOTA",
-            "IDF1": "IDF1",
-            "IDSW": "IDSW",
-            "median_ms": "Median ms",
-            "p99_ms": "p99 ms",
-            "mean_ms": "Mean ms",
-        },
+        tracker=("Tracker", ""),
+        HOTA=("HOTA", ".1f"),
+        MOTA=("MOTA", ".1f"),
+        IDF1=("IDF1", ".1f"),
+        IDSW=("IDSW", ""),
+        median_ms=("p50 ms", ".3f"),
+        p99_ms=("p99 ms", ".3f"),
+        mean_ms=("Mean ms", ".3f"),
     )
     click.echo(f"The fastest other tracker takes {result['speedup']:.1f} times as long as ours.")
     _write(result, json_path)
@@ -122,7 +118,9 @@ def system(
     )
     _print_table(
         result["rows"],
-        {"network_fps": "Network FPS", "system_fps": "System FPS", "share": "Share"},
+        network_fps=("Network FPS", ".2f"),
+        system_fps=("System FPS", ".2f"),
+        share=("Share", ".3f"),
     )
     click.echo(f"The whole line has {100 * result['share']:.1f} % of the network's speed.")
     _write(result, json_path)
@@ -137,16 +135,16 @@ def _numbers(text: str) -> list[int]:
         ) from None
 
 
-def _print_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
+def _print_table(rows: list[dict[str, Any]], **columns: tuple[str, str]) -> None:
+    """Print rows; a column is the key in a row with its title and the format of its values."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table()
-    for title in columns.values():
-        table.add_column(title, justify="right" if title != "Tracker" else "left", no_wrap=True)
+    for title, _ in columns.values():
+        table.add_column(title, justify="left" if title == "Tracker" else "right", no_wrap=True)
     for row in rows:
-        cells = (row[key] for key in columns)
-        table.add_row(*(f"{c:.3f}" if isinstance(c, float) else str(c) for c in cells))
+        table.add_row(*(format(row[key], how) for key, (_, how) in columns.items()))
     Console().print(table)
 
 

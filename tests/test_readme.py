@@ -1,0 +1,79 @@
+"""The documents: commands exist, links lead somewhere, numbers have a JSON behind them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from jdetrt.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """Every `jdetrt ...` in code: in an indented block, a fenced one or between backticks."""
+    lines = re.findall(r"^ {4}(?:\.venv/bin/)?(jdetrt .*)$", text, re.M)
+    lines += re.findall(r"`(jdetrt [^`]*)`", text)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
+def test_commands_and_their_options_exist(path: Path) -> None:
+    for words in command_lines(path.read_text()):
+        if words[0].startswith("-"):
+            continue
+        assert words[0] in COMMANDS, f"jdetrt {' '.join(words)}"
+        command: click.Command = importlib.import_module(f"jdetrt.cli.{words[0]}").command
+        if isinstance(command, click.Group) and len(words) > 1:
+            assert words[1] in command.commands, f"jdetrt {' '.join(words)}"
+            command = command.commands[words[1]]
+        known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+        for word in words:
+            if word.startswith("--"):
+                assert word in known, f"{word} in: jdetrt {' '.join(words)}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def tables() -> list[tuple[str, list[list[str]]]]:
+    """Tables of the README that name the JSON behind them in a comment: its path, and the cells."""
+    pattern = r"<!-- (benchmarks/results/\S+\.json) -->\n((?:\|.*\n)+)"
+    found = []
+    for path, block in re.findall(pattern, (ROOT / "README.md").read_text()):
+        rows = [[c.strip() for c in line.strip("|").split("|")] for line in block.splitlines()]
+        found.append((path, rows[2:]))
+    return found
+
+
+def test_the_growth_in_the_text_is_that_of_the_json() -> None:
+    (stated,) = re.findall(r"to the power (\d\.\d\d)", (ROOT / "README.md").read_text())
+    (path,) = (path for path, _ in tables() if "association" in path)
+    assert stated == f"{json.loads((ROOT / path).read_text())['growth']:.2f}"
+
+
+def test_numbers_are_those_of_the_json_behind_them() -> None:
+    """Each table is rows of a JSON: the first cell names the row, the others are its numbers."""
+    assert tables()
+    for path, rows in tables():
+        result = json.loads((ROOT / path).read_text())
+        named = {str(row.get("targets", row.get("tracker"))): row for row in result["rows"]}
+        for name, *cells in rows:
+            row = named[name.strip("*")]
+            numbers = {**row, **row.get("combined", {})}.values()
+            for cell in cells:
+                digits = len(cell.strip("*").partition(".")[2])
+                shown = {f"{n:.{digits}f}" for n in numbers if isinstance(n, (int, float))}
+                assert cell.strip("*") in shown, f"{path}: {name}: {cell}"
