@@ -30,8 +30,9 @@ __all__ = [
 ]
 
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+BelowOne = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0.0)]
+Positive = Annotated[float, Meta(gt=0.0, le=1e9)]
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 _LARGEST = 1 << 20  # bytes of a settings file
@@ -51,25 +52,27 @@ class TrackerConfig(Section, frozen=True):
     nms_iou: Fraction = 0.4  # reference track.py
     buffer: Count = 30  # frames at 30 FPS that a lost track is kept; scaled by the frame rate
     max_aspect: Positive = 1.6  # wider tracks (width / height) are not reported; reference track.py
-    min_area: Annotated[float, Meta(ge=0.0)] = 200.0  # nor smaller ones, in square source pixels
+    min_area: Annotated[float, Meta(ge=0.0, le=1e9)] = (
+        200.0  # nor smaller ones, in square source pixels
+    )
 
 
 class ReferenceConfig(TrackerConfig, frozen=True, tag="reference", tag_field="preset"):
     """The paper's own tracker, quirks included (reference tracker/multitracker.py, matching.py)."""
 
     gate: Positive = 9.4877  # chi-square, 4 degrees of freedom, 95 %
-    motion_weight: Fraction = 0.02  # share of the squared Mahalanobis distance in the cost
+    motion_weight: BelowOne = 0.02  # share of the squared Mahalanobis distance in the cost
     appearance_limit: Positive = 0.7  # first assignment
-    iou_limit: Fraction = 0.5  # second: 1 - IoU, tracks seen in the last frame
-    unconfirmed_limit: Fraction = 0.7  # third: 1 - IoU, tracks seen once
-    duplicate_limit: Fraction = 0.15  # a tracked and a lost track closer than this are one
+    iou_limit: BelowOne = 0.5  # second: 1 - IoU, tracks seen in the last frame
+    unconfirmed_limit: BelowOne = 0.7  # third: 1 - IoU, tracks seen once
+    duplicate_limit: BelowOne = 0.15  # a tracked and a lost track closer than this are one
     smoothing: Fraction = 0.9  # weight of the old embedding; paper section 3.6, equation 7
 
 
 class PaperConfig(TrackerConfig, frozen=True, tag="paper", tag_field="preset"):
     """Association as paper section 3.6 words it; what it leaves open is marked (ours)."""
 
-    motion_weight: Fraction = 0.02  # 1 - lambda; lambda is not given: the reference's value
+    motion_weight: BelowOne = 0.02  # 1 - lambda; lambda is not given: the reference's value
     gate: Positive = 9.4877  # (ours) no gate is mentioned; without one the motion term rules
     appearance_limit: Positive = 0.4  # (ours) largest cost: cosine distance and motion, weighted
     smoothing: Fraction = 0.9  # equation 7
@@ -88,12 +91,14 @@ class IouConfig(TrackerConfig, frozen=True, tag="iou", tag_field="preset"):
     high_score: Fraction = 0.6  # the first pass takes detections from here
     birth_score: Fraction = 0.7  # tracks start from here
     buffer: Count = 60
-    first_limit: Fraction = 0.55  # 1 - IoU x score: high-score detections, all tracks
-    second_limit: Fraction = 0.5  # 1 - IoU: low-score detections, tracks of the last frame
-    unconfirmed_limit: Fraction = 0.7  # 1 - IoU x score: tracks seen once
-    duplicate_limit: Fraction = 0.15  # 1 - IoU: a tracked and a lost track closer than this are one
+    first_limit: BelowOne = 0.55  # 1 - IoU x score: high-score detections, all tracks
+    second_limit: BelowOne = 0.5  # 1 - IoU: low-score detections, tracks of the last frame
+    unconfirmed_limit: BelowOne = 0.7  # 1 - IoU x score: tracks seen once
+    duplicate_limit: BelowOne = 0.15  # 1 - IoU: a tracked and a lost track closer than this are one
     reach: Positive = 0.2  # distance pass: how far a track may be from its box, in heights
-    reach_growth: Annotated[float, Meta(ge=0.0)] = 0.03  # and how much further each frame unseen
+    reach_growth: Annotated[float, Meta(ge=0.0, le=1e9)] = (
+        0.03  # and how much further each frame unseen
+    )
     reach_limit: Positive = 0.6  # but never further than this
     height_ratio: Fraction = 0.8  # and only if the heights are this alike
     # Noise of the motion filter (jdetrt.runtime.kalman): less of the measured aspect ratio and more

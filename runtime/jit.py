@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["kernel", "reduction_kernel"]
+__all__ = ["compilations", "kernel", "reduction_kernel"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_log = logging.getLogger(__name__)
+_kernels: list[Any] = []
 
 
 def kernel(function: _F) -> _F:
@@ -18,7 +21,7 @@ def kernel(function: _F) -> _F:
     Plain IEEE arithmetic, one thread, the GIL released, so that the pipeline can decode the next
     frame meanwhile. A kernel takes NumPy arrays and numbers, never objects.
     """
-    return cast(_F, numba.njit(cache=True, nogil=True)(function))
+    return _compile(function, nogil=True)
 
 
 def reduction_kernel(function: _F) -> _F:
@@ -26,7 +29,24 @@ def reduction_kernel(function: _F) -> _F:
 
     Not-a-number and infinity keep their meaning.
     """
-    return cast(
-        _F,
-        numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})(function),
-    )
+    return _compile(function, nogil=True, fastmath={"reassoc", "contract"})
+
+
+def compilations() -> int:
+    """How many times a kernel has been compiled, or loaded from disk, in this process."""
+    return sum(len(compiled.signatures) for compiled in _kernels)
+
+
+def _compile(function: _F, **options: Any) -> _F:
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError as err:  # Numba found no folder that it may write its cache to
+        if not _kernels:
+            _log.warning(
+                "Compiled kernels cannot be kept (%s): every start will take some seconds more. "
+                "Set NUMBA_CACHE_DIR to a folder that can be written.",
+                err,
+            )
+        compiled = numba.njit(**options)(function)
+    _kernels.append(compiled)
+    return cast(_F, compiled)

@@ -25,6 +25,7 @@ __all__ = [
     "boxes_of",
     "gating_distance",
     "initiate",
+    "mahalanobis",
     "predict",
     "project",
     "update",
@@ -114,22 +115,28 @@ def update(mean: _F64, cov: _F64, slots: _I64, xyah: _F64, rows: _I64, noise: _F
 
 
 @kernel
+def mahalanobis(mean: _F64, slot: int, variance: _F64, z: _F64) -> float:
+    """Squared Mahalanobis distance of a track with innovation ``variance`` to measurement ``z``."""
+    total = 0.0
+    for i in range(4):
+        d = z[i] - mean[slot, i]
+        total += d * d / variance[i]
+    return total
+
+
+@kernel
 def gating_distance(mean: _F64, cov: _F64, slots: _I64, xyah: _F64, noise: _F64) -> _F64:
     """Squared Mahalanobis distance ``(K, N)`` of every track in ``slots`` to every measurement.
 
     It is compared with the 95 % point of the chi-square distribution with 4 degrees of freedom,
-    9.4877. The association itself uses ``matching.appearance_pairs``: near pairs only.
+    9.4877. ``matching.appearance_pairs`` gates by the same numbers, but for near pairs only.
     """
     distance = np.empty((len(slots), len(xyah)))
     variance = np.empty(4)
     for k in range(len(slots)):
         project(mean, cov, slots[k], noise, variance)
         for j in range(len(xyah)):
-            total = 0.0
-            for i in range(4):
-                d = xyah[j, i] - mean[slots[k], i]
-                total += d * d / variance[i]
-            distance[k, j] = total
+            distance[k, j] = mahalanobis(mean, slots[k], variance, xyah[j])
     return distance
 
 

@@ -1,8 +1,8 @@
 """Who may be matched with whom, and at what cost.
 
-Costs are never a full matrix. Detections are sorted by x, each track looks only at those inside
-its reach, and only what costs no more than the limit becomes a *pair*. ``assignment.assign`` then
-chooses among the pairs.
+Costs are never a full matrix: only what costs no more than the limit becomes a *pair*, and
+``assignment.assign`` chooses among the pairs. Where all tracks meet all detections (by appearance,
+by overlap) the detections are sorted by x and each track looks only at those within its reach.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.runtime.jit import kernel, reduction_kernel
-from jdetrt.runtime.kalman import project
+from jdetrt.runtime.kalman import mahalanobis, project
 
 __all__ = ["Pairs", "appearance_pairs", "iou_pairs", "near_pairs"]
 
@@ -49,12 +49,19 @@ def _squared_distance(a: _F32, b: _F32, start: int, stop: int) -> float:
 
 
 @kernel
-def _grow(columns: _I64, costs: _F64) -> tuple[_I64, _F64]:
-    more_columns = np.empty(2 * len(columns), np.int64)
-    more_costs = np.empty(2 * len(costs), np.float64)
-    more_columns[: len(columns)] = columns
-    more_costs[: len(costs)] = costs
-    return more_columns, more_costs
+def _append(
+    columns: _I64, costs: _F64, count: int, column: int, cost: float
+) -> tuple[_I64, _F64, int]:
+    """Add a pair; the arrays are doubled when they are full."""
+    if count == len(columns):
+        more_columns = np.empty(2 * count, np.int64)
+        more_costs = np.empty(2 * count, np.float64)
+        more_columns[:count] = columns
+        more_costs[:count] = costs
+        columns, costs = more_columns, more_costs
+    columns[count] = column
+    costs[count] = cost
+    return columns, costs, count + 1
 
 
 @kernel
@@ -88,10 +95,7 @@ def _appearance_pairs(
             if sorted_x[p] > mean[s, 0] + reach:
                 break
             j = order[p]
-            m = 0.0
-            for i in range(4):
-                d = xyah[j, i] - mean[s, i]
-                m += d * d / variance[i]
+            m = mahalanobis(mean, s, variance, xyah[j])
             if not m <= gate:
                 continue
             # The largest squared distance that still keeps the cost within the limit.
@@ -107,11 +111,7 @@ def _appearance_pairs(
             distance = squared / 2.0 if cosine else np.sqrt(squared)
             cost = (1.0 - motion_weight) * distance + motion_weight * m
             if cost <= limit:
-                if count == len(columns):
-                    columns, costs = _grow(columns, costs)
-                columns[count] = j
-                costs[count] = cost
-                count += 1
+                columns, costs, count = _append(columns, costs, count, j, cost)
         indptr[k + 1] = count
     return indptr, columns[:count], costs[:count]
 
@@ -196,11 +196,7 @@ def _iou_pairs(
             iou = w * h / (area + other - w * h)
             cost = 1.0 - (iou * weights[j] if len(weights) else iou)
             if cost <= limit:
-                if count == len(columns):
-                    columns, costs = _grow(columns, costs)
-                columns[count] = j
-                costs[count] = cost
-                count += 1
+                columns, costs, count = _append(columns, costs, count, j, cost)
         indptr[k + 1] = count
     return indptr, columns[:count], costs[:count]
 
@@ -238,11 +234,7 @@ def _near_pairs(
             distance = np.hypot(xyah[j, 0] - x, xyah[j, 1] - y)
             cost = distance / (reach[k] * np.sqrt(h * other))
             if cost <= 1.0:
-                if count == len(columns):
-                    columns, costs = _grow(columns, costs)
-                columns[count] = j
-                costs[count] = cost
-                count += 1
+                columns, costs, count = _append(columns, costs, count, j, cost)
         indptr[k + 1] = count
     return indptr, columns[:count], costs[:count]
 

@@ -244,6 +244,7 @@ class _Associate:
         on_frame: OnFrame | None,
         stages_before: Sequence[str],
     ) -> None:
+        tracker.warm_up()
         self.tracker = tracker
         self.stopwatch = Stopwatch((*stages_before, "associate", "write"))
         self._sinks = sinks

@@ -8,14 +8,15 @@ import numpy.typing as npt
 from jdetrt.config import IouConfig
 from jdetrt.runtime.assignment import assign
 from jdetrt.runtime.matching import Pairs, iou_pairs, near_pairs
-from jdetrt.runtime.tracks import LOST, TRACKED, Observations, TrackStore
+from jdetrt.runtime.preset import Preset
+from jdetrt.runtime.tracks import LOST, TRACKED, Observations
 
 __all__ = ["IouPreset"]
 
 _I64 = npt.NDArray[np.int64]
 
 
-class IouPreset:
+class IouPreset(Preset[IouConfig]):
     """Three passes over one pool of tracks.
 
     1. High-score detections with all tracks, by overlap.
@@ -24,11 +25,10 @@ class IouPreset:
        no longer overlap because the camera moved or they were hidden for a while.
     """
 
+    uses_embeddings = False
+
     def __init__(self, config: IouConfig, frame_rate: float) -> None:
-        self.config = config
-        self.buffer = int(frame_rate / 30.0 * config.buffer)
-        self.store = TrackStore(np.array(config.noise))
-        self.frame = 0
+        super().__init__(config, frame_rate, np.array(config.noise))
         self.pool = np.empty(0, np.int64)
 
     def update(self, seen: Observations) -> _I64:
@@ -59,7 +59,15 @@ class IouPreset:
         gap = self.frame - store.last[self.pool]
         ended = (gap > self.buffer) | ((gap > 0) & ~store.confirmed[self.pool])
         store.release(self.pool[ended])
-        self.pool = self._without_duplicates(np.concatenate((self.pool[~ended], fresh)))
+        pool = np.concatenate((self.pool[~ended], fresh))
+        is_lost = store.state[pool] == LOST
+        gone = self.duplicates(
+            pool[~is_lost], pool[is_lost], config.duplicate_limit, plus_one=False
+        )
+        if len(gone):
+            store.release(gone)
+            pool = pool[~np.isin(pool, gone)]
+        self.pool = pool
         seen_now: _I64 = self.pool[store.last[self.pool] == self.frame]
         return seen_now[store.confirmed[seen_now]]
 
@@ -107,22 +115,3 @@ class IouPreset:
         if len(slots):
             self.store.confirmed[slots] = True
             self.store.number(slots)
-
-    def _without_duplicates(self, pool: _I64) -> _I64:
-        """Of a tracked and a lost track in the same place keep the older; on a tie the lost one."""
-        store = self.store
-        is_lost = store.state[pool] == LOST
-        if not is_lost.any():
-            return pool
-        tracked, lost = pool[~is_lost], pool[is_lost]
-        indptr, columns, _ = iou_pairs(
-            store.boxes(tracked), store.boxes(lost), limit=self.config.duplicate_limit
-        )
-        if len(columns) == 0:
-            return pool
-        a = np.repeat(tracked, np.diff(indptr))
-        b = lost[columns]
-        lost_is_younger = store.last[a] - store.start[a] > store.last[b] - store.start[b]
-        gone = np.unique(np.where(lost_is_younger, b, a))
-        store.release(gone)
-        return np.setdiff1d(pool, gone, assume_unique=True)

@@ -11,21 +11,19 @@ import numpy.typing as npt
 from jdetrt.config import PaperConfig
 from jdetrt.runtime.assignment import assign
 from jdetrt.runtime.matching import appearance_pairs
-from jdetrt.runtime.tracks import Observations, TrackStore
+from jdetrt.runtime.preset import Preset
+from jdetrt.runtime.tracks import Observations
 
 __all__ = ["PaperPreset"]
 
 _I64 = npt.NDArray[np.int64]
 
 
-class PaperPreset:
+class PaperPreset(Preset[PaperConfig]):
     """One pool of tracklets: those born, and those seen in fewer than ``birth_frames`` frames."""
 
     def __init__(self, config: PaperConfig, frame_rate: float) -> None:
-        self.config = config
-        self.buffer = int(frame_rate / 30.0 * config.buffer)
-        self.store = TrackStore()
-        self.frame = 0
+        super().__init__(config, frame_rate)
         self.pool = np.empty(0, np.int64)
 
     def update(self, seen: Observations) -> _I64:

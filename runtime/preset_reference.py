@@ -13,7 +13,8 @@ import numpy.typing as npt
 from jdetrt.config import ReferenceConfig
 from jdetrt.runtime.assignment import assign
 from jdetrt.runtime.matching import appearance_pairs, iou_pairs
-from jdetrt.runtime.tracks import LOST, REMOVED, TRACKED, Observations, TrackStore
+from jdetrt.runtime.preset import Preset
+from jdetrt.runtime.tracks import LOST, REMOVED, TRACKED, Observations
 
 __all__ = ["ReferencePreset"]
 
@@ -21,14 +22,11 @@ _I64 = npt.NDArray[np.int64]
 _NONE = np.empty(0, np.int64)
 
 
-class ReferencePreset:
+class ReferencePreset(Preset[ReferenceConfig]):
     """Two lists of slots, tracked and lost, in the order in which the reference keeps its lists."""
 
     def __init__(self, config: ReferenceConfig, frame_rate: float) -> None:
-        self.config = config
-        self.buffer = int(frame_rate / 30.0 * config.buffer)
-        self.store = TrackStore()
-        self.frame = 0
+        super().__init__(config, frame_rate)
         self.tracked = _NONE
         self.lost = _NONE
 
@@ -88,7 +86,12 @@ class ReferencePreset:
         pruned = store.removed_before[lost]
         store.removed_before[overdue] = True
         store.release(np.concatenate((forgotten, lost[pruned])))
-        self.tracked, self.lost = self._drop_duplicates(tracked, lost[~pruned])
+        lost = lost[~pruned]
+        gone = self.duplicates(tracked, lost, config.duplicate_limit, plus_one=True)
+        if len(gone):
+            store.release(gone)
+            tracked, lost = tracked[~np.isin(tracked, gone)], lost[~np.isin(lost, gone)]
+        self.tracked, self.lost = tracked, lost
         return self.tracked[store.confirmed[self.tracked]]
 
     def _match_overlap(
@@ -109,26 +112,3 @@ class ReferencePreset:
     def _correct(self, slots: _I64, seen: Observations, rows: _I64) -> None:
         self.store.correct(slots, seen, rows, self.frame, smoothing=self.config.smoothing)
         self.store.confirmed[slots] = True
-
-    def _drop_duplicates(self, tracked: _I64, lost: _I64) -> tuple[_I64, _I64]:
-        """Of a tracked and a lost track in the same place keep the older; on a tie the lost one."""
-        if len(tracked) == 0 or len(lost) == 0:
-            return tracked, lost
-        store = self.store
-        limit = self.config.duplicate_limit
-        indptr, columns, costs = iou_pairs(
-            store.boxes(tracked), store.boxes(lost), limit=limit, plus_one=True
-        )
-        if len(costs) == 0:
-            return tracked, lost
-        near = costs < limit
-        rows = np.repeat(np.arange(len(tracked)), np.diff(indptr))[near]
-        columns = columns[near]
-        age = store.last - store.start
-        lost_is_younger = age[tracked[rows]] > age[lost[columns]]
-        keep_tracked = np.ones(len(tracked), np.bool_)
-        keep_tracked[rows[~lost_is_younger]] = False
-        keep_lost = np.ones(len(lost), np.bool_)
-        keep_lost[columns[lost_is_younger]] = False
-        store.release(np.concatenate((tracked[~keep_tracked], lost[~keep_lost])))
-        return tracked[keep_tracked], lost[keep_lost]

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig, TrackerConfig
 from jdetrt.errors import ConfigError, DataError
+from jdetrt.runtime.assignment import assign
+from jdetrt.runtime.matching import Pairs
+from jdetrt.runtime.preset import Preset
 from jdetrt.runtime.preset_iou import IouPreset
 from jdetrt.runtime.preset_paper import PaperPreset
 from jdetrt.runtime.preset_reference import ReferencePreset
-from jdetrt.runtime.tracks import Observations, TrackStore
+from jdetrt.runtime.tracks import Observations
 from jdetrt.types import Detections, Tracks
 
 __all__ = ["PRESETS", "Tracker"]
 
 PRESETS = ("reference", "paper", "iou")
-
-
-class _Preset(Protocol):
-    store: TrackStore
-
-    def update(self, seen: Observations) -> npt.NDArray[np.int64]: ...
 
 
 class Tracker:
@@ -64,6 +60,27 @@ class Tracker:
         """Forget all tracks; ids start at 1 again."""
         self._preset = _make(self.preset, self.config, self.frame_rate)
 
+    def warm_up(self) -> None:
+        """Compile all that ``update`` needs, so that no frame has to wait for it.
+
+        Takes some seconds the first time after an installation, then milliseconds: compiled
+        kernels are kept on disk. The tracks of this tracker are not touched.
+        """
+        preset = _make(self.preset, self.config, self.frame_rate)
+        people = np.arange(12)
+        for frame in range(16):
+            # Pairs of people side by side, who take turns at being hidden for a while.
+            x = 150.0 * (people // 2) + 12.0 * (people % 2) + 3.0 * frame
+            boxes = np.stack([x, 0 * x, x + 40, 0 * x + 100], axis=1).astype(np.float32)
+            shown = (people + frame // 3) % 4 != 0
+            embeddings = np.ones((len(people), 4 * preset.uses_embeddings), np.float32)
+            scores = np.full(len(people), 0.3 if frame % 5 == 4 else 0.9, np.float32)
+            slots = preset.update(Observations(boxes[shown], scores[shown], embeddings[shown]))
+            preset.store.boxes(slots)
+        # Three against three, none of which settles by itself.
+        costs = np.array([0.2, 0.3, 0.3, 0.2, 0.2, 0.3])
+        assign(Pairs(np.array([0, 2, 4, 6]), np.array([0, 1, 1, 2, 0, 2]), costs), 3, 0.7)
+
     def update(self, detections: Detections) -> Tracks:
         """Take in the detections of the next frame; call it for frames without any, too.
 
@@ -78,10 +95,20 @@ class Tracker:
             The tracks seen in this frame, boxes from the filtered motion state.
 
         Raises:
-            DataError: a box that is not finite or has no area, an embedding that is not finite or
-                of another length than before.
+            DataError: a box that is not finite or has no area, a score that is not finite, an
+                embedding that is not finite or of another length than before.
         """
-        boxes, scores, embeddings = detections.boxes, detections.scores, detections.embeddings
+        # Contiguous, because a kernel is compiled anew for arrays that are not.
+        boxes = np.ascontiguousarray(detections.boxes)
+        scores = np.ascontiguousarray(detections.scores)
+        embeddings = detections.embeddings if self._preset.uses_embeddings else None
+        if embeddings is not None:
+            embeddings = np.ascontiguousarray(embeddings)
+        if not np.isfinite(scores).all():
+            raise DataError(
+                f"detection {int(np.argmin(np.isfinite(scores)))}: its score is not finite; "
+                "remove it before tracking"
+            )
         kept = scores > self.config.score_threshold
         if not kept.all():
             boxes, scores = boxes[kept], scores[kept]
@@ -115,7 +142,7 @@ def default_config(preset: str) -> TrackerConfig:
     return configs[preset]()
 
 
-def _make(preset: str, config: TrackerConfig, frame_rate: float) -> _Preset:
+def _make(preset: str, config: TrackerConfig, frame_rate: float) -> Preset[Any]:
     if preset == "reference" and isinstance(config, ReferenceConfig):
         return ReferencePreset(config, frame_rate)
     if preset == "paper" and isinstance(config, PaperConfig):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -178,6 +180,53 @@ def test_settings_that_make_no_sense_are_named() -> None:
     with pytest.raises(ConfigError, match="does not take"):
         Tracker("iou", config=ReferenceConfig())
     assert Tracker("iou", config=IouConfig(buffer=5)).config.buffer == 5
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_nothing_is_compiled_after_the_warm_up(preset: str) -> None:
+    """In a process of its own: what it has compiled before does not count."""
+    program = f"""
+from jdetrt.benchmarks.streams import crowd
+from jdetrt.runtime.jit import compilations
+from jdetrt.runtime.tracker import Tracker
+tracker = Tracker({preset!r}, 5.0)
+tracker.warm_up()
+before = compilations()
+for seen in crowd(60, 60, 0, embedding_dim=16):
+    tracker.update(seen)
+assert before > 0
+assert compilations() == before, (before, compilations())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_score_that_is_not_finite_is_named() -> None:
+    for value in (np.nan, np.inf):
+        with pytest.raises(DataError, match="detection 0: its score"):
+            Tracker("iou").update(detections((0, 0, 40, 100), score=value))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_arrays_of_any_layout_will_do(preset: str) -> None:
+    plain, strided = Tracker(preset), Tracker(preset)
+    for seen in crowd(10, 10, 4, embedding_dim=8):
+        assert seen.embeddings is not None
+        wide = np.zeros((len(seen), 9), np.float32)
+        wide[:, ::2][:, :4] = seen.boxes
+        embeddings = np.asfortranarray(seen.embeddings)
+        embeddings.setflags(write=False)
+        odd = Detections(wide[:, ::2][:, :4], seen.scores[::-1].copy()[::-1], embeddings)
+        a, b = plain.update(seen), strided.update(odd)
+        assert a.ids.tolist() == b.ids.tolist()
+        assert (a.boxes == b.boxes).all()
+
+
+def test_iou_preset_does_not_look_at_embeddings() -> None:
+    box, score = np.array([[0, 0, 40, 100]], np.float32), np.ones(1, np.float32)
+    tracker = Tracker("iou")
+    for embeddings in (None, np.full((1, 4), np.nan, np.float32), np.ones((1, 9), np.float32)):
+        tracks = tracker.update(Detections(box, score, embeddings))
+    assert tracks.ids.tolist() == [1]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
