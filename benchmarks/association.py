@@ -19,7 +19,7 @@ from jdetrt.benchmarks.accuracy import score
 from jdetrt.benchmarks.machine import manifest
 from jdetrt.benchmarks.streams import crowd
 from jdetrt.errors import ConfigError, DataError, MissingDependencyError
-from jdetrt.runtime.mot_io import mot_lines, read_detections, read_seqinfo
+from jdetrt.runtime.mot_io import every_frame, mot_lines, read_detections, read_seqinfo
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.types import Detections, Tracks
 
@@ -151,8 +151,8 @@ def compare_trackers(
     inputs = {}
     for name in names:
         info = read_seqinfo(root / name)
-        frames = read_detections(root / name / "det" / "det.txt", length=info.length)
-        inputs[name] = info.frame_rate, list(frames.values())
+        seen = read_detections(root / name / "det" / "det.txt", length=info.length)
+        inputs[name] = info.frame_rate, every_frame(seen, info.length)
 
     makers = {"jdetrt iou": _ours, **_peers()}
     best: dict[tuple[str, str], npt.NDArray[np.float64]] = {}

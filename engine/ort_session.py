@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import onnxruntime as ort
 
 from jdetrt.errors import SessionError
-from jdetrt.runtime.contract import check_feeds
+from jdetrt.runtime.native_name import native_name
+from jdetrt.runtime.session_base import SessionBase
 from jdetrt.types import Array, TensorSpec
 
 __all__ = ["PROVIDERS", "OrtSession"]
@@ -40,7 +40,7 @@ _ERRORS_ONLY = 3
 _log = logging.getLogger(__name__)
 
 
-class OrtSession:
+class OrtSession(SessionBase):
     """An ONNX model loaded by ONNX Runtime. Implements :class:`jdetrt.types.Session`.
 
     A run takes place in a thread of its own, with the GIL released, so that between ``submit`` and
@@ -75,81 +75,22 @@ class OrtSession:
         # and the association.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session, self.provider = _load(path, provider, options)
-        self._inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
-        self._outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
-        self._metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        super().__init__(
+            [_spec(path, node) for node in self._session.get_inputs()],
+            [_spec(path, node) for node in self._session.get_outputs()],
+            self._session.get_modelmeta().custom_metadata_map,
+        )
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
-        self._running: Future[dict[str, Array]] | None = None
-        self._closed = False
         self.last_run_seconds = 0.0
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What ``infer`` takes."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What ``infer`` gives."""
-        return self._outputs
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """The model's own key-value notes (ONNX ``metadata_props``)."""
-        return self._metadata
-
-    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the model once. Raises SessionError on a wrong name, dtype or shape."""
-        self.submit(feeds)
-        return self.wait()
-
-    def submit(self, feeds: Mapping[str, Array]) -> None:
-        """Start a run and return at once; leave the arrays alone until ``wait`` has returned.
-
-        Raises:
-            SessionError: a wrong name, dtype or shape; a run is open already; or it is closed.
-        """
-        if self._closed:
-            raise SessionError("the session is closed")
-        if self._running is not None:
-            raise SessionError("a run is open already: call wait() before the next submit()")
-        check_feeds(self._inputs, feeds)
-        self._running = self._worker.submit(self._run, dict(feeds))
-
-    def wait(self) -> dict[str, Array]:
-        """Wait for the run that ``submit`` started and return its outputs by name.
-
-        Raises:
-            SessionError: no run is open, or the run failed.
-        """
-        if self._running is None:
-            raise SessionError("no run is open: call submit() before wait()")
-        # An interrupted wait leaves the run open, so that it can be waited for again.
-        try:
-            outputs = self._running.result()
-        except Exception:
-            self._running = None
-            raise
-        self._running = None
-        return outputs
 
     def close(self) -> None:
         """Wait for a run that is still open and free the model; a second call does nothing."""
-        self._closed = True
+        super().close()
         self._worker.shutdown()
-        self._running = None
         self._session = None
 
-    def __enter__(self) -> OrtSession:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+    def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:
+        return self._worker.submit(self._run, dict(feeds)).result
 
     def _run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         start = time.perf_counter()
@@ -212,8 +153,9 @@ def _available() -> list[str]:
 
 def _create(path: Path, options: Any, provider: str) -> Any:
     names = [name for name in PROVIDERS[provider] if name in _available()]
+    file = native_name(path, SessionError)
     try:
-        session = ort.InferenceSession(str(path), options, providers=names, enable_fallback=0)
+        session = ort.InferenceSession(file, options, providers=names, enable_fallback=0)
     except Exception as err:  # ONNX Runtime's errors share no base but Exception
         reason = _reason(err)
         if "External data" in reason or "external data" in reason:

@@ -170,6 +170,8 @@ def load(path: str | Path, section: type[_T]) -> _T:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path}: not a regular file; name a TOML file")
         with path.open("rb") as file:
             text = file.read(_LARGEST + 1)
     except OSError as err:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from jdetrt.runtime.mot_io import read_detections
+from jdetrt.runtime.mot_io import every_frame, read_detections
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
 from jdetrt.runtime.report import RunReport
 from jdetrt.runtime.sinks import MotSink, VideoSink
@@ -56,7 +56,7 @@ def run_demo(
     mot, video = output / "tracks" / "clip.txt", output / "tracks.mp4"
     with (
         FakeSession.from_detections(
-            list(detections.values()), size=NETWORK_SIZE, source_size=clip.size
+            every_frame(detections, frames), size=NETWORK_SIZE, source_size=clip.size
         ) as session,
         open_source(folder) as source,
     ):

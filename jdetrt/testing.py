@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
 
 import numpy as np
 
 from jdetrt.errors import SessionError
-from jdetrt.runtime.contract import check_feeds
 from jdetrt.runtime.preprocess import Letterbox
+from jdetrt.runtime.session_base import SessionBase
 from jdetrt.types import Array, Detections, TensorSpec
 
 __all__ = ["FakeSession"]
 
 
-class FakeSession:
+class FakeSession(SessionBase):
     """Implements :class:`jdetrt.types.Session`; its outputs are made up by the caller.
 
     It is as strict as a real one: it checks what it is fed, and that each ``submit`` has its
@@ -56,18 +55,16 @@ class FakeSession:
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         width, height = size
-        self._inputs = (TensorSpec("images", "float32", (-1, 3, height, width)),)
-        self._outputs: tuple[TensorSpec, ...] = (
+        given = [
             TensorSpec("boxes", "float32", (-1, -1, 4)),
             TensorSpec("scores", "float32", (-1, -1)),
-        )
+        ]
         if embedding_size is not None:
-            self._outputs += (TensorSpec("embeddings", "float32", (-1, -1, embedding_size)),)
+            given.append(TensorSpec("embeddings", "float32", (-1, -1, embedding_size)))
+        taken = TensorSpec("images", "float32", (-1, 3, height, width))
+        super().__init__([taken], given, dict(metadata or {}))
         self._function = outputs if callable(outputs) else _one_a_run(outputs)
-        self._metadata = dict(metadata or {})
         self._seconds = seconds
-        self._running: tuple[float, Mapping[str, Array]] | None = None
-        self._closed = False
         self.runs = 0
         self.last_run_seconds = seconds
 
@@ -107,61 +104,16 @@ class FakeSession:
             seconds=seconds,
         )
 
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """One: ``images`` float32 ``(n, 3, height, width)``."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """``boxes``, ``scores`` and perhaps ``embeddings``."""
-        return self._outputs
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What was given to the constructor."""
-        return self._metadata
-
-    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once. Raises SessionError on a wrong name, dtype or shape."""
-        self.submit(feeds)
-        return self.wait()
-
-    def submit(self, feeds: Mapping[str, Array]) -> None:
-        """Start a run. Raises SessionError as a real session does."""
-        if self._closed:
-            raise SessionError("the session is closed")
-        if self._running is not None:
-            raise SessionError("a run is open already: call wait() before the next submit()")
-        check_feeds(self._inputs, feeds)
+    def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:
         self.runs += 1
         done_at = time.perf_counter() + self._seconds
-        self._running = (done_at, self._function(feeds))
+        outputs = self._function(feeds)
 
-    def wait(self) -> dict[str, Array]:
-        """Sleep for what is left of ``seconds`` and return the outputs, copied."""
-        if self._running is None:
-            raise SessionError("no run is open: call submit() before wait()")
-        done_at, outputs = self._running
-        time.sleep(max(0.0, done_at - time.perf_counter()))
-        self._running = None
-        return {name: array.copy() for name, array in outputs.items()}
+        def result() -> dict[str, Array]:
+            time.sleep(max(0.0, done_at - time.perf_counter()))
+            return {name: array.copy() for name, array in outputs.items()}
 
-    def close(self) -> None:
-        """Run no more; a second call does nothing."""
-        self._closed = True
-        self._running = None
-
-    def __enter__(self) -> FakeSession:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+        return result
 
 
 def _one_a_run(

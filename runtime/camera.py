@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any, Protocol
 
 from jdetrt.errors import SourceError
+from jdetrt.runtime.closing import Closing
 from jdetrt.types import Frame
 
 __all__ = ["Camera", "Capture"]
@@ -33,7 +33,7 @@ class Capture(Protocol):
         """Close it."""
 
 
-class Camera:
+class Camera(Closing):
     """A camera or a network stream.
 
     Whoever iterates gets the newest frame each time; frames that came in between are counted in
@@ -109,17 +109,6 @@ class Camera:
         elif self._thread is not threading.current_thread():
             # The thread releases the capture; one that hangs in a driver is left behind.
             self._thread.join(timeout=2.0)
-
-    def __enter__(self) -> Camera:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _wait(self) -> Frame | None:
         with self._news:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from jdetrt.errors import SourceError
 from jdetrt.runtime.camera import Camera, Capture
 from jdetrt.runtime.gstreamer import csi_pipeline, how_to_get_gstreamer, on_jetson, rtsp_pipeline
+from jdetrt.runtime.native_name import native_name
 from jdetrt.runtime.opencv import has_gstreamer, load_cv2
 
 __all__ = ["is_camera_uri", "open_camera", "without_password"]
@@ -36,6 +37,7 @@ def open_camera(uri: str, *, frame_rate: float | None = None, reconnect_tries: i
         SourceError: the URI is malformed, or the camera does not open. Where OpenCV lacks
             GStreamer, the message has the pipeline and says how to get an OpenCV with it.
     """
+    uri = native_name(uri, SourceError)
     if uri.startswith("gst:"):
         return _gstreamer(uri, uri.removeprefix("gst:"), name="gst", frame_rate=frame_rate)
     if uri.startswith("csi:"):

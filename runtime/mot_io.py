@@ -7,11 +7,13 @@ in pixels (motchallenge.net; Milan et al., arXiv 1603.00831, section 4).
 from __future__ import annotations
 
 import configparser
+import errno
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,7 @@ from jdetrt.types import Detections, Tracks
 __all__ = [
     "MotRows",
     "SequenceInfo",
+    "every_frame",
     "kitti_lines",
     "mot_lines",
     "read_detections",
@@ -31,7 +34,7 @@ __all__ = [
 
 _NAMES = ("frame", "id", "left", "top", "width", "height", "confidence", "class", "visibility")
 _LONGEST_LINE = 1024  # bytes; a longer one is no row, and the file may be anything, of any size
-_LAST_FRAME = 10_000_000  # four days at 30 frames a second; beyond it stands a typing error
+_LAST_FRAME = 1_000_000  # nine hours at 30 frames a second; beyond it stands a typing error
 _FARTHEST = 1_000_000  # pixels
 _ROUNDING = 1e-3  # confidences as little above 1 are 1
 
@@ -108,10 +111,17 @@ def read_mot(path: str | Path, *, allow_empty: bool = False) -> MotRows:
     )
 
 
+def _open(path: Path) -> BinaryIO:
+    """Open a file; refuse a pipe or a device, which may give nothing for ever, or never end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.open("rb")
+
+
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of every line that is not empty, without reading the file whole."""
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             number = 0
             while line := file.readline(_LONGEST_LINE + 1):
                 number += 1
@@ -179,15 +189,14 @@ def read_detections(path: str | Path, *, length: int | None = None) -> dict[int,
         length: number of frames of the sequence; by default the last frame with a detection.
 
     Returns:
-        Frame number to detections (without embeddings), in order, for every frame from 1 to the
-        last, those without a detection too.
+        Frame number to detections (without embeddings), in order, for every frame that has any;
+        ``every_frame`` fills the gaps.
 
     Raises:
         DataError: as ``read_mot``; or a row of a frame after ``length``.
     """
     rows = read_mot(path)
     limit = _LAST_FRAME if length is None else length
-    last = int(rows.frames.max()) if length is None else length
     if (late := rows.frames > limit).any():
         row = int(np.argmax(late))
         raise DataError(
@@ -198,11 +207,24 @@ def read_detections(path: str | Path, *, length: int | None = None) -> dict[int,
     order = np.argsort(rows.frames, kind="stable")
     boxes = corners[order].astype(np.float32)
     scores = _probabilities(rows.scores)[order].astype(np.float32)
-    starts = np.searchsorted(rows.frames[order], np.arange(1, last + 2))
+    frames, starts = np.unique(rows.frames[order], return_index=True)
     return {
         frame: Detections(boxes[begin:end], scores[begin:end])
-        for frame, (begin, end) in enumerate(pairwise(starts), start=1)
+        for frame, (begin, end) in zip(
+            frames.tolist(), pairwise([*starts.tolist(), len(rows)]), strict=True
+        )
     }
+
+
+def every_frame(seen: Mapping[int, Detections], length: int) -> list[Detections]:
+    """The detections of the frames 1 to ``length``, those without one too.
+
+    >>> box, score = np.zeros((1, 4), np.float32), np.ones(1, np.float32)
+    >>> [len(found) for found in every_frame({2: Detections(box, score)}, 3)]
+    [0, 1, 0]
+    """
+    nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
+    return [seen.get(frame, nothing) for frame in range(1, length + 1)]
 
 
 def _probabilities(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -261,7 +283,7 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
         path /= "seqinfo.ini"
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             parser.read_string(file.read(1 << 16).decode("utf-8-sig"))
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
@@ -292,7 +314,7 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
         length=int(number("seqLength")),
         size=(int(number("imWidth")), int(number("imHeight"))) if has_size else None,
         image_dir=section.get("imDir", "").strip() or "img1",
-        extension=section.get("imExt", "").strip() or ".jpg",
+        extension="." + (section.get("imExt", "").strip().lstrip(".") or "jpg"),
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, SourceError
+from jdetrt.runtime.closing import Closing
 from jdetrt.runtime.mot_io import SequenceInfo, read_seqinfo
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.types import Frame
@@ -18,10 +18,12 @@ from jdetrt.types import Frame
 __all__ = ["PICTURE_SUFFIXES", "Pictures", "read_picture"]
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+# A marker with a segment, or the end; in a scan only FF00 (a byte FF) and restarts stand.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
 _LARGEST = 256 << 20  # bytes; no picture is larger, so such a file is not read at all
 
 
-class Pictures:
+class Pictures(Closing):
     """Pictures of one size, in natural order of their names (2 before 10).
 
     Args:
@@ -107,17 +109,6 @@ class Pictures:
         """End the iteration."""
         self._closed = True
 
-    def __enter__(self) -> Pictures:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def read_picture(path: str | Path) -> npt.NDArray[np.uint8]:
     """Read one picture as ``(H, W, 3)`` uint8, BGR, turned as its EXIF data say.
@@ -154,12 +145,26 @@ def read_picture(path: str | Path) -> npt.NDArray[np.uint8]:
 def _is_truncated(data: bytes) -> bool:
     """Whether a JPEG or PNG breaks off: OpenCV 4 fills the rest with grey and says nothing.
 
-    The last scan of a JPEG (marker FFDA) is followed by the end of the image (FFD9), which cannot
-    occur inside a scan. A PNG ends with the chunk IEND.
+    A PNG ends with the chunk IEND.
     """
     if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda")
+        return not _has_jpeg_end(data)
     return data.startswith(b"\x89PNG") and b"IEND" not in data
+
+
+def _has_jpeg_end(data: bytes) -> bool:
+    """Whether a JPEG has its own end (FFD9), walking its markers (ITU-T T.81, annex B).
+
+    What lies inside a segment (a thumbnail) or after the end (the video of a motion photo) may
+    have marks of its own, which do not count.
+    """
+    position = 2
+    while marker := _JPEG_MARKER.search(data, position):
+        if marker[0] == b"\xff\xd9":
+            return True
+        position = marker.end()
+        position += int.from_bytes(data[position : position + 2], "big")
+    return False
 
 
 def _pictures_in(folder: Path, suffixes: set[str] | frozenset[str]) -> list[Path]:

@@ -76,6 +76,8 @@ class ReadAhead:
             item = self._ready.get(block=wait)
         except queue.Empty:
             return None
+        if self._stopped.is_set():  # frames that were ready before do not come any more
+            item = None
         self._ended = item is None
         return item
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from jdetrt.errors import SourceError
+from jdetrt.runtime.closing import Closing
+from jdetrt.runtime.container import is_cut_off, lacks_index
+from jdetrt.runtime.native_name import native_name
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.types import Frame
 
@@ -17,14 +19,14 @@ __all__ = ["VideoFile"]
 _HIGHEST_RATE = 1000.0  # frames per second; above it the container states its clock, not a rate
 
 
-class VideoFile:
+class VideoFile(Closing):
     """A video that OpenCV can decode, one frame in memory at a time.
 
-    OpenCV ends alike at the end of a video and where it breaks off, so the frames are counted
-    against what the container promises. Honest containers are off by a frame or two (frames cut
-    away by an edit list, a length computed from a rounded duration), hence the tolerance of two
-    frames or 1 % of the promise, whichever is more; when more than that is missing, the iterator
-    raises after the last good frame. A file that promises nothing is read to its end.
+    OpenCV ends alike at the end of a video and where it breaks off. So at the end the file is
+    looked at: when it is shorter than its container says (``jdetrt.runtime.container``), and frames
+    are missing, the iterator raises after the last good frame. Missing means more than two frames
+    and more than 1 % of what the container promises, because a file that lost no more than what
+    follows its frames is as good as whole.
 
     Args:
         path: of the file.
@@ -32,7 +34,8 @@ class VideoFile:
 
     Attributes:
         size: width and height as the container states them.
-        length: number of frames that the container promises, or None.
+        length: number of frames that the container promises, or None. Of a video with a variable
+            frame rate, gaps or hidden frames it can be far from what there is.
 
     Raises:
         SourceError: the file is missing, empty, no video, or has no frame that decodes.
@@ -86,23 +89,13 @@ class VideoFile:
         """End the iteration."""
         self._closed = True
 
-    def __enter__(self) -> VideoFile:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _open(self) -> Any:
         cv2 = load_cv2()
+        name = native_name(self._path, SourceError)
         # FFmpeg before the others: it alone counts frames and seeks well. A build without it
         # (some Jetsons) takes what it has.
         for backend in (cv2.CAP_FFMPEG, cv2.CAP_ANY):
-            capture = cv2.VideoCapture(str(self._path), backend)
+            capture = cv2.VideoCapture(name, backend)
             if capture.isOpened():
                 return capture
             capture.release()
@@ -120,14 +113,19 @@ class VideoFile:
         return ok and image is not None, image
 
     def _refuse_early_end(self, index: int) -> None:
-        if self.length is None:
-            return
-        missing = self.length - index
-        if missing > max(2, math.ceil(0.01 * self.length)):
+        missing = math.inf if self.length is None else self.length - index
+        if missing > max(2, 0.01 * (self.length or 0)) and _is_cut_off(self._path):
             raise SourceError(
                 f"{self._path}: the video breaks off: the last good frame is {index}, its "
-                f"container promises {self.length}"
+                f"container promises {self.length or 'more'}"
             )
+
+
+def _is_cut_off(path: Path) -> bool:
+    try:
+        return is_cut_off(path)
+    except OSError:  # its disk went away under it
+        return True
 
 
 def _why_not(path: Path) -> str:
@@ -136,11 +134,11 @@ def _why_not(path: Path) -> str:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(4096)
-            if head[4:8] == b"ftyp" and not _has_index(file, size):
-                return (
-                    "the video is truncated: its index (moov) is missing, which is written last; "
-                    "without it no frame can be decoded"
-                )
+        if lacks_index(path):
+            return (
+                "the video is truncated: its index (moov) is missing, which is written last; "
+                "without it no frame can be decoded"
+            )
     except OSError as err:
         return f"cannot be read ({err.strerror or err})"
     if not head:
@@ -148,20 +146,3 @@ def _why_not(path: Path) -> str:
     if b"\0" not in head:
         return f"not a video: it looks like text ({size} bytes)"
     return f"not a video that this OpenCV can decode, or a damaged one ({size} bytes)"
-
-
-def _has_index(file: Any, size: int) -> bool:
-    """Whether an MP4 file has its moov box, walking its boxes (ISO/IEC 14496-12, 4.2)."""
-    start = 0
-    while start + 8 <= size:
-        file.seek(start)
-        header = file.read(16)
-        length = int.from_bytes(header[:4], "big")
-        if length == 1:
-            length = int.from_bytes(header[8:16], "big")
-        if header[4:8] == b"moov":
-            return start + length <= size
-        if length < 8:  # 0: the box reaches to the end
-            return False
-        start += length
-    return False

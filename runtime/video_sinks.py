@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from jdetrt.errors import SinkError
 from jdetrt.runtime.draw import Trails, draw_tracks
+from jdetrt.runtime.native_name import native_name
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.output import Output, PendingFile
 from jdetrt.types import Frame, Tracks
@@ -58,7 +59,7 @@ class VideoSink(Output):
         trail_length: frames of the trail behind each person; 0 for none.
 
     Raises:
-        SinkError: another suffix, or the file cannot be made.
+        SinkError: another suffix, a name that OpenCV cannot take, or the file cannot be made.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class VideoSink(Output):
                 f"{path}: expected a frame rate above 0, at most {_HIGHEST_RATE}, got {frame_rate}"
             )
         load_cv2()
+        native_name(self._path, SinkError)
         self._frame_rate = frame_rate
         self._paint = _Painter(trail_length)
         self._pending: PendingFile | None = PendingFile(path)
@@ -139,12 +141,20 @@ class VideoSink(Output):
         codecs = _CODECS[self._path.suffix.lower()]
         for codec in codecs:
             writer = cv2.VideoWriter(
-                str(self._pending.temporary), cv2.VideoWriter_fourcc(*codec), self._frame_rate, size
+                native_name(self._pending.temporary, SinkError),
+                cv2.VideoWriter_fourcc(*codec),
+                self._frame_rate,
+                size,
             )
             if writer.isOpened():
                 return writer
             writer.release()
         self.discard()
+        if min(size) < 2:
+            raise SinkError(
+                f"{self._path}: the frames are {size[0]} x {size[1]}, and a video has at least "
+                "2 x 2 pixels; write pictures instead"
+            )
         raise SinkError(
             f"{self._path}: this OpenCV encodes none of {', '.join(codecs)} at {size[0]} x "
             f"{size[1]} and {self._frame_rate:g} frames a second; try another suffix "
@@ -244,7 +254,7 @@ def _count_frames(path: Path) -> int:
     cv2 = load_cv2()
     if not path.exists() or not path.stat().st_size:
         return 0
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(native_name(path, SinkError))
     try:
         if not capture.isOpened() or not capture.grab():
             return 0

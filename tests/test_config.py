@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,10 @@ def test_missing_and_huge_files_are_named(tmp_path: Path) -> None:
         file.truncate(3 << 30)
     with pytest.raises(ConfigError, match="larger than"):
         load(huge, IouConfig)
+
+
+def test_a_pipe_or_a_folder_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(ConfigError, match=f"{path}: not a regular file"):
+            load(path, IouConfig)

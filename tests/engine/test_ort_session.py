@@ -196,6 +196,16 @@ def test_a_bad_file_is_refused_by_name(
     assert capfd.readouterr() == ("", "")  # ONNX Runtime itself stays silent
 
 
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"model\xff.onnx")
+    try:
+        path.write_bytes(b"anything")
+    except OSError as err:
+        pytest.skip(f"this file system takes no such name: {err}")
+    with pytest.raises(SessionError, match=r"names in UTF-8, .*; rename it"):
+        OrtSession(path)
+
+
 def test_weights_beside_the_model_are_found(tmp_path: Path) -> None:
     with OrtSession(_save(tmp_path / "model.onnx", external=True)) as session:
         assert session.infer(_images(1.0))["scores"].tolist() == [[0.0, 1.0, 2.0]]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from jdetrt.errors import DataError
 from jdetrt.runtime.mot_io import (
     SequenceInfo,
+    every_frame,
     kitti_lines,
     mot_lines,
     read_detections,
@@ -125,12 +129,18 @@ def test_a_huge_file_without_lines_is_not_read_whole(text: Path) -> None:
 def test_detections_by_frame(text: Path) -> None:
     text.write_text("3,-1,10,20,30,40,0.5\n1,-1,1,2,3,4,0.25\n3,-1,50,60,7,8,0.75\n")
     seen = read_detections(text, length=4)
-    assert list(seen) == [1, 2, 3, 4]
-    assert [len(seen[frame]) for frame in seen] == [1, 0, 2, 0]
+    assert list(seen) == [1, 3]
+    assert [len(found) for found in every_frame(seen, 4)] == [1, 0, 2, 0]
     assert seen[3].boxes.tolist() == [[10, 20, 40, 60], [50, 60, 57, 68]]
     assert seen[3].scores.tolist() == [0.5, 0.75]
     assert seen[3].embeddings is None
-    assert list(read_detections(text)) == [1, 2, 3]
+    assert list(read_detections(text)) == [1, 3]
+
+
+def test_detections_take_no_room_for_frames_without_any(text: Path) -> None:
+    text.write_text("999999,-1,10,20,30,40,0.5\n")
+    assert list(read_detections(text)) == [999_999]
+    assert list(read_detections(text, length=10**12)) == [999_999]
 
 
 def test_a_detection_after_the_end_is_refused(text: Path) -> None:
@@ -138,7 +148,7 @@ def test_a_detection_after_the_end_is_refused(text: Path) -> None:
     with pytest.raises(DataError, match=r"gt.txt:2: expected a frame number up to 4, got 9"):
         read_detections(text, length=4)
     text.write_text("99999999999,-1,10,20,30,40,0.5\n")
-    with pytest.raises(DataError, match="up to 10000000, got 99999999999"):
+    with pytest.raises(DataError, match="up to 1000000, got 99999999999"):
         read_detections(text)
 
 
@@ -167,7 +177,7 @@ def test_public_data(name: str) -> None:
         [line.split(",")[:7] for line in (folder / "det/det.txt").read_text().splitlines()], float
     )
     seen = read_detections(folder / "det/det.txt", length=info.length)
-    assert list(seen) == list(range(1, info.length + 1))
+    assert list(seen) == sorted(set(raw[:, 0]))
     for frame in (1, info.length // 2, info.length):
         rows = raw[raw[:, 0] == frame]
         corners = np.hstack([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]])
@@ -208,6 +218,7 @@ def test_seqinfo_says_little(tmp_path: Path) -> None:
         ("seqLength=837", "seqLength=0", "for seqLength, got 0"),
         ("seqLength=837", "seqLength=8.5", "for seqLength, got 8.5"),
         ("seqLength=837", "seqLength=9e99", "for seqLength, got 9e99"),
+        ("seqLength=837", "seqLength=9999999", r"\(at most 1,000,000\) for seqLength, got 9999999"),
         ("imWidth=640", "imWidth=-640", "for imWidth, got -640"),
         ("[Sequence]", "[Other]", r"expected a section \[Sequence\]"),
         ("[Sequence]", "", r"expected an INI file"),
@@ -226,6 +237,21 @@ def test_no_seqinfo(tmp_path: Path) -> None:
     (tmp_path / "seqinfo.ini").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"seqinfo.ini: expected an INI file"):
         read_seqinfo(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["png", ".png", " .png "])
+def test_the_extension_has_its_dot(tmp_path: Path, ending: str) -> None:
+    (tmp_path / "seqinfo.ini").write_text(SEQINFO.replace("imExt=.jpg", f"imExt={ending}"))
+    assert read_seqinfo(tmp_path).extension == ".png"
+
+
+@pytest.mark.parametrize("read", [read_mot, read_seqinfo])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe: cannot be read \(not a regular file\)"):
+        read(tmp_path / "pipe")
+    with pytest.raises(DataError, match="not a regular file"):
+        read(Path("/dev/zero"))
 
 
 def _tracks(*rows: tuple[int, float, float, float, float]) -> Tracks:

@@ -410,6 +410,20 @@ def test_no_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("size", [(1, 40), (40, 1)])
+def test_a_picture_too_small_for_a_video(tmp_path: Path, size: tuple[int, int]) -> None:
+    message = f"the frames are {size[0]} x {size[1]}, and a video has at least 2 x 2 pixels"
+    with VideoSink(tmp_path / "out.mp4") as sink, pytest.raises(SinkError, match=message):
+        sink.write(_frame(1, size), _tracks(1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match=r"names in UTF-8, .*; rename it"):
+        VideoSink(tmp_path / os.fsdecode(b"out\xff.mp4"))  # OpenCV would crash
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", ["avi", "frames"])
 def test_a_frame_without_a_picture(tmp_path: Path, kind: str) -> None:
     sink, _ = _sink(kind, tmp_path)

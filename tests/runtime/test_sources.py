@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -215,6 +218,26 @@ def test_a_thumbnail_does_not_hide_a_truncated_jpeg(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "options", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]]
+)
+def test_what_follows_a_jpeg_does_not_make_it_truncated(tmp_path: Path, options: list[int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    jpeg = cv2.imencode(".jpg", noise, options)[1].tobytes()
+    path = tmp_path / "a.jpg"
+    video = b"ftypmp42 \xff\xda of a motion photo"
+    path.write_bytes(jpeg + video)
+    assert open_source(path).size == SIZE
+    for share in (0.3, 0.6, 0.99):
+        path.write_bytes(jpeg[: int(len(jpeg) * share)])
+        with pytest.raises(SourceError, match="truncated"):
+            open_source(path)
+
+
+def test_an_extension_without_its_dot(tmp_path: Path) -> None:
+    assert open_source(_sequence(tmp_path / "seq", imExt="jpg")).length == 3
+
+
 # Video files
 
 
@@ -274,6 +297,100 @@ def test_an_mp4_without_its_index(tmp_path: Path) -> None:
         open_source(path)
 
 
+def test_a_matroska_file_with_a_longer_sound_or_a_gap(tmp_path: Path) -> None:
+    """Its number of frames is a duration times a rate, and the duration is of all there is."""
+    path = _write_video(tmp_path / "v.mkv", 40, "mp4v")
+    data = path.read_bytes()
+    at = data.index(b"\x44\x89\x88") + 3  # the element Duration, a double of 8 bytes
+    longer = 1.5 * struct.unpack(">d", data[at : at + 8])[0]
+    path.write_bytes(data[:at] + struct.pack(">d", longer) + data[at + 8 :])
+    source = open_source(path)
+    assert source.length is not None
+    assert source.length > 55
+    assert len(list(source)) == 40
+
+
+def test_a_matroska_file_of_unknown_size(tmp_path: Path) -> None:
+    """A recording that was never closed; what there is of it is all there is."""
+    path = _write_video(tmp_path / "v.mkv", 40, "mp4v")
+    data = path.read_bytes()
+    at = data.index(b"\x18\x53\x80\x67") + 4  # the segment, its size in 8 bytes
+    assert data[at] == 1
+    path.write_bytes((data[:at] + b"\x01" + 7 * b"\xff" + data[at + 8 :])[: len(data) // 2])
+    assert 1 <= len(list(open_source(path))) < 38
+
+
+def test_an_mp4_with_frames_that_are_not_shown(tmp_path: Path) -> None:
+    """A clip cut without encoding again has an edit list: it starts after the first frames."""
+    path = _write_video(tmp_path / "v.mp4", 40, "mp4v")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst")
+    ticks = struct.unpack(">I", data[data.index(b"mdhd") + 16 :][:4])[0]  # a second of the track
+    assert struct.unpack(">II", data[at + 4 : at + 12]) == (0, 1)  # version 0, one edit
+    data[at + 16 : at + 20] = struct.pack(">I", ticks)  # it starts after 1 s, 25 frames
+    path.write_bytes(data)
+    source = open_source(path)
+    assert source.length == 40
+    assert len(list(source)) < 30
+
+
+def test_an_mp4_with_its_index_in_front_that_breaks_off(tmp_path: Path) -> None:
+    path = _write_video(tmp_path / "v.mp4", 60, "mp4v")
+    path.write_bytes(_index_in_front(path.read_bytes()))
+    assert len(list(open_source(path))) == 60
+    frames, error = _until_error(open_source(_cut(path, 0.6)))
+    assert 1 <= len(frames) < 58
+    assert "the video breaks off" in error
+
+
+def _index_in_front(data: bytes) -> bytes:
+    """Move the box moov of an MP4 file before mdat, and the places of the frames with it."""
+    boxes, start = {}, 0
+    while start < len(data):
+        length = int.from_bytes(data[start : start + 4], "big")
+        boxes[data[start + 4 : start + 8]] = data[start : start + length]
+        start += length
+    moov = bytearray(boxes[b"moov"])
+    at = moov.index(b"stco") + 8
+    count = int.from_bytes(moov[at : at + 4], "big")
+    places = np.frombuffer(bytes(moov), ">u4", count, at + 4) + len(moov)
+    moov[at + 4 : at + 4 + 4 * count] = places.astype(">u4").tobytes()
+    rest = b"".join(box for name, box in boxes.items() if name not in (b"ftyp", b"moov"))
+    return boxes[b"ftyp"] + bytes(moov) + rest
+
+
+@pytest.mark.parametrize("name", [b"v\xff.mp4", b"v\xff.avi"])
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path, name: bytes) -> None:
+    path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))
+    try:
+        _write_video(tmp_path / "v.avi").rename(path)
+    except OSError as err:
+        pytest.skip(f"this file system takes no such name: {err}")
+    with pytest.raises(SourceError, match=r"takes? only names in UTF-8, .*; rename it"):
+        open_source(path)  # OpenCV would crash
+
+
+def test_a_uri_that_is_no_utf8_is_refused() -> None:
+    with pytest.raises(SourceError, match="names in UTF-8"):
+        open_source(os.fsdecode(b"gst:videotestsrc name=\xff ! appsink"))
+
+
+def test_a_name_in_utf8_opens_in_any_locale(tmp_path: Path) -> None:
+    _write_video(tmp_path / "é.avi", 4)
+    program = (
+        "import glob, sys; from jdetrt.runtime.sources import open_source;"
+        "print(len(list(open_source(glob.glob(sys.argv[1])[0]))))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, f"{tmp_path}/*.avi"],
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.stdout, run.returncode) == ("4\n", 0), run.stderr
+
+
 class _Capture:
     """A capture that gives ``frames`` pictures and then no more, or raises."""
 
@@ -303,22 +420,35 @@ class _Capture:
 
 
 @pytest.mark.parametrize(
-    ("promised", "decoded", "complete"),
+    ("promised", "decoded", "cut", "complete"),
     [
-        (40, 40, True),
-        (40, 38, True),  # two frames of an edit list
-        (40, 37, False),
-        (2000, 1980, True),  # 1 %
-        (2000, 1979, False),
-        (40, 45, True),
-        (0, 12, True),  # a stream that was recorded states no number
-        (-9e18, 12, True),
-        (float("nan"), 12, True),
+        (40, 40, False, True),
+        (40, 20, False, True),  # variable rate, longer sound, a gap, frames that are not shown
+        (40, 45, False, True),
+        (0, 12, False, True),  # a stream that was recorded states no number
+        (-9e18, 12, False, True),
+        (float("nan"), 12, False, True),
+        (40, 40, True, True),
+        (40, 38, True, True),
+        (40, 37, True, False),
+        (2000, 1980, True, True),  # 1 %
+        (2000, 1979, True, False),
+        (0, 12, True, False),
     ],
 )
 def test_the_rule_for_a_video_that_is_short(
-    monkeypatch: pytest.MonkeyPatch, promised: float, decoded: int, complete: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    promised: float,
+    decoded: int,
+    cut: bool,
+    complete: bool,
 ) -> None:
+    path = tmp_path / "v.mp4"
+    # Two boxes of 16 bytes, the second cut or not (ISO/IEC 14496-12, 4.2).
+    path.write_bytes(
+        (b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x10mdat" + bytes(8))[: -1 if cut else 99]
+    )
     captures: list[_Capture] = []
 
     def open_(self: VideoFile) -> _Capture:
@@ -326,13 +456,16 @@ def test_the_rule_for_a_video_that_is_short(
         return captures[-1]
 
     monkeypatch.setattr(VideoFile, "_open", open_)
-    source = VideoFile(Path("v.mp4"))
+    source = VideoFile(path)
     if complete:
         assert sum(1 for _ in source) == decoded
     else:
         frames, error = _until_error(source)
         assert len(frames) == decoded
-        assert f"the last good frame is {decoded}, its container promises {promised}" in error
+        assert (
+            f"the last good frame is {decoded}, its container promises {promised or 'more'}"
+            in error
+        )
     assert all(capture.released for capture in captures)
 
 
@@ -345,9 +478,10 @@ def test_a_frame_that_opencv_fails_to_decode(monkeypatch: pytest.MonkeyPatch) ->
     assert "the last good frame is 3 of 9" in error
 
 
-def test_a_video_without_a_time_or_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_without_a_time_or_a_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VideoFile, "_open", lambda self: _Capture(3, rate=90_000))
-    source = VideoFile(Path("v.mp4"))
+    (tmp_path / "v.ts").write_bytes(bytes(99))
+    source = VideoFile(tmp_path / "v.ts")
     assert source.frame_rate == 30.0
     assert [frame.timestamp for frame in source] == pytest.approx([0, 1 / 30, 2 / 30])
 

@@ -1,0 +1,94 @@
+"""What every session does alike: says what it takes, checks what it is fed, keeps to one run."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+
+from jdetrt.errors import SessionError
+from jdetrt.runtime.closing import Closing
+from jdetrt.runtime.contract import check_feeds
+from jdetrt.types import Array, TensorSpec
+
+__all__ = ["SessionBase"]
+
+
+class SessionBase(Closing):
+    """Implements :class:`jdetrt.types.Session`, but for the run itself.
+
+    Args:
+        inputs: what the model takes.
+        outputs: what it gives.
+        metadata: what it says about itself.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        metadata: Mapping[str, str],
+    ) -> None:
+        self._inputs = tuple(inputs)
+        self._outputs = tuple(outputs)
+        self._metadata = metadata
+        self._result: Callable[[], dict[str, Array]] | None = None  # of the run that is open
+        self._closed = False
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What ``infer`` takes."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What ``infer`` gives."""
+        return self._outputs
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The model's own key-value notes (ONNX ``metadata_props``)."""
+        return self._metadata
+
+    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model once. Raises SessionError on a wrong name, dtype or shape."""
+        self.submit(feeds)
+        return self.wait()
+
+    def submit(self, feeds: Mapping[str, Array]) -> None:
+        """Start a run and return at once; leave the arrays alone until ``wait`` has returned.
+
+        Raises:
+            SessionError: a wrong name, dtype or shape; a run is open already; or it is closed.
+        """
+        if self._closed:
+            raise SessionError("the session is closed")
+        if self._result is not None:
+            raise SessionError("a run is open already: call wait() before the next submit()")
+        check_feeds(self._inputs, feeds)
+        self._result = self._start(feeds)
+
+    def wait(self) -> dict[str, Array]:
+        """Wait for the run that ``submit`` started and return its outputs by name.
+
+        Raises:
+            SessionError: no run is open, or the run failed.
+        """
+        if self._result is None:
+            raise SessionError("no run is open: call submit() before wait()")
+        # An interrupted wait leaves the run open, so that it can be waited for again.
+        try:
+            outputs = self._result()
+        except Exception:
+            self._result = None
+            raise
+        self._result = None
+        return outputs
+
+    def close(self) -> None:
+        """Run no more; a second call does nothing."""
+        self._closed = True
+        self._result = None
+
+    @abstractmethod
+    def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:
+        """Start a run on feeds that are checked; give what waits for it and returns its outputs."""
