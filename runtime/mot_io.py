@@ -89,12 +89,15 @@ def read_mot(path: str | Path, *, allow_empty: bool = False) -> MotRows:
             raise DataError(f"{path}:{number}: expected {expected}, got {len(fields)}")
         columns = len(fields)
         try:
-            values.extend(map(float, fields))
+            values.extend(map(_number, fields))
         except ValueError:
             raise DataError(f"{path}:{number}: {_not_a_number(fields)}") from None
         lines.append(number)
     if not lines and not allow_empty:
-        raise DataError(f"{path}: expected rows of frame,id,left,top,width,height,..., it is empty")
+        raise DataError(
+            f"{path}: expected rows of frame,id,left,top,width,height,..., it is empty; "
+            "write it again, or name another file"
+        )
     columns = columns or 6
     table = np.array(values, np.float64).reshape(-1, columns)
     line_numbers = np.array(lines, np.int64)
@@ -130,11 +133,20 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 try:
                     text = line.decode("utf-8-sig").strip()
                 except UnicodeDecodeError:
-                    raise DataError(f"{path}:{number}: not a text file") from None
+                    raise DataError(
+                        f"{path}:{number}: not a text file; name one with rows of "
+                        "frame,id,left,top,width,height,..."
+                    ) from None
                 if text:
                     yield number, text.split(",") if "," in text else text.split()
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+
+
+def _number(field: str) -> float:
+    if "_" in field:  # fine in Python's numbers, and in no other program's
+        raise ValueError
+    return float(field)
 
 
 def _not_a_number(fields: list[str]) -> str:
@@ -144,7 +156,7 @@ def _not_a_number(fields: list[str]) -> str:
 
 def _is_number(field: str) -> bool:
     try:
-        float(field)
+        _number(field)
     except ValueError:
         return False
     return True

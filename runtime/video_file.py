@@ -117,7 +117,7 @@ class VideoFile(Closing):
         if missing > max(2, 0.01 * (self.length or 0)) and _is_cut_off(self._path):
             raise SourceError(
                 f"{self._path}: the video breaks off: the last good frame is {index}, its "
-                f"container promises {self.length or 'more'}"
+                f"container promises {self.length or 'more'}; copy it here again"
             )
 
 

@@ -75,6 +75,7 @@ def test_columns_and_separators(text: Path, row: str, score: float, has_class: b
         ("1,7,10,20,30", "expected 9 columns as above, got 5"),
         ("1,7,10,20,30,40,1", "expected 9 columns as above, got 7"),
         ("1,7,ten,20,30,40,1,1,1", r"expected a number in column 3 \(left\), got 'ten'"),
+        ("1,7,1_0,20,30,40,1,1,1", r"expected a number in column 3 \(left\), got '1_0'"),
         ("1,7,10,,30,40,1,1,1", r"expected a number in column 4 \(top\), got ''"),
         ("1,7,10,20,nan,40,1,1,1", r"expected a finite number in column 5 \(width\), got nan"),
         ("1,7,10,inf,30,40,1,1,1", r"expected a finite number in column 4 \(top\), got inf"),

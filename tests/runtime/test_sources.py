@@ -287,7 +287,7 @@ def test_a_video_that_breaks_off(tmp_path: Path, suffix: str, codec: str, share:
     )
     assert error == (
         f"{path}: the video breaks off: the last good frame is {len(frames)}, its container "
-        "promises 60"
+        "promises 60; copy it here again"
     )
 
 
