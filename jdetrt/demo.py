@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from jdetrt.errors import SinkError
 from jdetrt.runtime.mot_io import every_frame, read_detections
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
 from jdetrt.runtime.report import RunReport
@@ -12,7 +13,7 @@ from jdetrt.runtime.sinks import MotSink, VideoSink
 from jdetrt.runtime.sources import open_source
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.testing import FakeSession
-from jdetrt.training.synthetic import SyntheticClip, write_sequence
+from jdetrt.training.synthetic import SyntheticClip, is_written_sequence, write_sequence
 
 __all__ = ["DemoResult", "run_demo"]
 
@@ -46,14 +47,22 @@ def run_demo(
 
     Raises:
         ConfigError: a length below 1 or a seed below 0.
-        SinkError: the folder cannot be written.
+        SinkError: the folder cannot be written, or holds files of these names that are not of an
+            earlier demonstration.
         MissingDependencyError: OpenCV is not installed.
     """
     output = Path(output)
     clip = SyntheticClip(seed=seed, frames=frames)
+    mot, video = output / "tracks" / "clip.txt", output / "tracks.mp4"
+    if not is_written_sequence(output / "clip"):
+        for path in (mot, video):
+            if path.exists():
+                raise SinkError(
+                    f"{path}: exists already, and not from an earlier demonstration; name another "
+                    "folder or delete it"
+                )
     folder = write_sequence(output / "clip", clip, overwrite=True)
     detections = read_detections(folder / "det" / "det.txt", length=frames)
-    mot, video = output / "tracks" / "clip.txt", output / "tracks.mp4"
     with (
         FakeSession.from_detections(
             every_frame(detections, frames), size=NETWORK_SIZE, source_size=clip.size

@@ -7,6 +7,7 @@ shapes are ``jdetrt.training.figure``; here they become pictures and rows of a M
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,13 +26,21 @@ from jdetrt.training.figure import Part, bounds, furniture, person
 from jdetrt.training.scene import Scene
 from jdetrt.types import Detections, Frame
 
-__all__ = ["SyntheticClip", "Truth", "noisy_detections", "write_sequence"]
+__all__ = [
+    "SyntheticClip",
+    "Truth",
+    "is_written_sequence",
+    "noisy_detections",
+    "write_sequence",
+]
 
 Image = npt.NDArray[np.uint8]
 
 _SUBPIXEL = 4  # bits of the fixed-point coordinates that OpenCV draws with
 _SENSOR_NOISE = 2.0  # standard deviation in grey levels
 _SHADOW = 0.45  # of the light is lost in the middle of a shadow
+_FOLDERS = ("img1", "gt", "det")
+_MARK = ".jdetrt"  # the file that says that a folder is ours, to be replaced
 _SEEN = 0.2  # of a body: with less in view a person is hardly ever detected
 
 
@@ -208,18 +217,18 @@ def write_sequence(
     Args:
         folder: of the sequence; it appears whole or not at all.
         clip: what to write.
-        overwrite: replace a folder that a former call wrote.
+        overwrite: replace a folder that a former call wrote (``is_written_sequence``).
         quality: of the JPEG files, 0 to 100.
 
     Returns:
         The folder.
 
     Raises:
-        SinkError: the folder exists (and ``overwrite`` is off, or it is no sequence), or cannot
-            be written.
+        SinkError: the folder exists (and ``overwrite`` is off, or it is not of a former call, or
+            something was added to it), or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and not (overwrite and (folder / "seqinfo.ini").is_file()):
+    if os.path.lexists(folder) and not (overwrite and is_written_sequence(folder)):
         raise SinkError(f"{folder}: exists already; name another folder or delete it")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -237,9 +246,16 @@ def write_sequence(
     return folder
 
 
+def is_written_sequence(folder: Path) -> bool:
+    """Whether ``write_sequence`` made this folder, and nothing was put beside its files since."""
+    if folder.is_symlink() or not (folder / _MARK).is_file():
+        return False
+    return {path.name for path in folder.iterdir()} <= {*_FOLDERS, "seqinfo.ini", _MARK}
+
+
 def _write(folder: Path, name: str, clip: SyntheticClip, quality: int) -> None:
     cv2: Any = load_cv2()
-    for part in ("img1", "gt", "det"):
+    for part in _FOLDERS:
         (folder / part).mkdir()
     truth_rows, found_rows = [], []
     for frame, truth in clip:
@@ -254,6 +270,10 @@ def _write(folder: Path, name: str, clip: SyntheticClip, quality: int) -> None:
             found_rows.append(f"{frame.index},-1,{_text(box)},{score:.3f},-1,-1,-1\n")
     (folder / "gt" / "gt.txt").write_text("".join(truth_rows))
     (folder / "det" / "det.txt").write_text("".join(found_rows))
+    (folder / _MARK).write_text(
+        f"Rendered by jdetrt, seed {clip.seed}. While this file is here, another run may replace "
+        "the folder.\n"
+    )
     (folder / "seqinfo.ini").write_text(
         f"[Sequence]\nname={name}\nimDir=img1\nframeRate={clip.frame_rate:g}\n"
         f"seqLength={clip.frames}\nimWidth={clip.size[0]}\nimHeight={clip.size[1]}\nimExt=.jpg\n"

@@ -36,6 +36,20 @@ def test_demo_leaves_a_video_and_tracks_that_score(
     assert score(tmp_path, tmp_path / "tracks").combined.mota > 60
 
 
+@pytest.mark.parametrize("theirs", ["clip/seqinfo.ini", "tracks.mp4", "tracks/clip.txt"])
+def test_demo_replaces_nothing_of_the_users(
+    tmp_path: Path, theirs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / theirs
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    before = set(tmp_path.rglob("*"))
+    assert run("--output", str(tmp_path), "--frames", "2") == 1
+    assert "exists already" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+    assert set(tmp_path.rglob("*")) == before
+
+
 def test_demo_names_a_folder_that_cannot_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -193,6 +193,15 @@ def test_a_folder_that_exists_is_kept_unless_it_was_a_sequence(tmp_path: Path) -
     write_sequence(written, clip(frames=1), overwrite=True)
     assert len(list((written / "img1").iterdir())) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "walk"]
+    # Neither is a sequence of somebody else, nor one of ours that something was added to.
+    (written / "tracks.txt").write_text("keep")
+    with pytest.raises(SinkError, match="exists already"):
+        write_sequence(written, clip(frames=1), overwrite=True)
+    (written / "tracks.txt").unlink()
+    (written / ".jdetrt").unlink()
+    with pytest.raises(SinkError, match="exists already"):
+        write_sequence(written, clip(frames=1), overwrite=True)
+    assert len(list((written / "img1").iterdir())) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
