@@ -17,7 +17,6 @@ MOT20     the same, and non-motorised vehicles (6) are ignored too
 
 from __future__ import annotations
 
-import configparser
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, MissingDependencyError
-from jdetrt.runtime.mot_io import MotRows, read_mot
+from jdetrt.runtime.mot_io import MotRows, read_mot, read_seqinfo
 
 __all__ = ["RULES", "Score", "Scores", "score"]
 
@@ -104,7 +103,7 @@ def score(
 
     Args:
         gt_root: folder of sequences, each with ``gt/gt.txt`` and, if there is one,
-            ``seqinfo.ini`` (its seqLength is used; without it the last frame of the ground truth).
+            ``seqinfo.ini`` (its seqLength is used; without one the last frame of the ground truth).
             A sequence goes by the name of its folder, whatever seqinfo.ini calls it.
         results_dir: folder with ``<sequence>.txt``, rows ``frame,id,x,y,w,h[,score,...]`` with
             frames from 1. An empty file is a tracker that found nobody.
@@ -160,6 +159,8 @@ def _choose(
     if not found:
         raise DataError(f"{gt_root}: no sequence in it; expected <sequence>/gt/gt.txt")
     names = sorted(found if sequences is None else set(sequences))
+    if not names:
+        raise DataError(f"no sequence named; {gt_root} has {', '.join(sorted(found))}")
     if unknown := [name for name in names if name not in found]:
         raise DataError(
             f"{gt_root}: no ground truth for {', '.join(unknown)}; "
@@ -205,9 +206,8 @@ def _prepare(trackeval: Any, sequence: Path, results: Path, rules: str) -> tuple
     """Check one sequence and have TrackEval read and preprocess it."""
     gt_path = sequence / "gt" / "gt.txt"
     truth, found = read_mot(gt_path), read_mot(results, allow_empty=True)
-    length = _length(sequence / "seqinfo.ini")
-    if length is None:
-        length = int(truth.frames.max())
+    info = sequence / "seqinfo.ini"
+    length = read_seqinfo(info).length if info.is_file() else int(truth.frames.max())
     _check(gt_path, truth, length)
     _check(results, found, length)
     applied = _rules(truth, sequence.name) if rules == "auto" else rules
@@ -258,21 +258,6 @@ def _refuse(path: Path, rows: MotRows, wrong: npt.NDArray[np.bool_], why: str) -
         row = int(np.argmax(wrong))
         where = f"frame {rows.frames[row]}, id {rows.ids[row]}"
         raise DataError(f"{path}:{rows.lines[row]}: {where}: {why}")
-
-
-def _length(path: Path) -> int | None:
-    """The seqLength of a seqinfo.ini, all that scoring needs; None where there is no such file."""
-    if not path.is_file():
-        return None
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read(path, encoding="utf-8-sig")
-        length = parser.getint("Sequence", "seqLength")
-    except (configparser.Error, UnicodeDecodeError, ValueError, OSError) as err:
-        raise DataError(f"{path}: no seqLength in a section [Sequence] ({err})") from err
-    if length < 1:
-        raise DataError(f"{path}: seqLength is {length}, expected 1 or more")
-    return length
 
 
 def _rules(truth: MotRows, name: str) -> str:

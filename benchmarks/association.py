@@ -25,6 +25,7 @@ from jdetrt.types import Detections, Tracks
 
 __all__ = ["compare_trackers", "measure_crowds"]
 
+MOST_TARGETS = 10_000  # everybody against everybody then takes a gigabyte
 WARM_UP = 30  # frames before the clock counts: kernels compiled, lost tracks built up
 PEERS = ("SORTTracker", "ByteTrackTracker", "OCSORTTracker", "BoTSORTTracker", "CBIoUTracker")
 
@@ -57,13 +58,16 @@ def measure_crowds(
     Returns:
         JSON-ready: the machine, the settings, a row for each number of targets with milliseconds a
         frame (median, p90, p99, mean) and ``growth``: the exponent of the power law through the
-        medians from 100 targets on (2 would be quadratic), or None with fewer than two such rows.
+        medians from 100 targets on (2 would be quadratic), or None with fewer than two of them.
 
     Raises:
-        ConfigError: a number below 1.
+        ConfigError: a number that makes no measurement.
     """
-    if min(targets, default=0) < 1 or frames < 1:
-        raise ConfigError(f"targets and frames: expected 1 or more, got {list(targets)}, {frames}")
+    if not targets or not all(1 <= count <= MOST_TARGETS for count in targets):
+        raise ConfigError(f"targets: expected 1 to {MOST_TARGETS} each, got {list(targets)}")
+    for name, value, least in (("frames", frames, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ConfigError(f"{name}: expected {least} or more, got {value}")
     rows = []
     for count in targets:
         tracker = Tracker(preset)
@@ -101,7 +105,7 @@ def measure_crowds(
 
 
 def _growth(rows: list[dict[str, Any]]) -> float | None:
-    if len(rows) < 2:
+    if len({row["targets"] for row in rows}) < 2:
         return None
     x = np.log([row["targets"] for row in rows])
     y = np.log([row["median_ms"] for row in rows])
@@ -137,9 +141,12 @@ def compare_trackers(
         the fastest other tracker over ours.
 
     Raises:
+        ConfigError: fewer than 1 repeat.
         DataError: a file is missing or wrong.
         MissingDependencyError: ``trackers`` or TrackEval is not installed.
     """
+    if repeats < 1:
+        raise ConfigError(f"repeats: expected 1 or more, got {repeats}")
     root = Path(root)
     names = sorted(
         {p.parent.parent.name for p in root.glob("*/det/det.txt")}
@@ -147,7 +154,11 @@ def compare_trackers(
         else set(sequences)
     )
     if not names:
-        raise DataError(f"{root}: expected folders with det/det.txt, found none")
+        raise DataError(
+            f"{root}: expected folders with det/det.txt, found none"
+            if sequences is None
+            else f"{root}: no sequence named"
+        )
     inputs = {}
     for name in names:
         info = read_seqinfo(root / name)

@@ -19,9 +19,11 @@ from jdetrt.runtime.sources import Source
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.types import Array, Detections, Frame, Session, Tracks
 
-__all__ = ["OnFrame", "Pipeline", "reportable", "track_detections"]
+__all__ = ["ASSOCIATION", "OnFrame", "Pipeline", "reportable", "track_detections"]
 
 OnFrame = Callable[[Frame, Tracks], None]
+
+ASSOCIATION = ("associate", "write")  # the stages of tracking without a network
 
 
 class Pipeline:
@@ -67,10 +69,8 @@ class Pipeline:
         self._source = source
         self._session = session
         self._input = session.inputs[0].name
-        self._associate = _Associate(
-            tracker, sinks, on_frame, ("read", "preprocess", "network", "decode")
-        )
-        self._stopwatch = self._associate.stopwatch
+        self._stopwatch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
+        self._associate = _Associate(tracker, sinks, on_frame, self._stopwatch)
         self._frames_left = float("inf") if max_frames is None else max_frames
         self._ahead = ReadAhead(source, size or network_size(session), self._stopwatch)
         self._submitted_at = 0.0
@@ -86,7 +86,7 @@ class Pipeline:
             SourceError: the source breaks off, or has no frame.
             SessionError: the network fails.
             SinkError: a sink cannot be written.
-            DataError: the tracker refuses what the network gave.
+            DataError: the tracker refuses what the network gave; the message names the frame.
         """
         with self._associate.completing_sinks():
             with self._ahead:
@@ -170,6 +170,7 @@ def track_detections(
     length: int | None = None,
     frames: Iterable[Frame] | None = None,
     on_frame: OnFrame | None = None,
+    stopwatch: Stopwatch | None = None,
 ) -> RunReport:
     """Track given detections: the association alone, without a network.
 
@@ -182,10 +183,11 @@ def track_detections(
         length: number of frames; by default that of the last frame with a detection.
         frames: the pictures, for sinks that draw; without them the frames have empty pictures.
         on_frame: called after each frame is written.
+        stopwatch: of the stages ``ASSOCIATION``; pass one to have its report after an error too.
 
     Raises:
         DataError: no frame, a detection of frame 0 or after the last frame, or one that the
-            tracker refuses.
+            tracker refuses; the message names the frame.
         SourceError: ``frames`` breaks off or ends before ``length``.
         SinkError: a sink cannot be written. As in :meth:`Pipeline.run` what is done is kept.
 
@@ -201,7 +203,7 @@ def track_detections(
     if last > length or min(detections, default=1) < 1:
         outside = last if last > length else min(detections)
         raise DataError(f"detections of frame {outside}, but the frames are 1 to {length}")
-    associate = _Associate(tracker, sinks, on_frame, ())
+    associate = _Associate(tracker, sinks, on_frame, stopwatch or Stopwatch(ASSOCIATION))
     with associate.completing_sinks():
         pictures = _blank(length) if frames is None else iter(frames)
         nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
@@ -242,18 +244,21 @@ class _Associate:
         tracker: Tracker,
         sinks: Sequence[Sink],
         on_frame: OnFrame | None,
-        stages_before: Sequence[str],
+        stopwatch: Stopwatch,
     ) -> None:
         tracker.warm_up()
         self.tracker = tracker
-        self.stopwatch = Stopwatch((*stages_before, "associate", "write"))
+        self.stopwatch = stopwatch
         self._sinks = sinks
         self._on_frame = on_frame
 
     def __call__(self, frame: Frame, detections: Detections) -> None:
         config = self.tracker.config
         with self.stopwatch.stage("associate"):
-            tracks = self.tracker.update(detections)
+            try:
+                tracks = self.tracker.update(detections)
+            except DataError as err:
+                raise DataError(f"frame {frame.index}: {err}") from err
             tracks = reportable(tracks, config.max_aspect, config.min_area)
         with self.stopwatch.stage("write"):
             for sink in self._sinks:

@@ -1,7 +1,7 @@
 """The command line: ``jdetrt COMMAND``. One module a command, loaded only when it is called.
 
-Exit codes: 0 fine, 1 a ``JdetrtError`` (one message; ``-v`` adds the traceback), 2 wrong usage,
-130 interrupted.
+Exit codes: 0 fine, 1 a ``JdetrtError``, a full disk or too little memory (one message; ``-v`` adds
+the traceback), 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -42,6 +43,16 @@ class _LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"jdetrt.cli.{cmd_name}").command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as err:  # click would print an empty line first
+            raise click.Abort from err
+        except ImportError as err:  # what extension modules make of Ctrl-C while they load
+            if isinstance(err.__cause__, KeyboardInterrupt):
+                raise click.Abort from err
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
@@ -70,10 +81,11 @@ def main(argv: list[str] | None = None) -> None:
 def _run(args: list[str], verbose: bool) -> int:
     try:
         result: Any = root.main(args=args, prog_name="jdetrt", standalone_mode=False)
-    except JdetrtError as err:
+    except (JdetrtError, OSError, MemoryError) as err:
         if verbose:
             traceback.print_exc()
-        click.echo(f"{type(err).__name__}: {err}", err=True)
+        click.echo(_message(err), err=True)
+        _give_up_stdout_that_fails()
         return 1
     except click.ClickException as err:
         err.show()
@@ -82,3 +94,20 @@ def _run(args: list[str], verbose: bool) -> int:
         click.echo("Interrupted.", err=True)
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _message(err: JdetrtError | OSError | MemoryError) -> str:
+    if isinstance(err, JdetrtError):
+        return f"{type(err).__name__}: {err}"
+    if isinstance(err, MemoryError):
+        return f"Out of memory ({str(err) or 'no more to be had'}); close programs or ask for less"
+    return f"{err.filename or 'standard output, or a file'}: {err.strerror or err}"
+
+
+def _give_up_stdout_that_fails() -> None:
+    """Close it where it cannot be written, or Python would fail with it once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            sys.stdout.close()

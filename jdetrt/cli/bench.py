@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
+
 
 @click.group()
 def command() -> None:
@@ -27,9 +29,21 @@ def command() -> None:
     default="reference",
     show_default=True,
 )
-@click.option("--frames", default=150, show_default=True, help="Timed frames of each number.")
-@click.option("--dim", default=512, show_default=True, help="Length of the embeddings.")
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=150,
+    show_default=True,
+    help="Timed frames of each number.",
+)
+@click.option(
+    "--dim",
+    type=click.IntRange(2, 8192),
+    default=512,
+    show_default=True,
+    help="Length of the embeddings.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
 )
@@ -39,6 +53,7 @@ def association(
     """Time association alone on made-up crowds: milliseconds a frame against people a frame."""
     from jdetrt.benchmarks.association import measure_crowds
 
+    refuse_collisions({}, {"--json": json_path})
     result = measure_crowds(
         _numbers(targets), preset=preset, frames=frames, embedding_dim=dim, seed=seed
     )
@@ -58,7 +73,9 @@ def association(
 @command.command()
 @click.argument("root", type=click.Path(path_type=Path))
 @click.option("--sequences", help="These only: names with commas between them.")
-@click.option("--repeats", default=3, show_default=True, help="Timed passes.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Timed passes."
+)
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
 )
@@ -69,6 +86,7 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
     """
     from jdetrt.benchmarks.association import compare_trackers
 
+    refuse_collisions({"ROOT": sequence_files(root)}, {"--json": json_path})
     names = None if sequences is None else [n.strip() for n in sequences.split(",") if n.strip()]
     result = compare_trackers(root, sequences=names, repeats=repeats)
     _print_table(
@@ -89,8 +107,20 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
 @command.command()
 @click.argument("source")
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="ONNX file.")
-@click.option("--frames", default=60, show_default=True, help="Frames of each measurement.")
-@click.option("--repeats", default=3, show_default=True, help="Network alone, then everything.")
+@click.option(
+    "--frames",
+    type=click.IntRange(2),
+    default=60,
+    show_default=True,
+    help="Frames of each measurement.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Network alone, then everything.",
+)
 @click.option("--video", is_flag=True, help="Draw and write a video too, not only MOT text.")
 @click.option(
     "--provider",
@@ -113,6 +143,9 @@ def system(
     """Compare the speed of the network alone with that of the whole line on SOURCE."""
     from jdetrt.benchmarks.latency import measure_system
 
+    refuse_collisions(
+        {"SOURCE": source_files(source), "--model": model_files(model)}, {"--json": json_path}
+    )
     result = measure_system(
         model, source, frames=frames, repeats=repeats, video=video, provider=provider
     )

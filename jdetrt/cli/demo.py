@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jdetrt.cli.run_output import print_summary, progress
+from jdetrt.cli.run_output import ProgressBar, print_summary
 
 
 @click.command()
@@ -24,8 +24,8 @@ def command(output: Path, frames: int, seed: int) -> None:
     from jdetrt.demo import run_demo
 
     click.echo(f"Rendering {frames} frames of walking people, then tracking them ...")
-    with progress("Tracking", frames, quiet=False) as advance:
-        result = run_demo(output, frames=frames, seed=seed, on_frame=lambda *_: advance())
+    with ProgressBar("Tracking", frames, quiet=False) as bar:
+        result = run_demo(output, frames=frames, seed=seed, on_frame=bar.advance)
     print_summary(result.report, str(result.clip), [result.video, result.mot])
     click.echo(
         "There is no trained model in this repository yet: the detections are the clip's own\n"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.config import ExportConfig
 from jdetrt.errors import MissingDependencyError
 
@@ -75,6 +77,13 @@ def command(
         from jdetrt.export.onnx_writer import export_onnx
     except ModuleNotFoundError as err:
         raise missing(err, "Exporting a network") from err
+    refuse_collisions(
+        {
+            "CHECKPOINT": [checkpoint],
+            "--frames": itertools.chain.from_iterable(map(source_files, frames)),
+        },
+        {"--output": Path(output)},
+    )
     config = ExportConfig(size=size, top_k=top_k, dynamic_batch=dynamic_batch)
     exported = export_onnx(
         checkpoint, output, config, trained_size=trained_size, frames=_pictures(frames)

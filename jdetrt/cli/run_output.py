@@ -2,55 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from rich.progress import Task
-    from rich.text import Text
 
     from jdetrt.runtime.report import RunReport
+    from jdetrt.types import Frame, Tracks
 
-__all__ = ["print_summary", "progress"]
+__all__ = ["ProgressBar", "print_summary"]
 
 
-@contextmanager
-def progress(title: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar with frames and FPS on stderr; the block calls what it is given once a frame.
+class ProgressBar:
+    """A bar with frames and FPS on stderr, shown while it is entered as a context manager.
 
     Nothing is shown with ``quiet``, or where stderr is not a terminal.
     """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
 
-    class Fps(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.1f} FPS" if task.speed else "")
+    def __init__(self, title: str, total: int | None, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
 
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Fps(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=quiet or not console.is_terminal,
-    ) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
+        class Fps(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.speed:.1f} FPS" if task.speed else "")
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Fps(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task = self._bar.add_task(title, total=total)
+
+    def advance(self, frame: Frame, tracks: Tracks) -> None:
+        """One frame more; an ``OnFrame``."""
+        self._bar.advance(self._task)
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
 
 
 def print_summary(report: RunReport, title: str, written: Iterable[Path]) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jdetrt.cli.paths import refuse_collisions, sequence_files
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -45,6 +47,10 @@ def command(
     from jdetrt.benchmarks.accuracy import score
     from jdetrt.files import write_text
 
+    refuse_collisions(
+        {"GT_ROOT": sequence_files(gt_root), "RESULTS_DIR": results_dir.glob("*.txt")},
+        {"--json": json_path},
+    )
     names = None if sequences is None else [n.strip() for n in sequences.split(",") if n.strip()]
     scores = score(gt_root, results_dir, rules=rules, sequences=names, only_present=only_present)
     Console().print(_table(scores))

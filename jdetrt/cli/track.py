@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jdetrt.cli.run_output import print_summary, progress
-from jdetrt.errors import ConfigError, JdetrtError
+from jdetrt.cli.paths import model_files, refuse_collisions, source_files
+from jdetrt.cli.run_output import ProgressBar, print_summary
+from jdetrt.cli.settings import preset_of, toml_text, tracker_settings
+from jdetrt.errors import DataError
 
 if TYPE_CHECKING:
     from jdetrt.config import TrackerConfig
+    from jdetrt.runtime.output import Output
+    from jdetrt.runtime.report import RunReport
     from jdetrt.runtime.sinks import Sink
 
 _FILE = click.Path(path_type=Path)
@@ -49,17 +54,13 @@ class _Options:
 
     def outputs(self) -> dict[str, Path]:
         """Where results go, by option."""
-        return self._paths("mot", "kitti", "jsonl", "video", "frames")
-
-    def inputs(self) -> dict[str, Path]:
-        """What is read, by option."""
-        return {
-            "SOURCE": Path(self.source),
-            **self._paths("model", "detections", "config"),
+        given = {
+            "--mot": self.mot,
+            "--kitti": self.kitti,
+            "--jsonl": self.jsonl,
+            "--video": self.video,
+            "--frames": self.frames,
         }
-
-    def _paths(self, *names: str) -> dict[str, Path]:
-        given = {f"--{name}": getattr(self, name) for name in names}
         return {option: path for option, path in given.items() if path is not None}
 
 
@@ -110,161 +111,135 @@ def command(**given: Any) -> None:
     options = _Options(**given)
     if (options.model is None) == (options.detections is None):
         raise click.UsageError("give one of --model FILE and --detections FILE")
-    _refuse_collisions(options)
-    with sigterm_as_ctrl_c():
+    if options.detections is not None:
+        options = replace(options, detections=_find(options.source, options.detections))
+    refuse_collisions(
+        {
+            "SOURCE": source_files(options.source),
+            "--model": model_files(options.model) if options.model else (),
+            "--detections": [options.detections] if options.detections else (),
+            "--config": [options.config] if options.config else (),
+        },
+        {**options.outputs(), "--save-config": options.save_config},
+    )
+    with sigterm_as_ctrl_c(), ExitStack() as stack:
         if options.model is not None:
-            _track_source(options, options.model)
+            _track_source(options, options.model, stack)
         elif options.detections is not None:
-            _track_detections(options, options.detections)
+            _track_detections(options, options.detections, stack)
 
 
-def _track_source(options: _Options, model: Path) -> None:
+def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
     from jdetrt.engine.open import open_session
     from jdetrt.runtime.contract import has_embeddings, network_size
     from jdetrt.runtime.pipeline import Pipeline
     from jdetrt.runtime.sources import open_source
     from jdetrt.runtime.tracker import Tracker
 
-    with ExitStack() as stack:
-        session = stack.enter_context(
-            open_session(model, provider=options.provider, threads=options.threads)
-        )
-        size = network_size(session)
-        preset, config = _settings(options, "reference" if has_embeddings(session) else "iou")
-        source = stack.enter_context(open_source(options.source, frame_rate=options.frame_rate))
-        tracker = Tracker(preset, source.frame_rate, config)
-        sinks = _open_sinks(options, source.frame_rate)
-        lengths = [n for n in (source.length, options.max_frames) if n is not None]
-        total = min(lengths, default=None)
-        advance = stack.enter_context(progress(source.name, total, quiet=options.quiet))
-        pipeline = Pipeline(
-            source,
-            session,
-            tracker,
-            sinks,
-            size=size,
-            max_frames=options.max_frames,
-            on_frame=lambda frame, tracks: advance(),
-        )
-        try:
-            pipeline.run()
-        except KeyboardInterrupt as err:
-            stack.close()  # ends the bar, so that what follows stands below it
-            if not options.quiet and pipeline.report().frames:
-                print_summary(pipeline.report(), source.name, options.outputs().values())
-            click.echo(str(err), err=True)
-            raise
-    if not options.quiet:
-        print_summary(pipeline.report(), source.name, options.outputs().values())
+    session = stack.enter_context(
+        open_session(model, provider=options.provider, threads=options.threads)
+    )
+    config = _settings(options, "reference" if has_embeddings(session) else "iou")
+    source = stack.enter_context(open_source(options.source, frame_rate=options.frame_rate))
+    lengths = [n for n in (source.length, options.max_frames) if n is not None]
+    bar = ProgressBar(source.name, min(lengths, default=None), quiet=options.quiet)
+    pipeline = Pipeline(
+        source,
+        session,
+        Tracker(preset_of(config), source.frame_rate, config),
+        _open_sinks(options, source.frame_rate, stack),
+        size=network_size(session),
+        max_frames=options.max_frames,
+        on_frame=bar.advance,
+    )
+    _run(options, bar, source.name, pipeline.run, pipeline.report)
 
 
-def _track_detections(options: _Options, detections: Path) -> None:
+def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> None:
     from jdetrt.runtime.mot_io import read_detections, read_seqinfo
-    from jdetrt.runtime.pipeline import track_detections
+    from jdetrt.runtime.pipeline import ASSOCIATION, track_detections
+    from jdetrt.runtime.report import Stopwatch
     from jdetrt.runtime.sources import open_source
     from jdetrt.runtime.tracker import Tracker
 
     sequence = Path(options.source)
     info = read_seqinfo(sequence)
-    inside = sequence / detections
-    path = inside if os.path.exists(inside) else detections
-    seen = read_detections(path, length=info.length)
+    seen = read_detections(detections, length=info.length)
     length = min(info.length, options.max_frames or info.length)
     frame_rate = options.frame_rate or info.frame_rate
-    preset, config = _settings(options, "iou")
-    tracker = Tracker(preset, frame_rate, config)
+    config = _settings(options, "iou")
     name = sequence.resolve().name
-    with ExitStack() as stack:
-        draws = options.video is not None or options.frames is not None
-        pictures = stack.enter_context(open_source(sequence)) if draws else None
-        sinks = _open_sinks(options, frame_rate)
-        advance = stack.enter_context(progress(name, length, quiet=options.quiet))
-        try:
-            report = track_detections(
-                {index: detected for index, detected in seen.items() if index <= length},
-                tracker,
-                sinks,
-                length=length,
-                frames=pictures,
-                on_frame=lambda frame, tracks: advance(),
-            )
-        except KeyboardInterrupt as err:
-            stack.close()
+    draws = options.video is not None or options.frames is not None
+    pictures = stack.enter_context(open_source(sequence)) if draws else None
+    bar = ProgressBar(name, length, quiet=options.quiet)
+    stopwatch = Stopwatch(ASSOCIATION)
+    run = partial(
+        track_detections,
+        {index: detected for index, detected in seen.items() if index <= length},
+        Tracker(preset_of(config), frame_rate, config),
+        _open_sinks(options, frame_rate, stack),
+        length=length,
+        frames=pictures,
+        on_frame=bar.advance,
+        stopwatch=stopwatch,
+    )
+    try:
+        _run(options, bar, name, run, stopwatch.report)
+    except DataError as err:
+        raise DataError(f"{detections}: {err}") from err
+
+
+def _run(
+    options: _Options,
+    bar: ProgressBar,
+    name: str,
+    run: Callable[[], RunReport],
+    report: Callable[[], RunReport],
+) -> None:
+    """Run to the end, or to Ctrl-C, and say what was done."""
+    try:
+        with bar:
+            run()
+    except KeyboardInterrupt as err:
+        if report().frames and not options.quiet:
+            print_summary(report(), name, options.outputs().values())
+        if str(err):
             click.echo(str(err), err=True)
-            raise
+        raise
     if not options.quiet:
-        print_summary(report, name, options.outputs().values())
+        print_summary(report(), name, options.outputs().values())
 
 
-def _settings(options: _Options, default: str) -> tuple[str, TrackerConfig]:
-    """The preset and its settings: from the file, then from the options; written if asked for."""
-    import msgspec
+def _find(source: str, detections: Path) -> Path:
+    """The file of --detections: in the sequence's folder, else in the working folder."""
+    inside = Path(source, detections)
+    return inside if os.path.exists(inside) else detections
 
-    from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig, load
+
+def _settings(options: _Options, default: str) -> TrackerConfig:
+    """The settings in effect; written down if asked for."""
     from jdetrt.files import write_text
-    from jdetrt.runtime.tracker import default_config
 
-    config: TrackerConfig
-    if options.config is None:
-        config = default_config(options.preset or default)
-    else:  # the key `preset` of the file says which of the three it is
-        config = load(options.config, cast(Any, ReferenceConfig | PaperConfig | IouConfig))
-    preset = msgspec.to_builtins(config)["preset"]
-    if options.preset not in (None, preset):
-        raise ConfigError(
-            f"{options.config}: holds settings of the preset '{preset}', but --preset says "
-            f"'{options.preset}'; leave one of them out"
-        )
-    given = {"score_threshold": options.score_threshold, "nms_iou": options.nms_iou}
-    changes = {key: value for key, value in given.items() if value is not None}
-    config = msgspec.structs.replace(config, **changes)
+    changes = {"score_threshold": options.score_threshold, "nms_iou": options.nms_iou}
+    config = tracker_settings(options.config, options.preset, default, changes)
     if options.save_config is not None:
-        values = msgspec.to_builtins(config)
-        lines = (f"{key} = {json.dumps(value)}\n" for key, value in values.items())
-        write_text(options.save_config, "".join(lines))
-    return preset, config
+        write_text(options.save_config, toml_text(config))
+    return config
 
 
-def _open_sinks(options: _Options, frame_rate: float) -> list[Sink]:
+def _open_sinks(options: _Options, frame_rate: float, stack: ExitStack) -> list[Sink]:
+    """Open the outputs; the stack sees to it that none is left behind half made."""
+    from jdetrt.runtime.interrupt import interrupt_held
     from jdetrt.runtime.sinks import FramesSink, JsonLinesSink, KittiSink, MotSink, VideoSink
 
-    kinds: dict[str, Any] = {
+    kinds: dict[str, Callable[[Path], Output]] = {
         "--mot": MotSink,
         "--kitti": KittiSink,
         "--jsonl": JsonLinesSink,
         "--video": lambda path: VideoSink(path, frame_rate=frame_rate),
         "--frames": FramesSink,
     }
-    sinks: list[Sink] = []
-    try:
-        for option, path in options.outputs().items():
-            sinks.append(kinds[option](path))
-    except JdetrtError:
-        for sink in sinks:
-            sink.discard()
-        raise
-    return sinks
-
-
-def _refuse_collisions(options: _Options) -> None:
-    """No output takes the place of an input or of another output."""
-    outputs = options.outputs()
-    if options.save_config is not None:
-        outputs["--save-config"] = options.save_config
-    # os.path and not Path: a name that is too long, or a loop of links, is then simply not there.
-    inputs = {os.path.realpath(path): option for option, path in options.inputs().items()}
-    taken = dict(inputs)
-    for option, path in outputs.items():
-        other = taken.setdefault(os.path.realpath(path), option)
-        if other != option:
-            raise ConfigError(f"{option} {path}: is also {other}; give it another name")
-    if options.frames is not None and os.path.isdir(options.frames) and os.listdir(options.frames):
-        # The folder is replaced as a whole, so nothing that is read may lie in it.
-        folder = os.path.realpath(options.frames) + os.sep
-        held = [option for path, option in inputs.items() if path.startswith(folder)]
-        source = os.path.realpath(options.source)
-        if held or (os.path.isdir(source) and folder.startswith(source + os.sep)):
-            raise ConfigError(
-                f"--frames {options.frames}: holds files of {(held or ['SOURCE'])[0]}; "
-                "name a new folder"
-            )
+    with interrupt_held():
+        return [
+            stack.enter_context(kinds[option](path)) for option, path in options.outputs().items()
+        ]

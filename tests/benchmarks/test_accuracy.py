@@ -33,7 +33,7 @@ def make(tmp_path: Path) -> Make:
         results.mkdir(exist_ok=True)
         (gt / name / "gt" / "gt.txt").write_text(text(truth))
         if length is not None:
-            ini = f"[Sequence]\nname=another\nseqLength={length}\nimExt=.jpg\n"
+            ini = f"[Sequence]\nname=another\nseqLength={length}\nframeRate=30\n"
             (gt / name / "seqinfo.ini").write_text(ini)
         (results / f"{name}.txt").write_text(text(found))
         return gt, results
@@ -207,11 +207,14 @@ def test_bad_ground_truth_is_named_with_its_line(make: Make) -> None:
 def test_a_bad_seqinfo_is_named(make: Make, content: str) -> None:
     gt, results = make(TRUTH, [])
     (gt / "MOT17-77" / "seqinfo.ini").write_text(content)
-    with pytest.raises(DataError, match=r"seqinfo\.ini: no seqLength"):
+    with pytest.raises(DataError, match=r"seqinfo\.ini: expected"):
         score(gt, results)
-    (gt / "MOT17-77" / "seqinfo.ini").write_text("[Sequence]\nseqLength=0\n")
-    with pytest.raises(DataError, match=r"seqLength is 0"):
-        score(gt, results)
+    for length in ("0", "9999999"):
+        (gt / "MOT17-77" / "seqinfo.ini").write_text(
+            f"[Sequence]\nseqLength={length}\nframeRate=30\n"
+        )
+        with pytest.raises(DataError, match=rf"for seqLength, got {length}"):
+            score(gt, results)
 
 
 def test_missing_sequences_are_refused_or_left_out(make: Make) -> None:
@@ -226,6 +229,8 @@ def test_missing_sequences_are_refused_or_left_out(make: Make) -> None:
     assert scores.unscored == ("c",)
     with pytest.raises(DataError, match="no ground truth for z; it has a, b"):
         score(gt, results, sequences=["z"])
+    with pytest.raises(DataError, match=r"no sequence named; .* has a, b"):
+        score(gt, results, sequences=[])
     with pytest.raises(DataError, match="no results file for any"):
         score(gt, gt, only_present=True)
 

@@ -10,6 +10,7 @@ import pytest
 
 from jdetrt.benchmarks.association import compare_trackers, measure_crowds
 from jdetrt.cli import main
+from jdetrt.errors import ConfigError
 
 
 def run(*args: str) -> int:
@@ -63,11 +64,18 @@ def test_bench_association_writes_its_json(
     ("args", "code", "says"),
     [
         (["association", "--targets", "many"], 2, "numbers with commas"),
-        (["association", "--targets", "0"], 1, "expected 1 or more"),
-        (["association", "--targets", "5", "--frames", "0"], 1, "expected 1 or more"),
+        (["association", "--targets", "0"], 1, "expected 1 to 10000 each"),
+        (["association", "--targets", "5,99999999"], 1, "expected 1 to 10000 each"),
+        (["association", "--targets", "5", "--frames", "0"], 2, "--frames"),
+        (["association", "--targets", "5", "--seed", "-1"], 2, "--seed"),
+        (["association", "--targets", "5", "--dim", "1"], 2, "--dim"),
+        (["association", "--json", "."], 1, "is the working folder"),
+        (["trackers", "nowhere", "--repeats", "0"], 2, "--repeats"),
+        (["trackers", "nowhere", "--sequences", ","], 1, "no sequence named"),
         (["trackers", "nowhere"], 1, "expected folders with det/det.txt"),
         (["system", "nowhere.mp4", "--model", "none.onnx"], 1, "none.onnx"),
-        (["system", "x", "--model", "none.onnx", "--frames", "1"], 1, "expected 2 frames"),
+        (["system", "x", "--model", "none.onnx", "--frames", "1"], 2, "--frames"),
+        (["system", "x", "--model", "none.onnx", "--repeats", "0"], 2, "--repeats"),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -75,6 +83,34 @@ def test_wrong_arguments_are_named(
 ) -> None:
     assert run("bench", *args) == code
     assert says in capsys.readouterr().err
+
+
+def test_numbers_that_make_no_measurement(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="targets"):
+        measure_crowds([])
+    for name, value in (("frames", 0), ("seed", -1), ("embedding_dim", 1)):
+        with pytest.raises(ConfigError, match=name):
+            measure_crowds([5], **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="repeats: expected 1 or more, got 0"):
+        compare_trackers(tmp_path, repeats=0)
+
+
+def test_one_number_of_targets_twice_has_no_growth() -> None:
+    assert measure_crowds([100, 100], frames=2, embedding_dim=4, preset="iou")["growth"] is None
+
+
+@pytest.mark.parametrize("target", ["gt/gt.txt", "det/det.txt", "seqinfo.ini"])
+def test_the_json_replaces_nothing_that_is_measured(
+    tmp_path: Path, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_walkers(tmp_path / "walk", frames=2)
+    path = tmp_path / "walk" / target
+    before = path.read_text()
+    assert run("bench", "trackers", str(tmp_path), "--json", str(path)) == 1
+    model = ("--model", "m.onnx", "--json", str(path))
+    assert run("bench", "system", str(tmp_path / "walk"), *model) == 1
+    assert capsys.readouterr().err.count("is also") == 2
+    assert path.read_text() == before
 
 
 def test_compare_trackers_scores_and_times_all(tmp_path: Path) -> None:

@@ -60,6 +60,18 @@ def test_options(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "anchors  of 576x320" in out
 
 
+def test_the_model_replaces_no_picture_that_it_is_compared_on(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    picture = tmp_path / "pictures" / "1.png"
+    picture.write_bytes(b"a picture")
+    for frames in (picture, picture.parent, picture.parent / "*.png"):
+        assert run("export", tiny, "-o", picture, "--frames", frames) == 1
+        assert "is also --frames" in one_error(capsys)
+    assert picture.read_bytes() == b"a picture"
+
+
 @pytest.mark.skipif(not VIDEO_SEQUENCE.exists(), reason="needs ../shared/data/sequences/MOT17-09")
 def test_real_frames(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "model.onnx"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.abc
+import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
 
 from jdetrt import __version__
+from jdetrt.__main__ import main as start
 from jdetrt.cli import COMMANDS, main
 from jdetrt.errors import DataError, MissingDependencyError
 
@@ -97,7 +102,71 @@ def test_an_interrupt_is_130(stand_in: Stand, capsys: pytest.CaptureFixture[str]
 
     stand_in(interrupted)
     assert run("score") == 130
-    assert capsys.readouterr().err.strip() == "Interrupted."
+    assert capsys.readouterr() == ("", "Interrupted.\n")
+
+
+def test_an_interrupt_of_an_import_is_130(
+    stand_in: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    stand_in(interrupted)
+    assert run("score") == 130
+    assert capsys.readouterr() == ("", "Interrupted.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "Out of memory (no more to be had)"),
+        (MemoryError("Unable to allocate 9 GiB"), "Out of memory (Unable to allocate 9 GiB)"),
+        (OSError(28, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_message(
+    stand_in: Stand, capsys: pytest.CaptureFixture[str], error: Exception, message: str
+) -> None:
+    def refused() -> None:
+        raise error
+
+    stand_in(refused)
+    assert run("score") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(message)
+    assert len(printed.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_the_standard_output_is_one_message() -> None:
+    for args in (["--version"], ["doctor"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "jdetrt", *args],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr == "standard output, or a file: No space left on device\n"
+
+
+def test_an_interrupt_while_it_loads_is_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, *args: object) -> None:
+            if name == "jdetrt.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "jdetrt.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit) as stop:
+        start()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 @pytest.mark.parametrize("args", [["nonsense"], ["--nonsense"], ["score", "--nonsense"]])

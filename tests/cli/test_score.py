@@ -22,7 +22,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     for name in ("a", "b"):
         (gt / name / "gt").mkdir(parents=True)
         (gt / name / "gt" / "gt.txt").write_text(ROWS)
-        (gt / name / "seqinfo.ini").write_text("[Sequence]\nseqLength=2\n")
+        (gt / name / "seqinfo.ini").write_text("[Sequence]\nseqLength=2\nframeRate=30\n")
     results.mkdir()
     (results / "a.txt").write_text(ROWS)
     (results / "b.txt").write_text("")
@@ -68,10 +68,33 @@ def test_a_bad_row_is_one_message_and_no_file(
     assert not path.exists()
 
 
+@pytest.mark.parametrize("target", ["gt/a/gt/gt.txt", "gt/b/seqinfo.ini", "results/a.txt"])
+def test_the_json_replaces_nothing_that_is_scored(
+    folders: tuple[Path, Path], target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (tmp_path / target).read_text()
+    assert run(*folders, "--json", tmp_path / target) == 1
+    assert "is also" in capsys.readouterr().err
+    assert (tmp_path / target).read_text() == before
+    for _ in range(2):  # but scores may stand beside the results, and be written again
+        assert run(*folders, "--json", folders[1] / "scores.json") == 0
+
+
+@pytest.mark.parametrize("sequences", ["", ",", " , "])
+def test_no_sequence_named(
+    folders: tuple[Path, Path], sequences: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*folders, "--sequences", sequences) == 1
+    assert "no sequence named" in capsys.readouterr().err
+
+
 def test_an_unwritable_json_is_one_message(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*folders, "--json", folders[0]) == 1
+    assert "holds files of GT_ROOT" in capsys.readouterr().err
+    (folders[0] / "empty").mkdir()
+    assert run(*folders, "--json", folders[0] / "empty") == 1
     assert "is a folder" in capsys.readouterr().err
 
 

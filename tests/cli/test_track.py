@@ -16,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from jdetrt.cli import main
 from jdetrt.cli.track import command
 from jdetrt.runtime.mot_io import read_mot
+from jdetrt.runtime.tracker import Tracker
+from jdetrt.types import Detections, Tracks
 
 FRAMES = 6
 NET = (64, 32)  # width and height
@@ -228,7 +230,11 @@ def test_a_bad_input_gives_one_message_and_no_file(
         (["--mot", "t.txt", "--kitti", "./t.txt"], "is also --mot"),
         (["--mot", "link.mp4"], "is also SOURCE"),
         (["--save-config", "t.txt", "--mot", "t.txt"], "--save-config t.txt: is also --mot"),
-        (["--frames", "."], "--frames .: holds files of SOURCE"),
+        (["--frames", "."], "--frames .: is the working folder"),
+        (["--frames", ""], "is the working folder"),
+        (["--mot", ""], "is the working folder"),
+        (["--mot", "fr/t.txt", "--frames", "fr"], "--mot is in it"),
+        (["--mot", "model.weights"], "--mot model.weights: is also --model"),
         (["--mot", "walk"], "walk: is a folder"),
         (["--mot", "clip.mp4/t.txt"], "clip.mp4/t.txt: cannot be written"),
         (["--video", "v.xyz"], "expected a video file ending in .mp4"),
@@ -244,6 +250,15 @@ def test_arguments_that_cannot_be(
     here: Path, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "link.mp4").symlink_to("clip.mp4")
+    if "model.weights" in args:
+        onnx.save_model(
+            onnx.load(here / "model.onnx"),
+            here / "model.onnx",
+            save_as_external_data=True,
+            location="model.weights",
+            size_threshold=0,
+        )
+        assert (here / "model.weights").exists()
     (here / "paper.toml").write_text('preset = "paper"\n')
     (here / "typo.toml").write_text('preset = "paper"\nnms_iuo = 0.3\n')
     before = _files(here)
@@ -282,6 +297,105 @@ def test_the_pictures_of_the_source_are_never_replaced(
     assert len(list((drawn / "img1").iterdir())) == FRAMES
     for _ in range(2):  # but a folder of its own may be written again
         assert _run("drawn", "--model", "model.onnx", "--frames", "pictures", "-q") == 0
+
+
+@pytest.mark.parametrize(
+    "target", ["det/det.txt", "gt/gt.txt", "seqinfo.ini", "img1/000004.png", "pictures/1.ppm"]
+)
+@pytest.mark.parametrize("option", ["--mot", "--save-config"])
+def test_no_output_replaces_a_file_of_the_sequence(
+    here: Path, target: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walk = _sequence(here / "drawn", pictures=True)
+    (walk / "gt").mkdir()
+    (walk / "gt" / "gt.txt").write_text("1,1,10,5,16,48,1,1,1\n")
+    if target.endswith("ppm"):  # where seqinfo.ini says that they are
+        (walk / "pictures").mkdir()
+        (walk / "pictures" / "1.ppm").write_bytes(b"a picture")
+        text = (walk / "seqinfo.ini").read_text()
+        text = text.replace("imDir=img1", "imDir=pictures").replace(".png", ".ppm")
+        (walk / "seqinfo.ini").write_text(text)
+    before = (walk / target).read_bytes()
+    for way in (["--detections", "det/det.txt"], ["--model", "model.onnx"]):
+        assert _run("drawn", *way, option, f"drawn/{target}") == 1
+        error = capsys.readouterr().err
+        assert f"{option} drawn/{target}: is also " in error
+        assert (walk / target).read_bytes() == before
+    # What an earlier run left there may be replaced.
+    for _ in range(2):
+        args = ["--max-frames", 2, "--mot", "drawn/t.txt", "--frames", "drawn/shown", "-q"]
+        code = 1 if target.endswith("ppm") else 0
+        assert _run("drawn", "--detections", "det/det.txt", *args) == code
+
+
+def test_no_output_replaces_a_picture_of_a_pattern(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _sequence(here / "drawn", pictures=True)
+    picture = "drawn/img1/000004.png"
+    before = (here / picture).read_bytes()
+    for source in ("drawn/img1/*.png", "drawn/img1", "**/*.png"):
+        assert _run(source, "--model", "model.onnx", "--mot", picture) == 1
+        assert f"--mot {picture}: is also SOURCE" in capsys.readouterr().err
+    assert (here / picture).read_bytes() == before
+
+
+def test_the_working_folder_is_no_place_for_pictures(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "empty").mkdir()
+    monkeypatch.chdir(here / "empty")
+    assert _run("../clip.mp4", "--model", "../model.onnx", "--frames", "../empty") == 1
+    assert _files(here / "empty") == set()
+
+
+def test_an_interrupt_before_the_first_frame_leaves_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment at which the outputs are open and the run has not begun."""
+
+    def interrupted(self: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jdetrt.runtime.pipeline.Pipeline.run", interrupted)
+    before = _files(here)
+    outputs = ["--mot", "o/t.txt", "--video", "o/v.mp4", "--frames", "o/f"]
+    assert _run("clip.mp4", "--model", "model.onnx", *outputs) == 130
+    assert _files(here) == before | {"o"}
+    monkeypatch.setattr("jdetrt.runtime.tracker.Tracker.warm_up", interrupted)
+    assert _run("walk", "--detections", "det/det.txt", "--mot", "o/t.txt") == 130
+    assert _files(here) == before | {"o"}
+
+
+def test_an_interrupt_says_what_was_done_without_a_network_too(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    update, calls = Tracker.update, []
+
+    def third(self: Tracker, detections: Detections) -> Tracks:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return update(self, detections)
+
+    monkeypatch.setattr(Tracker, "update", third)
+    assert _run("walk", "--detections", "det/det.txt", "--jsonl", "t.jsonl") == 130
+    printed = capsys.readouterr()
+    assert printed.out.startswith("walk: 2 frames")
+    assert printed.err == "Results up to frame 2 are kept.\nInterrupted.\n"
+    assert len((here / "t.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_detection_that_cannot_be_tracked_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (here / "walk/det/det.txt").read_text().splitlines()
+    rows[2] = "3,-1,900000,5,1e-9,48,0.9"  # float32 leaves it no width
+    (here / "walk/det/det.txt").write_text("\n".join(rows))
+    assert _run("walk", "--detections", "det/det.txt", "--mot", "t.txt") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("DataError: walk/det/det.txt: frame 3: detection 0: box")
+    assert "Results up to frame 2 are kept." in error
 
 
 def test_a_video_that_breaks_off_keeps_what_came_before(

@@ -1,0 +1,103 @@
+"""What a command reads, so that nothing that it writes takes the place of it."""
+
+from __future__ import annotations
+
+import glob
+import mmap
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from jdetrt.errors import ConfigError, DataError
+
+__all__ = ["model_files", "refuse_collisions", "sequence_files", "source_files"]
+
+_SEQUENCE = ("seqinfo.ini", "gt/gt.txt", "det/det.txt")
+# The entry "location" of a tensor whose values are in another file (onnx.proto, external_data):
+# key, then value, a text of less than 128 bytes.
+_EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
+
+
+def refuse_collisions(
+    inputs: Mapping[str, Iterable[str | Path]], outputs: Mapping[str, Path | None]
+) -> None:
+    """No output takes the place of an input or of another output.
+
+    Args:
+        inputs: files and folders that the command reads, by the option that names them. They are
+            only listed where an output exists, for else nothing is replaced.
+        outputs: files or folders that it writes, by option; None for those not asked for.
+
+    Raises:
+        ConfigError: an output is an input, is a folder that holds one, is another output or lies in
+            one, or is the working folder (as is an empty name).
+    """
+    # os.path and not Path: a name that is too long, or a loop of links, is then simply not there.
+    wanted = {
+        option: (path, os.path.realpath(path))
+        for option, path in outputs.items()
+        if path is not None
+    }
+    places: dict[str, str] = {}
+    for option, (path, place) in wanted.items():
+        if place == os.path.realpath(""):
+            raise ConfigError(f"{option} {path}: is the working folder; name something in it")
+        for other_place, other in places.items():
+            if place == other_place:
+                raise ConfigError(f"{option} {path}: is also {other}; give it another name")
+            if _lies_in(place, other_place) or _lies_in(other_place, place):
+                raise ConfigError(
+                    f"{option} {path}: {other} is in it, or it in {other}; keep them apart"
+                )
+        places[place] = option
+    standing = [option for option, (_, place) in wanted.items() if os.path.lexists(place)]
+    if not standing:
+        return
+    read = [(os.path.realpath(path), option) for option in inputs for path in inputs[option]]
+    for option in standing:
+        path, place = wanted[option]
+        for file, source in read:
+            if file == place:
+                raise ConfigError(f"{option} {path}: is also {source}; give it another name")
+            if _lies_in(file, place):
+                raise ConfigError(f"{option} {path}: holds files of {source}; give it another name")
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return path.startswith(folder + os.sep)
+
+
+def source_files(source: str) -> Iterator[Path]:
+    """The files of SOURCE; of a MOT sequence also its ground truth and its detections."""
+    from jdetrt.runtime.mot_io import read_seqinfo
+    from jdetrt.runtime.pictures import PICTURE_SUFFIXES
+
+    folder = pictures = Path(source)
+    yield folder
+    yield from map(Path, glob.iglob(source, recursive=True))
+    yield from (folder / name for name in _SEQUENCE)
+    suffixes = set(PICTURE_SUFFIXES)
+    # What cannot be read here is refused, with its reason, where it is opened.
+    with suppress(DataError):
+        info = read_seqinfo(folder / "seqinfo.ini")
+        pictures /= info.image_dir
+        suffixes.add(info.extension.lower())
+    with suppress(OSError):
+        yield from (path for path in pictures.iterdir() if path.suffix.lower() in suffixes)
+
+
+def sequence_files(root: Path) -> Iterator[Path]:
+    """Ground truth, detections and seqinfo.ini of all sequences of a folder."""
+    for name in _SEQUENCE:
+        yield from root.glob(f"*/{name}")
+
+
+def model_files(path: Path) -> Iterator[Path]:
+    """An ONNX model, and the files beside it that hold its weights if it does not itself."""
+    yield path
+    with suppress(OSError, ValueError), path.open("rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            found = {data[at.end() : at.end() + at[1][0]] for at in _EXTERNAL.finditer(data)}
+        yield from (path.parent / os.fsdecode(name) for name in found)

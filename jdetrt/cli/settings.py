@@ -1,0 +1,69 @@
+"""The settings of a tracker: from a file, changed by options, written down again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from jdetrt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jdetrt.config import TrackerConfig
+
+__all__ = ["preset_of", "toml_text", "tracker_settings"]
+
+
+def tracker_settings(
+    file: Path | None, preset: str | None, default: str, changes: dict[str, float | None]
+) -> TrackerConfig:
+    """The settings to track with.
+
+    Args:
+        file: TOML; its key ``preset`` says which of the three it is.
+        preset: asked for by name, or None.
+        default: the preset where neither says one.
+        changes: values by key, which override the file; None for those not given.
+
+    Raises:
+        ConfigError: the file cannot be used, or is of another preset than was asked for.
+    """
+    import msgspec
+
+    from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig, load
+    from jdetrt.runtime.tracker import default_config
+
+    config: TrackerConfig
+    if file is None:
+        config = default_config(preset or default)
+    else:
+        config = load(file, cast(Any, ReferenceConfig | PaperConfig | IouConfig))
+    if preset not in (None, preset_of(config)):
+        raise ConfigError(
+            f"{file}: holds settings of the preset '{preset_of(config)}', but --preset says "
+            f"'{preset}'; leave one of them out"
+        )
+    given = {key: value for key, value in changes.items() if value is not None}
+    return msgspec.structs.replace(config, **given)
+
+
+def preset_of(config: TrackerConfig) -> str:
+    """The name of the preset that ``config`` belongs to."""
+    import msgspec
+
+    return str(msgspec.to_builtins(config)["preset"])
+
+
+def toml_text(config: TrackerConfig) -> str:
+    """The settings as TOML, which ``jdetrt.config.load`` reads."""
+    import msgspec
+
+    values = msgspec.to_builtins(config)
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
+
+
+def _toml(value: str | float | tuple[float, ...] | list[float]) -> str:
+    """A value; TOML has the numbers of Python (inf, 1e-07) and the strings of JSON."""
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value) if isinstance(value, (str, bool)) else repr(value)
