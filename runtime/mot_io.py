@@ -266,7 +266,7 @@ class SequenceInfo:
 
     Attributes:
         name: of the sequence, which need not be its folder's; the folder's where it says none.
-        frame_rate: frames per second.
+        frame_rate: frames per second; 30 where it says none.
         length: number of frames.
         size: width and height in pixels, or None where it does not say.
         image_dir: folder of the pictures, inside the sequence's.
@@ -322,7 +322,7 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
     has_size = "imWidth" in section and "imHeight" in section
     return SequenceInfo(
         name=section.get("name", "").strip() or path.resolve().parent.name,
-        frame_rate=number("frameRate"),
+        frame_rate=number("frameRate") if "frameRate" in section else 30.0,
         length=int(number("seqLength")),
         size=(int(number("imWidth")), int(number("imHeight"))) if has_size else None,
         image_dir=section.get("imDir", "").strip() or "img1",

@@ -98,7 +98,7 @@ class Pipeline:
         return self.report()
 
     def stop(self) -> None:
-        """End the run after the frame in hand, as if the source had ended there."""
+        """End the run after the frames in hand, as if the source had ended there."""
         self._ahead.stop()
 
     def report(self) -> RunReport:
@@ -246,7 +246,8 @@ class _Associate:
         on_frame: OnFrame | None,
         stopwatch: Stopwatch,
     ) -> None:
-        tracker.warm_up()
+        with interrupt_held():  # what compiles would swallow Ctrl-C
+            tracker.warm_up()
         self.tracker = tracker
         self.stopwatch = stopwatch
         self._sinks = sinks

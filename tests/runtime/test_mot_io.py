@@ -210,10 +210,15 @@ def test_seqinfo_says_little(tmp_path: Path) -> None:
     assert read_seqinfo(tmp_path) == SequenceInfo(tmp_path.name, 29.97, 3, None, "img1", ".jpg")
 
 
+def test_a_seqinfo_without_a_frame_rate_counts_as_30(tmp_path: Path) -> None:
+    (tmp_path / "seqinfo.ini").write_text(SEQINFO.replace("frameRate=14\n", ""))
+    assert read_seqinfo(tmp_path).frame_rate == 30.0
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("frameRate=14", "", r"expected a number above 0 .* for frameRate, got nothing"),
+        ("frameRate=14", "frameRate=", r"expected a number above 0 .* for frameRate, got nothing"),
         ("frameRate=14", "frameRate=nan", "for frameRate, got nan"),
         ("frameRate=14", "frameRate=fast", "for frameRate, got fast"),
         ("seqLength=837", "seqLength=0", "for seqLength, got 0"),
