@@ -35,7 +35,7 @@ class Detected(NamedTuple):
 
     Attributes:
         boxes: ``[N, k, 4]`` x1 y1 x2 y2 in network pixels.
-        scores: ``[N, k]`` from 0 to 1, descending.
+        scores: ``[N, k]`` from 0 to 1, descending to rounding.
         embeddings: ``[N, k, D]`` of length 1.
     """
 

@@ -21,6 +21,8 @@ from jdetrt.errors import CheckpointError, ConfigError, ExportError, ParityError
 from jdetrt.export import onnx_writer
 from jdetrt.export.deploy_graph import Decode
 from jdetrt.export.onnx_writer import export_onnx
+from jdetrt.export.parity import synthetic_pictures
+from jdetrt.runtime.preprocess import letterbox
 from jdetrt.training import checkpoint
 from jdetrt.training.anchors import anchor_sizes
 from jdetrt.training.model import random_network
@@ -212,6 +214,31 @@ def test_a_diverged_network(tiny: Path, tmp_path: Path) -> None:
     checkpoint.save(tiny, network, size=(128, 96))
     with pytest.raises(ExportError, match="the network itself gives NaN or infinite"):
         export_onnx(tiny, tmp_path / "model.onnx", CONFIG)
+
+
+def test_a_network_with_confident_scores(tiny: Path, tmp_path: Path) -> None:
+    size = (576, 320)
+    network, _ = checkpoint.load(tiny)
+    images = torch.from_numpy(
+        np.stack([letterbox(p, size)[0] for p in synthetic_pictures(2, size)])
+    )
+    decode = Decode(size, anchor_sizes(*size), 3840, 16)
+    with torch.inference_mode():
+        predictions = decode.predictions(network(images))
+        margins = predictions[:, 5] - predictions[:, 4]
+        scale, middle = 12 / (margins - margins.mean()).abs().max(), margins.mean()
+        for i in range(3):
+            weight = network.get_parameter(f"levels.{i}.detection.1.weight").view(4, 6, -1)
+            bias = network.get_parameter(f"levels.{i}.detection.1.bias").view(4, 6)
+            weight[:, 4:] *= scale
+            bias[:, 4:] *= scale
+            bias[:, 5] -= scale * middle
+        predictions = decode.predictions(network(images))
+        margins = predictions[:, 5] - predictions[:, 4]
+    assert float(margins.abs().max()) == pytest.approx(12, abs=0.1)
+    checkpoint.save(tiny, network, size=size)
+    done = export_onnx(tiny, tmp_path / "model.onnx", ExportConfig(top_k=3840))
+    assert done.parity.scores < 1e-4
 
 
 def test_refused(tiny: Path, tmp_path: Path) -> None:
