@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jdetrt.errors import SinkError
@@ -14,8 +15,15 @@ from jdetrt.errors import SinkError
 __all__ = ["atomic_path", "sha256", "write_bytes", "write_text"]
 
 
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or ask for a larger quota",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or write to another disk",
+}
+
+
 def _refuse(path: Path, err: OSError) -> SinkError:
-    hint = "free some space" if err.errno == 28 else "check the folder and its permissions"
+    hint = _REMEDIES.get(err.errno or 0, "check the folder and its permissions")
     return SinkError(f"{path}: cannot be written ({err.strerror or err}); {hint}")
 
 
@@ -23,13 +31,14 @@ def _refuse(path: Path, err: OSError) -> SinkError:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; rename it to ``path`` when the block succeeds.
 
-    The folder is made if it is missing. When the block raises, the temporary file is deleted and
-    whatever stood at ``path`` before stands there still.
+    The folder is made if it is missing. When the block raises, the temporary file is deleted, the
+    folder too if it was made here, and whatever stood at ``path`` before stands there still.
 
     Raises:
         SinkError: the folder or the file cannot be written (no space, no permission).
     """
     path = Path(path)
+    made = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
@@ -53,6 +62,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise _refuse(path, err) from err
     finally:
         temporary.unlink(missing_ok=True)
+        if made and not path.exists():
+            with suppress(OSError):  # something else is in it by now
+                path.parent.rmdir()
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -36,6 +37,16 @@ def test_what_stood_there_stays_when_the_block_fails(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_made_for_nothing_is_removed(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic_path(tmp_path / "new" / "a.txt"):
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
@@ -54,14 +65,18 @@ def test_what_cannot_be_a_file_is_named(tmp_path: Path, name: str) -> None:
         write_text(tmp_path / name, "x")
 
 
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "quota"), (errno.EFBIG, "ulimit")],
+)
 def test_a_full_disk_is_named_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str
 ) -> None:
     def full(self: Path, data: bytes) -> int:
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(SinkError, match="free some space"):
+    with pytest.raises(SinkError, match=says):
         write_text(tmp_path / "a", "x")
     assert list(tmp_path.iterdir()) == []
 

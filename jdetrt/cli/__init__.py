@@ -16,6 +16,7 @@ import click
 
 from jdetrt import __version__
 from jdetrt.errors import JdetrtError
+from jdetrt.runtime.interrupt import sigterm_as_ctrl_c
 
 __all__ = ["main"]
 
@@ -75,7 +76,9 @@ def main(argv: list[str] | None = None) -> None:
     verbose = any(a in ("-v", "--verbose") for a in head)
     if verbose:
         args = ["-v", *(a for a in head if a not in ("-v", "--verbose")), *args[len(head) :]]
-    sys.exit(_run(args, verbose))
+    with sigterm_as_ctrl_c():  # what a service manager or a container sends
+        code = _run(args, verbose)
+    sys.exit(code)
 
 
 def _run(args: list[str], verbose: bool) -> int:

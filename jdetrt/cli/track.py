@@ -106,8 +106,6 @@ def command(**given: Any) -> None:
     csi://0, rtsp://host/stream); with --detections it is a MOT sequence, whose pictures are only
     needed to draw. Ctrl-C ends the run and keeps the results up to there.
     """
-    from jdetrt.runtime.interrupt import sigterm_as_ctrl_c
-
     options = _Options(**given)
     if (options.model is None) == (options.detections is None):
         raise click.UsageError("give one of --model FILE and --detections FILE")
@@ -122,7 +120,7 @@ def command(**given: Any) -> None:
         },
         {**options.outputs(), "--save-config": options.save_config},
     )
-    with sigterm_as_ctrl_c(), ExitStack() as stack:
+    with ExitStack() as stack:
         if options.model is not None:
             _track_source(options, options.model, stack)
         elif options.detections is not None:
