@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from jdetrt.errors import SinkError
 from jdetrt.runtime.mot_io import every_frame, read_detections
+from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
 from jdetrt.runtime.report import RunReport
 from jdetrt.runtime.sinks import MotSink, VideoSink
@@ -51,6 +52,7 @@ def run_demo(
             earlier demonstration.
         MissingDependencyError: OpenCV is not installed.
     """
+    load_cv2()  # where it is missing, say so before anything is made
     output = Path(output)
     clip = SyntheticClip(seed=seed, frames=frames)
     mot, video = output / "tracks" / "clip.txt", output / "tracks.mp4"
