@@ -69,7 +69,10 @@ def test_numbers_are_those_of_the_json_behind_them() -> None:
     assert tables()
     for path, rows in tables():
         result = json.loads((ROOT / path).read_text())
-        named = {str(row.get("targets", row.get("tracker"))): row for row in result["rows"]}
+        named = {
+            str(row.get("targets", row.get("tracker", number))): row
+            for number, row in enumerate(result["rows"], start=1)
+        }
         for name, *cells in rows:
             row = named[name.strip("*")]
             numbers = {**row, **row.get("combined", {})}.values()
