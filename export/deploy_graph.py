@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from jdetrt.config import ANCHORS_PER_CELL
+from jdetrt.config import ANCHORS_PER_CELL, TOP_K_LIMIT
 from jdetrt.errors import ExportError
 from jdetrt.training.anchors import candidate_cells, candidate_priors, grids
 from jdetrt.training.model import BOX_AND_LOGITS, ConvBlock, HeadMaps, JdeNetwork
@@ -62,7 +62,7 @@ class Decode(nn.Module):
 
     Raises:
         ConfigError: width or height is not a multiple of 32.
-        ExportError: ``top_k`` is more than there are candidates.
+        ExportError: ``top_k`` is more than there are candidates, or than TensorRT takes.
     """
 
     priors: Tensor
@@ -82,6 +82,8 @@ class Decode(nn.Module):
                 f"top-k {top_k}: a network of {size[0]}x{size[1]} has {len(priors)} candidates; "
                 "ask for no more than that, or for a larger network"
             )
+        if top_k > TOP_K_LIMIT:
+            raise ExportError(f"top-k {top_k}: TensorRT takes no more than {TOP_K_LIMIT}")
         self.top_k = top_k
         self.embedding_dim = embedding_dim
         # Plain numbers, not shapes of tensors: these would be operators in the exported graph.
@@ -175,7 +177,7 @@ class DeployGraph(nn.Module):
 
     Raises:
         ConfigError: width or height is not a multiple of 32.
-        ExportError: ``top_k`` is more than there are candidates.
+        ExportError: ``top_k`` is more than there are candidates, or than TensorRT takes.
     """
 
     def __init__(

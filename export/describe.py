@@ -1,22 +1,25 @@
-"""What a checkpoint or an ONNX model holds."""
+"""What a checkpoint or an ONNX model holds.
+
+Checkpoints need torch, models do not; and where the package onnx is missing, ONNX Runtime tells a
+model's inputs, outputs and metadata.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import onnx
+from typing import TYPE_CHECKING
 
 from jdetrt import files
+from jdetrt.engine.ort_session import OrtSession
 from jdetrt.errors import DataError
-from jdetrt.training import checkpoint as checkpoints
-from jdetrt.training.state import CheckpointInfo
+from jdetrt.training.file_kind import Format, recognise
 from jdetrt.types import TensorSpec
 
-__all__ = ["CheckpointContent", "OnnxContent", "describe", "tensor_specs"]
+if TYPE_CHECKING:
+    from jdetrt.training.state import CheckpointInfo
+
+__all__ = ["CheckpointContent", "OnnxContent", "describe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +43,31 @@ class CheckpointContent:
 
 @dataclass(frozen=True, slots=True)
 class OnnxContent:
-    """An ONNX model.
+    """An ONNX model; None for what only the package onnx can tell, where it is not installed.
 
     Attributes:
         path: the file.
         bytes: its size.
         sha256: of the file.
+        inputs: what it takes.
+        outputs: what it gives.
+        metadata: what it says about itself.
         parameters: numbers in its weights and tables.
         producer: name and version of what wrote it.
         opsets: version by operator domain; the standard one is ``ai.onnx``.
-        inputs: what it takes.
-        outputs: what it gives.
         operators: nodes by kind, the most frequent first.
-        metadata: what it says about itself.
     """
 
     path: str
     bytes: int
     sha256: str
-    parameters: int
-    producer: str
-    opsets: dict[str, int]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    operators: dict[str, int]
     metadata: dict[str, str]
+    parameters: int | None = None
+    producer: str | None = None
+    opsets: dict[str, int] | None = None
+    operators: dict[str, int] | None = None
 
 
 def describe(path: str | Path) -> CheckpointContent | OnnxContent:
@@ -73,17 +76,22 @@ def describe(path: str | Path) -> CheckpointContent | OnnxContent:
     Raises:
         CheckpointError: it is missing or empty, or a damaged or foreign checkpoint.
         DataError: it is neither a checkpoint nor a whole ONNX model.
+        SessionError: the package onnx is missing, and ONNX Runtime cannot load the model.
     """
     path = Path(path)
-    kind = checkpoints.recognise(path)
-    if kind == checkpoints.ONNX:
-        return _describe_onnx(path)
-    if " " in kind:  # words for something else
+    kind = recognise(path)
+    if kind.format is None:
         raise DataError(
-            f"{path}: is {kind}; there are descriptions of checkpoints (.safetensors, .pt, "
+            f"{path}: is {kind.words}; there are descriptions of checkpoints (.safetensors, .pt, "
             ".weights) and of ONNX models"
         )
-    network, info = checkpoints.load(path)
+    return _describe_onnx(path) if kind.format is Format.ONNX else _describe_checkpoint(path)
+
+
+def _describe_checkpoint(path: Path) -> CheckpointContent:
+    from jdetrt.training import checkpoint
+
+    network, info = checkpoint.load(path)
     return CheckpointContent(
         path=str(path),
         bytes=path.stat().st_size,
@@ -93,49 +101,35 @@ def describe(path: str | Path) -> CheckpointContent | OnnxContent:
     )
 
 
-def tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
-    """Name, dtype and shape of graph inputs or outputs; -1 for a free dimension."""
-    specs = []
-    for value in values:
-        tensor = value.type.tensor_type
-        shape = tuple(
-            dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim
-        )
-        specs.append(TensorSpec(value.name, _dtype(tensor.elem_type), shape))
-    return tuple(specs)
-
-
 def _describe_onnx(path: Path) -> OnnxContent:
     try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as err:  # protobuf's DecodeError: protobuf is onnx's dependency, not ours
-        raise DataError(
-            f"{path}: is cut short or not an ONNX model ({path.stat().st_size} bytes); "
-            "copy or export it again"
-        ) from err
-    if not model.graph.node:
-        raise DataError(f"{path}: is an ONNX model without operators; export it again")
-    operators = Counter(
-        node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-        for node in model.graph.node
-    )
-    weights = {tensor.name for tensor in model.graph.initializer}
+        from jdetrt.export import onnx_graph
+    except ModuleNotFoundError as err:
+        if err.name != "onnx":
+            raise
+        return _describe_without_onnx(path)
+    model = onnx_graph.read(path)
     return OnnxContent(
         path=str(path),
         bytes=path.stat().st_size,
         sha256=files.sha256(path),
-        parameters=sum(int(np.prod(t.dims, dtype=np.int64)) for t in model.graph.initializer),
+        inputs=onnx_graph.inputs(model),
+        outputs=onnx_graph.tensor_specs(model.graph.output),
+        metadata={entry.key: entry.value for entry in model.metadata_props},
+        parameters=onnx_graph.parameters(model),
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         opsets={opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
-        inputs=tensor_specs(v for v in model.graph.input if v.name not in weights),
-        outputs=tensor_specs(model.graph.output),
-        operators=dict(operators.most_common()),
-        metadata={entry.key: entry.value for entry in model.metadata_props},
+        operators=onnx_graph.operators(model),
     )
 
 
-def _dtype(code: int) -> str:
-    try:
-        return str(onnx.helper.tensor_dtype_to_np_dtype(code))
-    except KeyError:
-        return "unknown"
+def _describe_without_onnx(path: Path) -> OnnxContent:
+    with OrtSession(path, provider="cpu") as session:
+        return OnnxContent(
+            path=str(path),
+            bytes=path.stat().st_size,
+            sha256=files.sha256(path),
+            inputs=tuple(session.inputs),
+            outputs=tuple(session.outputs),
+            metadata=dict(session.metadata),
+        )

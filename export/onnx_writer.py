@@ -17,7 +17,7 @@ from jdetrt import __version__, files
 from jdetrt.config import STRIDES, ExportConfig
 from jdetrt.errors import ExportError
 from jdetrt.export.deploy_graph import DeployGraph
-from jdetrt.export.describe import tensor_specs
+from jdetrt.export.onnx_graph import tensor_specs
 from jdetrt.export.parity import Parity, check_parity, synthetic_pictures
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.training import checkpoint as checkpoints
@@ -174,6 +174,7 @@ def _to_onnx(
     model = onnx.load(scratch)
     model.graph.name = "jde"
     _unshare_weights(model)
+    _name_constants(model)
     batch = "batch" if config.dynamic_batch else 1
     _set_shapes(model, batch, config.top_k, graph.decode.embedding_dim)
     return model
@@ -192,6 +193,14 @@ def _unshare_weights(model: onnx.ModelProto) -> None:
         own.CopyFrom(weights[node.input[0]])
         own.name = node.output[0]
         model.graph.node.remove(node)
+
+
+def _name_constants(model: onnx.ModelProto) -> None:
+    """Put the few constants that the exporter made up itself under the module that uses them."""
+    users = {name: node.name for node in model.graph.node for name in node.input}
+    for node in model.graph.node:
+        if not node.name.startswith("/"):
+            node.name = f"{users[node.output[0]]}/{node.name}"
 
 
 def _set_shapes(model: onnx.ModelProto, batch: str | int, top_k: int, dim: int) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "LOSS_WEIGHT_INIT",
     "PUBLISHED_ANCHORS",
     "STRIDES",
+    "TOP_K_LIMIT",
     "ExportConfig",
     "IouConfig",
     "NetworkConfig",
@@ -149,7 +150,10 @@ class NetworkConfig(Section, frozen=True):
     body: str = "darknet53"
     # Network width and height at training; None where a checkpoint does not record it.
     size: tuple[int, int] | None = None
-    embedding_dim: Annotated[int, Meta(ge=1)] = 512  # reference cfg/yolov3_1088x608.cfg
+    embedding_dim: Annotated[int, Meta(ge=1, le=65536)] = 512  # reference cfg/yolov3_1088x608.cfg
+
+
+TOP_K_LIMIT = 3840  # TensorRT's TopK takes no more
 
 
 class ExportConfig(Section, frozen=True):
@@ -157,7 +161,7 @@ class ExportConfig(Section, frozen=True):
 
     # Network width and height, multiples of 32; None for the size that the checkpoint records.
     size: tuple[int, int] | None = None
-    top_k: Annotated[int, Meta(ge=1, le=3840)] = 1024  # TensorRT's TopK takes no more than 3840
+    top_k: Annotated[int, Meta(ge=1, le=TOP_K_LIMIT)] = 1024
     dynamic_batch: bool = False
     opset: int = 17  # the newest that TensorRT 8.5 reads
 

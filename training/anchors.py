@@ -8,7 +8,9 @@ import numpy.typing as npt
 from jdetrt.config import ANCHORS_PER_CELL, PUBLISHED_ANCHORS, STRIDES
 from jdetrt.errors import ConfigError
 
-__all__ = ["anchor_sizes", "candidate_cells", "candidate_priors", "grids"]
+__all__ = ["LARGEST_SIDE", "anchor_sizes", "candidate_cells", "candidate_priors", "grids"]
+
+LARGEST_SIDE = 8192  # network pixels; a slip of the finger must not ask for all the memory
 
 # How much smaller than at 1088x608 the anchors of the published sizes are, by the side of a
 # square of the same area: the ratio of one anchor (its size is the same share of every other).
@@ -23,7 +25,7 @@ def grids(width: int, height: int) -> list[tuple[int, int]]:
     """Columns and rows of cells of the heads /32, /16 and /8.
 
     Raises:
-        ConfigError: width or height is not a positive multiple of 32.
+        ConfigError: width or height is not a positive multiple of 32, or above `LARGEST_SIDE`.
 
     >>> grids(1088, 608)
     [(34, 19), (68, 38), (136, 76)]
@@ -33,6 +35,11 @@ def grids(width: int, height: int) -> list[tuple[int, int]]:
         raise ConfigError(
             f"network size {width}x{height}: width and height must be multiples of 32, "
             f"for example {near}"
+        )
+    if max(width, height) > LARGEST_SIDE:
+        raise ConfigError(
+            f"network size {width}x{height}: width and height may be {LARGEST_SIDE} at most, "
+            "for example 1088x608"
         )
     return [(width // stride, height // stride) for stride in STRIDES]
 
@@ -52,7 +59,7 @@ def anchor_sizes(width: int, height: int) -> npt.NDArray[np.float32]:
         ``(3, 4, 2)`` float32, width and height in network pixels, heads /32, /16, /8.
 
     Raises:
-        ConfigError: width or height is not a positive multiple of 32.
+        ConfigError: width or height is not a positive multiple of 32, or above `LARGEST_SIDE`.
 
     >>> anchor_sizes(1280, 736)[2].tolist()
     [[10.0, 29.0], [13.0, 41.0], [19.0, 57.0], [27.0, 81.0]]

@@ -16,15 +16,16 @@ import safetensors.torch
 from jdetrt import __version__, files
 from jdetrt.config import NetworkConfig
 from jdetrt.errors import CheckpointError, ConfigError
-from jdetrt.training.darknet_weights import HEADER_BYTES, file_sizes, read_darknet
+from jdetrt.training.anchors import grids
+from jdetrt.training.darknet_weights import read_darknet
+from jdetrt.training.file_kind import Format, recognise
 from jdetrt.training.model import JdeNetwork, random_network
 from jdetrt.training.reference_checkpoint import read_reference
 from jdetrt.training.state import CheckpointInfo, bare_network, fill
 
-__all__ = ["FORMAT", "ONNX", "CheckpointInfo", "load", "recognise", "save", "save_random"]
+__all__ = ["FORMAT", "CheckpointInfo", "load", "save", "save_random"]
 
 FORMAT = "jdetrt-checkpoint-1"
-ONNX = "an ONNX model"
 
 _T = TypeVar("_T")
 
@@ -44,52 +45,18 @@ def load(path: str | Path) -> tuple[JdeNetwork, CheckpointInfo]:
             run code, or holds another network.
     """
     path = Path(path)
-    readers = {"safetensors": _read_own, "torch": read_reference, "darknet": read_darknet}
+    readers = {
+        Format.SAFETENSORS: _read_own,
+        Format.TORCH: read_reference,
+        Format.DARKNET: read_darknet,
+    }
     kind = recognise(path)
-    if kind not in readers:
+    if kind.format not in readers:
         raise CheckpointError(
-            f"{path}: is {kind}; a checkpoint is a .safetensors file of jdetrt, a .pt file of the "
-            "reference or a Darknet .weights file"
+            f"{path}: is {kind.words}; a checkpoint is a .safetensors file of jdetrt, a .pt file "
+            "of the reference or a Darknet .weights file"
         )
-    return readers[kind](path)
-
-
-def recognise(path: str | Path) -> str:
-    """Tell the kind of a file by its first bytes, whatever its name is.
-
-    Returns:
-        ``"safetensors"``, ``"torch"``, ``"darknet"``, ``"an ONNX model"``, or words for what else
-        it looks like.
-
-    Raises:
-        CheckpointError: there is no file, it is empty, or it cannot be read.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder; name the file in it")
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file")
-    if not path.is_file():
-        raise CheckpointError(f"{path}: is not a regular file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as err:
-        raise CheckpointError(f"{path}: cannot be read ({err.strerror})") from err
-    if not head:
-        raise CheckpointError(f"{path}: is empty (0 bytes); copy or download it again")
-    if head[4:9] == b"\0\0\0\0{":  # the length of a JSON header, below 4 GB, and its start
-        return "safetensors"  # first: the length may start with any byte
-    if head.startswith(b"PK\x03\x04") or head[:1] == b"\x80":  # a zip archive, or a bare pickle
-        return "torch"
-    if _is_darknet(head) or path.stat().st_size in file_sizes():
-        return "darknet"
-    if head[0] == 0x08 and head[2:3] in (b"\x12", b"\x3a", b"\x42"):  # ir_version and what follows
-        return ONNX
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        start = head[:24].decode().split("\n")[0].strip()
-        return f"a text file ('{start}...'), perhaps a web page or a link instead of the download"
-    return "a file of an unknown kind"
+    return readers[kind.format](path)
 
 
 def save(
@@ -141,6 +108,8 @@ def _read_own(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
         ) from err
     try:
         network = bare_network(config.body, config.embedding_dim)
+        if config.size is not None:
+            grids(*config.size)
     except ConfigError as err:
         raise CheckpointError(f"{path}: {err}") from err
     fill(network, tensors, path, {})
@@ -169,9 +138,3 @@ def _decode(path: Path, metadata: Mapping[str, str], key: str, kind: type[_T]) -
         return msgspec.json.decode(metadata.get(key, "{}"), type=kind)
     except msgspec.MsgspecError as err:
         raise CheckpointError(f"{path}: '{key}' in its metadata: {err}") from err
-
-
-def _is_darknet(head: bytes) -> bool:
-    """Whether the header starts with the small version numbers that Darknet writes: 0, 1-2, 0."""
-    major, minor, revision = (int.from_bytes(head[i : i + 4], "little") for i in range(0, 12, 4))
-    return len(head) >= HEADER_BYTES and major == 0 and minor < 10 and revision < 10

@@ -16,15 +16,21 @@ from torch import Tensor
 
 from jdetrt.config import NetworkConfig
 from jdetrt.errors import CheckpointError
+from jdetrt.training.file_kind import DARKNET_HEADER_BYTES
 from jdetrt.training.model import JdeNetwork, random_network
 from jdetrt.training.reference_layers import BODY_LAYERS, reference_layers
 from jdetrt.training.state import CheckpointInfo, bare_network, fill
 
-__all__ = ["HEADER_BYTES", "file_sizes", "read_darknet"]
+__all__ = ["file_sizes", "read_darknet"]
 
-HEADER_BYTES = 20
 _EMBEDDING_DIM = 512
-_NORM_PARTS = ("bias", "weight", "running_mean", "running_var")
+# The parts of a batch norm in the order of the file, and what Darknet calls them.
+_NORM_PARTS = {
+    "bias": "biases",
+    "weight": "scales",
+    "running_mean": "rolling mean",
+    "running_var": "rolling variance",
+}
 
 
 def file_sizes() -> tuple[int, int]:
@@ -34,9 +40,9 @@ def file_sizes() -> tuple[int, int]:
     (162482580, 262869684)
     """
     layout = _layout(bare_network("darknet53", _EMBEDDING_DIM))
-    body = sum(tensor.numel() for number, _, tensor in layout if number < BODY_LAYERS)
-    whole = sum(tensor.numel() for _, _, tensor in layout)
-    return HEADER_BYTES + 4 * body, HEADER_BYTES + 4 * whole
+    body = sum(tensor.numel() for number, _, _, tensor in layout if number < BODY_LAYERS)
+    whole = sum(tensor.numel() for *_, tensor in layout)
+    return DARKNET_HEADER_BYTES + 4 * body, DARKNET_HEADER_BYTES + 4 * whole
 
 
 def read_darknet(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
@@ -63,14 +69,16 @@ def read_darknet(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
             for name, tensor in random_network(0).state_dict().items()
             if name.startswith("levels.")
         }
-    values = np.fromfile(path, np.dtype("<f4"), offset=HEADER_BYTES)
+    values = np.fromfile(path, np.dtype("<f4"), offset=DARKNET_HEADER_BYTES)
     first = 0
-    for number, name, tensor in _layout(network):
+    stored = {}
+    for number, part, name, tensor in _layout(network):
+        stored[name] = f"layer {number}, {part}"
         if complete or number < BODY_LAYERS:
             piece = values[first : first + tensor.numel()]
             tensors[name] = torch.from_numpy(piece).reshape(tensor.shape)
             first += tensor.numel()
-    fill(network, tensors, path, {})
+    fill(network, tensors, path, stored)
     return network, CheckpointInfo(
         kind="darknet" if complete else "darknet-body",
         config=NetworkConfig(body="darknet53", embedding_dim=_EMBEDDING_DIM),
@@ -79,14 +87,15 @@ def read_darknet(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
     )
 
 
-def _layout(network: JdeNetwork) -> list[tuple[int, str, Tensor]]:
-    """Layer number, our name and the tensor itself, in the order of the file."""
+def _layout(network: JdeNetwork) -> list[tuple[int, str, str, Tensor]]:
+    """Layer number, Darknet's name of the part, our name, the tensor; in the order of the file."""
     tensors = network.state_dict()
     names = []
     for layer in reference_layers(network):
         if layer.norm is None:
-            names.append((layer.number, f"{layer.conv}.bias"))
+            names.append((layer.number, "biases", f"{layer.conv}.bias"))
         else:
-            names.extend((layer.number, f"{layer.norm}.{part}") for part in _NORM_PARTS)
-        names.append((layer.number, f"{layer.conv}.weight"))
-    return [(number, name, tensors[name]) for number, name in names]
+            for part, theirs in _NORM_PARTS.items():
+                names.append((layer.number, theirs, f"{layer.norm}.{part}"))
+        names.append((layer.number, "weights", f"{layer.conv}.weight"))
+    return [(number, part, name, tensors[name]) for number, part, name in names]

@@ -12,6 +12,7 @@ import io
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ __all__ = ["read_reference", "write_reference"]
 
 _BODY = "darknet53"
 _CLASSIFIER = ("classifier.weight", "classifier.bias")
+_PARALLEL = "module."
 _EMBEDDING = "module_list.83.conv_83.weight"
 _CONV_PARTS = ("weight", "bias")
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -43,6 +45,8 @@ def read_reference(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
     """
     content = _load(path)
     state = content.get("model", content) if isinstance(content, Mapping) else None
+    if isinstance(state, Mapping):
+        state = _without_prefix(state)
     if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(
             f"{path}: expected a dict with the weights under 'model', or the weights themselves; "
@@ -126,20 +130,32 @@ def _task_weights() -> dict[str, float]:
     }
 
 
+def _without_prefix(state: Mapping[object, object]) -> Mapping[object, object]:
+    """Take away the "module." that nn.DataParallel puts before every name."""
+    if not all(isinstance(name, str) and name.startswith(_PARALLEL) for name in state):
+        return state
+    return {str(name).removeprefix(_PARALLEL): value for name, value in state.items()}
+
+
 def _load(path: Path) -> object:
     try:
+        _check_archive(path)
         with warnings.catch_warnings():
             # About a pickle protocol that torch.save does not write; what follows is an error.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            # About torch's own way to build a quantised tensor; it is refused later.
+            warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
             content: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
         found = re.search(r"GLOBAL ([\w.]+)", str(err))
         what = f"wants to run or build '{found[1]}'" if found else "is no plain torch file"
         raise CheckpointError(
             f"{path}: {what}; nothing of it was run, whatever it holds. Only tensors and plain "
-            "values are read: save the weights alone, torch.save(model.state_dict(), file)"
+            "values are read. If you trust the file, load it with weights_only=False and save the "
+            "weights alone: torch.save(checkpoint['model'], file), or model.state_dict() where it "
+            "is a whole module"
         ) from err
-    except MemoryError:
+    except (CheckpointError, MemoryError):
         raise
     except Exception as err:  # a damaged pickle raises anything: EOFError, KeyError, ...
         reason = str(err).split(". ")[0].strip() or type(err).__name__
@@ -148,6 +164,27 @@ def _load(path: Path) -> object:
             "copy or download it again"
         ) from err
     return content
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that torch.save did not write, before torch unpacks any of it."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return  # a bare pickle, as torch wrote it before 1.6
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise CheckpointError(
+            f"{path}: is a TorchScript program (torch.jit.save), not weights alone; save the "
+            "weights of the model that it was made from: torch.save(model.state_dict(), file)"
+        )
+    # torch.save compresses nothing; a compressed member may become a thousand times as large.
+    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    if not stored or sum(member.file_size for member in members) > path.stat().st_size:
+        raise CheckpointError(
+            f"{path}: is a zip archive that torch.save did not write: it would take more room "
+            "unpacked; unpack it yourself if a checkpoint is in it"
+        )
 
 
 def _outline(content: object) -> str:

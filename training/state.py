@@ -15,6 +15,9 @@ from jdetrt.training.model import JdeNetwork
 
 __all__ = ["CheckpointInfo", "bare_network", "fill"]
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointInfo:
@@ -59,11 +62,13 @@ def fill(
         stored: their names in that file, for messages; a name not in it is the same there.
 
     Raises:
-        CheckpointError: tensors are missing, unexpected, of another shape, or not finite.
+        CheckpointError: tensors are missing, unexpected, of another shape, no plain arrays of
+            floating-point numbers (counters: of integers), or not finite as float32; or a variance
+            is negative.
     """
     expected = network.state_dict()
     filled: dict[str, Tensor] = {}
-    missing, misshaped, infinite = [], [], []
+    missing, misshaped, unusable, infinite, negative = [], [], [], [], []
     for name, want in expected.items():
         have = tensors.get(name)
         shown = stored.get(name, name)
@@ -73,12 +78,18 @@ def fill(
             missing.append(shown)
         elif not isinstance(have, Tensor):
             misshaped.append(f"{shown} is {type(have).__name__}, not a tensor")
+        elif not _is_dense(have):
+            unusable.append(f"{shown} is sparse, quantised or without values")
         elif have.shape != want.shape:
             misshaped.append(f"{shown} is {_shape(have)}, expected {_shape(want)}")
-        elif not torch.isfinite(have).all():
-            infinite.append(shown)
+        elif have.dtype not in (_FLOATS if want.is_floating_point() else _INTEGERS):
+            unusable.append(f"{shown} is {str(have.dtype).removeprefix('torch.')}")
         else:
-            filled[name] = have.to(want.dtype).contiguous()
+            filled[name] = value = have.detach().to(want.dtype).contiguous()
+            if not torch.isfinite(value).all():
+                infinite.append(shown)
+            elif name.endswith("running_var") and (value < 0).any():
+                negative.append(shown)
     unexpected = [stored.get(name, name) for name in tensors if name not in expected]
     faults = [
         f"{len(names)} tensors {what}: {_some(names)}"
@@ -86,7 +97,9 @@ def fill(
             ("missing", missing),
             ("unexpected", unexpected),
             ("of another shape", misshaped),
-            ("with NaN or infinite values", infinite),
+            ("not plain arrays of floating-point numbers (counters: of integers)", unusable),
+            ("with NaN or infinite values (as float32)", infinite),
+            ("with negative variances", negative),
         )
         if names
     ]
@@ -97,6 +110,11 @@ def fill(
             + "\n".join(f"  {fault}" for fault in faults)
         )
     network.load_state_dict(filled, assign=True)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    strided = tensor.layout == torch.strided and not tensor.is_nested
+    return strided and not tensor.is_quantized and tensor.device.type != "meta"
 
 
 def _shape(tensor: Tensor) -> str:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jdetrt.cli.models import missing, shapes
 from jdetrt.cli.paths import refuse_collisions, source_files
-from jdetrt.config import ExportConfig
-from jdetrt.errors import MissingDependencyError
+from jdetrt.config import TOP_K_LIMIT, ExportConfig
 
 if TYPE_CHECKING:
     from jdetrt.export.onnx_writer import Exported
-    from jdetrt.types import TensorSpec
 
 _FRAMES_OF_A_SOURCE = 4
 
@@ -46,7 +45,7 @@ def parse_size(text: str) -> tuple[int, int]:
 )
 @click.option(
     "--top-k",
-    type=click.IntRange(1, 3840),
+    type=click.IntRange(1, TOP_K_LIMIT),
     default=ExportConfig().top_k,
     show_default=True,
     help="Candidates that the model gives.",
@@ -89,20 +88,6 @@ def command(
         checkpoint, output, config, trained_size=trained_size, frames=_pictures(frames)
     )
     click.echo(_summary(exported))
-
-
-def missing(err: ModuleNotFoundError, purpose: str) -> Exception:
-    """Turn a missing optional package into words; a missing module of ours is a defect."""
-    package = (err.name or "?").split(".")[0]
-    return err if package == "jdetrt" else MissingDependencyError(package, "export", purpose)
-
-
-def shapes(specs: tuple[TensorSpec, ...]) -> str:
-    """Names, shapes and dtypes on one line."""
-    return ", ".join(
-        f"{spec.name} [{', '.join('N' if d == -1 else str(d) for d in spec.shape)}] {spec.dtype}"
-        for spec in specs
-    )
 
 
 def _pictures(sources: tuple[str, ...]) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from jdetrt.cli.export import missing, shapes
+from jdetrt.cli.models import missing, shapes
 
 if TYPE_CHECKING:
     from jdetrt.export.describe import CheckpointContent, OnnxContent
@@ -23,11 +23,12 @@ def command(file: str, as_json: bool) -> None:
 
     The kind of FILE is told by its content, not by its name.
     """
+    from jdetrt.export.describe import CheckpointContent, describe
+
     try:
-        from jdetrt.export.describe import CheckpointContent, describe
+        content = describe(file)
     except ModuleNotFoundError as err:
-        raise missing(err, "Inspecting a checkpoint or a model") from err
-    content = describe(file)
+        raise missing(err, "Inspecting a checkpoint") from err
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(asdict(content)), indent=2))
     elif isinstance(content, CheckpointContent):
@@ -55,17 +56,22 @@ def _checkpoint(content: CheckpointContent) -> str:
 
 
 def _onnx(content: OnnxContent) -> str:
-    operators = ", ".join(f"{kind} {count}" for kind, count in content.operators.items())
-    opsets = ", ".join(f"{domain} {version}" for domain, version in content.opsets.items())
     lines = [
         f"{content.path}: ONNX model, {content.bytes / 1e6:.1f} MB",
         f"  inputs      {shapes(content.inputs)}",
         f"  outputs     {shapes(content.outputs)}",
-        f"  parameters  {content.parameters / 1e6:.2f} M",
-        f"  opset       {opsets} (by {content.producer or 'an unknown program'})",
-        f"  operators   {operators}",
-        f"  sha256      {content.sha256}",
     ]
+    if content.parameters is not None:
+        lines.append(f"  parameters  {content.parameters / 1e6:.2f} M")
+    if content.opsets is not None:
+        opsets = ", ".join(f"{domain} {version}" for domain, version in content.opsets.items())
+        lines.append(f"  opset       {opsets} (by {content.producer or 'an unknown program'})")
+    if content.operators is None:
+        lines.append("  operators   not counted: that needs the Python package 'onnx'")
+    else:
+        operators = ", ".join(f"{kind} {count}" for kind, count in content.operators.items())
+        lines.append(f"  operators   {operators}")
+    lines.append(f"  sha256      {content.sha256}")
     if content.metadata:
         lines.append("  metadata")
         width = max(map(len, content.metadata))

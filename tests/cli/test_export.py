@@ -184,11 +184,10 @@ def test_interrupted(
 
 
 @pytest.mark.parametrize("package", ["torch", "onnx", "safetensors"])
-@pytest.mark.parametrize("arguments", [["export", "any.pt", "-o", "m.onnx"], ["inspect", "any.pt"]])
-def test_missing_packages_are_named(package: str, arguments: list[str]) -> None:
+def test_missing_packages_are_named(package: str) -> None:
     script = (
         f"import sys; sys.modules['{package}'] = None; "
-        f"from jdetrt.cli import main; main({arguments})"
+        "from jdetrt.cli import main; main(['export', 'any.pt', '-o', 'm.onnx'])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1

@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from tiny_network import save_tiny
 
@@ -69,6 +73,44 @@ def test_onnx(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
         [-1, 50, 16],
     ]
     assert content["metadata"]["body"] == "tiny"
+    # Weights, and the tables of the decoding, of which the anchor boxes alone are 1008 x 4.
+    graph = onnx.load(exported).graph
+    weights = sum(int(np.prod(tensor.dims)) for tensor in graph.initializer)
+    assert weights + 1008 * (4 + 1) <= content["parameters"] <= weights + 1008 * (4 + 1) + 1008
+
+
+def inspect_without(packages: list[str], path: Path, *options: str) -> tuple[int, str, str]:
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({packages})); "
+        f"from jdetrt.cli import main; main({['inspect', str(path), *options]})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_model_needs_no_torch_and_no_onnx(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("inspect", exported, "--json")
+    full = json.loads(capsys.readouterr().out)
+    code, out, err = inspect_without(["torch", "safetensors"], exported, "--json")
+    assert (code, json.loads(out), err) == (0, full, "")
+    code, out, err = inspect_without(["torch", "safetensors", "onnx"], exported, "--json")
+    unknown = dict.fromkeys(("parameters", "producer", "opsets", "operators"))
+    assert (code, json.loads(out), err) == (0, {**full, **unknown}, "")
+    code, out, _ = inspect_without(["torch", "onnx"], exported)
+    assert code == 0
+    assert "images [N, 3, 96, 128] float32" in out
+    assert "needs the Python package 'onnx'" in out
+
+
+@pytest.mark.parametrize("package", ["torch", "safetensors"])
+def test_a_checkpoint_needs_them(package: str, tiny: Path) -> None:
+    code, _, err = inspect_without([package], tiny)
+    assert code == 1
+    assert f"needs the Python package '{package}', which is not installed" in err
+    assert "pip install 'jdetrt[export]'" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

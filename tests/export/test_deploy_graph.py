@@ -123,6 +123,13 @@ def test_top_k_out_of_range(top_k: int) -> None:
         decode(top_k)
 
 
+def test_top_k_beyond_tensorrt() -> None:
+    size = (576, 320)
+    assert Decode(size, anchor_sizes(*size), 3840, DIM).top_k == 3840
+    with pytest.raises(ExportError, match="top-k 3841: TensorRT takes no more than 3840"):
+        Decode(size, anchor_sizes(*size), 3841, DIM)
+
+
 def test_size_not_a_multiple_of_32() -> None:
     with pytest.raises(ConfigError, match="multiples of 32"):
         Decode((100, 64), anchor_sizes(*SIZE), 5, DIM)

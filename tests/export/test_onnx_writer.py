@@ -70,8 +70,9 @@ def test_darknet_in_reference_layout(size: tuple[int, int], darknet: Path, tmp_p
     assert kinds.count("Conv") == 78
     assert kinds.count("TopK") == 1
     assert not {"BatchNormalization", "NonMaxSuppression", "If", "Loop"} & set(kinds)
-    inside = [n.name.split("/")[1] for n in model.graph.node if n.name.startswith("/")]
-    assert set(inside) == {"network", "decode"}
+    assert {n.name.split("/")[1] for n in model.graph.node} == {"network", "decode"}
+    assert all(n.name.startswith("/") for n in model.graph.node)
+    assert len({n.name for n in model.graph.node}) == len(model.graph.node)
     after = {n.op_type for n in model.graph.node if n.name.startswith("/decode/")}
     assert {"TopK", "Exp", "Sigmoid", "GatherElements", "ReduceL2"} <= after
     weights = {tensor.name for tensor in model.graph.initializer}

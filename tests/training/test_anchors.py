@@ -55,6 +55,13 @@ def test_other_sizes_are_refused(size: tuple[int, int]) -> None:
         anchor_sizes(*size)
 
 
+@pytest.mark.parametrize("size", [(99968, 608), (32, 8224)])
+def test_sizes_that_would_take_all_memory_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ConfigError, match="may be 8192 at most"):
+        grids(*size)
+    assert grids(8192, 8192)
+
+
 @pytest.mark.parametrize(
     ("size", "cells", "candidates"),
     [((1088, 608), 13566, 54264), ((864, 480), 8505, 34020), ((576, 320), 3780, 15120)],

@@ -3,6 +3,8 @@
 import os
 import pickle
 import struct
+import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from jdetrt.errors import CheckpointError, SinkError
 from jdetrt.training import checkpoint
 from jdetrt.training.darknet_weights import file_sizes
+from jdetrt.training.file_kind import DARKNET_SIZES
 from jdetrt.training.model import JdeNetwork, random_network
 from jdetrt.training.reference_checkpoint import write_reference
 
@@ -227,6 +230,7 @@ def test_darknet_files(
 ) -> None:
     body = tmp_path / "darknet53.conv.74"
     body.write_bytes(darknet_bytes(reference_model, 75))
+    assert file_sizes() == DARKNET_SIZES
     assert body.stat().st_size == file_sizes()[0] == 162_482_580  # as published
     loaded, info = checkpoint.load(body)
     assert (info.kind, info.complete) == ("darknet-body", False)
@@ -337,11 +341,7 @@ def test_truncated_reference_file(half: float, reference_file: Path, tmp_path: P
 
 
 def test_other_tensors_are_named(reference_model: dict[str, Tensor], tmp_path: Path) -> None:
-    # Zeros of one element each, stretched: small files.
-    state: dict[str, Any] = {
-        name: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
-        for name, tensor in reference_model.items()
-    }
+    state = stretched(reference_model)
     state["module_list.0.conv_0.weight"] = torch.zeros(1).expand(64, 3, 3, 3)
     state["module_list.5.conv_5.weight"] = torch.full((1,), torch.nan).expand(128, 64, 3, 3)
     state["module_list.6.conv_6.weight"] = "a word"
@@ -355,7 +355,9 @@ def test_other_tensors_are_named(reference_model: dict[str, Tensor], tmp_path: P
     assert "1 tensors unexpected: module_list.116.conv_116.weight" in message
     assert "module_list.0.conv_0.weight is 64x3x3x3, expected 32x3x3x3" in message
     assert "module_list.6.conv_6.weight is str, not a tensor" in message
-    assert "1 tensors with NaN or infinite values: module_list.5.conv_5.weight" in message
+    assert (
+        "1 tensors with NaN or infinite values (as float32): module_list.5.conv_5.weight" in message
+    )
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}}, {1: 2}, {"model": 3}])
@@ -406,3 +408,114 @@ def test_half_precision_weights_become_float32(
     assert np.allclose(
         weight.detach(), network.get_parameter("levels.1.embedding.weight").detach(), atol=1e-3
     )
+
+
+def stretched(reference_model: dict[str, Tensor]) -> dict[str, Any]:
+    """All names and shapes, one element each: a small file."""
+    return {
+        name: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+        for name, tensor in reference_model.items()
+    }
+
+
+FIRST = "module_list.0.conv_0.weight"
+VARIANCE = "module_list.0.batch_norm_0.running_var"
+COUNTER = "module_list.0.batch_norm_0.num_batches_tracked"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (FIRST, torch.zeros(32, 3, 3, 3, dtype=torch.int32), f"{FIRST} is int32"),
+        (FIRST, torch.zeros(32, 3, 3, 3, dtype=torch.complex64), f"{FIRST} is complex64"),
+        (FIRST, torch.zeros(32, 3, 3, 3, dtype=torch.bool), f"{FIRST} is bool"),
+        (FIRST, torch.zeros(32, 3, 3, 3).to_sparse(), f"{FIRST} is sparse"),
+        (FIRST, torch.zeros(32, 3, 3, 3, device="meta"), f"{FIRST} is sparse, quantised or with"),
+        (
+            FIRST,
+            torch.full((32, 3, 3, 3), 1e300, dtype=torch.float64),
+            rf"infinite values \(as float32\): {FIRST}",
+        ),
+        (VARIANCE, torch.full((32,), -1e-3), f"1 tensors with negative variances: {VARIANCE}"),
+        (COUNTER, torch.tensor(1.0), f"{COUNTER} is float32"),
+    ],
+)
+def test_numbers_of_other_kinds(
+    name: str, value: Tensor, message: str, reference_model: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save(stretched(reference_model) | {name: value}, tmp_path / "latest.pt")
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load(tmp_path / "latest.pt")
+
+
+def test_quantised_tensors_are_refused(reference_model: dict[str, Tensor], tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer torch wants it to be made in another way
+        value = torch.quantize_per_tensor(torch.zeros(32, 3, 3, 3), 0.1, 0, torch.qint8)
+        torch.save(stretched(reference_model) | {FIRST: value}, tmp_path / "latest.pt")
+    with pytest.raises(CheckpointError, match=f"{FIRST} is sparse, quantised"):
+        checkpoint.load(tmp_path / "latest.pt")
+
+
+def test_files_of_data_parallel(
+    network: JdeNetwork, reference_model: dict[str, Tensor], tmp_path: Path
+) -> None:
+    state = {f"module.{name}": tensor for name, tensor in reference_model.items()}
+    torch.save({"epoch": 2, "model": state}, tmp_path / "latest.pt")
+    loaded, info = checkpoint.load(tmp_path / "latest.pt")
+    assert equal(network, loaded)
+    assert (info.keys, info.identities, info.epoch) == (455, 520, 2)
+
+
+@pytest.mark.parametrize("member", ["data/0", "data.pkl"])
+def test_compressed_archives_are_not_unpacked(
+    member: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"model": {FIRST: torch.zeros(4)}}, tmp_path / "plain.pt")
+    bomb = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(bomb, "w") as archive:
+        for name in plain.namelist():
+            large = name.endswith(member)
+            content = bytes(1 << 24) if large else plain.read(name)
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED if large else zipfile.ZIP_STORED)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch got to see it"))
+    with pytest.raises(CheckpointError, match=r"zip archive that torch\.save did not write"):
+        checkpoint.load(bomb)
+
+
+def test_values_that_are_no_tensors_can_be_mended(tmp_path: Path) -> None:
+    torch.save({"model": {}, "loss": np.float64(0.5)}, tmp_path / "latest.pt")
+    with pytest.raises(CheckpointError, match=r"torch\.save\(checkpoint\['model'\], file\)"):
+        checkpoint.load(tmp_path / "latest.pt")
+
+
+def test_torchscript_is_called_so(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.trace(nn.ReLU(), torch.zeros(1)), tmp_path / "latest.pt")
+    with pytest.raises(CheckpointError, match="is a TorchScript program"):
+        checkpoint.load(tmp_path / "latest.pt")
+
+
+@pytest.mark.parametrize("size", [(100, 64), (32, 8224)])
+def test_a_recorded_size_that_cannot_be(size: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    config = f'{{"size": [{size[0]}, {size[1]}]}}'
+    metadata = {"format": checkpoint.FORMAT, "config": config}
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path, metadata)
+    with pytest.raises(CheckpointError, match=f"{path}: network size {size[0]}x{size[1]}"):
+        checkpoint.load(path)
+
+
+def test_darknet_files_name_their_own_layers(
+    reference_model: dict[str, Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "darknet53.conv.74"
+    content = np.frombuffer(darknet_bytes(reference_model, 75), "<f4").copy()
+    content[-1] = np.nan  # the last convolution of the body
+    content[5 + 3 * 32] = -1  # after the header: biases, scales and means of layer 0
+    path.write_bytes(content.tobytes())
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(path)
+    assert "NaN or infinite values (as float32): layer 73, weights" in str(caught.value)
+    assert "negative variances: layer 0, rolling variance" in str(caught.value)
