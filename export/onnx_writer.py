@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import torch
 
 from jdetrt import __version__, files
 from jdetrt.config import STRIDES, ExportConfig
-from jdetrt.errors import ExportError
+from jdetrt.errors import ExportError, JdetrtError
 from jdetrt.export.deploy_graph import DeployGraph
 from jdetrt.export.onnx_graph import tensor_specs
 from jdetrt.export.parity import Parity, check_parity, synthetic_pictures
@@ -85,7 +87,7 @@ def export_onnx(
         CheckpointError: the checkpoint cannot be used.
         ConfigError: a width or height is not a multiple of 32.
         ExportError: top-k is more than there are candidates, the checkpoint is of a body alone,
-            or there is no size.
+            or there is no size, or not enough memory for it.
         ParityError: the exported model gives other numbers than torch.
         SinkError: the output cannot be written.
     """
@@ -108,11 +110,13 @@ def export_onnx(
         raise ExportError(f"{output}: is the checkpoint itself; choose another output file")
     anchor_size = trained_size or info.config.size or size
     anchors = anchor_sizes(*anchor_size)
-    graph = DeployGraph(network, size, anchors, config.top_k)
-    pictures = frames or synthetic_pictures(_SYNTHETIC_FRAMES, size)
-    images = np.stack([letterbox(picture, size)[0] for picture in pictures])
+    with _memory_for(size):
+        graph = DeployGraph(network, size, anchors, config.top_k)
+        pictures = frames or synthetic_pictures(_SYNTHETIC_FRAMES, size)
+        images = np.stack([letterbox(picture, size)[0] for picture in pictures])
 
-    with files.atomic_path(output) as temporary:  # first, so that a full disk shows at once
+    # The file first, so that a full disk shows at once.
+    with files.atomic_path(output) as temporary, _memory_for(size):
         model = _to_onnx(graph, size, config, temporary)
         parity = check_parity(network, graph.decode, model, images)
         note = {**asdict(parity), "real_frames": bool(frames)}
@@ -147,6 +151,22 @@ def export_onnx(
         parity=parity,
         real_frames=bool(frames),
     )
+
+
+@contextmanager
+def _memory_for(size: tuple[int, int]) -> Iterator[None]:
+    """Say in words what NumPy, torch and ONNX Runtime raise where memory runs out."""
+    try:
+        yield
+    except (JdetrtError, OSError):  # whose words may be the name of a file
+        raise
+    except Exception as err:  # torch's is a plain RuntimeError, ONNX Runtime's a class of its own
+        if isinstance(err, MemoryError) or re.search("allocat|bad_alloc|out of memory", str(err)):
+            raise ExportError(
+                f"not enough memory for a network of {size[0]}x{size[1]}; ask for a smaller "
+                "--size, or export on a machine with more memory"
+            ) from err
+        raise
 
 
 def _to_onnx(

@@ -242,6 +242,29 @@ def test_a_network_with_confident_scores(tiny: Path, tmp_path: Path) -> None:
     assert done.parity.scores < 1e-4
 
 
+def test_memory_that_runs_out(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def numpy_fails(*_: Any) -> None:
+        raise MemoryError
+
+    def torch_fails(*_: Any) -> None:
+        torch.empty(1 << 46)  # 256 TiB: more than any address space here has
+
+    def other(*_: Any) -> None:
+        raise RuntimeError("a defect")
+
+    output = tmp_path / "model.onnx"
+    for fails in (numpy_fails, torch_fails):
+        for step in ("_to_onnx", "synthetic_pictures", "check_parity"):
+            with monkeypatch.context() as patch:
+                patch.setattr(onnx_writer, step, fails)
+                with pytest.raises(ExportError, match="not enough memory for a network of 128x96"):
+                    export_onnx(tiny, output, CONFIG)
+    monkeypatch.setattr(onnx_writer, "_to_onnx", other)
+    with pytest.raises(RuntimeError, match="a defect"):
+        export_onnx(tiny, output, CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
 def test_refused(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "model.onnx"
     with pytest.raises(ConfigError, match=r"130x96: .* multiples of 32, for example 128x96"):

@@ -492,7 +492,8 @@ def test_values_that_are_no_tensors_can_be_mended(tmp_path: Path) -> None:
 def test_torchscript_is_called_so(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.trace(nn.ReLU(), torch.zeros(1)), tmp_path / "latest.pt")
+        trace: Any = torch.jit.trace
+        torch.jit.save(trace(nn.ReLU(), torch.zeros(1)), tmp_path / "latest.pt")
     with pytest.raises(CheckpointError, match="is a TorchScript program"):
         checkpoint.load(tmp_path / "latest.pt")
 
