@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from jdetrt.config import PaperConfig
 from jdetrt.runtime.assignment import assign
-from jdetrt.runtime.matching import appearance_pairs
 from jdetrt.runtime.preset import Preset
 from jdetrt.runtime.tracks import Observations
 
@@ -31,14 +30,9 @@ class PaperPreset(Preset[PaperConfig]):
         store, config, pool = self.store, self.config, self.pool
         self.frame += 1
         store.predict(pool)
-        pairs = appearance_pairs(
-            store.mean,
-            store.cov,
-            store.noise,
+        pairs = store.pairs_by_appearance(
             pool,
-            store.embedding,
-            seen.xyah,
-            seen.embeddings,
+            seen,
             gate=config.gate,
             motion_weight=config.motion_weight,
             limit=config.appearance_limit,

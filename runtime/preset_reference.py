@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from jdetrt.config import ReferenceConfig
 from jdetrt.runtime.assignment import assign
-from jdetrt.runtime.matching import appearance_pairs, iou_pairs
+from jdetrt.runtime.matching import iou_pairs
 from jdetrt.runtime.preset import Preset
 from jdetrt.runtime.tracks import LOST, REMOVED, TRACKED, Observations
 
@@ -42,14 +42,9 @@ class ReferencePreset(Preset[ReferenceConfig]):
         store.predict(pool)
 
         # 1. Confirmed and lost tracks by appearance inside the motion gate.
-        pairs = appearance_pairs(
-            store.mean,
-            store.cov,
-            store.noise,
+        pairs = store.pairs_by_appearance(
             pool,
-            store.embedding,
-            seen.xyah,
-            seen.embeddings,
+            seen,
             gate=config.gate,
             motion_weight=config.motion_weight,
             limit=config.appearance_limit,

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from jdetrt.runtime import kalman
 from jdetrt.runtime.jit import kernel
+from jdetrt.runtime.matching import Pairs, appearance_pairs
 
 __all__ = ["LOST", "REMOVED", "TRACKED", "Observations", "TrackStore"]
 
@@ -202,6 +203,31 @@ class TrackStore:
             )
         self.state[slots] = TRACKED
         self.last[slots] = frame
+
+    def pairs_by_appearance(
+        self,
+        slots: _I64,
+        seen: Observations,
+        *,
+        gate: float,
+        motion_weight: float,
+        limit: float,
+        cosine: bool = False,
+    ) -> Pairs:
+        """The tracks ``slots`` with the detections, as ``matching.appearance_pairs`` pairs them."""
+        return appearance_pairs(
+            self.mean,
+            self.cov,
+            self.noise,
+            slots,
+            self.embedding,
+            seen.xyah,
+            seen.embeddings,
+            gate=gate,
+            motion_weight=motion_weight,
+            limit=limit,
+            cosine=cosine,
+        )
 
     def release(self, slots: _I64) -> None:
         """Give slots back."""
