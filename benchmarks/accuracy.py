@@ -27,7 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, MissingDependencyError
-from jdetrt.runtime.mot_io import MotRows, read_mot, read_seqinfo
+from jdetrt.runtime.mot_io import MotRows, read_mot
+from jdetrt.runtime.seqinfo import read_seqinfo
 
 __all__ = ["RULES", "Score", "Scores", "score"]
 

@@ -19,7 +19,8 @@ from jdetrt.benchmarks.accuracy import score
 from jdetrt.benchmarks.machine import manifest
 from jdetrt.benchmarks.streams import crowd
 from jdetrt.errors import ConfigError, DataError, MissingDependencyError
-from jdetrt.runtime.mot_io import every_frame, mot_lines, read_detections, read_seqinfo
+from jdetrt.runtime.mot_io import every_frame, mot_lines, read_detections
+from jdetrt.runtime.seqinfo import read_seqinfo
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.types import Detections, Tracks
 

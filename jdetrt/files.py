@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from jdetrt.errors import SinkError
 
-__all__ = ["atomic_path", "sha256", "write_bytes", "write_text"]
+__all__ = ["atomic_path", "open_regular", "sha256", "write_bytes", "write_text"]
 
 
 _REMEDIES = {
@@ -65,6 +66,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if made and not path.exists():
             with suppress(OSError):  # something else is in it by now
                 path.parent.rmdir()
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file to read; refuse a pipe or a device, which may say nothing, or never end.
+
+    Raises:
+        OSError: it is one of these, or cannot be opened.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.open("rb")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

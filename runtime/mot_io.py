@@ -1,4 +1,4 @@
-"""Text in the formats of MOT Challenge and KITTI, and seqinfo.ini.
+"""Text in the formats of MOT Challenge and KITTI.
 
 A MOT row is ``frame, id, left, top, width, height, confidence, ...`` with frames from 1 and boxes
 in pixels (motchallenge.net; Milan et al., arXiv 1603.00831, section 4).
@@ -6,35 +6,31 @@ in pixels (motchallenge.net; Milan et al., arXiv 1603.00831, section 4).
 
 from __future__ import annotations
 
-import configparser
-import errno
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
+from jdetrt.files import open_regular
+from jdetrt.runtime.seqinfo import LAST_FRAME
 from jdetrt.types import Detections, Tracks
 
 __all__ = [
     "MotRows",
-    "SequenceInfo",
     "every_frame",
     "kitti_lines",
     "mot_lines",
     "read_detections",
     "read_mot",
-    "read_seqinfo",
 ]
 
 _NAMES = ("frame", "id", "left", "top", "width", "height", "confidence", "class", "visibility")
 _LONGEST_LINE = 1024  # bytes; a longer one is no row, and the file may be anything, of any size
-_LAST_FRAME = 1_000_000  # nine hours at 30 frames a second; beyond it stands a typing error
 _FARTHEST = 1_000_000  # pixels
 _ROUNDING = 1e-3  # confidences as little above 1 are 1
 
@@ -114,17 +110,10 @@ def read_mot(path: str | Path, *, allow_empty: bool = False) -> MotRows:
     )
 
 
-def _open(path: Path) -> BinaryIO:
-    """Open a file; refuse a pipe or a device, which may give nothing for ever, or never end."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise OSError(errno.EINVAL, "not a regular file")
-    return path.open("rb")
-
-
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of every line that is not empty, without reading the file whole."""
     try:
-        with _open(path) as file:
+        with open_regular(path) as file:
             number = 0
             while line := file.readline(_LONGEST_LINE + 1):
                 number += 1
@@ -208,7 +197,7 @@ def read_detections(path: str | Path, *, length: int | None = None) -> dict[int,
         DataError: as ``read_mot``; or a row of a frame after ``length``.
     """
     rows = read_mot(path)
-    limit = _LAST_FRAME if length is None else length
+    limit = LAST_FRAME if length is None else length
     if (late := rows.frames > limit).any():
         row = int(np.argmax(late))
         raise DataError(
@@ -258,76 +247,6 @@ def _probabilities(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     if scores.min() >= 0 and scores.max() <= 1 + _ROUNDING:
         return np.minimum(scores, 1.0)
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scores)))  # the logistic function, no overflow
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceInfo:
-    """What a seqinfo.ini says.
-
-    Attributes:
-        name: of the sequence, which need not be its folder's; the folder's where it says none.
-        frame_rate: frames per second; 30 where it says none.
-        length: number of frames.
-        size: width and height in pixels, or None where it does not say.
-        image_dir: folder of the pictures, inside the sequence's.
-        extension: of the pictures, with its dot.
-    """
-
-    name: str
-    frame_rate: float
-    length: int
-    size: tuple[int, int] | None
-    image_dir: str
-    extension: str
-
-
-def read_seqinfo(path: str | Path) -> SequenceInfo:
-    """Read the seqinfo.ini of a MOT sequence.
-
-    Args:
-        path: the file, or the folder of the sequence.
-
-    Raises:
-        DataError: the file is missing or no INI file; a key is missing, no number or not above 0.
-    """
-    path = Path(path)
-    if path.is_dir():
-        path /= "seqinfo.ini"
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        with _open(path) as file:
-            parser.read_string(file.read(1 << 16).decode("utf-8-sig"))
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
-    except (configparser.Error, UnicodeDecodeError) as err:
-        reason = str(err).splitlines()[0]
-        raise DataError(f"{path}: expected an INI file with [Sequence] ({reason})") from err
-    if not parser.has_section("Sequence"):
-        raise DataError(f"{path}: expected a section [Sequence], it has none")
-    section = parser["Sequence"]
-
-    def number(key: str) -> float:
-        text = section.get(key, "").strip()
-        try:
-            value = float(text)
-        except ValueError:
-            value = 0.0
-        if not 0 < value <= _LAST_FRAME or (key != "frameRate" and value % 1):
-            raise DataError(
-                f"{path}: expected a number above 0 (at most {_LAST_FRAME:,}) for {key}, "
-                f"got {text or 'nothing'}"
-            )
-        return value
-
-    has_size = "imWidth" in section and "imHeight" in section
-    return SequenceInfo(
-        name=section.get("name", "").strip() or path.resolve().parent.name,
-        frame_rate=number("frameRate") if "frameRate" in section else 30.0,
-        length=int(number("seqLength")),
-        size=(int(number("imWidth")), int(number("imHeight"))) if has_size else None,
-        image_dir=section.get("imDir", "").strip() or "img1",
-        extension="." + (section.get("imExt", "").strip().lstrip(".") or "jpg"),
-    )
 
 
 def mot_lines(index: int, tracks: Tracks) -> str:

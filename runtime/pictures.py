@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from jdetrt.errors import DataError, SourceError
 from jdetrt.runtime.closing import Closing
-from jdetrt.runtime.mot_io import SequenceInfo, read_seqinfo
 from jdetrt.runtime.opencv import load_cv2
+from jdetrt.runtime.seqinfo import SequenceInfo, read_seqinfo
 from jdetrt.types import Frame
 
 __all__ = ["PICTURE_SUFFIXES", "Pictures", "read_picture"]

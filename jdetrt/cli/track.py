@@ -154,9 +154,10 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
 
 
 def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> None:
-    from jdetrt.runtime.mot_io import read_detections, read_seqinfo
+    from jdetrt.runtime.mot_io import read_detections
     from jdetrt.runtime.pipeline import ASSOCIATION, track_detections
     from jdetrt.runtime.report import Stopwatch
+    from jdetrt.runtime.seqinfo import read_seqinfo
     from jdetrt.runtime.sources import open_source
     from jdetrt.runtime.tracker import Tracker
 

@@ -1,0 +1,84 @@
+"""What the seqinfo.ini of a MOT sequence says."""
+
+from __future__ import annotations
+
+import configparser
+from dataclasses import dataclass
+from pathlib import Path
+
+from jdetrt.errors import DataError
+from jdetrt.files import open_regular
+
+__all__ = ["LAST_FRAME", "SequenceInfo", "read_seqinfo"]
+
+LAST_FRAME = 1_000_000  # nine hours at 30 frames a second; beyond it stands a typing error
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceInfo:
+    """What a seqinfo.ini says.
+
+    Attributes:
+        name: of the sequence, which need not be its folder's; the folder's where it says none.
+        frame_rate: frames per second; 30 where it says none.
+        length: number of frames.
+        size: width and height in pixels, or None where it does not say.
+        image_dir: folder of the pictures, inside the sequence's.
+        extension: of the pictures, with its dot.
+    """
+
+    name: str
+    frame_rate: float
+    length: int
+    size: tuple[int, int] | None
+    image_dir: str
+    extension: str
+
+
+def read_seqinfo(path: str | Path) -> SequenceInfo:
+    """Read the seqinfo.ini of a MOT sequence.
+
+    Args:
+        path: the file, or the folder of the sequence.
+
+    Raises:
+        DataError: the file is missing or no INI file; a key is missing, no number or not above 0.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path /= "seqinfo.ini"
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        with open_regular(path) as file:
+            parser.read_string(file.read(1 << 16).decode("utf-8-sig"))
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+    except (configparser.Error, UnicodeDecodeError) as err:
+        reason = str(err).splitlines()[0]
+        raise DataError(f"{path}: expected an INI file with [Sequence] ({reason})") from err
+    if not parser.has_section("Sequence"):
+        raise DataError(f"{path}: expected a section [Sequence], it has none")
+    section = parser["Sequence"]
+
+    def number(key: str) -> float:
+        text = section.get(key, "").strip()
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0 < value <= LAST_FRAME or (key != "frameRate" and value % 1):
+            raise DataError(
+                f"{path}: expected a number above 0 (at most {LAST_FRAME:,}) for {key}, "
+                f"got {text or 'nothing'}"
+            )
+        return value
+
+    has_size = "imWidth" in section and "imHeight" in section
+    return SequenceInfo(
+        name=section.get("name", "").strip() or path.resolve().parent.name,
+        frame_rate=number("frameRate") if "frameRate" in section else 30.0,
+        length=int(number("seqLength")),
+        size=(int(number("imWidth")), int(number("imHeight"))) if has_size else None,
+        image_dir=section.get("imDir", "").strip() or "img1",
+        extension="." + (section.get("imExt", "").strip().lstrip(".") or "jpg"),
+    )
