@@ -1,0 +1,56 @@
+"""What training is fed: labelled pictures, one by one and in batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["Batch", "Sample"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled picture.
+
+    Attributes:
+        image: ``(H, W, 3)`` uint8 BGR.
+        boxes: ``(n, 4)`` float32, left, top, right, bottom in pixels of the picture; a box may
+            reach outside of it.
+        ids: ``(n,)`` int64, from 0 over all data sets together; -1 where nobody was identified.
+        ignore: ``(m, 4)`` float32, regions in which neither a detection nor a miss counts: other
+            classes, crowds, people who are hardly visible. Same form as ``boxes``.
+    """
+
+    image: npt.NDArray[np.uint8]
+    boxes: npt.NDArray[np.float32]
+    ids: npt.NDArray[np.int64]
+    ignore: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pictures of one size with the boxes of all of them.
+
+    Attributes:
+        images: ``[N, 3, H, W]`` float32 RGB from 0 to 1.
+        boxes: ``[n, 4]`` float32, centre x, centre y, width, height in network pixels.
+        ids: ``[n]`` int64, -1 where nobody was identified.
+        pictures: ``[n]`` int64, the picture that each box belongs to.
+        ignore: ``[m, 4]`` float32, left, top, right, bottom in network pixels.
+        ignore_pictures: ``[m]`` int64, the picture that each region belongs to.
+    """
+
+    images: Tensor
+    boxes: Tensor
+    ids: Tensor
+    pictures: Tensor
+    ignore: Tensor
+    ignore_pictures: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
