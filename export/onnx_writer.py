@@ -23,7 +23,7 @@ from jdetrt.export.onnx_graph import tensor_specs
 from jdetrt.export.parity import Parity, check_parity, synthetic_pictures
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.training import checkpoint as checkpoints
-from jdetrt.training.anchors import anchor_sizes, grids
+from jdetrt.training.anchors import grids, network_anchors
 from jdetrt.training.state import CheckpointInfo
 from jdetrt.types import TensorSpec
 
@@ -109,7 +109,7 @@ def export_onnx(
     if output.exists() and output.samefile(checkpoint):
         raise ExportError(f"{output}: is the checkpoint itself; choose another output file")
     anchor_size = trained_size or info.config.size or size
-    anchors = anchor_sizes(*anchor_size)
+    anchors = network_anchors(info.config, anchor_size)
     with _memory_for(size):
         graph = DeployGraph(network, size, anchors, config.top_k)
         pictures = frames or synthetic_pictures(_SYNTHETIC_FRAMES, size)

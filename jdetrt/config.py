@@ -34,6 +34,8 @@ Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 BelowOne = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0.0, le=1e9)]
+Anchor = tuple[Positive, Positive]
+HeadAnchors = tuple[Anchor, Anchor, Anchor, Anchor]
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 _LARGEST = 1 << 20  # bytes of a settings file
@@ -151,6 +153,9 @@ class NetworkConfig(Section, frozen=True):
     # Network width and height at training; None where a checkpoint does not record it.
     size: tuple[int, int] | None = None
     embedding_dim: Annotated[int, Meta(ge=1, le=65536)] = 512  # reference cfg/yolov3_1088x608.cfg
+    # Anchor width and height in network pixels, heads /32, /16, /8, the same at every network
+    # size; None for the reference's rule, which goes by the size (jdetrt.training.anchors).
+    anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None
 
 
 TOP_K_LIMIT = 3840  # TensorRT's TopK takes no more

@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.config import ANCHORS_PER_CELL, PUBLISHED_ANCHORS, STRIDES
+from jdetrt.config import ANCHORS_PER_CELL, PUBLISHED_ANCHORS, STRIDES, NetworkConfig
 from jdetrt.errors import ConfigError
 
-__all__ = ["LARGEST_SIDE", "anchor_sizes", "candidate_cells", "candidate_priors", "grids"]
+__all__ = [
+    "LARGEST_SIDE",
+    "anchor_sizes",
+    "candidate_cells",
+    "candidate_priors",
+    "grids",
+    "network_anchors",
+]
 
 LARGEST_SIDE = 8192  # network pixels; a slip of the finger must not ask for all the memory
 
@@ -69,6 +76,29 @@ def anchor_sizes(width: int, height: int) -> npt.NDArray[np.float32]:
     if published is not None:
         return np.array(published, np.float32)
     return scaled_anchors(width, height)
+
+
+def network_anchors(
+    config: NetworkConfig, size: tuple[int, int] | None = None
+) -> npt.NDArray[np.float32]:
+    """The anchors of a network: its own at any size, or else `anchor_sizes`.
+
+    Args:
+        config: of the network.
+        size: width and height that `anchor_sizes` shall go by; default: the size in ``config``.
+
+    Returns:
+        ``(3, 4, 2)`` float32, width and height in network pixels, heads /32, /16, /8.
+
+    Raises:
+        ConfigError: there are no own anchors and no size, or it is not a multiple of 32.
+    """
+    if config.anchors is not None:
+        return np.array(config.anchors, np.float32)
+    size = size or config.size
+    if size is None:
+        raise ConfigError("the network has neither anchors of its own nor a size")
+    return anchor_sizes(*size)
 
 
 def scaled_anchors(width: int, height: int) -> npt.NDArray[np.float32]:

@@ -14,7 +14,7 @@ import safetensors
 import safetensors.torch
 
 from jdetrt import __version__, files
-from jdetrt.config import NetworkConfig
+from jdetrt.config import HeadAnchors, NetworkConfig
 from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.training.anchors import grids
 from jdetrt.training.darknet_weights import read_darknet
@@ -64,6 +64,7 @@ def save(
     network: JdeNetwork,
     *,
     size: tuple[int, int] | None = None,
+    anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None,
     identities: int | None = None,
     epoch: int | None = None,
 ) -> None:
@@ -73,13 +74,16 @@ def save(
         path: the file; ``.safetensors`` is the usual suffix.
         network: its weights, from any device.
         size: network width and height that it was trained at; its anchors go with it.
+        anchors: its own, where they do not follow from the size (`NetworkConfig`).
         identities: number of identities that it was trained with.
         epoch: epochs trained.
 
     Raises:
         SinkError: the file cannot be written.
     """
-    config = NetworkConfig(body=network.body_name, size=size, embedding_dim=network.embedding_dim)
+    config = NetworkConfig(
+        body=network.body_name, size=size, embedding_dim=network.embedding_dim, anchors=anchors
+    )
     metadata = {
         "format": FORMAT,
         "jdetrt": __version__,

@@ -11,14 +11,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from jdetrt.training.model import (
-    ConvBlock,
-    Darknet53,
-    JdeNetwork,
-    PyramidLevel,
-    Residual,
-    Stage,
-)
+from jdetrt.training.darknet53 import Darknet53, Residual, Stage
+from jdetrt.training.layers import ConvBlock
+from jdetrt.training.model import JdeNetwork
+from jdetrt.training.pyramid import PyramidLevel
 
 __all__ = ["BODY_LAYERS", "OUTPUT_LAYERS", "Layer", "reference_layers"]
 

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt.training import checkpoint, model
+from jdetrt.training.layers import ConvBlock
+from jdetrt.training.pyramid import Body
 
 SIZE = (128, 96)  # 1008 candidates
 EMBEDDING_DIM = 16
 
 
-class TinyBody(model.Body):
+class TinyBody(Body):
     """Five convolutions from the picture to /32."""
 
     channels = (8, 12, 16)
@@ -21,10 +23,10 @@ class TinyBody(model.Body):
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Sequential(
-            model.ConvBlock(3, 6, 3, 2), model.ConvBlock(6, 8, 3, 2), model.ConvBlock(8, 8, 3, 2)
+            ConvBlock(3, 6, 3, 2), ConvBlock(6, 8, 3, 2), ConvBlock(8, 8, 3, 2)
         )
-        self.second = model.ConvBlock(8, 12, 3, 2)
-        self.third = model.ConvBlock(12, 16, 3, 2)
+        self.second = ConvBlock(8, 12, 3, 2)
+        self.third = ConvBlock(12, 16, 3, 2)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Feature maps /8, /16 and /32."""

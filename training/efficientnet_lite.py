@@ -1,0 +1,114 @@
+"""The body of the network 'nano': EfficientNet-Lite0, and the slim pyramid that goes with it.
+
+EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946, in the "Lite" form published with the
+TensorFlow TPU models in 2020: ReLU6, no squeeze-and-excitation) up to its last stage, without the
+1280-channel layer and the classifier. All activations are ReLU6 and all the rest is convolutions,
+additions and one nearest upsampling a level, so that INT8 suits every layer.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from jdetrt.config import ANCHORS_PER_CELL
+from jdetrt.training.layers import ConvBlock, relu6
+from jdetrt.training.pyramid import BOX_AND_LOGITS, Body, HeadMaps
+
+__all__ = ["EfficientNetLite0", "SlimLevel"]
+
+# Blocks of each stage: expansion, kernel, stride of the first, channels out, blocks.
+_STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 to more channels, depthwise convolution, linear 1x1 back, added to the input."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        inside = inputs * expansion
+        self.expand = None if expansion == 1 else ConvBlock(inputs, inside, 1, activation=relu6)
+        self.depthwise = ConvBlock(inside, inside, kernel, stride, inside, activation=relu6)
+        self.project = ConvBlock(inside, outputs, 1, activation=None)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Feature map of ``outputs`` channels."""
+        y: Tensor = x if self.expand is None else self.expand(x)
+        y = self.project(self.depthwise(y))
+        return x + y if self.residual else y
+
+
+def separable(width: int) -> nn.Sequential:
+    """Depthwise 5x5 and pointwise convolution."""
+    return nn.Sequential(
+        ConvBlock(width, width, 5, groups=width, activation=relu6),
+        ConvBlock(width, width, 1, activation=relu6),
+    )
+
+
+class SlimLevel(nn.Module):
+    """One scale of the slim pyramid: add the coarser level, refine, and predict.
+
+    Detection and embedding part after the shared refinement, each with a separable convolution of
+    its own.
+    """
+
+    def __init__(self, skip: int, above: int | None, width: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.lateral = ConvBlock(skip, width, 1, activation=None if above else relu6)
+        self.merged = nn.ReLU6()
+        self.refine = separable(width)
+        self.detection = nn.Sequential(
+            separable(width),
+            separable(width),
+            nn.Conv2d(width, ANCHORS_PER_CELL * BOX_AND_LOGITS, 1),
+        )
+        self.embedding = nn.Sequential(separable(width), nn.Conv2d(width, embedding_dim, 1))
+
+    def forward(self, skip: Tensor, above: Tensor | None) -> tuple[Tensor, HeadMaps]:
+        """The refined feature map for the next level, and the outputs of this one."""
+        x = self.lateral(skip)
+        if above is not None:
+            x = self.merged(x + nn.functional.interpolate(above, scale_factor=2.0, mode="nearest"))
+        feature = self.refine(x)
+        return feature, HeadMaps(self.detection(feature), self.embedding(feature))
+
+
+class EfficientNetLite0(Body):
+    """Pictures in, feature maps /8 (40 channels), /16 (112) and /32 (320) out."""
+
+    channels = (40, 112, 320)
+    widths = (96, 96, 96)
+    level = SlimLevel
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = ConvBlock(3, 32, 3, 2, activation=relu6)
+        self.stages = nn.ModuleList()
+        inputs = 32
+        for expansion, kernel, stride, outputs, blocks in _STAGES:
+            stage = nn.Sequential()
+            for block in range(blocks):
+                first = block == 0
+                stage.append(
+                    InvertedResidual(inputs, outputs, expansion, kernel, stride if first else 1)
+                )
+                inputs = outputs
+            self.stages.append(stage)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` pictures."""
+        x = self.stem(images)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps[2], maps[4], maps[6]
