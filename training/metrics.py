@@ -1,0 +1,204 @@
+"""How well people are detected: average precision, precision and recall. NumPy alone.
+
+``judge`` matches the detections of every picture with its people once, by the rules of COCO; all
+numbers but one come from that. The other is the mean over pictures that the reference prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import DataError
+from jdetrt.types import Detections
+
+__all__ = ["Judged", "average_precision", "intersections", "judge", "reference_average_precision"]
+
+_F32 = npt.NDArray[np.float32]
+_F64 = npt.NDArray[np.float64]
+_RECALLS = np.linspace(0.0, 1.0, 101)  # where COCO reads the precision off
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Detections of all pictures together, best first; those that neither count nor err left out.
+
+    Attributes:
+        scores: ``(d,)`` float32, descending.
+        right: ``(d,)`` bool, whether each found somebody.
+        people: how many there were to find, at least 1.
+    """
+
+    scores: _F32
+    right: npt.NDArray[np.bool_]
+    people: int
+
+    def average_precision(self) -> float:
+        """The mean of the precision at the recalls 0, 0.01, ... 1, from 0 to 1.
+
+        The precision at a recall is the best at that recall or a higher one; 0 where no such
+        recall is reached (COCO, ``accumulate``).
+        """
+        found, precision = self._curve()
+        envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+        reached = np.searchsorted(found / self.people, _RECALLS, side="left")
+        return float(envelope[reached].mean())
+
+    def at(self, score_threshold: float) -> tuple[float, float]:
+        """Precision and recall of the detections with a score above ``score_threshold``.
+
+        The precision of no detection at all is 1: none of them is wrong.
+        """
+        kept = self.right[self.scores > score_threshold]
+        found = int(np.count_nonzero(kept))
+        return found / len(kept) if len(kept) else 1.0, found / self.people
+
+    def _curve(self) -> tuple[npt.NDArray[np.int64], _F64]:
+        """People found by, and precision of, the best 1, 2, ... detections."""
+        found = np.cumsum(self.right, dtype=np.int64)
+        precision: _F64 = found / np.arange(1, len(found) + 1)
+        return found, precision
+
+
+def judge(
+    found: Sequence[Detections],
+    truth: Sequence[_F32],
+    ignore: Sequence[_F32] | None = None,
+    *,
+    iou: float = 0.5,
+) -> Judged:
+    """Match detections with people as COCO does (Lin et al. 2014; its ``evaluateImg``).
+
+    In each picture the detections choose by falling score: of the people whom nobody has chosen
+    yet, the one overlapped most, if by an IoU of ``iou`` or more (of several alike, the last). One
+    that found nobody is wrong, unless ``iou`` of its own area or more lies in one region to ignore.
+
+    Args:
+        found: the detections of each picture.
+        truth: ``(n, 4)`` boxes of the people of each picture, left, top, right, bottom.
+        ignore: ``(m, 4)`` regions of each picture in which nothing counts (COCO's crowds).
+        iou: overlap from which on a detection is right.
+
+    Raises:
+        DataError: the lists are of different lengths, or there is nobody to find.
+    """
+    regions = [np.empty((0, 4), np.float32)] * len(truth) if ignore is None else ignore
+    if not len(found) == len(truth) == len(regions):
+        raise DataError(
+            f"detections of {len(found)} pictures, people of {len(truth)}, "
+            f"regions to ignore of {len(regions)}: expected as many of each"
+        )
+    people = sum(map(len, truth))
+    if not people:
+        raise DataError(f"nobody to find in {len(truth)} pictures: there is nothing to measure")
+    scores, right = [], []
+    for detections, boxes, ignored in zip(found, truth, regions, strict=True):
+        order = np.argsort(-detections.scores, kind="stable")
+        hit = _hits(detections.boxes[order], boxes, iou)
+        counts = hit | ~_covered(detections.boxes[order], ignored, iou)
+        scores.append(detections.scores[order][counts])
+        right.append(hit[counts])
+    all_scores = np.concatenate(scores)
+    best_first = np.argsort(-all_scores, kind="stable")
+    return Judged(all_scores[best_first], np.concatenate(right)[best_first], people)
+
+
+def average_precision(
+    found: Sequence[Detections],
+    truth: Sequence[_F32],
+    ignore: Sequence[_F32] | None = None,
+    *,
+    iou: float = 0.5,
+) -> float:
+    """COCO's average precision at one IoU; arguments and errors are those of ``judge``.
+
+    >>> person = np.array([[10, 10, 30, 70]], np.float32)
+    >>> seen = Detections(np.concatenate([person, person + 100]), np.array([0.9, 0.8], np.float32))
+    >>> average_precision([seen], [person])
+    1.0
+    """
+    return judge(found, truth, ignore, iou=iou).average_precision()
+
+
+def reference_average_precision(
+    found: Sequence[Detections], truth: Sequence[_F32], *, iou: float = 0.5
+) -> float:
+    """The number that the reference's test.py prints: a mean over pictures.
+
+    Within a picture the rules are PASCAL VOC's (Everingham et al. 2010, from 2010 on): a detection
+    goes for the person it overlaps most, is right if that is by more than ``iou`` and no better
+    one was right about the same person; the area under the envelope of precision over recall is
+    taken whole. Pictures without a person and pictures without a detection are left out, the
+    latter in the network's favour.
+
+    Args:
+        found: the detections of each picture; the reference keeps scores above 0.3.
+        truth: ``(n, 4)`` boxes of the people of each picture, left, top, right, bottom.
+        iou: overlap above which a detection is right.
+
+    Returns:
+        0 to 1; 0 where no picture is left.
+
+    Raises:
+        DataError: the lists are of different lengths.
+    """
+    if len(found) != len(truth):
+        raise DataError(f"detections of {len(found)} pictures, people of {len(truth)}")
+    areas = []
+    for detections, boxes in zip(found, truth, strict=True):
+        if not len(detections) or not len(boxes):
+            continue
+        order = np.argsort(-detections.scores, kind="stable")
+        overlaps = _iou(detections.boxes[order], boxes)
+        best = overlaps.argmax(axis=1)
+        near = np.flatnonzero(overlaps.max(axis=1) > iou)
+        right = np.zeros(len(order), bool)
+        right[near[np.unique(best[near], return_index=True)[1]]] = True
+        precision = np.cumsum(right) / np.arange(1, len(right) + 1)
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        areas.append(envelope[right].sum() / len(boxes))
+    return float(np.mean(areas)) if areas else 0.0
+
+
+def intersections(boxes: _F32, others: _F32) -> tuple[_F64, _F64, _F64]:
+    """Areas of boxes, of others, and of what each box shares with each other one.
+
+    Args:
+        boxes: ``(n, 4)`` left, top, right, bottom.
+        others: ``(m, 4)`` likewise.
+
+    Returns:
+        ``(n,)``, ``(m,)`` and ``(n, m)`` float64.
+    """
+    a, b = boxes.astype(np.float64), others.astype(np.float64)
+    low = np.maximum(a[:, None, :2], b[:, :2])
+    high = np.minimum(a[:, None, 2:], b[:, 2:])
+    shared = (high - low).clip(min=0.0).prod(axis=2)
+    return (a[:, 2:] - a[:, :2]).prod(axis=1), (b[:, 2:] - b[:, :2]).prod(axis=1), shared
+
+
+def _iou(boxes: _F32, others: _F32) -> _F64:
+    area, other_area, shared = intersections(boxes, others)
+    union = area[:, None] + other_area - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def _hits(boxes: _F32, people: _F32, iou: float) -> npt.NDArray[np.bool_]:
+    """Which of ``boxes``, best first, find one of ``people`` whom none before it found."""
+    overlaps = _iou(boxes, people)
+    hit = np.zeros(len(boxes), bool)
+    for i in np.flatnonzero((overlaps >= iou).any(axis=1)):
+        chosen = len(people) - 1 - int(overlaps[i, ::-1].argmax())
+        if overlaps[i, chosen] >= iou:
+            hit[i] = True
+            overlaps[:, chosen] = -1.0
+    return hit
+
+
+def _covered(boxes: _F32, regions: _F32, share: float) -> npt.NDArray[np.bool_]:
+    """Which of ``boxes`` have so much of their own area in one of ``regions``."""
+    area, _, shared = intersections(boxes, regions)
+    return np.asarray((shared >= share * area[:, None]).any(axis=1))
