@@ -1,0 +1,125 @@
+"""Losses of the embeddings: the same person alike, other people apart (paper section 3.4).
+
+Each is a module ``loss(embeddings, ids, pool, pool_ids)``: the embeddings ``[k, D]`` and ids
+``[k]`` of one head, and those of all heads together, ``[m, D]`` and ``[m]``, which contain the
+former. None of the ids is -1. With nothing to learn from the loss is 0 and has a gradient of 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from jdetrt.training.recipe import LossConfig
+
+__all__ = [
+    "IDENTITY_LOSSES",
+    "ClassifierLoss",
+    "TripletLoss",
+    "UpperBoundLoss",
+    "classifier_scale",
+]
+
+
+def classifier_scale(identities: int) -> float:
+    """Length of the embeddings that the classifier sees: ``sqrt(2) ln(identities - 1)``.
+
+    As in the reference (models.py:135), but 1 with two identities, where the formula gives 0 and
+    nothing could be learnt.
+
+    >>> round(classifier_scale(14455), 6)
+    13.546365
+    """
+    return math.sqrt(2) * math.log(identities - 1) if identities > 2 else 1.0
+
+
+class ClassifierLoss(nn.Module):
+    """Cross-entropy of a classifier over all identities (equation 4), shared by the heads.
+
+    As in the reference (models.py:182, 234) the classifier has a bias, and takes unit embeddings
+    times `classifier_scale`.
+
+    Args:
+        embedding_dim: D.
+        identities: ids are 0 to one less.
+    """
+
+    def __init__(self, embedding_dim: int, identities: int) -> None:
+        super().__init__()
+        self.scale = classifier_scale(identities)
+        self.classifier = nn.Linear(embedding_dim, max(identities, 1))
+
+    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
+        logits = self.classifier(self.scale * F.normalize(embeddings, dim=1))
+        return F.cross_entropy(logits, ids, reduction="sum") / max(len(ids), 1)
+
+
+class TripletLoss(nn.Module):
+    """Equation 1: every negative against the hardest positive, for every embedding that has one.
+
+    The negatives are added up, as in the equation; the mean is over the embeddings (the paper
+    leaves it open). f is the unit embedding. Without a margin equal embeddings would be a minimum.
+
+    Args:
+        margin: by how much a negative must be less alike (cosine) than the hardest positive.
+    """
+
+    def __init__(self, margin: float) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
+        excess, has_positive = _excess(embeddings, ids, pool, pool_ids)
+        return _mean((excess + self.margin).clamp(min=0).sum(1), has_positive)
+
+
+class UpperBoundLoss(nn.Module):
+    """Equations 2 and 3: a smooth bound from above on the hardest of the triplets.
+
+    It is above ``max(0, f.f_i - f.f+)`` of every negative i, so above the largest of them; their
+    sum, equation 1, can be larger. The mean over the embeddings that have a positive.
+
+    Args:
+        scale: of the cosine; f is the unit embedding times its root. With 1 the bound could hardly
+            fall, as cosines only reach from -1 to 1.
+    """
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
+        excess, has_positive = _excess(embeddings, ids, pool, pool_ids)
+        against = F.pad(self.scale * excess, (1, 0))  # the 1 in log(1 + ...) is exp(0)
+        return _mean(torch.logsumexp(against, dim=1), has_positive)
+
+
+def _excess(
+    embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How much more alike each of the pool is than the hardest positive.
+
+    Returns:
+        ``[k, m]`` cosines less that of the hardest positive, -inf where the pool has no negative;
+        and ``[k]``, whether an embedding has a positive beside itself.
+    """
+    cosines = F.normalize(embeddings, dim=1) @ F.normalize(pool, dim=1).T
+    same = ids[:, None] == pool_ids
+    # An embedding is its own easiest positive, so never the hardest where there is another.
+    positive = cosines.masked_fill(~same, math.inf).amin(dim=1, keepdim=True)
+    return (cosines - positive).masked_fill(same, -math.inf), same.sum(1) > 1
+
+
+def _mean(losses: Tensor, counts: Tensor) -> Tensor:
+    return losses[counts].sum() / counts.sum().clamp(min=1)
+
+
+IDENTITY_LOSSES: Mapping[str, Callable[[LossConfig, int, int], nn.Module]] = {
+    "cross-entropy": lambda _, embedding_dim, identities: ClassifierLoss(embedding_dim, identities),
+    "triplet": lambda config, *_: TripletLoss(config.margin),
+    "upper-bound": lambda config, *_: UpperBoundLoss(config.similarity_scale),
+}

@@ -1,0 +1,85 @@
+"""How a network is trained: settings, frozen and typed, read from TOML by ``jdetrt.config.load``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from jdetrt.config import BelowOne, Count, Fraction, Positive, Section
+
+__all__ = ["AugmentConfig", "LossConfig", "TargetsConfig"]
+
+Degrees = Annotated[float, Meta(ge=0.0, le=180.0)]
+Range = tuple[Positive, Positive]
+
+
+class AugmentConfig(Section, frozen=True):
+    """How pictures are varied in training.
+
+    The defaults are the reference's (utils/datasets.py); everything below ``flip`` is ours and off.
+    A value that stands for a chance is the probability with which a picture gets it.
+
+    Raises:
+        ValueError: the lower end of a range is above its upper end.
+    """
+
+    saturation: BelowOne = 0.5  # times 1 - this to 1 + this
+    value: BelowOne = 0.5
+    rotation: Degrees = 5.0  # to either side
+    scale: Range = (0.5, 1.2)
+    translation: Fraction = 0.1  # of the other side of the picture, as in the reference
+    shear: Annotated[float, Meta(ge=0.0, lt=90.0)] = 2.0  # degrees, along each axis
+    flip: Fraction = 0.5  # chance
+
+    # What is left of a box after cutting is kept when it is larger than this.
+    min_side: Annotated[float, Meta(ge=0.0)] = 4.0  # network pixels
+    min_area: Fraction = 0.1  # of the area that it had
+    max_aspect: Positive = 10.0  # longer side / shorter side, below this
+
+    hue: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.0  # turns of the colour circle, either way
+    mosaic: Fraction = 0.0  # chance of a 2 x 2 mosaic of four pictures
+    crop: Fraction = 0.0  # chance of a window of the picture in place of the letterbox
+    zoom: Range = (0.6, 2.5)  # of such a window and of the parts of a mosaic; letterbox = 1
+    copy_paste: Fraction = 0.0  # chance of people from another picture
+    paste_people: Annotated[int, Meta(ge=1, le=64)] = 4  # at most
+    erase: Fraction = 0.0  # chance, for each person, of something in front
+    min_seen: Fraction = 0.3  # of a person behind what was pasted or erased; less is ignored
+    blur: Fraction = 0.0  # chance
+    noise: Fraction = 0.0  # chance
+    grey: Fraction = 0.0  # chance
+    jpeg: Fraction = 0.0  # chance of compression artefacts
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "zoom"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: the lower end {low} is above the upper end {high}")
+
+
+class TargetsConfig(Section, frozen=True):
+    """Which anchors are people."""
+
+    foreground_iou: Fraction = 0.5  # paper section 3.3
+    background_iou: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.4  # paper section 3.3
+    # Give a person whom no anchor overlaps enough the anchor that overlaps them most (ours).
+    force_best: bool = False
+
+
+class LossConfig(Section, frozen=True):
+    """What is minimised."""
+
+    confidence: Literal["cross-entropy", "focal"] = "cross-entropy"  # paper section 3.3
+    box: Literal["smooth-l1", "giou"] = "smooth-l1"  # paper section 3.3
+    identity: Literal["cross-entropy", "triplet", "upper-bound"] = "cross-entropy"  # section 3.4
+    # Paper section 3.5 and table 3.
+    balance: Literal["uncertainty", "uniform", "fixed", "loss-norm", "mgda-ub"] = "uncertainty"
+
+    focal_gamma: Annotated[float, Meta(ge=0.0, le=10.0)] = 2.0  # Lin et al. 2017, section 4.1
+    focal_alpha: Fraction = 0.25  # of the foreground; Lin et al. 2017, section 4.1
+    margin: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.3  # triplet; (ours) the paper omits it
+    similarity_scale: Positive = 16.0  # upper bound: cosines times this (ours)
+    # Balance "fixed": weights of confidence, box and identity. The first two are equal, as in
+    # paper section 3.5; the values are about those that "uncertainty" starts with (ours).
+    fixed_weights: tuple[Positive, Positive, Positive] = (45.0, 45.0, 5.0)
+    norm_momentum: BelowOne = 0.99  # balance "loss-norm": of the moving average (ours)
