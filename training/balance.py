@@ -35,6 +35,7 @@ class UncertaintyBalance(nn.Module):
         self.log_variances = nn.Parameter(torch.tensor([start] * len(STRIDES)))
 
     def forward(self, losses: Tensor, present: Tensor, shared: Sequence[Tensor]) -> Tensor:
+        """Half the sum of the weighted losses and the log variances."""
         terms = 0.5 * (torch.exp(-self.log_variances) * losses + self.log_variances)
         return (terms * present).sum()
 
@@ -53,6 +54,7 @@ class FixedBalance(nn.Module):
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
 
     def forward(self, losses: Tensor, present: Tensor, shared: Sequence[Tensor]) -> Tensor:
+        """Weighted sum of the losses."""
         return (self.weights * losses * present).sum()
 
 
@@ -73,6 +75,7 @@ class LossNormBalance(nn.Module):
         self.register_buffer("average", torch.zeros(len(STRIDES), len(TASKS)))
 
     def forward(self, losses: Tensor, present: Tensor, shared: Sequence[Tensor]) -> Tensor:
+        """Sum of the losses, each over its average, which this one is part of."""
         if self.training:
             moved = torch.lerp(losses.detach(), self.average, self.momentum)
             moved = torch.where(self.average == 0, losses.detach(), moved)

@@ -40,7 +40,8 @@ def focal(logits: Tensor, labels: Tensor, gamma: float, alpha: float) -> Tensor:
     """
     entropy = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
     foreground = labels == FOREGROUND
-    weight = torch.where(foreground, alpha, 1 - alpha) * -(torch.expm1(-entropy) ** gamma)
+    wrong = -torch.expm1(-entropy)  # 1 less the probability of the right answer
+    weight = torch.where(foreground, alpha, 1 - alpha) * wrong**gamma
     return (weight * entropy).sum() / foreground.sum().clamp(min=1)
 
 

@@ -54,6 +54,7 @@ class ClassifierLoss(nn.Module):
         self.classifier = nn.Linear(embedding_dim, max(identities, 1))
 
     def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
+        """Mean cross-entropy of the head's embeddings; the pool has no part in it."""
         logits = self.classifier(self.scale * F.normalize(embeddings, dim=1))
         return F.cross_entropy(logits, ids, reduction="sum") / max(len(ids), 1)
 
@@ -73,6 +74,7 @@ class TripletLoss(nn.Module):
         self.margin = margin
 
     def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
+        """Mean over the head's embeddings that have a positive in the pool."""
         excess, has_positive = _excess(embeddings, ids, pool, pool_ids)
         return _mean((excess + self.margin).clamp(min=0).sum(1), has_positive)
 
@@ -93,6 +95,7 @@ class UpperBoundLoss(nn.Module):
         self.scale = scale
 
     def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
+        """Mean over the head's embeddings that have a positive in the pool."""
         excess, has_positive = _excess(embeddings, ids, pool, pool_ids)
         against = F.pad(self.scale * excess, (1, 0))  # the 1 in log(1 + ...) is exp(0)
         return _mean(torch.logsumexp(against, dim=1), has_positive)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from jdetrt.config import STRIDES
 from jdetrt.training import detection_loss
 from jdetrt.training.balance import BALANCES, TASKS
 from jdetrt.training.identity_loss import IDENTITY_LOSSES
-from jdetrt.training.model import HeadMaps
+from jdetrt.training.pyramid import HeadMaps
 from jdetrt.training.recipe import LossConfig
 from jdetrt.training.targets import FOREGROUND, IGNORED, Targets
 

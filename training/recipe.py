@@ -6,9 +6,17 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from jdetrt.config import BelowOne, Count, Fraction, Positive, Section
+from jdetrt.config import BelowOne, Count, Fraction, NetworkConfig, Positive, Section
 
-__all__ = ["AugmentConfig", "LossConfig", "TargetsConfig"]
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "LossConfig",
+    "OptimiserConfig",
+    "Recipe",
+    "ScheduleConfig",
+    "TargetsConfig",
+]
 
 Degrees = Annotated[float, Meta(ge=0.0, le=180.0)]
 Range = tuple[Positive, Positive]
@@ -75,11 +83,70 @@ class LossConfig(Section, frozen=True):
     # Paper section 3.5 and table 3.
     balance: Literal["uncertainty", "uniform", "fixed", "loss-norm", "mgda-ub"] = "uncertainty"
 
-    focal_gamma: Annotated[float, Meta(ge=0.0, le=10.0)] = 2.0  # Lin et al. 2017, section 4.1
-    focal_alpha: Fraction = 0.25  # of the foreground; Lin et al. 2017, section 4.1
+    # Lin et al. 2017, section 4.1; below 1 its gradient would be unbounded.
+    focal_gamma: Annotated[float, Meta(ge=1.0, le=10.0)] = 2.0
+    focal_alpha: Fraction = 0.25  # weight of the foreground; the same section
     margin: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.3  # triplet; (ours) the paper omits it
     similarity_scale: Positive = 16.0  # upper bound: cosines times this (ours)
     # Balance "fixed": weights of confidence, box and identity. The first two are equal, as in
     # paper section 3.5; the values are about those that "uncertainty" starts with (ours).
     fixed_weights: tuple[Positive, Positive, Positive] = (45.0, 45.0, 5.0)
     norm_momentum: BelowOne = 0.99  # balance "loss-norm": of the moving average (ours)
+
+
+class DataConfig(Section, frozen=True):
+    """One data set to train on."""
+
+    path: str  # a list file, a folder of pictures, a MOT sequence or a pattern of several
+    root: str | None = None  # of the paths in a list file
+    min_visibility: Fraction = 0.0  # MOT Challenge: people who can be seen less are ignored
+    repeat: Annotated[int, Meta(ge=1)] = 1  # times that each picture comes up in an epoch
+
+
+class OptimiserConfig(Section, frozen=True):
+    """How the weights move."""
+
+    name: Literal["sgd", "adamw"] = "sgd"  # paper section 4.2
+    learning_rate: Positive = 1e-2  # paper section 4.2
+    body_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0  # share of it that the body gets
+    momentum: BelowOne = 0.9  # reference train.py; of AdamW, the first beta
+    weight_decay: Annotated[float, Meta(ge=0.0, le=1.0)] = 1e-4  # reference train.py
+    max_gradient: Annotated[float, Meta(ge=0.0)] = 0.0  # norm that gradients are cut to; 0: never
+    ema: BelowOne = 0.0  # decay of the averaged weights that are kept; 0: none
+
+
+class ScheduleConfig(Section, frozen=True):
+    """How long, and how the learning rate falls."""
+
+    epochs: Annotated[int, Meta(ge=1)] = 30  # paper section 4.2
+    burn_in: Count = 1000  # steps, at most an epoch, of a rate rising with the 4th power; reference
+    fall: Literal["steps", "cosine"] = "steps"
+    # Epochs, as shares of all, after which the rate is a tenth; reference train.py (the paper has
+    # the 15th and the 23rd of 30).
+    steps: tuple[Fraction, ...] = (0.5, 0.75)
+    final: Fraction = 0.02  # of a cosine: the share of the rate at the end
+
+
+class Recipe(Section, frozen=True):
+    """All of a training run. The defaults are the reference's, and through it the paper's."""
+
+    data: tuple[DataConfig, ...] = ()
+    network: NetworkConfig = NetworkConfig(size=(1088, 608))
+    sizes: tuple[tuple[int, int], ...] = ()  # network sizes drawn from, batch by batch
+    start: str | None = None  # "imagenet" or a weight file; None for random weights
+    batch: Annotated[int, Meta(ge=1)] = 32  # pictures a step, over all devices; reference README
+    accumulate: Annotated[int, Meta(ge=1)] = 1  # parts that a batch is computed in
+    seed: Count = 0
+    mixed_precision: bool = True  # where the device is a GPU
+    # "scales": the body's and the pyramid's batch norm scales stay, statistics move (reference);
+    # "body": the body's batch norms stay whole, statistics too.
+    frozen_norms: Literal["none", "scales", "body"] = "scales"
+    frozen_stages: Count = 0  # first parts of the body (the stem, then stages) that stay
+    # Score that the detection layers start with; None leaves them at random, as in the reference.
+    prior: Annotated[float, Meta(gt=0.0, lt=1.0)] | None = None
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    augment: AugmentConfig = AugmentConfig()
+    targets: TargetsConfig = TargetsConfig()
+    loss: LossConfig = LossConfig()
+    validate_every: Annotated[int, Meta(ge=1)] = 1  # epochs
