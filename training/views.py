@@ -1,0 +1,71 @@
+"""One picture as the network sees it in training: the steps of augmentation in order."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from jdetrt.runtime.preprocess import Letterbox
+from jdetrt.training.augment import affine, hsv, letterbox_sample, mosaic, window
+from jdetrt.training.degrade import degrade
+from jdetrt.training.occlude import copy_paste, erase
+from jdetrt.training.recipe import AugmentConfig
+from jdetrt.training.sample import Sample
+
+__all__ = ["DataSet", "view"]
+
+
+class DataSet(Protocol):
+    """Labelled pictures by index."""
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    def __getitem__(self, index: int, /) -> Sample:
+        """One labelled picture."""
+
+    def successor(self, index: int, /) -> int | None:
+        """The index of the next frame of the same sequence, None where there is none."""
+
+
+def view(
+    data_set: DataSet,
+    index: int,
+    size: tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> Sample:
+    """Load a picture and vary it, in the reference's order: colour, letterbox, affine map.
+
+    The flip, which comes last, is left to the caller: the two pictures of a pair share it.
+
+    Args:
+        data_set: where the picture comes from, and those that a mosaic or a paste takes.
+        index: of the picture.
+        size: width and height of the network's input.
+        config: what is varied, and how much.
+        rng: of everything that is drawn by lot.
+
+    Returns:
+        A sample of ``size``.
+    """
+
+    def another() -> Sample:
+        return data_set[int(rng.integers(len(data_set)))]
+
+    sample = data_set[index]
+    if rng.random() < config.copy_paste:
+        sample = copy_paste(sample, another(), config, rng)
+    sample = hsv(sample, config, rng)
+    if rng.random() < config.mosaic:
+        others = [hsv(another(), config, rng) for _ in range(3)]
+        sample = mosaic([sample, *others], size, config, rng)
+    elif rng.random() < config.crop:
+        source = (sample.image.shape[1], sample.image.shape[0])
+        gain = Letterbox.fit(source, size).gain * rng.uniform(*config.zoom)
+        sample = window(sample, size, gain, config, rng)
+    else:
+        sample = letterbox_sample(sample, size)
+    sample = affine(sample, config, rng)
+    return degrade(erase(sample, config, rng), config, rng)
