@@ -1,0 +1,166 @@
+"""Labels of one picture, and JDE's text files of them.
+
+A label file has one row for each box, ``class id xc yc w h``: class 0 (a person), the identity or
+-1, and the centre and size of the box as shares of the width and height of the picture (reference
+utils/datasets.py). An empty file says that nobody is in the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import DataError
+from jdetrt.files import open_regular
+
+__all__ = ["Labels", "Row", "label_path", "parse_row", "read_labels", "text_lines"]
+
+Row = tuple[int, float, float, float, float]
+
+_IMAGES, _LABELS = "images", "labels_with_ids"
+_COLUMNS = ("class", "id", "xc", "yc", "w", "h")
+_NEAREST, _FARTHEST = -1.0, 2.0  # a share beyond these is a pixel, or a slip
+_LARGEST_ID = 2**53  # beyond it a float has gaps
+_LARGEST = 16 << 20  # bytes; the longest published list has 3 MB
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """What is labelled in one picture.
+
+    Attributes:
+        boxes: ``(n, 4)`` float32, left, top, right, bottom.
+        ids: ``(n,)`` int64, -1 where nobody was identified.
+        ignore: ``(m, 4)`` float32, regions that do not count; same form as ``boxes``.
+        relative: boxes are shares of the picture's width and height; pixels otherwise.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    ids: npt.NDArray[np.int64]
+    ignore: npt.NDArray[np.float32]
+    relative: bool = False
+
+    def in_pixels(self, width: int, height: int) -> Labels:
+        """The same of a picture of this width and height, in its pixels."""
+        if not self.relative:
+            return self
+        unit = np.array([width, height, width, height], np.float32)
+        return Labels(self.boxes * unit, self.ids, self.ignore * unit)
+
+
+def label_path(picture: Path) -> Path:
+    """The label file of a picture: ``images`` becomes ``labels_with_ids``, the suffix ``.txt``.
+
+    Only the last part of the path that is named ``images`` is replaced; the reference replaces the
+    text wherever it stands.
+
+    Raises:
+        DataError: no part of the path is named so.
+
+    >>> label_path(Path("my images/images/MOT17/images/train/000001.JPEG")).as_posix()
+    'my images/images/MOT17/labels_with_ids/train/000001.txt'
+    """
+    parts = list(picture.parts)
+    for position in range(len(parts) - 2, -1, -1):
+        if parts[position] == _IMAGES:
+            parts[position] = _LABELS
+            return Path(*parts).with_suffix(".txt")
+    raise DataError(
+        f"{picture}: expected a folder named '{_IMAGES}' in the path, beside which the labels "
+        f"stand in '{_LABELS}'"
+    )
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of the lines that are not empty.
+
+    Raises:
+        DataError: the file is missing, is no text, or cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            text = file.read(_LARGEST + 1).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: the label file is missing; where nobody is in the picture, make it empty"
+        ) from None
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not a text file") from None
+    if len(text) > _LARGEST:
+        raise DataError(f"{path}: larger than {_LARGEST >> 20} MiB; no list or label file is")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line := line.strip():
+            yield number, line
+
+
+def parse_row(text: str, where: str) -> Row:
+    """Identity, centre x, centre y, width and height of one row.
+
+    Args:
+        text: the row.
+        where: ``path:line`` of it.
+
+    Raises:
+        DataError: it is no such row; says where, what was expected and what stands there.
+    """
+    fields = text.split()
+    if len(fields) != len(_COLUMNS):
+        expected = f"{len(_COLUMNS)} columns '{' '.join(_COLUMNS)}'"
+        raise DataError(f"{where}: expected {expected}, got {len(fields)}")
+    numbers = [_number(field) for field in fields]
+    for field, value in zip(fields, numbers, strict=True):
+        if math.isnan(value):
+            raise DataError(f"{where}: expected a number, got {field[:40]!r}")
+    kind, identity, *box = numbers
+    if kind != 0:
+        raise DataError(f"{where}: expected class 0 (a person), got {kind:g}; delete other classes")
+    if identity % 1 or not -1 <= identity <= _LARGEST_ID:
+        raise DataError(f"{where}: expected an id from 0, or -1 for nobody known, got {identity:g}")
+    for name, value in zip(_COLUMNS[2:], box, strict=True):
+        if not _NEAREST <= value <= _FARTHEST:
+            raise DataError(
+                f"{where}: expected {name} as a share of the picture, about 0 to 1, got {value:g}; "
+                "divide pixels by the width or height of the picture"
+            )
+    x, y, width, height = box
+    if width <= 0 or height <= 0:
+        raise DataError(
+            f"{where}: expected w and h above 0, got {width:g} and {height:g}; delete the row"
+        )
+    return int(identity), x, y, width, height
+
+
+def _number(field: str) -> float:
+    """Its value; NaN for what is no finite number."""
+    try:
+        value = math.nan if "_" in field else float(field)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def read_labels(path: Path) -> Labels:
+    """Read a label file.
+
+    Returns:
+        Its rows in order, as shares of the picture (``relative``).
+
+    Raises:
+        DataError: the file cannot be read, or a row is malformed; names the line.
+    """
+    rows = [parse_row(line, f"{path}:{number}") for number, line in text_lines(path)]
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    half = table[:, 3:] / 2
+    return Labels(
+        boxes=np.hstack([table[:, 1:3] - half, table[:, 1:3] + half]).astype(np.float32),
+        ids=table[:, 0].astype(np.int64),
+        ignore=np.empty((0, 4), np.float32),
+        relative=True,
+    )
