@@ -18,7 +18,7 @@ MOT20     the same, and non-motorised vehicles (6) are ignored too
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from jdetrt.errors import DataError, MissingDependencyError
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.seqinfo import read_seqinfo
 
-__all__ = ["RULES", "Score", "Scores", "score"]
+__all__ = ["RULES", "Score", "Scores", "score", "score_files"]
 
 RULES = ("MOT15", "MOT16", "MOT17", "MOT20")
 _LAST_CLASS = 13  # MOT Challenge classes are 1 (pedestrian) to 13 (crowd)
@@ -118,12 +118,26 @@ def score(
         MissingDependencyError: TrackEval is not installed.
     """
     gt_root, results_dir = Path(gt_root), Path(results_dir)
-    if rules != "auto" and rules not in RULES:
-        raise DataError(f"rules '{rules}': expected auto, {', '.join(RULES)}")
     found = {path.parent.parent.name for path in gt_root.glob("*/gt/gt.txt")}
     results = {path.stem for path in results_dir.glob("*.txt")}
     names = _choose(gt_root, results_dir, found, results, sequences, only_present)
+    files = {name: (gt_root / name, results_dir / f"{name}.txt") for name in names}
+    return replace(score_files(files, rules=rules), unscored=tuple(sorted(results - found)))
 
+
+def score_files(files: Mapping[str, tuple[Path, Path]], *, rules: str = "auto") -> Scores:
+    """Score sequences wherever they are.
+
+    Args:
+        files: by name, the folder of a sequence and its results file, both as in ``score``.
+        rules: as in ``score``.
+
+    Raises:
+        DataError: a file or a row is missing or wrong; the message has path and line.
+        MissingDependencyError: TrackEval is not installed.
+    """
+    if rules != "auto" and rules not in RULES:
+        raise DataError(f"rules '{rules}': expected auto, {', '.join(RULES)}")
     trackeval = _trackeval()
     metrics = {
         "hota": trackeval.metrics.HOTA(),
@@ -132,17 +146,15 @@ def score(
     }
     raw: dict[str, dict[str, Any]] = {key: {} for key in metrics}
     applied = {}
-    for name in names:
-        results_path = results_dir / f"{name}.txt"
-        data, applied[name] = _prepare(trackeval, gt_root / name, results_path, rules)
+    for name, (sequence, results_path) in files.items():
+        data, applied[name] = _prepare(trackeval, sequence, results_path, rules)
         for key, metric in metrics.items():
             raw[key][name] = metric.eval_sequence(data)
     together = {key: metric.combine_sequences(raw[key]) for key, metric in metrics.items()}
     return Scores(
         combined=_numbers(**together),
-        sequences={name: _numbers(**{key: raw[key][name] for key in metrics}) for name in names},
+        sequences={name: _numbers(**{key: raw[key][name] for key in metrics}) for name in files},
         rules=applied,
-        unscored=tuple(sorted(results - found)),
     )
 
 
@@ -211,7 +223,7 @@ def _prepare(trackeval: Any, sequence: Path, results: Path, rules: str) -> tuple
     length = read_seqinfo(info).length if info.is_file() else int(truth.frames.max())
     _check(gt_path, truth, length)
     _check(results, found, length)
-    applied = _rules(truth, sequence.name) if rules == "auto" else rules
+    applied = _rules(truth, sequence.resolve().name) if rules == "auto" else rules
     if applied != "MOT15":
         _check_classes(gt_path, truth)
     with tempfile.TemporaryDirectory(prefix="jdetrt-score-") as temporary:

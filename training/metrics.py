@@ -15,7 +15,7 @@ import numpy.typing as npt
 from jdetrt.errors import DataError
 from jdetrt.types import Detections
 
-__all__ = ["Judged", "average_precision", "intersections", "judge", "reference_average_precision"]
+__all__ = ["Judged", "average_precision", "box_iou", "judge", "reference_average_precision"]
 
 _F32 = npt.NDArray[np.float32]
 _F64 = npt.NDArray[np.float64]
@@ -152,7 +152,7 @@ def reference_average_precision(
         if not len(detections) or not len(boxes):
             continue
         order = np.argsort(-detections.scores, kind="stable")
-        overlaps = _iou(detections.boxes[order], boxes)
+        overlaps = box_iou(detections.boxes[order], boxes)
         best = overlaps.argmax(axis=1)
         near = np.flatnonzero(overlaps.max(axis=1) > iou)
         right = np.zeros(len(order), bool)
@@ -163,16 +163,23 @@ def reference_average_precision(
     return float(np.mean(areas)) if areas else 0.0
 
 
-def intersections(boxes: _F32, others: _F32) -> tuple[_F64, _F64, _F64]:
-    """Areas of boxes, of others, and of what each box shares with each other one.
+def box_iou(boxes: _F32, others: _F32) -> _F64:
+    """Intersection over union of every box with every other, widths without +1.
 
     Args:
         boxes: ``(n, 4)`` left, top, right, bottom.
         others: ``(m, 4)`` likewise.
 
     Returns:
-        ``(n,)``, ``(m,)`` and ``(n, m)`` float64.
+        ``(n, m)`` float64; 0 where neither has an area.
     """
+    area, other_area, shared = _areas(boxes, others)
+    union = area[:, None] + other_area - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def _areas(boxes: _F32, others: _F32) -> tuple[_F64, _F64, _F64]:
+    """Areas of boxes ``(n,)``, of others ``(m,)``, and of what each two share ``(n, m)``."""
     a, b = boxes.astype(np.float64), others.astype(np.float64)
     low = np.maximum(a[:, None, :2], b[:, :2])
     high = np.minimum(a[:, None, 2:], b[:, 2:])
@@ -180,15 +187,9 @@ def intersections(boxes: _F32, others: _F32) -> tuple[_F64, _F64, _F64]:
     return (a[:, 2:] - a[:, :2]).prod(axis=1), (b[:, 2:] - b[:, :2]).prod(axis=1), shared
 
 
-def _iou(boxes: _F32, others: _F32) -> _F64:
-    area, other_area, shared = intersections(boxes, others)
-    union = area[:, None] + other_area - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
 def _hits(boxes: _F32, people: _F32, iou: float) -> npt.NDArray[np.bool_]:
     """Which of ``boxes``, best first, find one of ``people`` whom none before it found."""
-    overlaps = _iou(boxes, people)
+    overlaps = box_iou(boxes, people)
     hit = np.zeros(len(boxes), bool)
     for i in np.flatnonzero((overlaps >= iou).any(axis=1)):
         chosen = len(people) - 1 - int(overlaps[i, ::-1].argmax())
@@ -200,5 +201,5 @@ def _hits(boxes: _F32, people: _F32, iou: float) -> npt.NDArray[np.bool_]:
 
 def _covered(boxes: _F32, regions: _F32, share: float) -> npt.NDArray[np.bool_]:
     """Which of ``boxes`` have so much of their own area in one of ``regions``."""
-    area, _, shared = intersections(boxes, regions)
+    area, _, shared = _areas(boxes, regions)
     return np.asarray((shared >= share * area[:, None]).any(axis=1))

@@ -1,0 +1,128 @@
+"""One number each for detection, embedding and tracking, from one pass over a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from jdetrt.benchmarks.accuracy import score_files
+from jdetrt.benchmarks.detection import DetectionTest
+from jdetrt.benchmarks.embedding import EmbeddingTest
+from jdetrt.benchmarks.inference import infer
+from jdetrt.config import TrackerConfig
+from jdetrt.errors import DataError
+from jdetrt.runtime.decode import detections
+from jdetrt.runtime.mot_io import mot_lines
+from jdetrt.runtime.pipeline import reportable
+from jdetrt.runtime.seqinfo import read_seqinfo
+from jdetrt.runtime.tracker import Tracker
+from jdetrt.types import Session
+
+if TYPE_CHECKING:
+    from jdetrt.training.data import DataSet
+    from jdetrt.training.sample import Sample
+
+__all__ = ["FAR", "QuickScore", "quick_score"]
+
+FAR = 0.1  # paper section 4.1
+
+
+@dataclass(frozen=True, slots=True)
+class QuickScore:
+    """How good a model is on one sequence.
+
+    Attributes:
+        ap50: average precision at an IoU of 0.5, 0 to 1.
+        tpr: true positive rate of the embeddings at a false accept rate of 0.1, 0 to 1.
+        coverage: share of the identified people who got an embedding.
+        mota: percent.
+        idf1: percent.
+        hota: percent.
+        idsw: ID switches.
+        fp: false positives of the tracks.
+        fn: people whom no track was on.
+    """
+
+    ap50: float
+    tpr: float
+    coverage: float
+    mota: float
+    idf1: float
+    hota: float
+    idsw: int
+    fp: int
+    fn: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The numbers by name."""
+        return asdict(self)
+
+
+def quick_score(
+    session: Session,
+    sequence: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    preset: str = "reference",
+    config: TrackerConfig | None = None,
+) -> QuickScore:
+    """Run a model over a sequence once and measure everything; this picks checkpoints.
+
+    Args:
+        session: a JDE model with embeddings, such as a ``TorchSession`` of a network in training.
+        sequence: folder of a MOT sequence with pictures and ground truth.
+        size: network width and height, for a model that leaves them free.
+        preset: of the tracker.
+        config: other settings than the preset's own.
+
+    Raises:
+        DataError: pictures or ground truth are missing, wrong, or without two identified people.
+        SessionError: the model fails, or gives no embeddings.
+        MissingDependencyError: TrackEval is not installed.
+    """
+    from jdetrt.training.data import open_data_set  # which loads torch
+
+    folder = Path(sequence)
+    info = read_seqinfo(folder)
+    data = open_data_set(folder)
+    if len(data) != info.length:
+        raise DataError(f"{folder}: seqinfo.ini promises {info.length} pictures, not {len(data)}")
+    detection, embedding = DetectionTest(), EmbeddingTest(session, fars=[FAR])
+    tracker = Tracker(preset, info.frame_rate, config)
+    settings = tracker.config
+    lines = []
+    for frame, seen in enumerate(infer(session, _in_order(data), size=size), start=1):
+        detection.add(seen)
+        embedding.add(seen)
+        found = detections(
+            seen.outputs,
+            seen.letterbox,
+            score_threshold=settings.score_threshold,
+            nms_iou=settings.nms_iou,
+        )
+        tracks = reportable(tracker.update(found), settings.max_aspect, settings.min_area)
+        lines.append(mot_lines(frame, tracks))
+
+    with TemporaryDirectory(prefix="jdetrt-score-") as temporary:
+        results = Path(temporary, "tracks.txt")
+        results.write_text("".join(lines))
+        tracked = score_files({folder.resolve().name: (folder, results)}).combined
+    told_apart = embedding.scores()
+    return QuickScore(
+        ap50=detection.scores().ap50,
+        tpr=told_apart.tpr[FAR],
+        coverage=told_apart.coverage,
+        mota=tracked.mota,
+        idf1=tracked.idf1,
+        hota=tracked.hota,
+        idsw=tracked.idsw,
+        fp=tracked.fp,
+        fn=tracked.fn,
+    )
+
+
+def _in_order(data: DataSet) -> Iterator[Sample]:
+    return (data[index] for index in range(len(data)))

@@ -1,0 +1,75 @@
+"""How well a model tracks: the whole pipeline over sequences with ground truth, then the score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from jdetrt.benchmarks.accuracy import Scores, score_files
+from jdetrt.config import TrackerConfig
+from jdetrt.errors import DataError
+from jdetrt.runtime.mot_io import read_mot
+from jdetrt.runtime.pipeline import OnFrame, Pipeline
+from jdetrt.runtime.sinks import MotSink
+from jdetrt.runtime.sources import open_source
+from jdetrt.runtime.tracker import Tracker
+from jdetrt.types import Session
+
+__all__ = ["evaluate_tracking"]
+
+
+def evaluate_tracking(
+    session: Session,
+    sequences: Sequence[str | Path],
+    *,
+    preset: str = "reference",
+    config: TrackerConfig | None = None,
+    size: tuple[int, int] | None = None,
+    rules: str = "auto",
+    results_dir: str | Path | None = None,
+    on_frame: OnFrame | None = None,
+) -> Scores:
+    """Track people through sequences and score the tracks.
+
+    Args:
+        session: a JDE model of any kind. It stays open.
+        sequences: folders of MOT sequences with pictures and ground truth; each goes by the name
+            of its folder.
+        preset: of the tracker.
+        config: other settings than the preset's own.
+        size: network width and height, for a model that leaves them free.
+        rules: which ground truth counts, as in ``jdetrt.benchmarks.accuracy.score``.
+        results_dir: keep the tracks here, ``<sequence>.txt``.
+        on_frame: called after each frame.
+
+    Raises:
+        DataError: no sequence, two of one name, or a ground truth that is missing or wrong.
+        SourceError: pictures are missing or broken.
+        SessionError: the model fails.
+        MissingDependencyError: TrackEval is not installed.
+    """
+    folders = _by_name(sequences)
+    for folder in folders.values():
+        read_mot(folder / "gt" / "gt.txt")  # refused now and not after minutes of tracking
+    with ExitStack() as stack:
+        kept = Path(results_dir or stack.enter_context(TemporaryDirectory(prefix="jdetrt-track-")))
+        files = {name: (folder, kept / f"{name}.txt") for name, folder in folders.items()}
+        for folder, results in files.values():
+            with open_source(folder) as source, MotSink(results) as sink:
+                tracker = Tracker(preset, source.frame_rate, config)
+                Pipeline(source, session, tracker, [sink], size=size, on_frame=on_frame).run()
+        return score_files(files, rules=rules)
+
+
+def _by_name(sequences: Sequence[str | Path]) -> dict[str, Path]:
+    folders: dict[str, Path] = {}
+    for folder in map(Path, sequences):
+        name = folder.resolve().name
+        if name in folders:
+            raise DataError(f"{folder}: a sequence '{name}' is there already: {folders[name]}")
+        folders[name] = folder
+    if not folders:
+        raise DataError("no sequence given: nothing to track")
+    return folders

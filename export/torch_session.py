@@ -1,0 +1,123 @@
+"""A torch network behind the ``Session`` protocol: a checkpoint is judged as a model is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from jdetrt.config import ExportConfig
+from jdetrt.errors import ExportError, SessionError
+from jdetrt.export.deploy_graph import DeployGraph, normalise
+from jdetrt.runtime.session_base import SessionBase
+from jdetrt.training import checkpoint as checkpoints
+from jdetrt.training.anchors import anchor_sizes, candidate_priors, grids
+from jdetrt.training.model import JdeNetwork
+from jdetrt.types import Array, TensorSpec
+
+__all__ = ["EMBEDDING_MAPS", "TorchSession", "open_checkpoint"]
+
+EMBEDDING_MAPS = "embedding_maps"  # the output that exported models do not have
+
+
+class TorchSession(SessionBase):
+    """The graph that would be exported, run by torch. Implements :class:`jdetrt.types.Session`.
+
+    It takes any number of pictures at a time and runs where the network is. Beside ``boxes``,
+    ``scores`` and ``embeddings`` it gives ``embedding_maps [N, cells, D]``: the unit embedding of
+    every cell, cells counted over the heads /32, /16, /8 (``candidate_cells``). As with a model of
+    ONNX Runtime, the caller's Python goes on between ``submit`` and ``wait``.
+
+    Args:
+        network: is copied as it stands; later training does not change the session.
+        size: network width and height.
+        anchors: ``(3, 4, 2)`` anchor sizes that it was trained with; those of ``size`` by default.
+        top_k: candidates that it gives; by default 1024, or all where there are fewer.
+
+    Raises:
+        ConfigError: width or height is not a multiple of 32.
+        ExportError: ``top_k`` is more than there are candidates, or than can be exported.
+    """
+
+    def __init__(
+        self,
+        network: JdeNetwork,
+        size: tuple[int, int],
+        anchors: npt.NDArray[np.float32] | None = None,
+        *,
+        top_k: int | None = None,
+    ) -> None:
+        width, height = size
+        anchors = anchor_sizes(*size) if anchors is None else anchors
+        candidates = len(candidate_priors(*size, anchors))
+        top_k = min(ExportConfig().top_k, candidates) if top_k is None else top_k
+        self._device = next(network.parameters()).device
+        self._graph = DeployGraph(network, size, anchors, top_k).eval().to(self._device)
+        dim = network.embedding_dim
+        cells = sum(columns * rows for columns, rows in grids(*size))
+        super().__init__(
+            [TensorSpec("images", "float32", (-1, 3, height, width))],
+            [
+                TensorSpec("boxes", "float32", (-1, top_k, 4)),
+                TensorSpec("scores", "float32", (-1, top_k)),
+                TensorSpec("embeddings", "float32", (-1, top_k, dim)),
+                TensorSpec(EMBEDDING_MAPS, "float32", (-1, cells, dim)),
+            ],
+            {"body": network.body_name, "anchors": json.dumps(anchors.tolist())},
+        )
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="torch")
+
+    def close(self) -> None:
+        """Wait for a run that is still open; a second call does nothing."""
+        super().close()
+        self._worker.shutdown()
+
+    def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:
+        return self._worker.submit(self._run, feeds["images"]).result
+
+    @torch.inference_mode()
+    def _run(self, images: Array) -> dict[str, Array]:
+        try:
+            heads = self._graph.network(torch.from_numpy(images).to(self._device))
+            detected = self._graph.decode(heads)
+            maps = normalise(self._graph.decode.embedding_maps(heads).float().transpose(1, 2))
+        except RuntimeError as err:  # torch's only word for everything, too little memory too
+            raise SessionError(f"torch failed to run the network: {err}") from err
+        outputs = {**detected._asdict(), EMBEDDING_MAPS: maps}
+        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+
+def open_checkpoint(
+    path: str | Path, size: tuple[int, int] | None = None, *, device: str = "cpu"
+) -> TorchSession:
+    """Open a checkpoint for inference with torch.
+
+    Args:
+        path: any weight file that ``jdetrt.training.checkpoint.load`` reads.
+        size: network width and height; by default those that the checkpoint records. Its anchors
+            are those of the size that it records, or else of ``size``.
+        device: of torch, ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ConfigError: a width or height is not a multiple of 32.
+        ExportError: the checkpoint is of a body alone, or there is no size.
+        SessionError: the device is not there.
+    """
+    network, info = checkpoints.load(path)
+    size = size or info.config.size
+    if size is None:
+        raise ExportError(
+            f"{path}: does not record the size that it was trained at; name it, "
+            "for example --size 1088x608"
+        )
+    if not info.complete:
+        raise ExportError(f"{path}: holds the body only (layers 0-74); train the network first")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise SessionError(f"device '{device}': torch {torch.__version__} finds no CUDA GPU here")
+    return TorchSession(network.to(device), size, anchor_sizes(*(info.config.size or size)))
