@@ -115,7 +115,7 @@ def window(
         return np.asarray(boxes * ratio + shift, np.float32)
 
     cut = replace(sample, image=image, boxes=moved(sample.boxes), ignore=moved(sample.ignore))
-    return clip(cut, areas(cut.boxes), config)
+    return clip(cut, areas(cut.boxes) * config.min_seen, config)
 
 
 def mosaic(
@@ -124,7 +124,10 @@ def mosaic(
     config: AugmentConfig,
     rng: Rng,
 ) -> Sample:
-    """Put windows of four samples together, around a random point near the centre of ``size``."""
+    """Put windows of four samples together, each in its own colours, around a random point.
+
+    The picture has the network's ``size`` (width, height); the point lies near its centre.
+    """
     width, height = size
     x, y = (round(side * rng.uniform(*_MOSAIC_CENTRE)) for side in size)
     corners = ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height))
@@ -136,7 +139,7 @@ def mosaic(
         whole = min(width / source[0], height / source[1])
         covering = max(part_size[0] / source[0], part_size[1] / source[1])
         gain = max(covering, whole * rng.uniform(*config.zoom))
-        part = window(sample, part_size, gain, config, rng)
+        part = hsv(window(sample, part_size, gain, config, rng), config, rng)
         image[top:bottom, left:right] = part.image
         corner = np.array([left, top, left, top], np.float32)
         boxes.append(part.boxes + corner)
@@ -200,24 +203,23 @@ def warp(sample: Sample, matrix: Matrix, angle: float, config: AugmentConfig) ->
         return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
     moved = replace(sample, image=image, boxes=warped(sample.boxes), ignore=warped(sample.ignore))
-    return clip(moved, areas(sample.boxes), config)
+    return clip(moved, areas(sample.boxes) * config.min_area, config)
 
 
-def clip(sample: Sample, before: npt.NDArray[np.float32], config: AugmentConfig) -> Sample:
+def clip(sample: Sample, least: npt.NDArray[np.float32], config: AugmentConfig) -> Sample:
     """Cut boxes at the picture's edges and keep those of which enough is left.
 
     Args:
         sample: with boxes that may reach outside.
-        before: ``(n,)`` the area that each box is compared with.
-        config: the limits ``min_side``, ``min_area`` and ``max_aspect``; the reference's are
-            above 4 pixels, above 0.1 and below 10.
+        least: ``(n,)`` area that each box must exceed, in square pixels.
+        config: the other limits, ``min_side`` and ``max_aspect``.
     """
     height, width = sample.image.shape[:2]
     edges = np.array([width, height, width, height], np.float32)
     boxes, ignore = np.clip(sample.boxes, 0, edges), np.clip(sample.ignore, 0, edges)
     sides = boxes[:, 2:] - boxes[:, :2]
     shorter, longer = sides.min(axis=1), sides.max(axis=1)
-    kept = (shorter > config.min_side) & (areas(boxes) > config.min_area * before)
+    kept = (shorter > config.min_side) & (areas(boxes) > least)
     kept &= longer < config.max_aspect * shorter
     ignore = np.concatenate([ignore, boxes[~kept]])
     visible = (ignore[:, 2:] - ignore[:, :2] >= _LEAST_VISIBLE).all(axis=1)
@@ -229,9 +231,8 @@ def flip(sample: Sample) -> Sample:
     width = np.float32(sample.image.shape[1])
 
     def mirrored(boxes: Boxes) -> Boxes:
-        flipped = boxes.copy()
-        flipped[:, [0, 2]] = width - boxes[:, [2, 0]]
-        return flipped
+        left, top, right, bottom = boxes.T
+        return np.stack([width - right, top, width - left, bottom], axis=1)
 
     return replace(
         sample,
@@ -244,7 +245,7 @@ def flip(sample: Sample) -> Sample:
 def areas(boxes: Boxes) -> npt.NDArray[np.float32]:
     """``(n,)`` areas of ``(n, 4)`` boxes given as left, top, right, bottom."""
     sides = boxes[:, 2:] - boxes[:, :2]
-    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
+    return sides[:, 0] * sides[:, 1]
 
 
 def _blank(size: tuple[int, int]) -> npt.NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -15,6 +16,9 @@ __all__ = ["degrade"]
 _BLUR = (0.4, 1.5)  # standard deviation in pixels
 _NOISE = (2.0, 12.0)  # standard deviation in grey levels
 _QUALITY = (25, 85)  # of JPEG
+
+# Equally likely values of a normal distribution: drawing one of them takes a byte.
+_QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
 
 
 def degrade(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> Sample:
@@ -33,8 +37,12 @@ def degrade(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> 
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     if noisy:
         # Of the brightness alone, as a camera's noise mostly is after its own processing.
-        noise = rng.standard_normal(image.shape[:2], np.float32) * np.float32(rng.uniform(*_NOISE))
-        image = np.clip(np.rint(image + noise[..., None]), 0, 255).astype(np.uint8)
+        chosen = rng.integers(256, size=image.shape[:2], dtype=np.uint8)
+        noise = np.rint(_QUANTILES * rng.uniform(*_NOISE))
+        more, less = (
+            cv2.LUT(chosen, np.clip(levels, 0, 255).astype(np.uint8)) for levels in (noise, -noise)
+        )
+        image = cv2.subtract(cv2.add(image, cv2.merge([more] * 3)), cv2.merge([less] * 3))
     if compressed:
         quality = int(rng.integers(_QUALITY[0], _QUALITY[1] + 1))
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -1,4 +1,4 @@
-"""How a network is trained: settings, frozen and typed, read from TOML by ``jdetrt.config.load``."""
+"""How a network is trained: frozen, typed settings that ``jdetrt.config.load`` reads."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class AugmentConfig(Section, frozen=True):
     shear: Annotated[float, Meta(ge=0.0, lt=90.0)] = 2.0  # degrees, along each axis
     flip: Fraction = 0.5  # chance
 
-    # What is left of a box after cutting is kept when it is larger than this.
+    # What the affine map leaves of a box is kept when it is larger than this; as in the reference.
     min_side: Annotated[float, Meta(ge=0.0)] = 4.0  # network pixels
-    min_area: Fraction = 0.1  # of the area that it had
+    min_area: Fraction = 0.1  # of the area before the map, scaling included
     max_aspect: Positive = 10.0  # longer side / shorter side, below this
 
     hue: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.0  # turns of the colour circle, either way
@@ -52,7 +52,7 @@ class AugmentConfig(Section, frozen=True):
     copy_paste: Fraction = 0.0  # chance of people from another picture
     paste_people: Annotated[int, Meta(ge=1, le=64)] = 4  # at most
     erase: Fraction = 0.0  # chance, for each person, of something in front
-    min_seen: Fraction = 0.3  # of a person behind what was pasted or erased; less is ignored
+    min_seen: Fraction = 0.3  # of a person after cutting, pasting or erasing; less is ignored
     blur: Fraction = 0.0  # chance
     noise: Fraction = 0.0  # chance
     grey: Fraction = 0.0  # chance

@@ -57,15 +57,13 @@ def view(
     sample = data_set[index]
     if rng.random() < config.copy_paste:
         sample = copy_paste(sample, another(), config, rng)
-    sample = hsv(sample, config, rng)
     if rng.random() < config.mosaic:
-        others = [hsv(another(), config, rng) for _ in range(3)]
-        sample = mosaic([sample, *others], size, config, rng)
+        sample = mosaic([sample, another(), another(), another()], size, config, rng)
     elif rng.random() < config.crop:
         source = (sample.image.shape[1], sample.image.shape[0])
         gain = Letterbox.fit(source, size).gain * rng.uniform(*config.zoom)
-        sample = window(sample, size, gain, config, rng)
+        sample = hsv(window(sample, size, gain, config, rng), config, rng)
     else:
-        sample = letterbox_sample(sample, size)
+        sample = letterbox_sample(hsv(sample, config, rng), size)
     sample = affine(sample, config, rng)
     return degrade(erase(sample, config, rng), config, rng)
