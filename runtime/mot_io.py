@@ -7,7 +7,7 @@ in pixels (motchallenge.net; Milan et al., arXiv 1603.00831, section 4).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -63,7 +63,13 @@ class MotRows:
         return len(self.frames)
 
 
-def read_mot(path: str | Path, *, allow_empty: bool = False) -> MotRows:
+def _raise(fault: str) -> None:
+    raise DataError(fault)
+
+
+def read_mot(
+    path: str | Path, *, allow_empty: bool = False, on_fault: Callable[[str], None] = _raise
+) -> MotRows:
     """Read ground truth, results or detections.
 
     Rows have 6 to 10 columns, all the same number, separated by commas or by blanks; empty lines
@@ -72,22 +78,26 @@ def read_mot(path: str | Path, *, allow_empty: bool = False) -> MotRows:
     Args:
         path: of the text file.
         allow_empty: a file without a row is fine (results in which nobody was seen).
+        on_fault: is told of every malformed row, which is then left out: its line, what was
+            expected and what stands there. By default the first one is raised.
 
     Raises:
-        DataError: the file cannot be read, has no row, or has a malformed one; the message names
-            the line, what was expected and what stands there.
+        DataError: the file cannot be read, has no row, or has a malformed one.
     """
     path = Path(path)
     values, lines, columns = array("d"), array("q"), 0
     for number, fields in _rows(path):
         if not 6 <= len(fields) <= 10 or columns not in (0, len(fields)):
             expected = f"{columns} columns as above" if columns else "6 to 10 columns"
-            raise DataError(f"{path}:{number}: expected {expected}, got {len(fields)}")
+            on_fault(f"{path}:{number}: expected {expected}, got {len(fields)}")
+            continue
         columns = len(fields)
         try:
-            values.extend(map(_number, fields))
+            row = [_number(field) for field in fields]
         except ValueError:
-            raise DataError(f"{path}:{number}: {_not_a_number(fields)}") from None
+            on_fault(f"{path}:{number}: {_not_a_number(fields)}")
+            continue
+        values.extend(row)
         lines.append(number)
     if not lines and not allow_empty:
         raise DataError(
@@ -98,7 +108,8 @@ def read_mot(path: str | Path, *, allow_empty: bool = False) -> MotRows:
     table = np.array(values, np.float64).reshape(-1, columns)
     line_numbers = np.array(lines, np.int64)
     has_class = columns in (8, 9)
-    _check(path, table, line_numbers, has_class)
+    whole = _well_formed(path, table, line_numbers, has_class, on_fault)
+    table, line_numbers = table[whole], line_numbers[whole]
     return MotRows(
         frames=table[:, 0].astype(np.int64),
         ids=table[:, 1].astype(np.int64),
@@ -156,27 +167,37 @@ def _column(position: int) -> str:
     return f"{position + 1}{name}"
 
 
-def _check(
-    path: Path, table: npt.NDArray[np.float64], lines: npt.NDArray[np.int64], has_class: bool
-) -> None:
+def _well_formed(
+    path: Path,
+    table: npt.NDArray[np.float64],
+    lines: npt.NDArray[np.int64],
+    has_class: bool,
+    on_fault: Callable[[str], None],
+) -> npt.NDArray[np.bool_]:
+    """Which rows have values that can be; ``on_fault`` is told of the first fault of the others."""
+    fine = np.ones(len(table), bool)
+
     def refuse(bad: npt.NDArray[np.bool_], columns: list[int], expected: str) -> None:
-        """Name the first value in which ``bad`` (of these columns of the table) is true."""
-        if bad.any():
-            row, which = np.argwhere(bad)[0]
-            value = table[row, columns[which]]
-            raise DataError(
-                f"{path}:{lines[row]}: expected {expected} in column {_column(columns[which])}, "
-                f"got {value:g}"
+        """Strike out the rows in which ``bad`` (of these columns of the table) is true."""
+        struck = bad.any(axis=1) & fine
+        for row in np.flatnonzero(struck):
+            column = columns[int(np.argmax(bad[row]))]
+            on_fault(
+                f"{path}:{lines[row]}: expected {expected} in column {_column(column)}, "
+                f"got {table[row, column]:g}"
             )
+        fine[struck] = False
 
     everything = list(range(table.shape[1]))
     whole = [0, 1, 7] if has_class else [0, 1]
     refuse(~np.isfinite(table), everything, "a finite number")
     integers = table[:, whole]
-    refuse((integers % 1 != 0) | (abs(integers) > 2**53), whole, "a whole number")
+    fraction = integers != np.floor(integers)
+    refuse(fraction | (abs(integers) > 2**53), whole, "a whole number")
     refuse(table[:, :1] < 1, [0], "a frame number from 1")
     refuse(table[:, 4:6] <= 0, [4, 5], "a size above 0")
     refuse(abs(table[:, 2:6]) > _FARTHEST, [2, 3, 4, 5], f"at most {_FARTHEST:,} pixels")
+    return fine
 
 
 def read_detections(path: str | Path, *, length: int | None = None) -> dict[int, Detections]:

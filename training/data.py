@@ -16,7 +16,14 @@ from jdetrt.training.labels import Labels, label_path, read_labels
 from jdetrt.training.mot_labels import frames
 from jdetrt.training.sample import Sample
 
-__all__ = ["DataSet", "LabelledPictures", "Mixture", "Repeated", "open_data_set"]
+__all__ = [
+    "DataSet",
+    "LabelledPictures",
+    "Mixture",
+    "Repeated",
+    "labelled_pictures",
+    "open_data_set",
+]
 
 
 class DataSet(Protocol):
@@ -188,14 +195,23 @@ def open_data_set(
         DataError: what was asked for is not there, or labels are malformed (``path:line``).
         ConfigError: ``repeat`` is below 1.
     """
+    data_set = labelled_pictures(path, root, min_visibility=min_visibility, cache=cache)
+    return data_set if repeat == 1 else Repeated(data_set, repeat)
+
+
+def labelled_pictures(
+    path: str | Path,
+    root: str | Path | None = None,
+    *,
+    min_visibility: float = 0.0,
+    cache: bool = False,
+) -> LabelledPictures:
+    """The same without a repetition, so that paths and labels can be seen."""
     found = find(path, root)
-    data_set: DataSet
     if isinstance(found, MotSequences):
         sequences = [frames(folder, min_visibility) for folder in found.folders]
-        data_set = LabelledPictures(sequences, is_video=True, cache=cache)
-    else:
-        data_set = LabelledPictures([_with_labels(found)], cache=cache)
-    return data_set if repeat == 1 else Repeated(data_set, repeat)
+        return LabelledPictures(sequences, is_video=True, cache=cache)
+    return LabelledPictures([_with_labels(found)], cache=cache)
 
 
 def _with_labels(found: JdePictures) -> list[tuple[Path, Labels]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jdetrt.errors import DataError
 from jdetrt.runtime.pictures import PICTURE_SUFFIXES
-from jdetrt.training.labels import text_lines
+from jdetrt.training.labels import IMAGES, LABELS, text_lines
 
 __all__ = ["JdePictures", "MotSequences", "find"]
 
@@ -25,10 +25,13 @@ class JdePictures:
     Attributes:
         pictures: their paths, in order.
         named_in: where each is named, for messages: ``list:line``, or the folder.
+        folder: that all its pictures and labels were looked for in; None for a list, which may
+            name some of the pictures of a folder.
     """
 
     pictures: list[Path]
     named_in: list[str]
+    folder: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,12 @@ def find(path: str | Path, root: str | Path | None = None) -> JdePictures | MotS
 
 
 def _in_folder(folder: Path) -> JdePictures | MotSequences:
-    images = folder / "images"
-    if images.is_dir() and (folder / "labels_with_ids").is_dir():
+    images = folder / IMAGES
+    if images.is_dir() and (folder / LABELS).is_dir():
         pictures = sorted(path for path in images.rglob("*") if _is_picture(path))
         if not pictures:
             raise DataError(f"{images}: no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})")
-        return JdePictures(pictures, [str(folder)] * len(pictures))
+        return JdePictures(pictures, [str(folder)] * len(pictures), folder)
     if _is_sequence(folder):
         return MotSequences([folder])
     folders = sorted(inner for inner in folder.iterdir() if _is_sequence(inner))
@@ -86,7 +89,8 @@ def _in_list(path: Path, root: Path) -> JdePictures:
     lines = list(text_lines(path))
     if not lines:
         raise DataError(f"{path}: expected one picture a line, it is empty")
-    return JdePictures([root / line for _, line in lines], [f"{path}:{n}" for n, _ in lines])
+    named_in = [f"{path}:{number}" for number, _ in lines]
+    return JdePictures([root / line for _, line in lines], named_in, folder=None)
 
 
 def _is_picture(path: Path) -> bool:

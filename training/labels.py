@@ -18,11 +18,20 @@ import numpy.typing as npt
 from jdetrt.errors import DataError
 from jdetrt.files import open_regular
 
-__all__ = ["Labels", "Row", "label_path", "parse_row", "read_labels", "text_lines"]
+__all__ = [
+    "IMAGES",
+    "LABELS",
+    "Labels",
+    "Row",
+    "label_path",
+    "parse_row",
+    "read_labels",
+    "text_lines",
+]
 
 Row = tuple[int, float, float, float, float]
 
-_IMAGES, _LABELS = "images", "labels_with_ids"
+IMAGES, LABELS = "images", "labels_with_ids"
 _COLUMNS = ("class", "id", "xc", "yc", "w", "h")
 _NEAREST, _FARTHEST = -1.0, 2.0  # a share beyond these is a pixel, or a slip
 _LARGEST_ID = 2**53  # beyond it a float has gaps
@@ -67,12 +76,12 @@ def label_path(picture: Path) -> Path:
     """
     parts = list(picture.parts)
     for position in range(len(parts) - 2, -1, -1):
-        if parts[position] == _IMAGES:
-            parts[position] = _LABELS
+        if parts[position] == IMAGES:
+            parts[position] = LABELS
             return Path(*parts).with_suffix(".txt")
     raise DataError(
-        f"{picture}: expected a folder named '{_IMAGES}' in the path, beside which the labels "
-        f"stand in '{_LABELS}'"
+        f"{picture}: expected a folder named '{IMAGES}' in the path, beside which the labels "
+        f"stand in '{LABELS}'"
     )
 
 

@@ -13,11 +13,12 @@ from jdetrt.runtime.pictures import PICTURE_SUFFIXES
 from jdetrt.runtime.seqinfo import read_seqinfo
 from jdetrt.training.labels import Labels
 
-__all__ = ["frame_pictures", "frames", "people_and_ignored"]
+__all__ = ["CLASSES", "frame_pictures", "frames", "people_and_ignored"]
 
+CLASSES = range(1, 14)  # arXiv 1603.00831, table 3, and the crowd of later ground truth
 _PERSON = 1
-# Person on a vehicle, static person, distractor, reflection (arXiv 1603.00831, table 3; the classes
-# that scoring passes over too), and the crowd of later ground truth.
+# Person on a vehicle, static person, distractor and reflection, which scoring passes over too, and
+# the crowd.
 _IGNORED = (2, 7, 8, 12, 13)
 
 
