@@ -139,11 +139,16 @@ class EmbeddingTest:
         """The numbers of all pictures together.
 
         Raises:
-            DataError: no identified person was to be seen, or too few got an embedding.
+            DataError: no identified person was to be seen, or too few people got an embedding.
         """
         if not self._boxes:
             raise DataError("no identified person in the ground truth: nothing to measure")
         ids = np.concatenate(self._ids)
+        if not len(ids):
+            raise DataError(
+                f"the model has an embedding for none of the {self._boxes} identified people; "
+                "it detects nobody"
+            )
         return EmbeddingScores(
             tpr=tpr_at_far(np.concatenate(self._embeddings), ids, self._fars),
             rule=self.rule,

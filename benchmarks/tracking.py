@@ -15,6 +15,7 @@ from jdetrt.runtime.pipeline import OnFrame, Pipeline
 from jdetrt.runtime.sinks import MotSink
 from jdetrt.runtime.sources import open_source
 from jdetrt.runtime.tracker import Tracker
+from jdetrt.training.data_paths import MotSequences, find
 from jdetrt.types import Session
 
 __all__ = ["evaluate_tracking"]
@@ -35,8 +36,8 @@ def evaluate_tracking(
 
     Args:
         session: a JDE model of any kind. It stays open.
-        sequences: folders of MOT sequences with pictures and ground truth; each goes by the name
-            of its folder.
+        sequences: MOT sequences with pictures and ground truth, folders of them, or patterns; each
+            goes by the name of its folder.
         preset: of the tracker.
         config: other settings than the preset's own.
         size: network width and height, for a model that leaves them free.
@@ -63,13 +64,17 @@ def evaluate_tracking(
         return score_files(files, rules=rules)
 
 
-def _by_name(sequences: Sequence[str | Path]) -> dict[str, Path]:
+def _by_name(paths: Sequence[str | Path]) -> dict[str, Path]:
     folders: dict[str, Path] = {}
-    for folder in map(Path, sequences):
-        name = folder.resolve().name
-        if name in folders:
-            raise DataError(f"{folder}: a sequence '{name}' is there already: {folders[name]}")
-        folders[name] = folder
+    for path in paths:
+        found = find(path)
+        if not isinstance(found, MotSequences):
+            raise DataError(f"{path}: expected a MOT sequence (a folder with gt/gt.txt)")
+        for folder in found.folders:
+            name = folder.resolve().name
+            if name in folders:
+                raise DataError(f"{folder}: a sequence '{name}' is there already: {folders[name]}")
+            folders[name] = folder
     if not folders:
         raise DataError("no sequence given: nothing to track")
     return folders

@@ -20,9 +20,9 @@ from jdetrt.training.anchors import anchor_sizes, candidate_priors, grids
 from jdetrt.training.model import JdeNetwork
 from jdetrt.types import Array, TensorSpec
 
-__all__ = ["EMBEDDING_MAPS", "TorchSession", "open_checkpoint"]
+__all__ = ["TorchSession", "load_network", "open_checkpoint"]
 
-EMBEDDING_MAPS = "embedding_maps"  # the output that exported models do not have
+_MAPS = "embedding_maps"  # the output that exported models do not have
 
 
 class TorchSession(SessionBase):
@@ -66,7 +66,7 @@ class TorchSession(SessionBase):
                 TensorSpec("boxes", "float32", (-1, top_k, 4)),
                 TensorSpec("scores", "float32", (-1, top_k)),
                 TensorSpec("embeddings", "float32", (-1, top_k, dim)),
-                TensorSpec(EMBEDDING_MAPS, "float32", (-1, cells, dim)),
+                TensorSpec(_MAPS, "float32", (-1, cells, dim)),
             ],
             {"body": network.body_name, "anchors": json.dumps(anchors.tolist())},
         )
@@ -88,7 +88,7 @@ class TorchSession(SessionBase):
             maps = normalise(self._graph.decode.embedding_maps(heads).float().transpose(1, 2))
         except RuntimeError as err:  # torch's only word for everything, too little memory too
             raise SessionError(f"torch failed to run the network: {err}") from err
-        outputs = {**detected._asdict(), EMBEDDING_MAPS: maps}
+        outputs = {**detected._asdict(), _MAPS: maps}
         return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
 
 
@@ -99,15 +99,36 @@ def open_checkpoint(
 
     Args:
         path: any weight file that ``jdetrt.training.checkpoint.load`` reads.
-        size: network width and height; by default those that the checkpoint records. Its anchors
-            are those of the size that it records, or else of ``size``.
+        size: network width and height; by default those that the checkpoint records.
         device: of torch, ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        SessionError: the device is not there.
+        CheckpointError, ConfigError, ExportError: as `load_network`.
+    """
+    network, size, anchors = load_network(path, size)
+    if device != "cpu" and not torch.cuda.is_available():
+        raise SessionError(f"device '{device}': torch {torch.__version__} finds no CUDA GPU here")
+    return TorchSession(network.to(device), size, anchors)
+
+
+def load_network(
+    path: str | Path, size: tuple[int, int] | None = None
+) -> tuple[JdeNetwork, tuple[int, int], npt.NDArray[np.float32]]:
+    """Read a whole network, and settle its size and its anchors.
+
+    Args:
+        path: any weight file that ``jdetrt.training.checkpoint.load`` reads.
+        size: network width and height; by default those that the checkpoint records.
+
+    Returns:
+        The network in evaluation mode, its width and height, and ``(3, 4, 2)`` anchor sizes: those
+        of the size that the checkpoint records, or else of ``size``.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
         ConfigError: a width or height is not a multiple of 32.
         ExportError: the checkpoint is of a body alone, or there is no size.
-        SessionError: the device is not there.
     """
     network, info = checkpoints.load(path)
     size = size or info.config.size
@@ -118,6 +139,4 @@ def open_checkpoint(
         )
     if not info.complete:
         raise ExportError(f"{path}: holds the body only (layers 0-74); train the network first")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise SessionError(f"device '{device}': torch {torch.__version__} finds no CUDA GPU here")
-    return TorchSession(network.to(device), size, anchor_sizes(*(info.config.size or size)))
+    return network, size, anchor_sizes(*(info.config.size or size))

@@ -53,7 +53,7 @@ def command(
     )
     names = None if sequences is None else [n.strip() for n in sequences.split(",") if n.strip()]
     scores = score(gt_root, results_dir, rules=rules, sequences=names, only_present=only_present)
-    Console().print(_table(scores))
+    Console().print(scores_table(scores))
     if scores.unscored:
         click.echo(f"Not scored, there is no ground truth for: {', '.join(scores.unscored)}")
     if json_path is not None:
@@ -61,7 +61,8 @@ def command(
         click.echo(f"Written: {json_path}")
 
 
-def _table(scores: Scores) -> Table:
+def scores_table(scores: Scores) -> Table:
+    """A row for each sequence, and one for all boxes together."""
     from rich.table import Table
 
     table = Table("Sequence", "Rules")
