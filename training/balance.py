@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt.config import LOSS_WEIGHT_INIT, STRIDES
+from jdetrt.training.mgda import MgdaUbBalance
 from jdetrt.training.recipe import LossConfig
 
 __all__ = ["BALANCES", "TASKS", "FixedBalance", "LossNormBalance", "UncertaintyBalance"]
@@ -89,4 +90,5 @@ BALANCES: Mapping[str, Callable[[LossConfig], nn.Module]] = {
     "uniform": lambda _: FixedBalance([1.0] * len(TASKS)),
     "fixed": lambda config: FixedBalance(config.fixed_weights),
     "loss-norm": lambda config: LossNormBalance(config.norm_momentum),
+    "mgda-ub": lambda _: MgdaUbBalance(len(STRIDES), len(TASKS)),
 }

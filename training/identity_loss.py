@@ -2,7 +2,8 @@
 
 Each is a module ``loss(embeddings, ids, pool, pool_ids)``: the embeddings ``[k, D]`` and ids
 ``[k]`` of one head, and those of all heads together, ``[m, D]`` and ``[m]``, which contain the
-former. None of the ids is -1. With nothing to learn from the loss is 0 and has a gradient of 0.
+former. None of the ids is -1. It returns the mean over the embeddings that can be learnt from, and
+their number; without any the mean is 0, with a gradient of 0.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ __all__ = [
     "UpperBoundLoss",
     "classifier_scale",
 ]
+
+Loss = tuple[Tensor, Tensor]  # mean, number of embeddings
 
 
 def classifier_scale(identities: int) -> float:
@@ -53,10 +56,11 @@ class ClassifierLoss(nn.Module):
         self.scale = classifier_scale(identities)
         self.classifier = nn.Linear(embedding_dim, max(identities, 1))
 
-    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Loss:
         """Mean cross-entropy of the head's embeddings; the pool has no part in it."""
         logits = self.classifier(self.scale * F.normalize(embeddings, dim=1))
-        return F.cross_entropy(logits, ids, reduction="sum") / max(len(ids), 1)
+        losses = F.cross_entropy(logits, ids, reduction="none")
+        return _mean(losses, torch.ones_like(ids, dtype=torch.bool))
 
 
 class TripletLoss(nn.Module):
@@ -73,7 +77,7 @@ class TripletLoss(nn.Module):
         super().__init__()
         self.margin = margin
 
-    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Loss:
         """Mean over the head's embeddings that have a positive in the pool."""
         excess, has_positive = _excess(embeddings, ids, pool, pool_ids)
         return _mean((excess + self.margin).clamp(min=0).sum(1), has_positive)
@@ -94,7 +98,7 @@ class UpperBoundLoss(nn.Module):
         super().__init__()
         self.scale = scale
 
-    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Loss:
         """Mean over the head's embeddings that have a positive in the pool."""
         excess, has_positive = _excess(embeddings, ids, pool, pool_ids)
         against = F.pad(self.scale * excess, (1, 0))  # the 1 in log(1 + ...) is exp(0)
@@ -113,12 +117,14 @@ def _excess(
     cosines = F.normalize(embeddings, dim=1) @ F.normalize(pool, dim=1).T
     same = ids[:, None] == pool_ids
     # An embedding is its own easiest positive, so never the hardest where there is another.
-    positive = cosines.masked_fill(~same, math.inf).amin(dim=1, keepdim=True)
+    positives = F.pad(cosines.masked_fill(~same, math.inf), (0, 1), value=math.inf)
+    positive = positives.amin(dim=1, keepdim=True)
     return (cosines - positive).masked_fill(same, -math.inf), same.sum(1) > 1
 
 
-def _mean(losses: Tensor, counts: Tensor) -> Tensor:
-    return losses[counts].sum() / counts.sum().clamp(min=1)
+def _mean(losses: Tensor, counted: Tensor) -> Loss:
+    number = counted.sum()
+    return losses[counted].sum() / number.clamp(min=1), number
 
 
 IDENTITY_LOSSES: Mapping[str, Callable[[LossConfig, int, int], nn.Module]] = {

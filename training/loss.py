@@ -12,7 +12,7 @@ from jdetrt.config import STRIDES
 from jdetrt.training import detection_loss
 from jdetrt.training.balance import BALANCES, TASKS
 from jdetrt.training.identity_loss import IDENTITY_LOSSES
-from jdetrt.training.pyramid import HeadMaps
+from jdetrt.training.pyramid import BOX_AND_LOGITS, HeadMaps
 from jdetrt.training.recipe import LossConfig
 from jdetrt.training.targets import FOREGROUND, IGNORED, Targets
 
@@ -62,8 +62,8 @@ class JdeLoss(nn.Module):
         Args:
             maps: raw outputs of the heads /32, /16, /8.
             targets: for the same heads, from `jdetrt.training.targets.assign`.
-            shared: the inputs of the heads, as `jdetrt.training.mgda.HeadInputs` keeps them; for
-                the balance ``mgda-ub`` only.
+            shared: the inputs of the heads, as `jdetrt.training.mgda.head_inputs` collects them;
+                for the balance ``mgda-ub`` only.
         """
         embeddings = [
             head.embedding.float().movedim(1, -1)[target.ids >= 0]
@@ -71,24 +71,20 @@ class JdeLoss(nn.Module):
         ]
         ids = [target.ids[target.ids >= 0] for target in targets]
         pool, pool_ids = torch.cat(embeddings), torch.cat(ids)
-        losses = torch.stack(
-            [
-                torch.stack([*self._detection(head, target), self.identity(f, y, pool, pool_ids)])
-                for head, target, f, y in zip(maps, targets, embeddings, ids, strict=True)
-            ]
-        )
-        present = torch.tensor(
-            [
-                [bool((target.labels != IGNORED).any()), len(target.deltas) > 0, len(y) > 0]
-                for target, y in zip(targets, ids, strict=True)
-            ],
-            device=losses.device,
-        )
+        rows, counts = [], []
+        for head, target, f, y in zip(maps, targets, embeddings, ids, strict=True):
+            confidence, box = self._detection(head, target)
+            identity, people = self.identity(f, y, pool, pool_ids)
+            rows.append(torch.stack([confidence, box, identity]))
+            foreground = (target.labels == FOREGROUND).sum()
+            counts.append(torch.stack([(target.labels != IGNORED).sum(), foreground, people]))
+        losses, present = torch.stack(rows), torch.stack(counts) > 0
         return LossResult(self.balance(losses, present, shared), _named(losses, present))
 
     def _detection(self, head: HeadMaps, target: Targets) -> tuple[Tensor, Tensor]:
-        # [N, A * 6, h, w] -> [N, A, 6, h, w]: dx, dy, dw, dh, background, foreground
-        detection = head.detection.float().unflatten(1, (target.labels.shape[1], -1))
+        pictures, anchors, rows, columns = target.labels.shape
+        # Axis 2 is dx, dy, dw, dh, background, foreground.
+        detection = head.detection.float().view(pictures, anchors, BOX_AND_LOGITS, rows, columns)
         logits = detection[:, :, 4:].movedim(2, 1)
         deltas = detection[:, :, :4].movedim(2, -1)[target.labels == FOREGROUND]
         config = self.config

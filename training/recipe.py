@@ -15,6 +15,7 @@ __all__ = [
     "OptimiserConfig",
     "Recipe",
     "ScheduleConfig",
+    "SyntheticConfig",
     "TargetsConfig",
 ]
 
@@ -66,12 +67,23 @@ class AugmentConfig(Section, frozen=True):
 
 
 class TargetsConfig(Section, frozen=True):
-    """Which anchors are people."""
+    """Which anchors are people.
+
+    Raises:
+        ValueError: the background reaches above where the foreground begins.
+    """
 
     foreground_iou: Fraction = 0.5  # paper section 3.3
     background_iou: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.4  # paper section 3.3
     # Give a person whom no anchor overlaps enough the anchor that overlaps them most (ours).
     force_best: bool = False
+
+    def __post_init__(self) -> None:
+        if self.background_iou > self.foreground_iou:
+            raise ValueError(
+                f"background_iou {self.background_iou} is above foreground_iou "
+                f"{self.foreground_iou}"
+            )
 
 
 class LossConfig(Section, frozen=True):
@@ -103,6 +115,17 @@ class DataConfig(Section, frozen=True):
     repeat: Annotated[int, Meta(ge=1)] = 1  # times that each picture comes up in an epoch
 
 
+class SyntheticConfig(Section, frozen=True):
+    """Rendered clips to train on beside the data (jdetrt.training.synthetic)."""
+
+    clips: Count = 0
+    frames: Annotated[int, Meta(ge=1)] = 40  # of each clip
+    people: Annotated[int, Meta(ge=1)] = 12  # in each clip
+    size: tuple[int, int] = (640, 360)
+    seed: Count = 1
+    min_visibility: Fraction = 0.2  # people who can be seen less are ignored
+
+
 class OptimiserConfig(Section, frozen=True):
     """How the weights move."""
 
@@ -131,6 +154,7 @@ class Recipe(Section, frozen=True):
     """All of a training run. The defaults are the reference's, and through it the paper's."""
 
     data: tuple[DataConfig, ...] = ()
+    synthetic: SyntheticConfig = SyntheticConfig()
     network: NetworkConfig = NetworkConfig(size=(1088, 608))
     sizes: tuple[tuple[int, int], ...] = ()  # network sizes drawn from, batch by batch
     start: str | None = None  # "imagenet" or a weight file; None for random weights

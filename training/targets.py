@@ -179,7 +179,7 @@ def _forced(peaks: Sequence[_Peaks], foreground_iou: float) -> list[Tensor]:
     most, where = iou.max(dim=1, keepdim=True)
     chosen = torch.zeros_like(iou, dtype=torch.bool)
     chosen.scatter_(1, where, (most > 0) & (most <= foreground_iou))
-    return list(chosen.split([peak.iou.shape[1] for peak in peaks], dim=1))
+    return list(torch.split(chosen, [peak.iou.shape[1] for peak in peaks], dim=1))
 
 
 def _assign_head(
