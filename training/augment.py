@@ -26,6 +26,7 @@ __all__ = [
     "hsv",
     "letterbox_sample",
     "mosaic",
+    "place",
     "warp",
     "window",
 ]
@@ -86,36 +87,42 @@ def window(
 ) -> Sample:
     """Cut a window out of the picture and scale it by about ``gain`` to ``size`` (width, height).
 
-    The window lies at random around a random person, or anywhere when there is nobody; what the
-    picture does not fill is grey.
+    The window lies at random around a random person, or anywhere when there is nobody. Where the
+    whole picture takes less than ``size`` the result is smaller (see ``place``).
     """
     cv2 = load_cv2()
     sides = np.array(sample.image.shape[1::-1])
     taken = np.clip(np.rint(np.array(size) / gain), 1, sides).astype(int)
-    drawn = np.clip(np.rint(taken * gain), 1, size).astype(int)
+    drawn = np.where(taken < sides, size, np.clip(np.rint(sides * gain), 1, size)).astype(int)
     lowest, highest = np.zeros(2, int), sides - taken
     if len(sample.boxes):
         person = sample.boxes[rng.integers(len(sample.boxes))]
         centre = np.clip((person[:2] + person[2:]) / 2, 0, sides).astype(int)
-        lowest = np.clip(centre - taken, lowest, highest)
-        highest = np.clip(centre, lowest, highest)
+        lowest, highest = np.clip(centre - taken, 0, highest), np.clip(centre, 0, highest)
     start = rng.integers(lowest, highest + 1)
-    offset = rng.integers(0, np.array(size) - drawn + 1)
     (x, y), (right, bottom) = start, start + taken
-    part = cv2.resize(
+    image = cv2.resize(
         sample.image[y:bottom, x:right],
         tuple(drawn.tolist()),
         interpolation=cv2.INTER_AREA if gain < 1 else cv2.INTER_LINEAR,
     )
-    image = _blank(size)
-    image[offset[1] : offset[1] + drawn[1], offset[0] : offset[0] + drawn[0]] = part
-    ratio, shift = np.tile(drawn / taken, 2), np.tile(offset - start * drawn / taken, 2)
+    ratio, corner = np.tile(drawn / taken, 2), np.tile(start, 2)
 
     def moved(boxes: Boxes) -> Boxes:
-        return np.asarray(boxes * ratio + shift, np.float32)
+        return np.asarray((boxes - corner) * ratio, np.float32)
 
     cut = replace(sample, image=image, boxes=moved(sample.boxes), ignore=moved(sample.ignore))
     return clip(cut, areas(cut.boxes) * config.min_seen, config)
+
+
+def place(sample: Sample, size: tuple[int, int], rng: Rng) -> Sample:
+    """Put a sample anywhere on grey of ``size`` (width, height), at least its own."""
+    height, width = sample.image.shape[:2]
+    x, y = rng.integers((size[0] - width + 1, size[1] - height + 1)).tolist()
+    image = _blank(size)
+    image[y : y + height, x : x + width] = sample.image
+    shift = np.array([x, y, x, y], np.float32)
+    return replace(sample, image=image, boxes=sample.boxes + shift, ignore=sample.ignore + shift)
 
 
 def mosaic(

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from jdetrt.runtime.preprocess import Letterbox
-from jdetrt.training.augment import affine, hsv, letterbox_sample, mosaic, window
+from jdetrt.training.augment import affine, hsv, letterbox_sample, mosaic, place, window
 from jdetrt.training.degrade import degrade
 from jdetrt.training.occlude import copy_paste, erase
 from jdetrt.training.recipe import AugmentConfig
@@ -63,6 +63,7 @@ def view(
         source = (sample.image.shape[1], sample.image.shape[0])
         gain = Letterbox.fit(source, size).gain * rng.uniform(*config.zoom)
         sample = hsv(window(sample, size, gain, config, rng), config, rng)
+        sample = place(sample, size, rng)
     else:
         sample = letterbox_sample(hsv(sample, config, rng), size)
     sample = affine(sample, config, rng)
