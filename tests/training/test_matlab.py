@@ -1,0 +1,81 @@
+import builtins
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from jdetrt.errors import DataError, MissingDependencyError
+from jdetrt.training.matlab import as_boxes, as_list, read_mat
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_struct_arrays_and_cells_of_any_length(tmp_path: Path, count: int) -> None:
+    structs = np.zeros((1, count), [("name", object), ("box", object)])
+    cells = np.empty((1, count), object)
+    for i in range(count):
+        structs[0, i] = (f"p{i}", np.array([[i, 2.0, 3.0, 4.0]]))
+        cells[0, i] = f"text{i}"
+    savemat(tmp_path / "a.mat", {"s": structs, "c": cells})
+    found = as_list(read_mat(tmp_path / "a.mat", "s"))
+    assert [(one["name"], one["box"].tolist()) for one in found] == [
+        (f"p{i}", [i, 2, 3, 4]) for i in range(count)
+    ]
+    assert [str(text) for text in as_list(read_mat(tmp_path / "a.mat", "c"))] == [
+        f"text{i}" for i in range(count)
+    ]
+
+
+def test_cells_that_hold_different_things(tmp_path: Path) -> None:
+    cells = np.empty((1, 3), object)
+    cells[:] = [[np.zeros((0, 0)), {"id": 1}, np.array([[1.0, 2.0]])]]
+    savemat(tmp_path / "a.mat", {"a": {"inner": cells, "name": "x"}})
+    found = read_mat(tmp_path / "a.mat", "a")
+    first, second, third = found["inner"]
+    assert (as_list(first), second, third.tolist()) == ([], {"id": 1}, [1, 2])
+    assert found["name"] == "x"
+
+
+def test_the_first_variable_that_is_there(tmp_path: Path) -> None:
+    savemat(tmp_path / "a.mat", {"second": 2, "third": 3})
+    assert read_mat(tmp_path / "a.mat", "first", "second", "third") == 2
+    with pytest.raises(DataError, match=r"a\.mat: expected the variable x or y, .* second, third"):
+        read_mat(tmp_path / "a.mat", "x", "y")
+
+
+@pytest.mark.parametrize("keep", [0, 1, 130, 200, -20])
+def test_truncated_files(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "a.mat"
+    savemat(path, {"x": np.arange(100.0)}, do_compression=True)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"a\.mat: (no MATLAB file|expected the variable)"):
+        read_mat(path, "x")
+
+
+def test_missing_files_and_other_formats(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.mat: cannot be read"):
+        read_mat(tmp_path / "a.mat", "x")
+    (tmp_path / "b.mat").write_text("<html>not found</html>" * 20)
+    with pytest.raises(DataError, match=r"b\.mat: no MATLAB file"):
+        read_mat(tmp_path / "b.mat", "x")
+
+
+def test_without_scipy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("scipy"):
+            raise ModuleNotFoundError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'jdetrt\[train\]'"):
+        read_mat(tmp_path / "a.mat", "x")
+
+
+def test_boxes_keep_their_columns() -> None:
+    assert as_boxes(np.array([250, 1, 2, 3], np.uint8)).tolist() == [[250, 1, 2, 3]]
+    assert as_boxes(np.zeros((0, 5)), 5).shape == (0, 5)
+    with pytest.raises(ValueError, match="expected 4 columns, got 5"):
+        as_boxes(np.zeros((2, 5)))

@@ -1,0 +1,89 @@
+"""MATLAB files, the form in which several data sets keep their annotations."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import DataError, MissingDependencyError
+from jdetrt.files import open_regular
+
+__all__ = ["as_boxes", "as_list", "read_mat"]
+
+
+def read_mat(path: str | Path, *names: str) -> Any:
+    """Read one variable of a MATLAB file (version 5 to 7.2).
+
+    Structs become dictionaries, cell and struct arrays flat lists of what they hold, arrays lose
+    their axes of length 1. An array of one thing is that thing, as in MATLAB: ``as_list`` and
+    ``as_boxes`` restore what a reader expects.
+
+    Args:
+        path: the file.
+        names: of the variable; the first that is there is taken.
+
+    Raises:
+        DataError: the file is missing, truncated or no MATLAB file, or has none of the variables.
+        MissingDependencyError: SciPy is not installed.
+    """
+    try:
+        from scipy.io import loadmat
+    except ModuleNotFoundError as err:
+        raise MissingDependencyError("scipy", "train", "Reading MATLAB files") from err
+    try:
+        with open_regular(path) as file:
+            data = file.read()
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+    try:
+        variables = loadmat(io.BytesIO(data), squeeze_me=True)
+    except Exception as err:  # SciPy raises a dozen types on damaged files
+        raise DataError(
+            f"{path}: no MATLAB file of version 5 to 7.2, or a damaged one; get it again ({err})"
+        ) from err
+    for name in names:
+        if name in variables:
+            return _plain(variables[name])
+    there = ", ".join(sorted(name for name in variables if not name.startswith("__"))) or "none"
+    raise DataError(f"{path}: expected the variable {' or '.join(names)}, it has: {there}")
+
+
+def _plain(value: Any) -> Any:
+    """SciPy's arrays of structs and of objects as dictionaries and lists."""
+    if not isinstance(value, (np.ndarray, np.void)):
+        return value
+    if value.dtype.names and not value.ndim:
+        return {name: _plain(value[name]) for name in value.dtype.names}
+    if value.dtype.names or value.dtype == object:
+        return [_plain(one) for one in value.ravel()] if value.ndim else _plain(value.item())
+    return value
+
+
+def as_list(value: Any) -> list[Any]:
+    """What an array of structs, of cells or of texts holds, also where it holds one or none.
+
+    >>> as_list("p1"), as_list({"id": 1}), as_list(np.array([])), as_list([1, 2])
+    (['p1'], [{'id': 1}], [], [1, 2])
+    """
+    return list(value) if isinstance(value, (list, np.ndarray)) else [value]
+
+
+def as_boxes(value: Any, columns: int = 4) -> npt.NDArray[np.float64]:
+    """A table of numbers as ``(n, columns)`` float64, also where it has one row or none.
+
+    Raises:
+        ValueError: it has another number of columns, or is no table of numbers.
+
+    >>> as_boxes([1, 2, 3, 4]).shape, as_boxes([]).shape
+    ((1, 4), (0, 4))
+    """
+    table = np.atleast_2d(np.asarray(value, np.float64))
+    if table.size == 0:
+        return np.empty((0, columns))
+    if table.shape[1] != columns:
+        raise ValueError(f"expected {columns} columns, got {table.shape[1]}")
+    return table
