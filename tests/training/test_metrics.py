@@ -63,7 +63,7 @@ def random_data(seed: int) -> tuple[list[Detections], list[F32], list[F32]]:
     return found, truth, ignore
 
 
-def random_boxes(random: np.random.Generator, count: int, side: int = 20) -> npt.NDArray[Any]:
+def random_boxes(random: np.random.Generator, count: np.int64, side: int = 20) -> npt.NDArray[Any]:
     corner = random.integers(0, 60, (count, 2))
     return np.hstack([corner, corner + random.integers(4, side, (count, 2))])
 

@@ -1,0 +1,187 @@
+"""`jdetrt evaluate`: the numbers it prints and writes, and one message for what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny_network import save_tiny
+from walkers import CLIP, FRAMES, NET, PEOPLE, walkers
+
+from jdetrt.cli import main
+
+
+def fixed_model(path: Path) -> Path:
+    """The three people where they stand in frame 3, whatever the picture is."""
+    boxes = [[80 * p + 12, 20 + 8 * p, 80 * p + 36, 92 + 8 * p] for p in range(PEOPLE)]
+    values: dict[str, npt.NDArray[np.float32]] = {
+        "boxes": (np.array([boxes]) / 2).astype(np.float32),
+        "scores": np.array([[0.9, 0.8, 0.7]], np.float32),
+        "embeddings": np.eye(PEOPLE, 8, dtype=np.float32)[np.newaxis],
+    }
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [f"{n}_value"], [n]) for n in values],
+        "three_people",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, NET[1], NET[0]])],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, v.shape) for n, v in values.items()],
+        [numpy_helper.from_array(v, f"{n}_value") for n, v in values.items()],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save_model(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a model, a checkpoint and a sequence."""
+    monkeypatch.chdir(tmp_path)
+    fixed_model(tmp_path / "model.onnx")
+    save_tiny(tmp_path / "tiny.safetensors", monkeypatch)
+    walkers(tmp_path / "walkers")
+    return tmp_path
+
+
+def run(*args: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", *map(str, args)])
+    return int(stop.value.code or 0)
+
+
+def printed(text: str) -> dict[str, str]:
+    return {line[:-10].strip(): line[-10:].strip() for line in text.splitlines() if line[-1:]}
+
+
+# Frame 3's boxes overlap those of frame f by (24 - 4 d) / (24 + 4 d), d = |f - 3|: IoU 0.71 in
+# frames 2 and 4, 0.5 in 1 and 5, 1/3 in 6. So 5 of 6 frames are right.
+
+
+def test_detection(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("detection", "model.onnx", "walkers", "--json", "new/d.json") == 0
+    shown = printed(capsys.readouterr().out)
+    assert (shown["Precision at 0.5"], shown["Recall"]) == ("0.8333", "0.8333")
+    assert (shown["Pictures"], shown["People"]) == (str(FRAMES), str(FRAMES * PEOPLE))
+    written = json.loads((here / "new" / "d.json").read_text())
+    assert written["recall"] == 5 / 6
+    assert f"{written['ap50']:.4f}" == shown["AP50"]
+    # The reference wants more than 0.5: 3 of 6 frames.
+    assert written["reference_ap"] == 0.5
+    assert run("detection", "model.onnx", "walkers", "--score-threshold", "0.75") == 0
+    assert printed(capsys.readouterr().out)["Recall"] == f"{2 / 3 * 5 / 6:.4f}"
+
+
+def test_several_data_sets_and_a_list(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("images", "labels_with_ids"):
+        (here / "jde" / folder).mkdir(parents=True)
+    picture = np.zeros((CLIP[1], CLIP[0], 3), np.uint8)
+    cv2.imwrite(str(here / "jde" / "images" / "a.png"), picture)
+    (here / "jde" / "labels_with_ids" / "a.txt").write_text("0 -1 0.5 0.5 0.1 0.5\n")
+    (here / "lists").mkdir()
+    (here / "lists" / "a.train").write_text("jde/images/a.png\n")
+    assert run("detection", "model.onnx", "walkers", "jde") == 0
+    assert printed(capsys.readouterr().out)["People"] == str(FRAMES * PEOPLE + 1)
+    assert run("detection", "model.onnx", "lists/a.train", "--root", here) == 0
+    assert printed(capsys.readouterr().out)["Pictures"] == "1"
+
+
+def test_embedding_by_both_rules(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("embedding", "model.onnx", "walkers", "--json", "e.json") == 0
+    shown = printed(capsys.readouterr().out)
+    assert shown["Rule"] == "candidates"
+    assert (shown["TPR@1e-06"], shown["TPR@0.1"]) == ("1.0000", "1.0000")
+    # At more than 0.5: the frames 2, 3 and 4.
+    assert (shown["Coverage"], shown["Boxes"], shown["Identities"]) == ("0.5000", "18", "3")
+    assert json.loads((here / "e.json").read_text())["tpr_at_far"]["1e-06"] == 1
+    assert run("embedding", "model.onnx", "walkers", "--rule", "cells") == 1
+    assert "evaluate the checkpoint" in capsys.readouterr().err
+    assert run("embedding", "tiny.safetensors", "walkers") == 0
+    shown = printed(capsys.readouterr().out)
+    assert (shown["Rule"], shown["Coverage"]) == ("cells", "1.0000")
+
+
+def test_the_same_number_in_two_data_sets_is_two_people(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walkers(here / "others")
+    assert run("embedding", "model.onnx", "walkers", "others") == 0
+    shown = printed(capsys.readouterr().out)
+    assert shown["Identities"] == "6"
+    # Equal embeddings of different people: 27 wrong pairs of 135 are as alike as the right ones.
+    assert float(shown["TPR@0.1"]) == pytest.approx(0.1 / (27 / 135), abs=1e-4)
+
+
+def test_tracking(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ("tracking", "model.onnx", "walkers", "--json", "t.json", "--results", "tracks")
+    assert run(*args) == 0
+    rows = [[c for c in line.split() if c != "│"] for line in capsys.readouterr().out.splitlines()]
+    (row,) = (row for row in rows if row[:2] == ["walkers", "MOT17"])
+    scores = json.loads((here / "t.json").read_text())["sequences"]["walkers"]
+    # Found and reported in the frames 2 to 5, wrong in 6, nobody in 1.
+    assert (scores["FP"], scores["FN"], scores["IDSW"]) == (PEOPLE, 2 * PEOPLE, 0)
+    assert row[-3:] == ["0", str(PEOPLE), str(2 * PEOPLE)]
+    assert len((here / "tracks" / "walkers.txt").read_text().splitlines()) == 5 * PEOPLE
+    (here / "strict.toml").write_text('preset = "paper"\nscore_threshold = 0.95\n')
+    assert run("tracking", "model.onnx", "walkers", "--config", "strict.toml") == 0
+    assert str(FRAMES * PEOPLE) in capsys.readouterr().out
+    assert run("tracking", "model.onnx", "walkers", "--config", "strict.toml", "--preset", "iou")
+    assert "holds settings of the preset 'paper'" in capsys.readouterr().err
+
+
+def test_summary(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("summary", "model.onnx", "walkers", "--json", "s.json") == 0
+    shown = printed(capsys.readouterr().out)
+    written = json.loads((here / "s.json").read_text())
+    assert (shown["TPR@0.1"], shown["Coverage"]) == ("1.0000", "0.5000")
+    assert shown["FN"] == str(written["fn"]) == str(2 * PEOPLE)
+    assert shown["MOTA"] == f"{written['mota']:.4f}"
+
+
+def test_a_checkpoint_of_any_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("detection", "tiny.safetensors", "walkers", "--batch", 4, "--threads", 1) == 0
+    assert printed(capsys.readouterr().out)["Pictures"] == str(FRAMES)
+    assert run("detection", "tiny.safetensors", "walkers", "--size", "256x128") == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("detection", "missing.onnx", "walkers"), "missing.onnx: no such file"),
+        (("detection", "model.onnx", "nowhere"), "nowhere: not found"),
+        (("detection", "model.onnx", "walkers", "--size", "64x64"), "takes pictures of 128x64"),
+        (("detection", "tiny.safetensors", "walkers", "--size", "100x64"), "multiples of 32"),
+        (("detection", "tiny.safetensors", "walkers", "--provider", "tensorrt"), "torch runs on"),
+        (("detection", "model.onnx", "walkers", "--json", "model.onnx"), "is also MODEL"),
+        (("embedding", "model.onnx", "walkers", "--json", "walkers/gt/gt.txt"), "is also PATH"),
+        (("summary", "model.onnx", "walkers", "--json", "walkers"), "is also PATH"),
+        (("tracking", "model.onnx", "walkers", "--results", "."), "is the working folder"),
+        (("tracking", "model.onnx", "walkers", "--results", "walkers/gt"), "is also PATH"),
+        (("tracking", "model.onnx", "walkers", "--config", "no.toml"), "no.toml: cannot be read"),
+        (("summary", "model.onnx", "nowhere"), "nowhere"),
+    ],
+)
+def test_one_message_and_no_file(
+    here: Path, args: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+    assert run(*args) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
+
+
+def test_an_earlier_json_among_the_data_is_replaced(here: Path) -> None:
+    for _ in range(2):
+        assert run("detection", "model.onnx", "walkers", "--json", "walkers/scores.json") == 0
+
+
+def test_wrong_usage(here: Path) -> None:
+    assert run("detection", "model.onnx") == 2
+    assert run("detection", "model.onnx", "walkers", "--size", "large") == 2
+    assert run("embedding", "model.onnx", "walkers", "--rule", "all") == 2
+    assert run("nothing") == 2
