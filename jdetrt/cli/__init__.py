@@ -25,10 +25,12 @@ COMMANDS = {
     "bench": "Measure speed and write it down as JSON.",
     "demo": "Render a clip, track it, and say where the results are.",
     "doctor": "Say what this machine has, what is missing and how to get it.",
+    "evaluate": "Measure how well a model detects, tells apart and tracks people.",
     "export": "Turn a torch checkpoint into an ONNX model with decoding in its graph.",
     "inspect": "Say what a checkpoint or a model file holds.",
     "score": "Score tracking results against ground truth: HOTA, MOTA, IDF1.",
     "track": "Track people in a video, a folder, a camera or a list of detections.",
+    "visualize": "Draw what a network has learnt.",
 }
 
 
