@@ -23,6 +23,7 @@ __all__ = ["main"]
 # command -> one line of help. Its module is jdetrt.cli.<command>, its click object `command`.
 COMMANDS = {
     "bench": "Measure speed and write it down as JSON.",
+    "data": "Check training data and fit anchors to it.",
     "demo": "Render a clip, track it, and say where the results are.",
     "doctor": "Say what this machine has, what is missing and how to get it.",
     "evaluate": "Measure how well a model detects, tells apart and tracks people.",
@@ -30,6 +31,7 @@ COMMANDS = {
     "inspect": "Say what a checkpoint or a model file holds.",
     "score": "Score tracking results against ground truth: HOTA, MOTA, IDF1.",
     "track": "Track people in a video, a folder, a camera or a list of detections.",
+    "train": "Train a network from a recipe and data.",
     "visualize": "Draw what a network has learnt.",
 }
 

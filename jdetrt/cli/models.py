@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["missing", "shapes"]
 
 
-def missing(err: ModuleNotFoundError, purpose: str) -> Exception:
+def missing(err: ModuleNotFoundError, purpose: str, extra: str = "export") -> Exception:
     """Turn a missing optional package into words; a missing module of ours is a defect."""
     package = (err.name or "?").split(".")[0]
-    return err if package == "jdetrt" else MissingDependencyError(package, "export", purpose)
+    return err if package == "jdetrt" else MissingDependencyError(package, extra, purpose)
 
 
 def shapes(specs: Iterable[TensorSpec]) -> str:
