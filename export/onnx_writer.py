@@ -19,6 +19,7 @@ from jdetrt import __version__, files
 from jdetrt.config import STRIDES, ExportConfig
 from jdetrt.errors import ExportError, JdetrtError
 from jdetrt.export.deploy_graph import DeployGraph
+from jdetrt.export.half_weights import round_weights, store_as_half
 from jdetrt.export.onnx_graph import tensor_specs
 from jdetrt.export.parity import Parity, check_parity, synthetic_pictures
 from jdetrt.runtime.preprocess import letterbox
@@ -45,6 +46,7 @@ class Exported:
         outputs: what it gives.
         checkpoint: what it was made from.
         anchor_size: the network size that the anchors belong to.
+        half_weights: whether the weights were rounded to float16, in torch too.
         parity: torch against ONNX Runtime.
         real_frames: whether that was on frames that the caller gave.
     """
@@ -56,6 +58,7 @@ class Exported:
     outputs: tuple[TensorSpec, ...]
     checkpoint: CheckpointInfo
     anchor_size: tuple[int, int]
+    half_weights: bool
     parity: Parity
     real_frames: bool
 
@@ -78,7 +81,8 @@ def export_onnx(
     Args:
         checkpoint: any weight file that ``jdetrt.training.checkpoint.load`` reads.
         output: the ``.onnx`` file to write.
-        config: size, top-k, batch, opset.
+        config: size, top-k, batch, weights, opset. With half weights the network that is compared
+            is the rounded one, batch norms folded.
         trained_size: network width and height at training.
         frames: ``(H, W, 3)`` uint8 BGR pictures of any size to compare on; without them two
             synthetic ones.
@@ -87,7 +91,7 @@ def export_onnx(
         CheckpointError: the checkpoint cannot be used.
         ConfigError: a width or height is not a multiple of 32.
         ExportError: top-k is more than there are candidates, the checkpoint is of a body alone,
-            or there is no size, or not enough memory for it.
+            there is no size, not enough memory for it, or a weight is too large for float16.
         ParityError: the exported model gives other numbers than torch.
         SinkError: the output cannot be written.
     """
@@ -112,6 +116,9 @@ def export_onnx(
     anchors = network_anchors(info.config, anchor_size)
     with _memory_for(size):
         graph = DeployGraph(network, size, anchors, config.top_k)
+        if config.half_weights:
+            network = graph.network
+            round_weights(network)
         pictures = frames or synthetic_pictures(_SYNTHETIC_FRAMES, size)
         images = np.stack([letterbox(picture, size)[0] for picture in pictures])
 
@@ -132,6 +139,7 @@ def export_onnx(
             "anchor_size": json.dumps(anchor_size),
             "top_k": str(config.top_k),
             "precision": "fp32",
+            "weights": "float16" if config.half_weights else "float32",
             "checkpoint": checkpoint.name,
             "checkpoint_kind": info.kind,
             "checkpoint_sha256": files.sha256(checkpoint),
@@ -148,6 +156,7 @@ def export_onnx(
         outputs=tensor_specs(model.graph.output),
         checkpoint=info,
         anchor_size=anchor_size,
+        half_weights=config.half_weights,
         parity=parity,
         real_frames=bool(frames),
     )
@@ -197,6 +206,8 @@ def _to_onnx(
     _name_constants(model)
     batch = "batch" if config.dynamic_batch else 1
     _set_shapes(model, batch, config.top_k, graph.decode.embedding_dim)
+    if config.half_weights:
+        store_as_half(model)
     return model
 
 

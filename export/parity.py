@@ -73,7 +73,8 @@ def check_parity(
     """Run a model in ONNX Runtime (CPU) and compare it with the network in torch.
 
     Args:
-        network: the network as it was loaded, batch norms not folded.
+        network: the network as it was loaded, batch norms not folded; or, where the model has half
+            weights, the network with its batch norms folded and its weights rounded.
         decode: the decoding of the model.
         model: the exported model; left as it is.
         images: ``(frames, 3, H, W)`` float32 RGB from 0 to 1. A model with a free batch size is

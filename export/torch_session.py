@@ -16,7 +16,7 @@ from jdetrt.errors import ExportError, SessionError
 from jdetrt.export.deploy_graph import DeployGraph, normalise
 from jdetrt.runtime.session_base import SessionBase
 from jdetrt.training import checkpoint as checkpoints
-from jdetrt.training.anchors import anchor_sizes, candidate_priors, grids
+from jdetrt.training.anchors import anchor_sizes, candidate_priors, grids, network_anchors
 from jdetrt.training.model import JdeNetwork
 from jdetrt.types import Array, TensorSpec
 
@@ -122,8 +122,8 @@ def load_network(
         size: network width and height; by default those that the checkpoint records.
 
     Returns:
-        The network in evaluation mode, its width and height, and ``(3, 4, 2)`` anchor sizes: those
-        of the size that the checkpoint records, or else of ``size``.
+        The network in evaluation mode, its width and height, and ``(3, 4, 2)`` anchor sizes: its
+        own, or else those of the size that the checkpoint records, or else of ``size``.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -139,4 +139,4 @@ def load_network(
         )
     if not info.complete:
         raise ExportError(f"{path}: holds the body only (layers 0-74); train the network first")
-    return network, size, anchor_sizes(*(info.config.size or size))
+    return network, size, network_anchors(info.config, info.config.size or size)

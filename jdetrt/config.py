@@ -168,6 +168,7 @@ class ExportConfig(Section, frozen=True):
     size: tuple[int, int] | None = None
     top_k: Annotated[int, Meta(ge=1, le=TOP_K_LIMIT)] = 1024
     dynamic_batch: bool = False
+    half_weights: bool = False  # convolution weights rounded to and stored as float16
     opset: int = 17  # the newest that TensorRT 8.5 reads
 
 

@@ -12,6 +12,8 @@ from typing import TypeVar
 import msgspec
 import safetensors
 import safetensors.torch
+import torch
+from torch import Tensor
 
 from jdetrt import __version__, files
 from jdetrt.config import HeadAnchors, NetworkConfig
@@ -67,6 +69,7 @@ def save(
     anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None,
     identities: int | None = None,
     epoch: int | None = None,
+    half: bool = False,
 ) -> None:
     """Write a network as a checkpoint of ours, whole or not at all.
 
@@ -77,8 +80,11 @@ def save(
         anchors: its own, where they do not follow from the size (`NetworkConfig`).
         identities: number of identities that it was trained with.
         epoch: epochs trained.
+        half: round the weights of convolutions to float16, for a file of half the size; biases and
+            batch norms stay float32. `load` gives float32 in any case.
 
     Raises:
+        CheckpointError: with ``half``, a weight is beyond the range of float16.
         SinkError: the file cannot be written.
     """
     config = NetworkConfig(
@@ -91,12 +97,27 @@ def save(
         "training": msgspec.json.encode(_Training(identities, epoch)).decode(),
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if half:
+        tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
     files.write_bytes(path, safetensors.torch.save(tensors, metadata))
 
 
 def save_random(path: str | Path, seed: int, *, size: tuple[int, int] | None = None) -> None:
     """Write an untrained Darknet-53 network, the same for the same seed. Raises SinkError."""
     save(path, random_network(seed), size=size)
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    """A convolution's weight, the only kind of tensor with more than one axis, as float16."""
+    if tensor.ndim < 2:
+        return tensor
+    rounded = tensor.half()
+    if not torch.isfinite(rounded).all():
+        raise CheckpointError(
+            f"{name}: has a weight of {float(tensor.abs().max()):g}, more than float16 can hold; "
+            "save it as float32"
+        )
+    return rounded
 
 
 def _read_own(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:

@@ -52,6 +52,12 @@ def parse_size(text: str) -> tuple[int, int]:
 )
 @click.option("--dynamic-batch", is_flag=True, help="Leave the number of pictures free.")
 @click.option(
+    "--half-weights",
+    is_flag=True,
+    help="Round the weights of convolutions to float16 and store them so, for a file of half the "
+    "size; the model still computes in float32.",
+)
+@click.option(
     "--frames",
     multiple=True,
     metavar="SOURCE",
@@ -64,6 +70,7 @@ def command(
     trained_size: tuple[int, int] | None,
     top_k: int,
     dynamic_batch: bool,
+    half_weights: bool,
     frames: tuple[str, ...],
 ) -> None:
     """Turn a torch checkpoint into an ONNX model with decoding in its graph.
@@ -83,7 +90,9 @@ def command(
         },
         {"--output": Path(output)},
     )
-    config = ExportConfig(size=size, top_k=top_k, dynamic_batch=dynamic_batch)
+    config = ExportConfig(
+        size=size, top_k=top_k, dynamic_batch=dynamic_batch, half_weights=half_weights
+    )
     exported = export_onnx(
         checkpoint, output, config, trained_size=trained_size, frames=_pictures(frames)
     )
@@ -104,11 +113,17 @@ def _summary(exported: Exported) -> str:
     info, parity = exported.checkpoint, exported.parity
     pictures = f"{parity.frames} {'frames' if exported.real_frames else 'synthetic pictures'}"
     identities = f", {info.identities} identities" if info.identities else ""
+    weights = (
+        ("  weights  of convolutions rounded to float16, in torch too, and stored so",)
+        if exported.half_weights
+        else ()
+    )
     return "\n".join(
         (
             f"{exported.path}: {exported.bytes / 1e6:.1f} MB, sha256 {exported.sha256}",
             f"  from     {info.kind} checkpoint, {info.config.body}, {info.keys} tensors"
             f"{identities}",
+            *weights,
             f"  input    {shapes(exported.inputs)}",
             f"  outputs  {shapes(exported.outputs)}",
             f"  anchors  of {exported.anchor_size[0]}x{exported.anchor_size[1]}",

@@ -58,6 +58,15 @@ def test_options(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "images [N, 3, 96, 128]" in out
     assert "anchors  of 576x320" in out
+    assert "float16" not in out
+
+
+def test_half_weights(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "model.onnx"
+    assert run("export", tiny, "-o", output, "--top-k", "9", "--half-weights") == 0
+    assert "weights  of convolutions rounded to float16, in torch too" in capsys.readouterr().out
+    kinds = {tensor.data_type for tensor in onnx.load(output).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds
 
 
 def test_the_model_replaces_no_picture_that_it_is_compared_on(

@@ -106,6 +106,16 @@ def test_anchors_are_those_of_the_recorded_size(checkpoint: Path) -> None:
     np.testing.assert_array_equal(anchors, anchor_sizes(256, 192))
 
 
+def test_anchors_of_the_network_itself(checkpoint: Path) -> None:
+    head = ((10.0, 20.0), (30.0, 40.0), (50.0, 60.0), (70.0, 80.0))
+    network, _, _ = load_network(checkpoint)
+    own = checkpoint.with_name("own.safetensors")
+    checkpoints.save(own, network, size=SIZE, anchors=(head, head, head))
+    for size in (None, (256, 192)):
+        _, _, anchors = load_network(own, size)
+        np.testing.assert_array_equal(anchors, np.array([head, head, head], np.float32))
+
+
 def test_what_cannot_be_opened(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         open_checkpoint(tmp_path / "missing.safetensors")

@@ -204,6 +204,41 @@ def test_own_round_trip(network: JdeNetwork, tmp_path: Path) -> None:
         checkpoint.load(path)
 
 
+def test_half_round_trip(tmp_path: Path) -> None:
+    network = random_network(5, "nano", 16)
+    random = torch.Generator().manual_seed(1)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            tensor.uniform_(0.5, 1.5, generator=random)
+            assert name.endswith(("weight", "bias", "running_mean", "running_var"))
+    full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
+    checkpoint.save(full, network, size=(128, 96))
+    checkpoint.save(half, network, size=(128, 96), half=True)
+    assert half.stat().st_size < 0.55 * full.stat().st_size
+    stored = safetensors.torch.load_file(half)
+    loaded, info = checkpoint.load(half)
+    assert info == checkpoint.load(full)[1]
+    for name, tensor in network.state_dict().items():
+        found = loaded.state_dict()[name]
+        assert found.dtype == tensor.dtype
+        if tensor.ndim == 4:
+            assert stored[name].dtype == torch.float16
+            want = tensor.numpy().astype(np.float16).astype(np.float32)
+            np.testing.assert_array_equal(found.numpy(), want)
+        else:
+            assert torch.equal(found, tensor)
+    assert network.get_parameter("levels.0.embedding.1.weight").dtype == torch.float32
+
+
+def test_a_weight_beyond_half_precision_is_not_saved(tmp_path: Path) -> None:
+    network = random_network(5, "nano", 16)
+    weights = next(iter(network.parameters()))
+    weights.data.view(-1)[0] = -7e4
+    with pytest.raises(CheckpointError, match="has a weight of 70000, more than float16"):
+        checkpoint.save(tmp_path / "half.safetensors", network, half=True)
+    assert not any(tmp_path.iterdir())
+
+
 def test_saving_to_a_folder_fails_plainly(network: JdeNetwork, tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="is a folder"):
         write_reference(tmp_path, network, identities=1)
