@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from jdetrt.errors import ConfigError, DataError, JdetrtError
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.training.augment import flip
+from jdetrt.training.data import DataSet
 from jdetrt.training.recipe import AugmentConfig
 from jdetrt.training.sample import Batch, Sample
-from jdetrt.training.views import DataSet, view
+from jdetrt.training.views import view
 
 __all__ = ["batch_count", "batches", "collate"]
 

@@ -26,7 +26,7 @@ Range = tuple[Positive, Positive]
 class AugmentConfig(Section, frozen=True):
     """How pictures are varied in training.
 
-    The defaults are the reference's (utils/datasets.py); everything below ``flip`` is ours and off.
+    The defaults are the reference's (utils/datasets.py); from ``hue`` on it is ours and off.
     A value that stands for a chance is the probability with which a picture gets it.
 
     Raises:
@@ -165,7 +165,8 @@ class Recipe(Section, frozen=True):
     # "scales": the body's and the pyramid's batch norm scales stay, statistics move (reference);
     # "body": the body's batch norms stay whole, statistics too.
     frozen_norms: Literal["none", "scales", "body"] = "scales"
-    frozen_stages: Count = 0  # first parts of the body (the stem, then stages) that stay
+    # Weights that stay, as patterns of their names: "network.body.stem.*".
+    frozen: tuple[str, ...] = ()
     # Score that the detection layers start with; None leaves them at random, as in the reference.
     prior: Annotated[float, Meta(gt=0.0, lt=1.0)] | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -174,3 +175,4 @@ class Recipe(Section, frozen=True):
     targets: TargetsConfig = TargetsConfig()
     loss: LossConfig = LossConfig()
     validate_every: Annotated[int, Meta(ge=1)] = 1  # epochs
+    validation_size: tuple[int, int] | None = None  # network size; None for that of the network

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.training.augment import affine, hsv, letterbox_sample, mosaic, place, window
+from jdetrt.training.data import DataSet
 from jdetrt.training.degrade import degrade
 from jdetrt.training.occlude import copy_paste, erase
 from jdetrt.training.recipe import AugmentConfig
 from jdetrt.training.sample import Sample
 
-__all__ = ["DataSet", "view"]
-
-
-class DataSet(Protocol):
-    """Labelled pictures by index."""
-
-    def __len__(self) -> int:
-        """Number of pictures."""
-
-    def __getitem__(self, index: int, /) -> Sample:
-        """One labelled picture."""
-
-    def successor(self, index: int, /) -> int | None:
-        """The index of the next frame of the same sequence, None where there is none."""
+__all__ = ["view"]
 
 
 def view(
