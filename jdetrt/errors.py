@@ -9,6 +9,7 @@
     |- SinkError                the output that could not be written
     |- DataError                file, line, what was expected
     |- CheckpointError
+    |- TrainingError            the loss is no longer a number
     |- ExportError
     |  `- ParityError           torch and ONNX Runtime disagree
     |- CalibrationError
@@ -56,6 +57,10 @@ class DataError(JdetrtError):
 
 class CheckpointError(JdetrtError):
     """A weight file is truncated, of another architecture, or not a weight file."""
+
+
+class TrainingError(JdetrtError):
+    """Training cannot go on."""
 
 
 class ExportError(JdetrtError):

@@ -47,9 +47,9 @@ class InvertedResidual(nn.Module):
 
 
 def separable(width: int) -> nn.Sequential:
-    """Depthwise 5x5 and pointwise convolution."""
+    """Depthwise 3x3 and pointwise convolution."""
     return nn.Sequential(
-        ConvBlock(width, width, 5, groups=width, activation=relu6),
+        ConvBlock(width, width, 3, groups=width, activation=relu6),
         ConvBlock(width, width, 1, activation=relu6),
     )
 

@@ -1,0 +1,56 @@
+"""The state of a training run, to go on from."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from jdetrt import files
+from jdetrt.errors import CheckpointError, ConfigError
+from jdetrt.training.recipe import Recipe
+
+__all__ = ["read_state", "write_state"]
+
+_FORMAT = "jdetrt-training-1"
+
+
+def write_state(path: Path, state: dict[str, Any], recipe: Recipe) -> None:
+    """Write a state (tensors, numbers, lists and dicts of them), whole or not at all.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    with files.atomic_path(path) as temporary:
+        torch.save(
+            {"format": _FORMAT, "recipe": msgspec.json.encode(recipe).decode(), **state}, temporary
+        )
+
+
+def read_state(path: Path, recipe: Recipe) -> dict[str, Any]:
+    """Read a state of the same recipe.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged or something else.
+        ConfigError: it was made with another recipe; the settings that differ are named.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no state to resume from; train without --resume")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as err:
+        raise CheckpointError(f"{path}: is cut short or damaged ({err})") from err
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise CheckpointError(f"{path}: is not the state of a training run of this version")
+    before = msgspec.json.decode(state["recipe"])
+    now = msgspec.json.decode(msgspec.json.encode(recipe))
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed:
+        raise ConfigError(
+            f"{path}: was made with another {', '.join(changed)}; resume with the recipe that the "
+            "run began with, or begin a new run"
+        )
+    return state

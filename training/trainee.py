@@ -1,0 +1,97 @@
+"""The network together with its losses: what is trained, and which of its parts stay as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from jdetrt.training.loss import JdeLoss, LossResult
+from jdetrt.training.mgda import head_inputs
+from jdetrt.training.model import JdeNetwork
+from jdetrt.training.recipe import OptimiserConfig, Recipe
+from jdetrt.training.targets import Targets
+
+__all__ = ["Trainee", "optimiser", "set_prior"]
+
+
+class Trainee(nn.Module):
+    """A network and its loss as one module, so that one state dict and one wrapper hold both.
+
+    Args:
+        network: it is trained in place.
+        recipe: the loss, and what is frozen.
+        identities: of the training set.
+    """
+
+    def __init__(self, network: JdeNetwork, recipe: Recipe, identities: int) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = JdeLoss(recipe.loss, network.embedding_dim, identities)
+        self.frozen_norms = recipe.frozen_norms
+        for name, parameter in self.named_parameters():
+            if any(fnmatchcase(name, pattern) for pattern in recipe.frozen):
+                parameter.requires_grad_(False)
+        if recipe.frozen_norms != "none":
+            for norm in _norms(network if recipe.frozen_norms == "scales" else network.body):
+                norm.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Trainee:
+        """Set the training mode, but for batch norms whose statistics are frozen."""
+        super().train(mode)
+        if self.frozen_norms == "body":
+            for norm in _norms(self.network.body):
+                norm.eval()
+        return self
+
+    def forward(self, images: Tensor, targets: Sequence[Targets], half: torch.dtype | None) -> LossResult:
+        """The loss of a batch.
+
+        Args:
+            images: ``[N, 3, H, W]`` RGB from 0 to 1.
+            targets: of the heads /32, /16, /8.
+            half: the type of mixed precision; None for none. The loss is always float32.
+        """
+        mixed = torch.autocast(images.device.type, half, enabled=half is not None)
+        with head_inputs(self.network) as shared, mixed:
+            maps = self.network(images)
+        result: LossResult = self.loss(maps, targets, shared)
+        return result
+
+
+def optimiser(trainee: Trainee, config: OptimiserConfig) -> torch.optim.Optimizer:
+    """The optimiser of all that is not frozen; each group has its ``base`` learning rate."""
+    body, rest = [], []
+    for name, parameter in trainee.named_parameters():
+        if parameter.requires_grad:
+            (body if name.startswith("network.body.") else rest).append(parameter)
+    groups = [
+        {"params": body, "base": config.learning_rate * config.body_rate},
+        {"params": rest, "base": config.learning_rate},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.name == "adamw":
+        return torch.optim.AdamW(
+            groups, config.learning_rate, (config.momentum, 0.999), weight_decay=config.weight_decay
+        )
+    return torch.optim.SGD(
+        groups, config.learning_rate, config.momentum, weight_decay=config.weight_decay
+    )
+
+
+@torch.no_grad()
+def set_prior(network: JdeNetwork, score: float) -> None:
+    """Have every anchor start with this score (Lin et al. 2017, section 4.1), in place."""
+    half = math.log(score / (1 - score)) / 2
+    for level in network.levels:
+        output = level.get_submodule("detection")[-1]
+        background, foreground = output.bias.view(-1, 6)[:, 4:].unbind(1)
+        background.fill_(-half)
+        foreground.fill_(half)
+
+
+def _norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+    return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
