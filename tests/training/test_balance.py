@@ -101,6 +101,9 @@ def test_loss_norm_of_absent_losses() -> None:
     torch.testing.assert_close(
         balance.average, torch.where(SOME, (0.9 + 0.1 * 3) * LOSSES, 3 * LOSSES)
     )
+    before = balance.average
+    total(balance, torch.zeros(3, 3), torch.zeros(3, 3, dtype=torch.bool))
+    assert balance.average.equal(before)
 
 
 def test_a_loss_of_nothing_is_harmless() -> None:

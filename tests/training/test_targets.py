@@ -202,6 +202,18 @@ def test_regions_to_ignore_leave_foreground_alone() -> None:
     assert (assign(batch, ANCHORS)[1].labels == 1).any()
 
 
+def test_a_region_holds_its_left_and_top_edge_only() -> None:
+    target = assign(make([], ignore=[[24, 24, 32, 32]], ignore_pictures=[1]), ANCHORS)[2]
+    expected = [[1, anchor, 3, 3] for anchor in range(4)]
+    assert (target.labels == -1).nonzero().tolist() == expected
+
+
+def test_a_region_beside_the_centre_of_an_anchor_like_it_is_ignored() -> None:
+    # Anchor 10 x 20 at (32, 32): 95 of 225 square pixels in common.
+    batch = make([], ignore=[[32.25, 22, 38.25, 42]], ignore_pictures=[0])
+    assert assign(batch, ANCHORS)[1].labels[0, 1, 2, 2] == -1
+
+
 @pytest.mark.parametrize("force_best", [False, True])
 def test_no_boxes(force_best: bool) -> None:
     for target, stride in zip(
@@ -254,6 +266,11 @@ def test_force_best_gives_one_anchor_the_best(drawn: tuple[float, float, int, in
         dx, dy, dw, dh = forced[head].deltas[0].tolist()
         decoded = (column * stride + dx * w, row * stride + dy * h, w * np.exp(dw), h * np.exp(dh))
         assert decoded == pytest.approx(near, abs=1e-3)
+
+
+def test_force_best_at_exactly_the_threshold() -> None:
+    forced = assign(make([[32, 32, 4, 4]]), ANCHORS, TargetsConfig(force_best=True))[2]
+    assert (forced.labels == 1).nonzero().tolist() == [[0, 0, 4, 4]]
 
 
 def test_force_best_takes_nothing_from_others() -> None:
