@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from jdetrt import shipped
+from jdetrt.engine.open import open_session
 from jdetrt.errors import SinkError
 from jdetrt.runtime.mot_io import every_frame, read_detections
 from jdetrt.runtime.opencv import load_cv2
@@ -15,6 +17,7 @@ from jdetrt.runtime.sources import open_source
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.training.synthetic import SyntheticClip, is_written_sequence, write_sequence
+from jdetrt.types import Session
 
 __all__ = ["DemoResult", "run_demo"]
 
@@ -22,8 +25,9 @@ NETWORK_SIZE = (576, 320)
 
 
 class DemoResult(NamedTuple):
-    """Where things are, and how fast the run was."""
+    """Where things are, and how fast the run was; no model where none ships."""
 
+    model: Path | None
     clip: Path
     mot: Path
     video: Path
@@ -35,9 +39,9 @@ def run_demo(
 ) -> DemoResult:
     """Render a clip of walking people and track them.
 
-    There is no trained model in this repository yet: a fake session stands in for the network and
-    hands out the clip's own ground truth with noise, misses and false alarms. All the rest is the
-    real line: read, letterbox, decode, associate, draw, write.
+    The network is the shipped model nano. Where it does not ship, a fake session stands in for it
+    and hands out the clip's own ground truth with noise, misses and false alarms. All the rest is
+    the real line: read, letterbox, decode, associate, draw, write.
 
     Args:
         output: folder; gets ``clip/`` (a MOT sequence with ground truth), ``tracks/clip.txt`` and
@@ -64,18 +68,23 @@ def run_demo(
                     "folder or delete it"
                 )
     folder = write_sequence(output / "clip", clip, overwrite=True)
-    detections = read_detections(folder / "det" / "det.txt", length=frames)
+    model = shipped.resolve(shipped.NANO) if shipped.sizes() else None
     with (
-        FakeSession.from_detections(
-            every_frame(detections, frames), size=NETWORK_SIZE, source_size=clip.size
-        ) as session,
+        _fake(folder, clip) if model is None else open_session(model) as session,
         open_source(folder) as source,
     ):
         report = Pipeline(
             source,
             session,
-            Tracker("iou", source.frame_rate),
+            Tracker("iou" if model is None else "reference", source.frame_rate),
             [MotSink(mot), VideoSink(video, source.frame_rate)],
             on_frame=on_frame,
         ).run()
-    return DemoResult(folder, mot, video, report)
+    return DemoResult(model, folder, mot, video, report)
+
+
+def _fake(folder: Path, clip: SyntheticClip) -> Session:
+    detections = read_detections(folder / "det" / "det.txt", length=clip.frames)
+    return FakeSession.from_detections(
+        every_frame(detections, clip.frames), size=NETWORK_SIZE, source_size=clip.size
+    )

@@ -39,6 +39,17 @@ def tree() -> set[str]:
     return found
 
 
+def data() -> set[str]:
+    """What else a wheel has: recipes, the shipped models and their card."""
+    recipes = (ROOT / "training" / "recipes").glob("*.toml")
+    models = (ROOT / "jdetrt" / "models").iterdir()
+    return {
+        "jdetrt/py.typed",
+        *(f"jdetrt/training/recipes/{path.name}" for path in recipes),
+        *(f"jdetrt/models/{path.name}" for path in models),
+    }
+
+
 def test_every_part_is_mapped_and_linked() -> None:
     folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"jdetrt"}
     links = {
@@ -86,7 +97,8 @@ def test_the_wheel_has_every_module(tmp_path: Path, links: bool) -> None:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
         text = archive.read(metadata).decode()
-    assert names == tree() | {"jdetrt/py.typed"}
+    assert "jdetrt/models/README.md" in names
+    assert names == tree() | data()
     assert f"\nVersion: {jdetrt.__version__}\n" in text
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
+from jdetrt.shipped import resolve
 
 
 @click.group()
@@ -106,7 +107,13 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
 
 @command.command()
 @click.argument("source")
-@click.option("--model", type=click.Path(path_type=Path), required=True, help="ONNX file.")
+@click.option(
+    "--model",
+    type=resolve,
+    metavar="FILE",
+    required=True,
+    help="ONNX file, or nano or nano:WxH, which ship (a file of that name is ./nano).",
+)
 @click.option(
     "--frames",
     type=click.IntRange(2),

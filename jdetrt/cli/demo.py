@@ -27,9 +27,12 @@ def command(output: Path, frames: int, seed: int) -> None:
     with ProgressBar("Tracking", frames, quiet=False) as bar:
         result = run_demo(output, frames=frames, seed=seed, on_frame=bar.advance)
     print_summary(result.report, str(result.clip), [result.video, result.mot])
-    click.echo(
-        "There is no trained model in this repository yet: the detections are the clip's own\n"
-        "ground truth with noise, misses and false alarms, and 'network' is the time to hand\n"
-        "them out. Everything else is the real line.\n"
-        f"Score it: jdetrt score {output} {result.mot.parent}"
-    )
+    if result.model is None:
+        click.echo(
+            "There is no trained model in this repository yet: the detections are the clip's own\n"
+            "ground truth with noise, misses and false alarms, and 'network' is the time to hand\n"
+            "them out. Everything else is the real line."
+        )
+    else:
+        click.echo(f"The network was the shipped model: {result.model}")
+    click.echo(f"Score it: jdetrt score {output} {result.mot.parent}")

@@ -15,6 +15,7 @@ import click
 from jdetrt.cli.export import parse_size
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions
+from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
     from jdetrt.training.sample import Sample
@@ -32,8 +33,9 @@ def command() -> None:
     """Measure how good a model is on labelled data.
 
     MODEL is a checkpoint (.safetensors, .pt, .weights), which torch runs, or a model that `jdetrt
-    track` takes. PATH is a list of pictures, a folder with images/ and labels_with_ids/, a MOT
-    sequence, or a folder of these.
+    track` takes; of what ships, nano is the checkpoint and nano:WxH a model of that size (files of
+    these names are ./nano and so on). PATH is a list of pictures, a folder with images/ and
+    labels_with_ids/, a MOT sequence, or a folder of these.
     """
 
 
@@ -73,7 +75,7 @@ def _data_options(function: _F) -> _F:
 
 
 @command.command()
-@click.argument("model", type=_FILE)
+@click.argument("model", type=resolve_checkpoint)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @_data_options
 @click.option(
@@ -123,7 +125,7 @@ def detection(
 
 
 @command.command()
-@click.argument("model", type=_FILE)
+@click.argument("model", type=resolve_checkpoint)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @_data_options
 @click.option(
@@ -167,7 +169,7 @@ def embedding(
 
 
 @command.command()
-@click.argument("model", type=_FILE)
+@click.argument("model", type=resolve_checkpoint)
 @click.argument("sequences", metavar="SEQUENCE...", nargs=-1, required=True)
 @click.option("--preset", type=_PRESETS, help="How to associate; by default as in jdetrt track.")
 @click.option("--config", type=_FILE, help="Settings of the preset (TOML).")
@@ -225,7 +227,7 @@ def tracking(
 
 
 @command.command()
-@click.argument("model", type=_FILE)
+@click.argument("model", type=resolve_checkpoint)
 @click.argument("sequence")
 @click.option("--preset", type=_PRESETS, default="reference", show_default=True)
 @_options

@@ -12,6 +12,7 @@ import click
 from jdetrt.cli.models import missing, shapes
 from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.config import TOP_K_LIMIT, ExportConfig
+from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
     from jdetrt.export.onnx_writer import Exported
@@ -28,7 +29,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 @click.command()
-@click.argument("checkpoint")
+@click.argument("checkpoint", type=resolve_checkpoint)
 @click.option("-o", "--output", required=True, metavar="FILE", help="The ONNX model to write.")
 @click.option(
     "--size",
@@ -64,7 +65,7 @@ def parse_size(text: str) -> tuple[int, int]:
     help="Pictures or video to compare ONNX Runtime with torch on; default: synthetic pictures.",
 )
 def command(
-    checkpoint: str,
+    checkpoint: Path,
     output: str,
     size: tuple[int, int] | None,
     trained_size: tuple[int, int] | None,
@@ -76,8 +77,8 @@ def command(
     """Turn a torch checkpoint into an ONNX model with decoding in its graph.
 
     CHECKPOINT is a .safetensors file of jdetrt, a .pt file of the reference implementation or a
-    Darknet .weights file. The model is written only after ONNX Runtime gave the same numbers as
-    torch.
+    Darknet .weights file; or nano, which ships (a file of that name is ./nano). The model is
+    written only after ONNX Runtime gave the same numbers as torch.
     """
     try:
         from jdetrt.export.onnx_writer import export_onnx

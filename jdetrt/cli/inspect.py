@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from jdetrt.cli.models import missing, shapes
+from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
     from jdetrt.export.describe import CheckpointContent, OnnxContent
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", type=resolve_checkpoint)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(file: str, as_json: bool) -> None:
+def command(file: Path, as_json: bool) -> None:
     """Say what a checkpoint or an ONNX model holds.
 
-    The kind of FILE is told by its content, not by its name.
+    The kind of FILE is told by its content, not by its name. Of what ships, nano is the checkpoint
+    and nano:WxH a model of that size (files of these names are ./nano and so on).
     """
     from jdetrt.export.describe import CheckpointContent, describe
 

@@ -16,6 +16,7 @@ from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.run_output import ProgressBar, print_summary
 from jdetrt.cli.settings import preset_of, toml_text, tracker_settings
 from jdetrt.errors import DataError
+from jdetrt.shipped import NANO, resolve
 
 if TYPE_CHECKING:
     from jdetrt.config import TrackerConfig
@@ -66,7 +67,13 @@ class _Options:
 
 @click.command()
 @click.argument("source")
-@click.option("--model", type=_FILE, help="The network: an ONNX file of `jdetrt export`.")
+@click.option(
+    "--model",
+    type=resolve,
+    metavar="FILE",
+    help="The network: an ONNX file of `jdetrt export`, or nano or nano:WxH, which ship (a file of "
+    "that name is ./nano); default without --detections: nano.",
+)
 @click.option(
     "--detections",
     type=_FILE,
@@ -107,8 +114,12 @@ def command(**given: Any) -> None:
     needed to draw. Ctrl-C ends the run and keeps the results up to there.
     """
     options = _Options(**given)
-    if (options.model is None) == (options.detections is None):
+    if options.model is not None and options.detections is not None:
         raise click.UsageError("give one of --model FILE and --detections FILE")
+    if options.model is None and options.detections is None:
+        options = replace(options, model=resolve(NANO))
+        if not options.quiet:
+            click.echo(f"No --model given: tracking with {NANO} ({options.model})", err=True)
     if options.detections is not None:
         options = replace(options, detections=_find(options.source, options.detections))
     refuse_collisions(

@@ -11,6 +11,7 @@ from jdetrt.cli.export import parse_size
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import refuse_collisions
 from jdetrt.errors import DataError
+from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("checkpoint", type=_FILE)
+@click.argument("checkpoint", type=resolve_checkpoint)
 @click.argument("query_frame", type=_FILE)
 @click.argument("target_frame", type=_FILE)
 @click.option("-o", "--output", type=_FILE, required=True, help="The picture to write (.png).")
@@ -60,6 +61,8 @@ def retrieval(
     size: tuple[int, int] | None,
 ) -> None:
     """Look for a person of QUERY_FRAME in TARGET_FRAME by features alone (the paper's figure 4).
+
+    CHECKPOINT is a file, or nano, which ships (a file of that name is ./nano).
 
     The picture shows both frames, and how similar each place of the target is to the person: by
     the features that detection is made from, and by the dense embedding.

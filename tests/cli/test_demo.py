@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny_network import ship_tiny
 
+from jdetrt import shipped
 from jdetrt.benchmarks.accuracy import score
 from jdetrt.cli import main
 from jdetrt.runtime.opencv import load_cv2
@@ -20,8 +22,9 @@ def run(*args: str) -> int:
 
 
 def test_demo_leaves_a_video_and_tracks_that_score(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)  # no model there
     for _ in range(2):  # a second run replaces the first
         assert run("--output", str(tmp_path), "--frames", "40") == 0
     out = capsys.readouterr().out
@@ -34,6 +37,18 @@ def test_demo_leaves_a_video_and_tracks_that_score(
         frames += 1
     assert frames == 40
     assert score(tmp_path, tmp_path / "tracks").combined.mota > 60
+
+
+def test_demo_takes_the_model_that_ships(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ship_tiny(tmp_path / "models", monkeypatch)
+    assert run("--output", str(tmp_path / "demo"), "--frames", "4") == 0
+    out = capsys.readouterr().out
+    assert str(models / "nano-576x320.onnx") in out
+    assert "ground truth" not in out
+    assert (tmp_path / "demo" / "tracks.mp4").exists()
+    assert (tmp_path / "demo" / "tracks" / "clip.txt").exists()
 
 
 @pytest.mark.parametrize("theirs", ["clip/seqinfo.ini", "tracks.mp4", "tracks/clip.txt"])

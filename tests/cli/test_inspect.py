@@ -42,7 +42,8 @@ def test_checkpoint(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect", tiny, "--json") == 0
     content = json.loads(capsys.readouterr().out)
     assert content["sha256"] == hashlib.sha256(tiny.read_bytes()).hexdigest()
-    assert content["info"]["config"] == {"body": "tiny", "size": [128, 96], "embedding_dim": 16}
+    config = {"body": "tiny", "size": [128, 96], "embedding_dim": 16, "anchors": None}
+    assert content["info"]["config"] == config
     assert content["info"]["kind"] == "jdetrt"
     # Five body convolutions and three levels, counted from the layer shapes.
     body = 3 * 6 * 9 + 6 * 8 * 9 + 8 * 8 * 9 + 8 * 12 * 9 + 12 * 16 * 9 + 2 * (6 + 8 + 8 + 12 + 16)

@@ -416,7 +416,6 @@ def test_a_video_that_breaks_off_keeps_what_came_before(
 @pytest.mark.parametrize(
     "args",
     [
-        [],
         ["--model", "model.onnx", "--detections", "det/det.txt"],
         ["--model", "model.onnx", "--preset", "best"],
         ["--model", "model.onnx", "--score-threshold", "1.5"],

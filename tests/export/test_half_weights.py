@@ -40,7 +40,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return save_tiny(tmp_path / "tiny.safetensors", monkeypatch)
 
 
-def stored_weights(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.generic]]:
+def stored_weights(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.float16]]:
     convs = [node for node in model.graph.node if node.op_type == "Conv"]
     casts = {n.output[0]: n for n in model.graph.node if n.op_type == "Cast"}
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}

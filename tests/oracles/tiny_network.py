@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from jdetrt import shipped
+from jdetrt.config import ExportConfig
+from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.training import checkpoint, model
 from jdetrt.training.layers import ConvBlock
 from jdetrt.training.pyramid import Body
@@ -45,3 +48,15 @@ def save_tiny(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             module.bias.data.normal_(0, 0.1, generator=generator)
     checkpoint.save(path, network, size=SIZE, identities=9)
     return path
+
+
+def ship_tiny(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ship it as "nano" for the length of a test: the checkpoint, and models of two sizes.
+
+    That of 576x320, which is the one by default, is small in fact.
+    """
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    source = save_tiny(folder / "nano.safetensors", monkeypatch)
+    for name, size in (("576x320", SIZE), ("64x64", (64, 64))):
+        export_onnx(source, folder / f"nano-{name}.onnx", ExportConfig(size=size, top_k=50))
+    return folder

@@ -1,0 +1,84 @@
+"""The names of shipped models: which files they are, and what is said where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jdetrt import shipped
+from jdetrt.errors import ConfigError
+from jdetrt.shipped import resolve, resolve_checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Models of two sizes and a checkpoint, all empty; and files that have like names."""
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "models")
+    (tmp_path / "models").mkdir()
+    for name in ("nano-576x320.onnx", "nano-864x480.onnx", "nano.safetensors", "README.md"):
+        (tmp_path / "models" / name).touch()
+    (tmp_path / "nano").mkdir()
+    (tmp_path / "nano:1x1").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "models"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("nano", "nano-576x320.onnx"),
+        ("nano:576x320", "nano-576x320.onnx"),
+        ("nano:864x480", "nano-864x480.onnx"),
+        ("nano:864X480", "nano-864x480.onnx"),
+    ],
+)
+def test_names(folder: Path, name: str, file: str) -> None:
+    assert resolve(name) == folder / file
+    if name != "nano":
+        assert resolve_checkpoint(name) == folder / file
+
+
+def test_the_checkpoint(folder: Path) -> None:
+    assert resolve_checkpoint("nano") == folder / "nano.safetensors"
+
+
+@pytest.mark.parametrize(
+    "path", ["./nano", "nano.onnx", "nanometre", "models/nano", "", "NANO", "./nano:1x1", "x:nano"]
+)
+def test_everything_else_is_a_path(folder: Path, path: str) -> None:
+    for find in (resolve, resolve_checkpoint):
+        assert find(path) == Path(path)
+        assert find(Path("nano")) == Path("nano")
+
+
+@pytest.mark.parametrize("name", ["nano:640x352", "nano:1x1", "nano:large", "nano:../nano-576x320"])
+def test_a_size_that_does_not_ship(folder: Path, name: str) -> None:
+    for find in (resolve, resolve_checkpoint):
+        with pytest.raises(ConfigError) as caught:
+            find(name)
+        message = str(caught.value)
+        assert message.startswith(f"{name}: does not ship at the size {name[5:]}; ")
+        assert "there are: 576x320, 864x480." in message
+        assert "jdetrt export nano -o nano.onnx --size WIDTHxHEIGHT" in message
+
+
+def test_an_installation_without_models(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    for name, find in (
+        ("nano", resolve),
+        ("nano:576x320", resolve),
+        ("nano", resolve_checkpoint),
+        ("nano:576x320", resolve_checkpoint),
+    ):
+        with pytest.raises(ConfigError, match=rf"^{name}: does not come with .*name a file"):
+            find(name)
+
+
+def test_the_models_of_this_checkout_have_sizes_for_names() -> None:
+    assert (shipped.FOLDER / "README.md").is_file()
+    for size, path in shipped.sizes().items():
+        width, height = map(int, size.split("x"))
+        assert width % 32 == height % 32 == 0
+        assert resolve(f"nano:{size}") == path
