@@ -14,6 +14,8 @@ from jdetrt.training.targets import FOREGROUND, IGNORED
 
 __all__ = ["cross_entropy", "focal", "giou", "smooth_l1"]
 
+_LARGEST_LOG = 8.0  # no person is 3000 anchors wide, and areas stay finite in float32
+
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean 2-way cross-entropy of the anchors that are not ignored (paper section 3.3).
@@ -71,6 +73,3 @@ def giou(deltas: Tensor, targets: Tensor) -> Tensor:
 def _corners(deltas: Tensor) -> tuple[Tensor, Tensor]:
     half = deltas[:, 2:].clamp(max=_LARGEST_LOG).exp() / 2
     return deltas[:, :2] - half, deltas[:, :2] + half
-
-
-_LARGEST_LOG = 8.0  # no person is 3000 anchors wide, and areas stay finite in float32
