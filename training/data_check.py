@@ -101,6 +101,14 @@ class _Survey:
         except JdetrtError as err:
             self.faults.append(str(err))
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """The same for a block that reads one file; its faults come in order of their lines."""
+        before = len(self.faults)
+        with self.noting():
+            yield
+        self.faults[before:] = sorted(self.faults[before:], key=_line)
+
     def size(self, picture: Path) -> Size | None:
         """Count a picture; its width and height, None where it is broken."""
         self.pictures += 1
@@ -157,6 +165,11 @@ class _Survey:
         )
 
 
+def _line(fault: str) -> int:
+    found = re.search(r":(\d+): ", fault)
+    return int(found[1]) if found else 0
+
+
 def _check_pictures(found: JdePictures, survey: _Survey) -> None:
     ids: set[int] = set()
     owners: dict[Path, Path] = {}
@@ -165,7 +178,7 @@ def _check_pictures(found: JdePictures, survey: _Survey) -> None:
             survey.faults.append(f"{named_in}: {picture} is not there; is the root right?")
             continue
         size = survey.size(picture)
-        with survey.noting():
+        with survey.reading():
             path = label_path(picture)
             if path in owners:
                 raise DataError(
@@ -200,19 +213,13 @@ def _check_sequence(folder: Path, survey: _Survey) -> None:
     sizes = {frame: survey.size(picture) for frame, picture in pictures.items()}
     with survey.noting():
         _check_seqinfo(folder, pictures, sizes, survey)
-    before = len(survey.faults)
-    with survey.noting():
+    with survey.reading():
         path = folder / "gt" / "gt.txt"
+        before = len(survey.faults)
         rows = read_mot(path, allow_empty=True, on_fault=survey.faults.append)
         if not len(rows) and len(survey.faults) == before:
             raise DataError(f"{path}: there is no row; label the sequence, or leave it out")
         _check_rows(path, rows, sizes, survey)
-    survey.faults[before:] = sorted(survey.faults[before:], key=_line)
-
-
-def _line(fault: str) -> int:
-    found = re.search(r":(\d+): ", fault)
-    return int(found[1]) if found else 0
 
 
 def _check_seqinfo(

@@ -98,6 +98,19 @@ def test_a_malformed_row_is_named_by_its_line(text: Path, row: str, message: str
         read_mot(text)
 
 
+def test_faults_can_be_collected(text: Path) -> None:
+    bad = ["1,2", "1,x,10,20,30,40,1,1,1", "nan,1,10,20,0,40,1,1,1", "1,1,1,1,inf,-1,1,1,1"]
+    text.write_text("".join(f"{GOOD}{row}\n" for row in [*bad, "1,8,10,20,0,0,0.5,1,1"]))
+    faults: list[str] = []
+    rows = read_mot(text, on_fault=faults.append)
+    assert rows.lines.tolist() == [1, 3, 5, 7, 9]
+    assert rows.ids.tolist() == [7] * 5
+    assert sorted(fault.split(":")[1] for fault in faults) == ["10", "2", "4", "6", "8"]
+    with pytest.raises(DataError) as refused:
+        read_mot(text)
+    assert str(refused.value) == faults[0]
+
+
 @pytest.mark.parametrize("columns", [1, 5, 11])
 def test_the_number_of_columns(text: Path, columns: int) -> None:
     text.write_text(",".join(["1"] * columns))
