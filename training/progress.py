@@ -75,6 +75,8 @@ class Table:
                 writer = csv.DictWriter(file, self.columns)
                 if first:
                     writer.writeheader()
-                writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+                writer.writerow(
+                    {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+                )
         except OSError as err:
             raise SinkError(f"{self.path}: cannot be written ({err.strerror})") from err

@@ -37,7 +37,10 @@ class SyntheticPictures:
                 boxes = truth.boxes.copy()
                 boxes[:, 2:] += boxes[:, :2]
                 seen = truth.visibility >= max(config.min_visibility, 1e-6)
-                ids = [known.setdefault(i, self.identities + len(known)) for i in truth.ids[seen].tolist()]
+                ids = [
+                    known.setdefault(i, self.identities + len(known))
+                    for i in truth.ids[seen].tolist()
+                ]
                 self._samples.append(
                     Sample(
                         frame.image,

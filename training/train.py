@@ -21,6 +21,7 @@ from jdetrt.errors import ConfigError, TrainingError
 from jdetrt.training import checkpoint
 from jdetrt.training.anchors import grids, network_anchors
 from jdetrt.training.batches import batch_count, batches
+from jdetrt.training.data import DataSet
 from jdetrt.training.model import JdeNetwork, initialise
 from jdetrt.training.pretrained import start_from
 from jdetrt.training.processes import Processes
@@ -31,7 +32,6 @@ from jdetrt.training.sample import Batch
 from jdetrt.training.schedule import rate
 from jdetrt.training.targets import assign
 from jdetrt.training.trainee import Trainee, optimiser, set_prior
-from jdetrt.training.data import DataSet
 
 __all__ = ["Trained", "Validate", "train"]
 
@@ -142,10 +142,13 @@ class _Run:
         if recipe.prior is not None and not resume:
             set_prior(network, recipe.prior)
         self.trainee = Trainee(network, recipe, data_set.identities)
-        self.trainee.to(processes.device, memory_format=torch.channels_last)
+        self.trainee.to(processes.device)
+        _channels_last(self.trainee)
         self.optimiser = optimiser(self.trainee, recipe.optimiser)
         self.average = _average(network, recipe.optimiser.ema) if recipe.optimiser.ema else None
-        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=self.half == torch.float16)
+        self.scaler = torch.amp.GradScaler(
+            processes.device.type, enabled=self.half == torch.float16
+        )
         if resume:
             self._load()
         output.mkdir(parents=True, exist_ok=True)
@@ -220,7 +223,9 @@ class _Run:
         for _ in range(recipe.accumulate):
             batch = next(loaded).to(self.processes.device)
             height, width = batch.images.shape[2:]
-            targets = assign(batch, network_anchors(recipe.network, (width, height)), recipe.targets)
+            targets = assign(
+                batch, network_anchors(recipe.network, (width, height)), recipe.targets
+            )
             images = batch.images.to(memory_format=torch.channels_last)
             result = self.module(images, targets, self.half)
             if not torch.isfinite(result.total):
@@ -292,7 +297,8 @@ class _Run:
             return self.trainee
         on_gpu = self.processes.device.type == "cuda"
         if on_gpu:
-            self.trainee = nn.SyncBatchNorm.convert_sync_batchnorm(self.trainee)
+            convert: Callable[[Trainee], Trainee] = nn.SyncBatchNorm.convert_sync_batchnorm
+            self.trainee = convert(self.trainee)
         return nn.parallel.DistributedDataParallel(
             self.trainee,
             device_ids=[self.processes.device] if on_gpu else None,
@@ -309,7 +315,7 @@ class _Run:
 
 
 def _average(network: JdeNetwork, decay: float) -> AveragedModel:
-    """Exponential moving average of weights and statistics; short at first, so that it catches up."""
+    """Exponential moving average of weights and statistics, short at first."""
 
     def move(averaged: Any, current: Any, count: Any) -> Any:
         weight = min(decay, (1 + int(count)) / (10 + int(count)))
@@ -317,6 +323,13 @@ def _average(network: JdeNetwork, decay: float) -> AveragedModel:
             old.copy_(torch.lerp(new, old, weight) if old.is_floating_point() else new)
 
     return AveragedModel(network, multi_avg_fn=move, use_buffers=True)
+
+
+def _channels_last(module: nn.Module) -> None:
+    """Lay out the weights of convolutions as CPUs and tensor cores like them best, in place."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 class _Means:

@@ -1,4 +1,4 @@
-"""The network together with its losses: what is trained, and which of its parts stay as they are."""
+"""The network together with its losses: what is trained, and what of it stays as it is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from jdetrt.training.loss import JdeLoss, LossResult
 from jdetrt.training.mgda import head_inputs
 from jdetrt.training.model import JdeNetwork
+from jdetrt.training.pyramid import BOX_AND_LOGITS
 from jdetrt.training.recipe import OptimiserConfig, Recipe
 from jdetrt.training.targets import Targets
 
@@ -47,7 +48,9 @@ class Trainee(nn.Module):
                 norm.eval()
         return self
 
-    def forward(self, images: Tensor, targets: Sequence[Targets], half: torch.dtype | None) -> LossResult:
+    def forward(
+        self, images: Tensor, targets: Sequence[Targets], half: torch.dtype | None
+    ) -> LossResult:
         """The loss of a batch.
 
         Args:
@@ -64,7 +67,8 @@ class Trainee(nn.Module):
 
 def optimiser(trainee: Trainee, config: OptimiserConfig) -> torch.optim.Optimizer:
     """The optimiser of all that is not frozen; each group has its ``base`` learning rate."""
-    body, rest = [], []
+    body: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in trainee.named_parameters():
         if parameter.requires_grad:
             (body if name.startswith("network.body.") else rest).append(parameter)
@@ -87,8 +91,9 @@ def set_prior(network: JdeNetwork, score: float) -> None:
     """Have every anchor start with this score (Lin et al. 2017, section 4.1), in place."""
     half = math.log(score / (1 - score)) / 2
     for level in network.levels:
-        output = level.get_submodule("detection")[-1]
-        background, foreground = output.bias.view(-1, 6)[:, 4:].unbind(1)
+        layers = level.get_submodule("detection")
+        bias = list(layers.children())[-1].get_parameter("bias")
+        background, foreground = bias.view(-1, BOX_AND_LOGITS)[:, 4:].unbind(1)
         background.fill_(-half)
         foreground.fill_(half)
 

@@ -43,7 +43,8 @@ def test_rows_become_edges(tmp_path: Path) -> None:
     assert not pixels.relative
     assert pixels.boxes.tolist() == [[16, 4, 48, 12], [0, 24, 8, 40]]
     assert pixels.in_pixels(1, 1) is pixels
-    assert (labels.boxes.dtype, labels.ids.dtype) == (np.float32, np.int64)
+    assert labels.boxes.dtype == np.float32
+    assert labels.ids.dtype == np.int64
     assert pixels.boxes.dtype == pixels.ignore.dtype == np.float32
 
 

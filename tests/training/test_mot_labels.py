@@ -45,7 +45,9 @@ def test_people_and_what_does_not_count(sequence: Path) -> None:
     assert (second.ids.tolist(), second.boxes.tolist()) == ([5], [[10, 20, 40, 60]])
     assert third.ids.tolist() == [8]
     assert last.boxes.shape == last.ignore.shape == (0, 4)
-    assert (first.boxes.dtype, first.ids.dtype, first.relative) == (np.float32, np.int64, False)
+    assert first.boxes.dtype == np.float32
+    assert first.ids.dtype == np.int64
+    assert not first.relative
 
 
 def test_people_who_are_hardly_visible(sequence: Path) -> None:

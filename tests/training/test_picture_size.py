@@ -63,7 +63,9 @@ def exif_png() -> bytes:
 def test_the_rest_is_as_opencv_reads_it(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a"
     path.write_bytes(data)
-    height, width, _ = cv2.imread(str(path)).shape
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    height, width, _ = picture.shape
     assert picture_size(path) == (width, height)
 
 

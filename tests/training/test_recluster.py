@@ -40,7 +40,8 @@ def test_twelve_shapes_are_found_and_dealt_to_the_heads_by_area() -> None:
     by_area = sorted(map(tuple, APART.tolist()), key=lambda shape: shape[0] * shape[1])
     expected = [by_area[8:], by_area[4:8], by_area[:4]]  # /32, /16, /8
     assert [[tuple(one) for one in head] for head in anchors.astype(int).tolist()] == expected
-    assert (anchors.shape, anchors.dtype) == ((3, 4, 2), np.float32)
+    assert anchors.shape == (3, 4, 2)
+    assert anchors.dtype == np.float32
     assert fit(shapes, anchors).mean_iou == fit(shapes, anchors).covered == 1.0
 
 
