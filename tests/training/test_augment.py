@@ -350,6 +350,13 @@ def test_windows_hold_somebody_and_boxes_fit(seed: int, gain: float) -> None:
     assert (put.image == BORDER).all(axis=2).sum() >= size[0] * size[1] - width * height
 
 
+def test_boxes_of_a_window_are_scaled_as_its_whole_pixels_are() -> None:
+    whole = _sample([[0, 0, 50, 75]], (100, 75))
+    cut = window(whole, (96, 64), 0.334, STILL, np.random.default_rng(0))  # 33.4 x 25.05 pixels
+    assert cut.boxes.tolist() == [[0, 0, 16.5, 25]]
+    assert cut.image.shape == (25, 33, 3)
+
+
 def test_windows_show_people_at_many_heights() -> None:
     sample = letterbox_sample(ColouredPeople(1)[0], (160, 96))
     full = (sample.boxes[:, 3] - sample.boxes[:, 1]).min()

@@ -121,6 +121,19 @@ def test_nobody_is_copied_out_of_an_ignored_region() -> None:
     assert copy_paste(sample, donor, CONFIG, np.random.default_rng(0)).ids.tolist() == [0, 5]
 
 
+def test_a_copy_behind_a_later_copy_is_ignored() -> None:
+    # A picture hardly wider than a copy: they all stand in one place.
+    sample = _sample([], 0, (32, 120))
+    donor = _sample([[10, 20, 40, 100], [60, 20, 90, 100], [110, 20, 140, 100]], 5)
+    hidden = 0
+    for seed in range(10):
+        made = copy_paste(sample, donor, CONFIG, np.random.default_rng(seed))
+        assert len(made.ids) == 1
+        assert _visible(made.image, made.boxes[0], int(made.ids[0])) > 0.6
+        hidden += len(made.ignore)
+    assert hidden > 0
+
+
 def test_a_copy_is_not_blown_up() -> None:
     sample, donor = _sample([[20, 5, 70, 115]], 0), _sample([[60, 40, 75, 80]], 5)
     for seed in range(10):

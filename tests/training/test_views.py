@@ -110,6 +110,16 @@ def test_whatever_is_drawn_fits_the_network(seed: int, width: int, height: int) 
     )
 
 
+@pytest.mark.parametrize("kind", ["erase", "noise"])
+def test_people_are_hidden_and_pictures_spoilt_after_the_affine_map(kind: str) -> None:
+    config = replace(PLAIN, **{kind: 1})
+    for seed in range(5):
+        plain = view(ColouredPeople(5), seed, SIZE, PLAIN, np.random.default_rng(seed))
+        made = view(ColouredPeople(5), seed, SIZE, config, np.random.default_rng(seed))
+        np.testing.assert_array_equal(made.boxes, plain.boxes)
+        assert (made.image != plain.image).any()
+
+
 def test_pictures_of_the_data_set_are_not_changed() -> None:
     people = [ColouredPeople(6)[i] for i in range(6)]
 
