@@ -181,12 +181,12 @@ def _packed(items: Sequence[Sample | JdetrtError]) -> Batch | JdetrtError:
 
 def _stack(samples: Sequence[Sample]) -> Batch:
     """As ``collate``, with images uint8 from 0 to 255."""
-    images = np.stack([sample.image[:, :, ::-1].transpose(2, 0, 1) for sample in samples])
+    images = np.stack([sample.image[:, :, ::-1] for sample in samples])
     corners = np.concatenate([sample.boxes for sample in samples])
     low, high = corners[:, :2], corners[:, 2:]
     numbers = np.arange(len(samples))
     return Batch(
-        images=torch.from_numpy(np.ascontiguousarray(images)),
+        images=torch.from_numpy(images).movedim(3, 1),  # channels last in memory
         boxes=torch.from_numpy(np.concatenate([(low + high) / 2, high - low], axis=1)),
         ids=torch.from_numpy(np.concatenate([sample.ids for sample in samples])),
         pictures=torch.from_numpy(numbers.repeat([len(sample.boxes) for sample in samples])),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["LEAK", "ConvBlock", "leaky_relu", "relu", "relu6"]
@@ -15,17 +16,17 @@ Activation = Callable[[], nn.Module]
 
 def leaky_relu() -> nn.Module:
     """Darknet's."""
-    return nn.LeakyReLU(LEAK)
+    return nn.LeakyReLU(LEAK, inplace=True)
 
 
 def relu() -> nn.Module:
     """ResNet's."""
-    return nn.ReLU()
+    return nn.ReLU(inplace=True)
 
 
 def relu6() -> nn.Module:
     """ReLU cut off at 6: a fixed range, kind to INT8."""
-    return nn.ReLU6()
+    return nn.ReLU6(inplace=True)
 
 
 class ConvBlock(nn.Module):
@@ -58,5 +59,22 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature map ``[N, outputs, H / stride, W / stride]``."""
-        y: Tensor = self.act(self.norm(self.conv(x)))
+        frozen = self.training and not self.norm.training
+        y: Tensor = self.act(self._folded(x) if frozen else self.norm(self.conv(x)))
         return y
+
+    def _folded(self, x: Tensor) -> Tensor:
+        """Convolution and a batch norm with fixed statistics, in one pass over the feature map."""
+        norm = self.norm
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        return nn.functional.conv2d(
+            x,
+            self.conv.weight * scale[:, None, None, None],
+            norm.bias - norm.running_mean * scale,
+            self.conv.stride,
+            self.conv.padding,  # type: ignore[arg-type]  # numbers, as __init__ gives them
+            groups=self.conv.groups,
+        )

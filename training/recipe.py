@@ -161,7 +161,7 @@ class Recipe(Section, frozen=True):
     batch: Annotated[int, Meta(ge=1)] = 32  # pictures a step, over all devices; reference README
     accumulate: Annotated[int, Meta(ge=1)] = 1  # parts that a batch is computed in
     seed: Count = 0
-    mixed_precision: bool = True  # where the device is a GPU
+    mixed_precision: bool = True  # on GPUs, and on CPUs that multiply bfloat16
     # "scales": the body's and the pyramid's batch norm scales stay, statistics move (reference);
     # "body": the body's batch norms stay whole, statistics too.
     frozen_norms: Literal["none", "scales", "body"] = "scales"
