@@ -8,6 +8,7 @@ Runtime and every TensorRT run. Non-maximum suppression is left to the host.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from jdetrt.config import ANCHORS_PER_CELL, TOP_K_LIMIT
 from jdetrt.errors import ExportError
 from jdetrt.training.anchors import candidate_cells, candidate_priors, grids
-from jdetrt.training.layers import ConvBlock
 from jdetrt.training.model import JdeNetwork
 from jdetrt.training.pyramid import BOX_AND_LOGITS, HeadMaps
 
@@ -213,12 +213,16 @@ class DeployGraph(nn.Module):
 def fold_batch_norm(network: JdeNetwork) -> JdeNetwork:
     """Copy a network with every batch norm folded into the convolution before it.
 
+    A convolution and its batch norm stand one after the other in the module that has them.
+
     The exporter would fold them as well, but rename the weights; here they keep their names, which
     quantisation reports go by.
     """
     folded = copy.deepcopy(network).eval()
-    for block in folded.modules():
-        if isinstance(block, ConvBlock) and isinstance(block.norm, nn.BatchNorm2d):
-            block.conv = fuse_conv_bn_eval(block.conv, block.norm)
-            block.norm = nn.Identity()
+    for module in folded.modules():
+        children = list(module.named_children())
+        for (name, conv), (next_name, norm) in itertools.pairwise(children):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(conv, norm))
+                setattr(module, next_name, nn.Identity())
     return folded

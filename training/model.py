@@ -22,15 +22,24 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt.errors import ConfigError
-from jdetrt.training.darknet53 import Darknet53, Stage
+from jdetrt.training.darknet53 import Darknet53, Residual
 from jdetrt.training.efficientnet_lite import EfficientNetLite0, SlimLevel
 from jdetrt.training.layers import LEAK, ConvBlock
 from jdetrt.training.pyramid import Body, HeadMaps, PyramidLevel
+from jdetrt.training.resnet import Bottleneck, ResNet50, ResNet101
 
 __all__ = ["BODIES", "JdeNetwork", "initialise", "random_network"]
 
 
-BODIES: Mapping[str, type[Body]] = {"darknet53": Darknet53, "nano": EfficientNetLite0}
+BODIES: Mapping[str, type[Body]] = {
+    "darknet53": Darknet53,
+    "resnet50": ResNet50,
+    "resnet101": ResNet101,
+    "nano": EfficientNetLite0,
+}
+
+# The last batch norm of each kind of residual that stands in rows.
+_LAST_NORM = {Residual: "expand.norm", Bottleneck: "bn3"}
 
 
 class JdeNetwork(nn.Module):
@@ -75,11 +84,12 @@ class JdeNetwork(nn.Module):
 def initialise(network: nn.Module, seed: int = 0) -> None:
     """Fill a network with random weights that keep activations at a steady size.
 
-    He et al. 2015 for the convolutions. In Darknet-53 the last batch norm of each residual is
-    scaled by half of one over the number of residuals in its row: what they add has a positive
-    mean, so their sum would grow with their number wherever running statistics are still at 0 and
-    1. (The reference draws batch norm scales from 0 to 1, with which untrained outputs all but
-    vanish.) Detections start a tenth as large, so that boxes start out close to their anchors.
+    He et al. 2015 for the convolutions. In Darknet-53 and the ResNets the last batch norm of each
+    residual is scaled by half of one over the number of residuals in its row: wherever running
+    statistics are still at 0 and 1, their sum would grow with their number. (In Darknet-53 what
+    they add has a positive mean. The reference draws batch norm scales from 0 to 1, with which
+    untrained outputs all but vanish.) Detections start a tenth as large, so that boxes start out
+    close to their anchors.
     """
     generator = torch.Generator().manual_seed(seed)
     linear = {
@@ -99,10 +109,11 @@ def initialise(network: nn.Module, seed: int = 0) -> None:
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, Stage):
-            for name, weight in module.residuals.named_parameters():
-                if name.endswith("expand.norm.weight"):
-                    weight.fill_(0.5 / len(module.residuals))
+        if isinstance(module, nn.Sequential):
+            for block in module:
+                if type(block) in _LAST_NORM:
+                    norm = block.get_submodule(_LAST_NORM[type(block)])
+                    norm.get_parameter("weight").fill_(0.5 / len(module))
         elif isinstance(module, (PyramidLevel, SlimLevel)):
             output = module.detection[-1]
             assert isinstance(output, nn.Conv2d)

