@@ -56,6 +56,7 @@ class LabelledPictures:
         is_video: the next picture of a sequence is its next frame.
         cache: read all pictures now and keep them in memory, read-only; worker processes that are
             forked later share them.
+        alone: people without an id become identities of their own, each seen in one picture.
 
     Attributes:
         paths: of the pictures.
@@ -69,6 +70,7 @@ class LabelledPictures:
         *,
         is_video: bool = False,
         cache: bool = False,
+        alone: bool = False,
     ) -> None:
         self.paths: list[Path] = []
         self.labels: list[Labels] = []
@@ -85,6 +87,8 @@ class LabelledPictures:
                 self._has_next.append(is_video)
             self._has_next[-1] = False
             self.identities += len(known)
+        if alone:
+            self._name_the_unknown()
         self._images = [read_picture(path) for path in self.paths] if cache else None
         for image in self._images or []:
             image.setflags(write=False)
@@ -98,6 +102,13 @@ class LabelledPictures:
         height, width, _ = image.shape
         labels = self.labels[index].in_pixels(width, height)
         return Sample(image, labels.boxes, labels.ids, labels.ignore)
+
+    def _name_the_unknown(self) -> None:
+        for labels in self.labels:
+            unknown = labels.ids < 0
+            count = int(unknown.sum())
+            labels.ids[unknown] = np.arange(self.identities, self.identities + count)
+            self.identities += count
 
     def successor(self, index: int) -> int | None:
         """Index of the next picture of the same video; None for the last, or for no video."""
@@ -181,6 +192,7 @@ def open_data_set(
     min_visibility: float = 0.0,
     repeat: int = 1,
     cache: bool = False,
+    alone: bool = False,
 ) -> DataSet:
     """Open a data set; its labels are read now, its pictures when they are asked for.
 
@@ -190,12 +202,15 @@ def open_data_set(
         min_visibility: of MOT sequences; people of whom a smaller share can be seen are ignored.
         repeat: how often each picture comes up in one epoch; identities stay as they are.
         cache: keep all pictures in memory, decoded.
+        alone: people without an id become identities of their own, each seen in one picture.
 
     Raises:
         DataError: what was asked for is not there, or labels are malformed (``path:line``).
         ConfigError: ``repeat`` is below 1.
     """
-    data_set = labelled_pictures(path, root, min_visibility=min_visibility, cache=cache)
+    data_set = labelled_pictures(
+        path, root, min_visibility=min_visibility, cache=cache, alone=alone
+    )
     return data_set if repeat == 1 else Repeated(data_set, repeat)
 
 
@@ -205,13 +220,14 @@ def labelled_pictures(
     *,
     min_visibility: float = 0.0,
     cache: bool = False,
+    alone: bool = False,
 ) -> LabelledPictures:
     """The same without a repetition, so that paths and labels can be seen."""
     found = find(path, root)
     if isinstance(found, MotSequences):
         sequences = [frames(folder, min_visibility) for folder in found.folders]
-        return LabelledPictures(sequences, is_video=True, cache=cache)
-    return LabelledPictures([_with_labels(found)], cache=cache)
+        return LabelledPictures(sequences, is_video=True, cache=cache, alone=alone)
+    return LabelledPictures([_with_labels(found)], cache=cache, alone=alone)
 
 
 def _with_labels(found: JdePictures) -> list[tuple[Path, Labels]]:

@@ -3,11 +3,12 @@
 EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946, in the "Lite" form published with the
 TensorFlow TPU models in 2020: ReLU6, no squeeze-and-excitation) up to its last stage, without the
 1280-channel layer and the classifier. All activations are ReLU6 and all the rest is convolutions,
-additions and one nearest upsampling a level, so that INT8 suits every layer.
+additions, averages over squares and one nearest upsampling a level, so that INT8 suits every layer.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from jdetrt.config import ANCHORS_PER_CELL
@@ -83,9 +84,13 @@ class SlimLevel(nn.Module):
 
 
 class EfficientNetLite0(Body):
-    """Pictures in, feature maps /8 (40 channels), /16 (112) and /32 (320) out."""
+    """Pictures in, feature maps /8 (40 channels), /16 (112) and /32 (320) out.
 
-    channels = (40, 112, 320)
+    Each map has 64 more channels: the early ones /4 (24) and /8 (40), averaged. They still hold
+    the colours, by which people are told apart and which the late ones have lost.
+    """
+
+    channels = (40 + 24, 112 + 64, 320 + 64)
     widths = (96, 96, 96)
     level = SlimLevel
 
@@ -111,4 +116,10 @@ class EfficientNetLite0(Body):
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        return maps[2], maps[4], maps[6]
+        pool = nn.functional.avg_pool2d
+        early = torch.cat([maps[2], pool(maps[1], 2)], dim=1)
+        return (
+            early,
+            torch.cat([maps[4], pool(early, 2)], dim=1),
+            torch.cat([maps[6], pool(early, 4)], dim=1),
+        )

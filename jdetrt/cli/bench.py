@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
 from jdetrt.shipped import resolve
 
@@ -163,6 +164,42 @@ def system(
         share=("Share", ".3f"),
     )
     click.echo(f"The whole line has {100 * result['share']:.1f} % of the network's speed.")
+    _write(result, json_path)
+
+
+@command.command()
+@click.option(
+    "--epochs", type=click.IntRange(1), default=12, show_default=True, help="Of each network."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
+)
+def losses(epochs: int, seed: int, json_path: Path | None) -> None:
+    """Train seven small networks on rendered clips: embedding losses and balances (table 3)."""
+    try:
+        from jdetrt.benchmarks.losses import COLUMNS, compare_losses
+    except ModuleNotFoundError as err:
+        raise missing(err, "Training networks", "train") from err
+
+    refuse_collisions({}, {"--json": json_path})
+    result = compare_losses(epochs=epochs, seed=seed, report=click.echo)
+    paper = {f"paper_{name}": (f"Paper's {name}", ".1f" * (name != "IDs")) for name in COLUMNS}
+    _print_table(
+        [
+            {**row, **{f"paper_{name}": row["paper"][name] for name in COLUMNS}}
+            for row in result["rows"]
+        ],
+        identity=("Embedding loss", ""),
+        balance=("Balance", ""),
+        AP=("AP", ".1f"),
+        TPR=("TPR", ".1f"),
+        MOTA=("MOTA", ".1f"),
+        IDs=("IDs", ""),
+        **paper,
+    )
+    order = ", ".join(f"{name} {value:.2f}" for name, value in result["rank_correlation"].items())
+    click.echo(f"Rank correlation with the paper's columns: {order}.")
     _write(result, json_path)
 
 

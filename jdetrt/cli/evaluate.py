@@ -69,6 +69,12 @@ def _data_options(function: _F) -> _F:
     for option in (
         click.option("--root", type=_FILE, help="Folder that lists of pictures are relative to."),
         click.option("--batch", type=click.IntRange(1), default=1, help="Pictures at a time."),
+        click.option(
+            "--min-visibility",
+            type=click.FloatRange(0.0, 1.0),
+            default=0.0,
+            help="Of MOT sequences: people who can be seen less than this do not count.",
+        ),
     ):
         function = option(function)
     return function
@@ -91,6 +97,7 @@ def detection(
     paths: tuple[str, ...],
     root: Path | None,
     batch: int,
+    min_visibility: float,
     score_threshold: float,
     size: Size | None,
     provider: str,
@@ -108,7 +115,7 @@ def detection(
 
         scores = evaluate_detection(
             session,
-            _samples(paths, root),
+            _samples(paths, root, min_visibility),
             size=size,
             batch=batch,
             score_threshold=score_threshold,
@@ -140,6 +147,7 @@ def embedding(
     paths: tuple[str, ...],
     root: Path | None,
     batch: int,
+    min_visibility: float,
     rule: str | None,
     size: Size | None,
     provider: str,
@@ -156,7 +164,11 @@ def embedding(
         from jdetrt.benchmarks.embedding import evaluate_embedding
 
         scores = evaluate_embedding(
-            session, _samples(paths, root), size=size, batch=batch, rule=rule
+            session,
+            _samples(paths, root, min_visibility),
+            size=size,
+            batch=batch,
+            rule=rule,
         ).to_dict()
     _print(
         *((f"TPR@{far}", rate) for far, rate in scores["tpr_at_far"].items()),
@@ -264,14 +276,14 @@ def _opened(
         raise missing(err, "Evaluating a checkpoint, or on labelled pictures,") from err
 
 
-def _samples(paths: Iterable[str], root: Path | None) -> Iterator[Sample]:
+def _samples(paths: Iterable[str], root: Path | None, min_visibility: float) -> Iterator[Sample]:
     """The pictures of all data sets, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
 
     from jdetrt.training.data import Mixture, open_data_set
 
-    data = Mixture([open_data_set(path, root) for path in paths])
+    data = Mixture([open_data_set(path, root, min_visibility=min_visibility) for path in paths])
     console = Console(stderr=True)
     quiet = not console.is_terminal
     for index in track(range(len(data)), "Evaluating", console=console, disable=quiet):

@@ -115,6 +115,23 @@ def test_the_same_number_in_two_data_sets_is_two_people(
     assert float(shown["TPR@0.1"]) == pytest.approx(0.1 / (27 / 135), abs=1e-4)
 
 
+def test_people_who_can_hardly_be_seen_can_be_left_out(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = here / "walkers" / "gt" / "gt.txt"
+    rows = [row.split(",") for row in truth.read_text().splitlines()]
+    hidden = [[*row[:8], "0.2" if row[1] == rows[0][1] else "1"] for row in rows]
+    truth.write_text("".join(f"{','.join(row)}\n" for row in hidden))
+    assert run("embedding", "tiny.safetensors", "walkers") == 0
+    assert printed(capsys.readouterr().out)["Identities"] == str(PEOPLE)
+    for kind, key, value in (
+        ("embedding", "Identities", PEOPLE - 1),
+        ("detection", "People", FRAMES * (PEOPLE - 1)),
+    ):
+        assert run(kind, "tiny.safetensors", "walkers", "--min-visibility", "0.3") == 0
+        assert printed(capsys.readouterr().out)[key] == str(value)
+
+
 def test_tracking(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ("tracking", "model.onnx", "walkers", "--json", "t.json", "--results", "tracks")
     assert run(*args) == 0

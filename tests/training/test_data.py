@@ -213,3 +213,16 @@ def test_real_data(name: str, pictures: int, boxes: int, identities: int) -> Non
     height, width, _ = sample.image.shape
     assert (sample.boxes[:, 2:] > 0).all()
     assert (sample.boxes[:, :2] < [width, height]).all()
+
+
+def test_people_without_an_id_can_be_somebody_each(jde: Path) -> None:
+    known = open_data_set(jde)
+    alone = open_data_set(jde, alone=True, repeat=2)
+    assert (known.identities, alone.identities) == (2, 3)
+    unknown = [i for i in range(3) if (known[i].ids < 0).any()]
+    for i in range(3):
+        assert (alone[i].ids >= 0).all()
+        assert alone[i].ids.tolist() == alone[i + 3].ids.tolist()
+        named = known[i].ids >= 0
+        assert alone[i].ids[named].tolist() == known[i].ids[named].tolist()
+    assert [alone[i].ids[known[i].ids < 0].tolist() for i in unknown] == [[2]]
