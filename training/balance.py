@@ -3,7 +3,8 @@
 Each balance is a module ``balance(losses, present, shared)``: ``losses`` ``[heads, tasks]``;
 ``present``, of the same shape, tells which of them had anything to learn from in this batch (the
 others are 0, and have no part in the total); ``shared`` are the inputs of the heads, which only
-MGDA-UB looks at. What a balance learns or remembers is in its state dict.
+MGDA-UB looks at. What a balance learns or remembers is in its state dict. The losses are those of
+all processes, so that it is the same in each.
 """
 
 from __future__ import annotations

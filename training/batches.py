@@ -97,7 +97,7 @@ def batches(
         batch_sampler=plan,
         collate_fn=_packed,
         num_workers=workers,
-        worker_init_fn=_calm,
+        worker_init_fn=_one_thread,
         generator=torch.Generator(),  # so that torch's own random state stays as it is
     )
     return _delivered(loader)
@@ -109,10 +109,23 @@ def batch_count(data_set: DataSet, batch: int, seed: int, epoch: int, pairs: boo
 
 
 def _delivered(loader: Iterable[Batch | JdetrtError]) -> Iterator[Batch]:
-    for made in loader:
+    for made in _started(loader):
         if isinstance(made, JdetrtError):
             raise made
         yield _to_unit(made)
+
+
+def _started(loader: Iterable[Batch | JdetrtError]) -> Iterator[Batch | JdetrtError]:
+    """Start the workers; they inherit that the signals which stop the program are blocked.
+
+    Ctrl-C and ``timeout`` send them to all processes. Workers end when the program does, without
+    tracebacks of their own; one that was killed would stop the program with an error.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +214,6 @@ def _to_unit(batch: Batch) -> Batch:
     return replace(batch, images=batch.images.float().div_(255))
 
 
-def _calm(worker: int) -> None:
-    """Settings of a worker: one thread, and no traceback of its own when the program is stopped."""
+def _one_thread(worker: int) -> None:
+    """Settings of a worker: torch sets its own threads to one, and this is for OpenCV's."""
     load_cv2().setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -2,8 +2,11 @@
 
 Each is a module ``loss(embeddings, ids, pool, pool_ids)``: the embeddings ``[k, D]`` and ids
 ``[k]`` of one head, and those of all heads together, ``[m, D]`` and ``[m]``, which contain the
-former. None of the ids is -1. It returns the mean over the embeddings that can be learnt from, and
-their number; without any the mean is 0, with a gradient of 0.
+former. None of the ids is -1. It returns the mean over the embeddings that can be learnt from,
+which ``loss.counted(ids, pool_ids)`` tells beforehand; without any it is 0, with a gradient of 0.
+
+The pool is that of the pictures which one process computes at once: with several processes, or a
+batch computed in parts (`Recipe.accumulate`), positives and negatives come from the own part only.
 """
 
 from __future__ import annotations
@@ -20,12 +23,11 @@ from jdetrt.training.recipe import LossConfig
 __all__ = [
     "IDENTITY_LOSSES",
     "ClassifierLoss",
+    "IdentityLoss",
     "TripletLoss",
     "UpperBoundLoss",
     "classifier_scale",
 ]
-
-Loss = tuple[Tensor, Tensor]  # mean, number of embeddings
 
 
 def classifier_scale(identities: int) -> float:
@@ -40,7 +42,15 @@ def classifier_scale(identities: int) -> float:
     return math.sqrt(2) * math.log(identities - 1) if identities > 2 else 1.0
 
 
-class ClassifierLoss(nn.Module):
+class IdentityLoss(nn.Module):
+    """Base of the losses."""
+
+    def counted(self, ids: Tensor, pool_ids: Tensor) -> Tensor:
+        """Which embeddings of a head can be learnt from, ``[k]``: those with a positive."""
+        return (ids[:, None] == pool_ids).sum(1) > 1  # each is in the pool itself
+
+
+class ClassifierLoss(IdentityLoss):
     """Cross-entropy of a classifier over all identities (equation 4), shared by the heads.
 
     As in the reference (models.py:182, 234) the classifier has a bias, and takes unit embeddings
@@ -56,14 +66,18 @@ class ClassifierLoss(nn.Module):
         self.scale = classifier_scale(identities)
         self.classifier = nn.Linear(embedding_dim, max(identities, 1))
 
-    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Loss:
+    def counted(self, ids: Tensor, pool_ids: Tensor) -> Tensor:
+        """All of them, ``[k]``."""
+        return torch.ones_like(ids, dtype=torch.bool)
+
+    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
         """Mean cross-entropy of the head's embeddings; the pool has no part in it."""
         logits = self.classifier(self.scale * F.normalize(embeddings, dim=1))
         losses = F.cross_entropy(logits, ids, reduction="none")
-        return _mean(losses, torch.ones_like(ids, dtype=torch.bool))
+        return _mean(losses, self.counted(ids, pool_ids))
 
 
-class TripletLoss(nn.Module):
+class TripletLoss(IdentityLoss):
     """Equation 1: every negative against the hardest positive, for every embedding that has one.
 
     The negatives are added up, as in the equation; the mean is over the embeddings (the paper
@@ -77,13 +91,14 @@ class TripletLoss(nn.Module):
         super().__init__()
         self.margin = margin
 
-    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Loss:
+    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
         """Mean over the head's embeddings that have a positive in the pool."""
-        excess, has_positive = _excess(embeddings, ids, pool, pool_ids)
-        return _mean((excess + self.margin).clamp(min=0).sum(1), has_positive)
+        excess = _excess(embeddings, ids, pool, pool_ids)
+        losses = (excess + self.margin).clamp(min=0).sum(1)
+        return _mean(losses, self.counted(ids, pool_ids))
 
 
-class UpperBoundLoss(nn.Module):
+class UpperBoundLoss(IdentityLoss):
     """Equations 2 and 3: a smooth bound from above on the hardest of the triplets.
 
     It is above ``max(0, f.f_i - f.f+)`` of every negative i, so above the largest of them; their
@@ -98,36 +113,32 @@ class UpperBoundLoss(nn.Module):
         super().__init__()
         self.scale = scale
 
-    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Loss:
+    def forward(self, embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
         """Mean over the head's embeddings that have a positive in the pool."""
-        excess, has_positive = _excess(embeddings, ids, pool, pool_ids)
+        excess = _excess(embeddings, ids, pool, pool_ids)
         against = F.pad(self.scale * excess, (1, 0))  # the 1 in log(1 + ...) is exp(0)
-        return _mean(torch.logsumexp(against, dim=1), has_positive)
+        return _mean(torch.logsumexp(against, dim=1), self.counted(ids, pool_ids))
 
 
-def _excess(
-    embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor
-) -> tuple[Tensor, Tensor]:
+def _excess(embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
     """How much more alike each of the pool is than the hardest positive.
 
     Returns:
-        ``[k, m]`` cosines less that of the hardest positive, -inf where the pool has no negative;
-        and ``[k]``, whether an embedding has a positive beside itself.
+        ``[k, m]`` cosines less that of the hardest positive, -inf where the pool has no negative.
     """
     cosines = F.normalize(embeddings, dim=1) @ F.normalize(pool, dim=1).T
     same = ids[:, None] == pool_ids
     # An embedding is its own easiest positive, so never the hardest where there is another.
     positives = F.pad(cosines.masked_fill(~same, math.inf), (0, 1), value=math.inf)
     positive = positives.amin(dim=1, keepdim=True)
-    return (cosines - positive).masked_fill(same, -math.inf), same.sum(1) > 1
+    return (cosines - positive).masked_fill(same, -math.inf)
 
 
-def _mean(losses: Tensor, counted: Tensor) -> Loss:
-    number = counted.sum()
-    return losses[counted].sum() / number.clamp(min=1), number
+def _mean(losses: Tensor, counted: Tensor) -> Tensor:
+    return losses[counted].sum() / counted.sum().clamp(min=1)
 
 
-IDENTITY_LOSSES: Mapping[str, Callable[[LossConfig, int, int], nn.Module]] = {
+IDENTITY_LOSSES: Mapping[str, Callable[[LossConfig, int, int], IdentityLoss]] = {
     "cross-entropy": lambda _, embedding_dim, identities: ClassifierLoss(embedding_dim, identities),
     "triplet": lambda config, *_: TripletLoss(config.margin),
     "upper-bound": lambda config, *_: UpperBoundLoss(config.similarity_scale),

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt.training.model import JdeNetwork
+from jdetrt.training.processes import total
 
 __all__ = ["MgdaUbBalance", "head_inputs", "min_norm_weights"]
 
@@ -83,16 +84,17 @@ class MgdaUbBalance(nn.Module):
 
 def _weights(losses: Tensor, present: Tensor, shared: Sequence[Tensor]) -> Tensor:
     # Gradients with respect to the inputs of different heads are at right angles.
-    gram = torch.zeros(*losses.shape, *losses.shape, dtype=torch.float64)
+    gram = losses.new_zeros(*losses.shape, *losses.shape, dtype=torch.float64)
     for head, (row, feature) in enumerate(zip(losses, shared, strict=True)):
         gradients = torch.stack(
             [torch.autograd.grad(loss, feature, retain_graph=True)[0].flatten() for loss in row]
         ).double()
         gram[head, :, head] = gradients @ gradients.T
-    lengths = gram.flatten(2).flatten(0, 1).diagonal()
-    counts = present.flatten().cpu() & (lengths > 0)
+    # Nor do processes share an input: the products of the whole batch are the sums of theirs.
+    products = total(gram).cpu().flatten(2).flatten(0, 1)
+    counts = present.flatten().cpu() & (products.diagonal() > 0)
     weights = torch.zeros(losses.numel(), dtype=torch.float64)
-    chosen = gram.flatten(2).flatten(0, 1)[counts][:, counts]
+    chosen = products[counts][:, counts]
     weights[counts] = torch.from_numpy(min_norm_weights(chosen.numpy()))
     return weights.view_as(losses).to(losses)
 

@@ -1,18 +1,27 @@
-"""One process a device, as torchrun starts them; alone where it did not."""
+"""One process a device, as torchrun starts them; alone where it did not.
+
+``DistributedDataParallel`` averages gradients. For them to be those of one process, a loss that is
+a mean has to be one over what all processes have, not the mean of their means: `total` and `mean`
+are what that takes.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
-from jdetrt.errors import ConfigError
+from jdetrt.errors import ConfigError, TrainingError
 
-__all__ = ["Processes", "processes", "share_of_total"]
+__all__ = ["Processes", "mean", "processes", "total"]
+
+_PATIENCE = timedelta(hours=2)  # the others wait while the first one validates
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +53,67 @@ def processes(device: str = "auto") -> Iterator[Processes]:
             several processes each takes the GPU of its local rank.
 
     Raises:
-        ConfigError: there is no such device.
+        ConfigError: there is no such device, or the others cannot be found.
+        TrainingError: another process has ended.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = int(os.environ.get("RANK", "0"))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    chosen = _device(device, local if world > 1 else None)
+    world = _number("WORLD_SIZE", 1)
     if world == 1:
-        yield Processes(0, 1, chosen)
+        yield Processes(0, 1, _device(device, None))
         return
+    chosen = _device(device, _number("LOCAL_RANK", 0))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
     try:
-        yield Processes(rank, world, chosen)
+        distributed.init_process_group(backend, timeout=_PATIENCE)
+    except (ValueError, RuntimeError) as err:  # an address is missing, or nobody answers there
+        raise ConfigError(
+            f"the other {world - 1} processes cannot be reached ({err}); start with torchrun"
+        ) from err
+    try:
+        yield Processes(distributed.get_rank(), world, chosen)
+    except RuntimeError as err:
+        if "gloo" in str(err) or isinstance(err, distributed.DistError):
+            raise TrainingError("another process has ended; its message says why") from err
+        raise
     finally:
         distributed.destroy_process_group()
 
 
-def share_of_total(count: Tensor) -> Tensor:
-    """The mean of a count over all processes, for a loss that is a mean.
+def total(values: Tensor) -> Tensor:
+    """The sum over all processes, without a gradient."""
+    values = values.detach().clone()
+    if distributed.is_initialized():
+        distributed.all_reduce(values)
+    return values
 
-    Gradients are averaged over processes. A mean over what one process happens to have would give
-    its own few as much weight as another's many; a sum divided by this average count gives the
-    gradient of the mean over everything.
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over all processes; backwards it is as if it were this one's values alone.
+
+    So every process has the same loss, and the mean of their gradients is the loss's own.
     """
-    if not distributed.is_initialized():
-        return count
-    total = count.detach().clone().double()
-    distributed.all_reduce(total)
-    return (total / distributed.get_world_size()).to(count.dtype)
+    apply: Callable[[Tensor], Tensor] = _Mean.apply
+    return apply(values)
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        world = distributed.get_world_size() if distributed.is_initialized() else 1
+        return total(values) / world
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+def _number(name: str, default: int) -> int:
+    """A setting of torchrun."""
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise ConfigError(f"environment: {name} is '{text}', expected a number as torchrun sets it")
+    return int(text)
 
 
 def _device(name: str, local: int | None) -> torch.device:
@@ -82,12 +122,18 @@ def _device(name: str, local: int | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as err:
-        raise ConfigError(f"device '{name}': expected auto, cpu, cuda or cuda:N") from err
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError(f"device '{name}': torch {torch.__version__} sees no CUDA GPU here")
-        index = local if local is not None else device.index or 0
-        if index >= torch.cuda.device_count():
-            raise ConfigError(f"device 'cuda:{index}': there are {torch.cuda.device_count()} GPUs")
-        return torch.device("cuda", index)
-    return device
+        raise _unknown(name) from err
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type != "cuda":
+        raise _unknown(name)
+    if not torch.cuda.is_available():
+        raise ConfigError(f"device '{name}': torch {torch.__version__} sees no CUDA GPU here")
+    index = local if local is not None else device.index or 0
+    if index >= torch.cuda.device_count():
+        raise ConfigError(f"device 'cuda:{index}': there are {torch.cuda.device_count()} GPUs")
+    return torch.device("cuda", index)
+
+
+def _unknown(name: str) -> ConfigError:
+    return ConfigError(f"device '{name}': expected auto, cpu, cuda or cuda:N")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from jdetrt import files
 from jdetrt.errors import SinkError
 
-__all__ = ["Progress", "Table"]
+__all__ = ["Means", "Progress", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Progress:
     """Where a run is.
 
     Attributes:
-        epoch: from 0.
+        epoch: from 0; after a validation, the number of epochs done.
         step: of this epoch, the number of steps done.
         steps: in an epoch.
         rate: the learning rate.
@@ -35,36 +37,60 @@ class Progress:
     scores: Mapping[str, float]
 
 
-class Table:
-    """A CSV file that grows by a row at a time; columns are those of the first row.
+@dataclass(slots=True)
+class Means:
+    """Running means of named numbers, each over the times that it was there.
 
-    Rows at or after the point where a run resumes are dropped, so that no step stands there twice.
+    Attributes:
+        values: what has been added since the means were last taken.
+    """
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Add a number to each mean."""
+        for name, value in values.items():
+            self.values.setdefault(name, []).append(value)
+
+    def take(self) -> dict[str, float]:
+        """The means; then start again."""
+        means = {name: sum(values) / len(values) for name, values in self.values.items()}
+        self.values = {}
+        return means
+
+
+class Table:
+    """A CSV file that grows by a row at a time; a row has ``epoch`` and ``step``.
+
+    Rows after the point where a run resumes are dropped, so that no step stands there twice; and a
+    last row that was cut short.
 
     Args:
         path: the file.
-        resume: keep rows whose ``epoch`` and ``step`` come before this; None starts afresh.
+        columns: of the table; those of the first row where none are named.
+        resume: keep rows up to this ``epoch`` and ``step``; None starts afresh.
 
     Raises:
         SinkError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, resume: tuple[int, int] | None) -> None:
+    def __init__(
+        self, path: Path, columns: Sequence[str] = (), resume: tuple[int, int] | None = None
+    ) -> None:
         self.path = path
-        self.columns: list[str] = []
-        rows: list[dict[str, str]] = []
+        self.columns = list(columns)
+        kept: list[dict[str, str]] = []
         if resume is not None and path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
-                self.columns = list(reader.fieldnames or ())
-                rows = [r for r in reader if (int(r["epoch"]), int(r["step"])) <= resume]
-        try:
-            with path.open("w", newline="", encoding="utf-8") as file:
-                if self.columns:
-                    writer = csv.DictWriter(file, self.columns)
-                    writer.writeheader()
-                    writer.writerows(rows)
-        except OSError as err:
-            raise SinkError(f"{path}: cannot be written ({err.strerror})") from err
+                self.columns = list(reader.fieldnames or columns)
+                kept = [row for row in reader if _up_to(row, resume)]
+        text = io.StringIO(newline="")
+        if self.columns:
+            writer = csv.DictWriter(text, self.columns)
+            writer.writeheader()
+            writer.writerows(kept)
+        files.write_text(path, text.getvalue())
 
     def add(self, row: Mapping[str, float]) -> None:
         """Write a row; unknown columns are refused, missing ones stay empty. Raises SinkError."""
@@ -80,3 +106,10 @@ class Table:
                 )
         except OSError as err:
             raise SinkError(f"{self.path}: cannot be written ({err.strerror})") from err
+
+
+def _up_to(row: Mapping[str, str | None], where: tuple[int, int]) -> bool:
+    """Whether a row is whole and not after a point of the run."""
+    if None in row.values() or None in row:
+        return False
+    return (int(row["epoch"] or 0), int(row["step"] or 0)) <= where

@@ -163,8 +163,8 @@ class Recipe(Section, frozen=True):
     seed: Count = 0
     mixed_precision: bool = True  # on GPUs, and on CPUs that multiply bfloat16
     # "scales": the body's and the pyramid's batch norm scales stay, statistics move (reference);
-    # "body": the body's batch norms stay whole, statistics too.
-    frozen_norms: Literal["none", "scales", "body"] = "scales"
+    # "body": the body's batch norms stay whole, statistics too; "all": and the pyramid's.
+    frozen_norms: Literal["none", "scales", "body", "all"] = "scales"
     # Weights that stay, as patterns of their names: "network.body.stem.*".
     frozen: tuple[str, ...] = ()
     # Score that the detection layers start with; None leaves them at random, as in the reference.

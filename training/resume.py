@@ -11,14 +11,15 @@ import torch
 
 from jdetrt import files
 from jdetrt.errors import CheckpointError, ConfigError
+from jdetrt.training.data import DataSet
 from jdetrt.training.recipe import Recipe
 
 __all__ = ["read_state", "write_state"]
 
-_FORMAT = "jdetrt-training-1"
+_FORMAT = "jdetrt-training-2"
 
 
-def write_state(path: Path, state: dict[str, Any], recipe: Recipe) -> None:
+def write_state(path: Path, state: dict[str, Any], recipe: Recipe, data_set: DataSet) -> None:
     """Write a state (tensors, numbers, lists and dicts of them), whole or not at all.
 
     Raises:
@@ -26,16 +27,22 @@ def write_state(path: Path, state: dict[str, Any], recipe: Recipe) -> None:
     """
     with files.atomic_path(path) as temporary:
         torch.save(
-            {"format": _FORMAT, "recipe": msgspec.json.encode(recipe).decode(), **state}, temporary
+            {
+                "format": _FORMAT,
+                "recipe": msgspec.json.encode(recipe).decode(),
+                "data": _data(data_set),
+                **state,
+            },
+            temporary,
         )
 
 
-def read_state(path: Path, recipe: Recipe) -> dict[str, Any]:
-    """Read a state of the same recipe.
+def read_state(path: Path, recipe: Recipe, data_set: DataSet) -> dict[str, Any]:
+    """Read a state of the same recipe and data.
 
     Raises:
         CheckpointError: there is none, or it is damaged or something else.
-        ConfigError: it was made with another recipe; the settings that differ are named.
+        ConfigError: it was made with another recipe or other data; what differs is named.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no state to resume from; train without --resume")
@@ -53,4 +60,14 @@ def read_state(path: Path, recipe: Recipe) -> dict[str, Any]:
             f"{path}: was made with another {', '.join(changed)}; resume with the recipe that the "
             "run began with, or begin a new run"
         )
+    for name, number in _data(data_set).items():
+        if state["data"][name] != number:
+            raise ConfigError(
+                f"{path}: was made with {state['data'][name]} {name}, and now there are {number}; "
+                "resume with the data that the run began with, or begin a new run"
+            )
     return state
+
+
+def _data(data_set: DataSet) -> dict[str, int]:
+    return {"pictures": len(data_set), "identities": data_set.identities}

@@ -11,12 +11,24 @@ from jdetrt.config import load
 from jdetrt.errors import ConfigError
 from jdetrt.training.recipe import Recipe
 
-__all__ = ["RECIPES", "open_recipe", "prepare"]
+__all__ = [
+    "BEST",
+    "LAST",
+    "LOG",
+    "RECIPES",
+    "STATE",
+    "VALIDATION",
+    "check",
+    "open_recipe",
+    "prepare",
+]
+
+LAST, BEST, STATE = "last.safetensors", "best.safetensors", "state.pt"
+LOG, VALIDATION = "log.csv", "validation.csv"
+_RECIPE = "recipe.json"
 
 _SHIPPED = Path(__file__).parent / "recipes"
 RECIPES = tuple(sorted(path.stem for path in _SHIPPED.glob("*.toml")))
-
-_STATE, _RECIPE = "state.pt", "recipe.json"
 
 
 def open_recipe(name: str | Path) -> Recipe:
@@ -32,19 +44,26 @@ def open_recipe(name: str | Path) -> Recipe:
     return load(name, Recipe)
 
 
-def prepare(folder: Path, recipe: Recipe, *, resume: bool) -> None:
-    """Write the recipe into the folder of a run, so that the run explains itself.
+def check(folder: Path, *, resume: bool) -> None:
+    """Refuse a folder that a run cannot begin in, or that there is none in to resume.
 
     Raises:
         ConfigError: another run is in there, and shall not be resumed; or there is none to resume.
-        SinkError: the folder cannot be written.
     """
-    there = (folder / _STATE).exists()
+    there = (folder / STATE).exists()
     if there and not resume:
         raise ConfigError(
             f"{folder}: holds a run already; go on with it by --resume, or name another folder"
         )
     if resume and not there:
         raise ConfigError(f"{folder}: there is no run to resume; train without --resume")
+
+
+def prepare(folder: Path, recipe: Recipe) -> None:
+    """Write the recipe into the folder of a new run, so that the run explains itself.
+
+    Raises:
+        SinkError: the folder cannot be written.
+    """
     text = msgspec.json.format(msgspec.json.encode(recipe), indent=2).decode()
     files.write_text(folder / _RECIPE, text + "\n")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
-from jdetrt.training.loss import JdeLoss, LossResult
+from jdetrt.training.loss import JdeLoss, LossResult, Whole
 from jdetrt.training.mgda import head_inputs
 from jdetrt.training.model import JdeNetwork
 from jdetrt.training.pyramid import BOX_AND_LOGITS
@@ -37,31 +37,45 @@ class Trainee(nn.Module):
             if any(fnmatchcase(name, pattern) for pattern in recipe.frozen):
                 parameter.requires_grad_(False)
         if recipe.frozen_norms != "none":
-            for norm in _norms(network if recipe.frozen_norms == "scales" else network.body):
+            for norm in _norms(network.body if recipe.frozen_norms == "body" else network):
                 norm.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Trainee:
         """Set the training mode, but for batch norms whose statistics are frozen."""
         super().train(mode)
-        if self.frozen_norms == "body":
-            for norm in _norms(self.network.body):
+        if self.frozen_norms in ("body", "all"):
+            for norm in _norms(self.network.body if self.frozen_norms == "body" else self.network):
                 norm.eval()
         return self
 
+    def synchronise_norms(self) -> None:
+        """Have the statistics of batch norms, where they move, taken over all processes.
+
+        For GPUs only: torch has no such batch norm for CPUs.
+        """
+        convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
+        if self.frozen_norms != "all":
+            convert(self.network.levels if self.frozen_norms == "body" else self.network)
+
     def forward(
-        self, images: Tensor, targets: Sequence[Targets], half: torch.dtype | None
+        self,
+        images: Tensor,
+        targets: Sequence[Targets],
+        half: torch.dtype | None,
+        whole: Whole | None = None,
     ) -> LossResult:
-        """The loss of a batch.
+        """The loss of a batch, or of a part of one.
 
         Args:
             images: ``[N, 3, H, W]`` RGB from 0 to 1.
             targets: of the heads /32, /16, /8.
             half: the type of mixed precision; None for none. The loss is always float32.
+            whole: the batch that this is a part of.
         """
         mixed = torch.autocast(images.device.type, half, enabled=half is not None)
         with head_inputs(self.network) as shared, mixed:
             maps = self.network(images)
-        result: LossResult = self.loss(maps, targets, shared)
+        result: LossResult = self.loss(maps, targets, shared, whole)
         return result
 
 

@@ -68,7 +68,7 @@ def command(
 
     try:
         from jdetrt.training.processes import processes
-        from jdetrt.training.run_folder import open_recipe, prepare
+        from jdetrt.training.run_folder import check, open_recipe, prepare
         from jdetrt.training.train import train
         from jdetrt.training.training_set import open_training_set
     except ModuleNotFoundError as err:
@@ -77,9 +77,12 @@ def command(
     if start is not None:
         settings = msgspec.structs.replace(settings, start=start)
     with processes(device) as process:
+        check(output, resume=resume)
+        score = None if validate is None else _scorer(settings, validate)
         data_set = open_training_set(settings, data_root, cache=cache)
         if process.first:
-            prepare(output, settings, resume=resume)
+            if not resume:
+                prepare(output, settings)
             click.echo(
                 f"{len(data_set)} pictures an epoch, {data_set.identities} identities, "
                 f"{settings.network.body} on {process.device}"
@@ -92,21 +95,24 @@ def command(
                 process,
                 workers=workers,
                 resume=resume,
-                validate=None if validate is None else _scorer(settings, validate),
+                validate=score,
                 report=report,
             )
     if process.first:
-        score = "" if trained.score is None else f", AP {trained.score:.3f}"
-        click.echo(f"{trained.best}: best of {trained.epochs} epochs{score}; last: {trained.last}")
+        ap = "" if trained.score is None else f", AP {trained.score:.3f}"
+        click.echo(f"{trained.best}: best of {trained.epochs} epochs{ap}; last: {trained.last}")
 
 
 def _scorer(recipe: Recipe, sequence: Path) -> Callable[[JdeNetwork], Mapping[str, float]]:
     from jdetrt.benchmarks.quick_score import quick_score
     from jdetrt.export.torch_session import TorchSession
-    from jdetrt.training.anchors import network_anchors
+    from jdetrt.runtime.seqinfo import read_seqinfo
+    from jdetrt.training.anchors import grids, network_anchors
 
     size = recipe.validation_size or recipe.network.size
     assert size is not None
+    grids(*size)  # complain now rather than after the first epoch
+    read_seqinfo(sequence)
 
     def score(network: JdeNetwork) -> Mapping[str, float]:
         with TorchSession(network, size, network_anchors(recipe.network, size)) as session:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from jdetrt.training.identity_loss import (
     ClassifierLoss,
+    IdentityLoss,
     TripletLoss,
     UpperBoundLoss,
     classifier_scale,
@@ -31,9 +32,17 @@ def differences(pool: Tensor, i: int) -> list[float]:
     return [cosine(pool[i], pool[j]) - hardest for j in others if IDS[j] != IDS[i]]
 
 
-def losses() -> list[nn.Module]:
+def losses() -> list[IdentityLoss]:
     torch.manual_seed(0)
     return [ClassifierLoss(5, 3).double(), TripletLoss(0.3), UpperBoundLoss(16.0)]
+
+
+def mean_and_number(
+    loss: IdentityLoss, f: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor
+) -> tuple[Tensor, int]:
+    counted = loss.counted(ids, pool_ids)
+    assert counted.shape == ids.shape
+    return loss(f, ids, pool, pool_ids), int(counted.sum())
 
 
 @pytest.mark.parametrize(
@@ -48,7 +57,7 @@ def test_cross_entropy_is_torchs() -> None:
     assert isinstance(loss, ClassifierLoss)
     unit = pool[MINE] / pool[MINE].norm(dim=1, keepdim=True)
     logits = math.sqrt(2) * math.log(2) * unit @ loss.classifier.weight.T + loss.classifier.bias
-    mean, number = loss(pool[MINE], IDS[MINE], pool, IDS)
+    mean, number = mean_and_number(loss, pool[MINE], IDS[MINE], pool, IDS)
     torch.testing.assert_close(mean, nn.functional.cross_entropy(logits, IDS[MINE]))
     assert number == 5
 
@@ -60,7 +69,7 @@ def test_triplet_written_out(margin: float) -> None:
         sum(max(0.0, difference + margin) for difference in differences(pool, i))
         for i in (1, 2, 3, 4)
     ]
-    mean, number = TripletLoss(margin)(pool[MINE], IDS[MINE], pool, IDS)
+    mean, number = mean_and_number(TripletLoss(margin), pool[MINE], IDS[MINE], pool, IDS)
     assert mean.item() == pytest.approx(sum(expected) / 4)
     assert number == 4
 
@@ -80,7 +89,7 @@ def test_triplet_is_torchs_for_each_negative() -> None:
             margin=0.3,
             reduction="sum",
         )
-    mean, _ = TripletLoss(0.3)(pool[MINE], IDS[MINE], pool, IDS)
+    mean = TripletLoss(0.3)(pool[MINE], IDS[MINE], pool, IDS)
     torch.testing.assert_close(mean, total / 4)
 
 
@@ -92,7 +101,7 @@ def test_triplet_by_hand() -> None:
     lengths = torch.tensor([1.0, 2.0, 0.5, 7.0])
     f = (lengths * torch.stack([angles.cos(), angles.sin()])).T
     ids = torch.tensor([4, 4, 4, 0])
-    mean, number = TripletLoss(0.25)(f, ids, f, ids)
+    mean, number = mean_and_number(TripletLoss(0.25), f, ids, f, ids)
     assert number == 3
     expected = (1.25 + (math.sqrt(3) / 2 + 0.5 + 0.25) + 1.25) / 3
     assert mean.item() == pytest.approx(expected, abs=1e-6)
@@ -109,7 +118,7 @@ def test_upper_bound_written_out(scale: float) -> None:
         negatives = [cosine(pool[i], pool[j]) for j in others if IDS[j] != IDS[i]]
         top = math.exp(scale * positive)
         expected.append(-math.log(top / (top + sum(math.exp(scale * c) for c in negatives))))
-    mean, number = UpperBoundLoss(scale)(pool[MINE], IDS[MINE], pool, IDS)
+    mean, number = mean_and_number(UpperBoundLoss(scale), pool[MINE], IDS[MINE], pool, IDS)
     assert mean.item() == pytest.approx(sum(expected) / 4)
     assert number == 4
 
@@ -119,7 +128,7 @@ def test_upper_bound_is_above_each_triplet() -> None:
         pool = draw(seed=seed)
         for i in (1, 2, 3, 4):
             mine = slice(i, i + 1)
-            bound, _ = UpperBoundLoss(1.0)(pool[mine], IDS[mine], pool, IDS)
+            bound = UpperBoundLoss(1.0)(pool[mine], IDS[mine], pool, IDS)
             assert bound.item() > max(0.0, *differences(pool, i))
 
 
@@ -127,8 +136,8 @@ def test_upper_bound_is_not_above_the_sum_of_triplets() -> None:
     """What equation 1 adds up can be more than equation 2 gives; the docstring says so."""
     f = torch.tensor([[1.0, 0.0], [-1.0, 0.0]] + [[1.0, 0.0]] * 9)
     ids = torch.tensor([0, 0] + [1] * 9)
-    triplets, _ = TripletLoss(0.0)(f[:1], ids[:1], f, ids)
-    bound, _ = UpperBoundLoss(1.0)(f[:1], ids[:1], f, ids)
+    triplets = TripletLoss(0.0)(f[:1], ids[:1], f, ids)
+    bound = UpperBoundLoss(1.0)(f[:1], ids[:1], f, ids)
     assert triplets.item() == pytest.approx(18)
     assert bound.item() == pytest.approx(math.log(1 + 9 * math.exp(2)))
 
@@ -136,9 +145,9 @@ def test_upper_bound_is_not_above_the_sum_of_triplets() -> None:
 def test_positives_may_come_from_other_heads() -> None:
     pool = draw()
     for loss in (TripletLoss(2.0), UpperBoundLoss(16.0)):
-        alone, number = loss(pool[1:2], IDS[1:2], pool[1:], IDS[1:])
-        assert (alone.item(), number.item()) == (0, 0)
-        together, number = loss(pool[1:2], IDS[1:2], pool, IDS)
+        alone, number = mean_and_number(loss, pool[1:2], IDS[1:2], pool[1:], IDS[1:])
+        assert (alone.item(), number) == (0, 0)
+        together, number = mean_and_number(loss, pool[1:2], IDS[1:2], pool, IDS)
         assert together > 0
         assert number == 1
 
@@ -148,7 +157,7 @@ def test_slopes(which: int) -> None:
     """Against finite differences, with the pool moving too."""
     loss = losses()[which]
     pool = draw().requires_grad_()
-    assert torch.autograd.gradcheck(lambda f: loss(f[MINE], IDS[MINE], f, IDS)[0], pool)
+    assert torch.autograd.gradcheck(lambda f: loss(f[MINE], IDS[MINE], f, IDS), pool)
 
 
 @pytest.mark.parametrize("which", range(3))
@@ -157,7 +166,7 @@ def test_nothing_to_learn_from(which: int) -> None:
     for count, ids in ((0, []), (1, [2])):
         pool = draw(count=count).requires_grad_()
         ids_ = torch.tensor(ids, dtype=torch.int64)
-        mean, number = loss(pool, ids_, pool, ids_)
+        mean, number = mean_and_number(loss, pool, ids_, pool, ids_)
         (slope,) = torch.autograd.grad(mean, pool)
         assert slope.isfinite().all()
         if number == 0:
@@ -170,7 +179,7 @@ def test_nothing_to_learn_from(which: int) -> None:
 def test_one_person_alone(loss: nn.Module) -> None:
     pool = draw().requires_grad_()
     ids = torch.zeros(6, dtype=torch.int64)
-    mean, _ = loss(pool, ids, pool, ids)
+    mean = loss(pool, ids, pool, ids)
     (slope,) = torch.autograd.grad(mean, pool)
     assert mean.item() == 0
     assert not slope.any()
@@ -181,8 +190,8 @@ def test_few_identities(identities: int) -> None:
     loss = ClassifierLoss(5, identities).double()
     pool = draw(count=identities)
     ids = torch.arange(identities)
-    mean, number = loss(pool, ids, pool, ids)
-    mean.backward()
+    mean, number = mean_and_number(loss, pool, ids, pool, ids)
+    torch.autograd.backward(mean)
     assert mean.isfinite()
     assert number == identities
     assert (mean.item() > 0) == (identities == 2)
@@ -191,6 +200,6 @@ def test_few_identities(identities: int) -> None:
 def test_a_null_embedding_has_a_finite_slope() -> None:
     for loss in losses():
         pool = draw().index_fill(0, torch.tensor([2]), 0.0).requires_grad_()
-        mean, _ = loss(pool[MINE], IDS[MINE], pool, IDS)
+        mean = loss(pool[MINE], IDS[MINE], pool, IDS)
         (slope,) = torch.autograd.grad(mean, pool)
         assert slope.isfinite().all()

@@ -1,0 +1,257 @@
+"""One training run: where it is, and what it keeps in its folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from jdetrt.errors import ConfigError, TrainingError
+from jdetrt.runtime.interrupt import interrupt_held
+from jdetrt.training import checkpoint
+from jdetrt.training.anchors import grids
+from jdetrt.training.batches import batch_count, batches
+from jdetrt.training.data import DataSet
+from jdetrt.training.learner import Learner
+from jdetrt.training.loss import PARTS
+from jdetrt.training.model import JdeNetwork, initialise
+from jdetrt.training.pretrained import start_from
+from jdetrt.training.processes import Processes
+from jdetrt.training.progress import Means, Progress, Table
+from jdetrt.training.recipe import Recipe
+from jdetrt.training.resume import read_state, write_state
+from jdetrt.training.run_folder import BEST, LAST, LOG, STATE, VALIDATION
+from jdetrt.training.sample import Batch
+from jdetrt.training.schedule import rate
+from jdetrt.training.trainee import set_prior
+
+__all__ = ["Run", "Validate"]
+
+Validate = Callable[[JdeNetwork], Mapping[str, float]]
+
+_REPORT_EVERY = 20  # steps
+_SAVE_EVERY = 600.0  # seconds
+
+
+class Run:
+    """A run: trains epoch by epoch, scores the network and writes what is worth keeping.
+
+    Args:
+        recipe: everything that decides the result.
+        data_set: the training set.
+        output: a folder.
+        processes: this process among the others.
+        workers: processes that prepare batches.
+        resume: go on from the state in the folder.
+
+    Attributes:
+        epoch: that the run is in, from 0; at the end, their number.
+        step: steps done in this epoch.
+        validated: epochs that were done when the network was last scored.
+        best: highest score so far; None before the first.
+
+    Raises:
+        ConfigError: the recipe does not fit the data or the state.
+        CheckpointError: the weights to start from cannot be used, or there is no state to resume.
+        SinkError: the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data_set: DataSet,
+        output: Path,
+        processes: Processes,
+        workers: int,
+        resume: bool,
+    ) -> None:
+        self._recipe, self._size = recipe, _size(recipe)
+        self._data_set, self.output = data_set, output
+        self._processes, self._workers = processes, workers
+        self.epoch, self.step = 0, 0
+        self.validated = 0
+        self.best: float | None = None
+        self._means = Means()
+        self._between_steps = True
+        torch.manual_seed(recipe.seed)
+
+        network = JdeNetwork(recipe.network.body, recipe.network.embedding_dim)
+        initialise(network, recipe.seed)
+        if recipe.start is not None and not resume:
+            start_from(network, recipe.start)
+        if recipe.prior is not None and not resume:
+            set_prior(network, recipe.prior)
+        self._learner = Learner(network, recipe, data_set.identities, processes)
+        if resume:
+            self._load()
+        self._kept, self._kept_at = self._where(), time.monotonic()
+        if processes.first:
+            here = (self.epoch, self.step) if resume else None
+            scored = (self.validated, 0) if resume else None
+            self._log = Table(
+                output / LOG, ("epoch", "step", "rate", "speed", "total", *PARTS), here
+            )
+            self._scores = Table(output / VALIDATION, resume=scored)
+
+    @property
+    def to_validate(self) -> bool:
+        """Whether the epoch that has just ended is one to be validated, and has not been."""
+        due = self.epoch == self._recipe.schedule.epochs or (
+            self.epoch % self._recipe.validate_every == 0
+        )
+        return due and self.step == 0 and self.validated < self.epoch
+
+    def train_epoch(self) -> Iterator[Progress]:
+        """Train to the end of the epoch that the run is in."""
+        recipe, epoch = self._recipe, self.epoch
+        micro = recipe.batch // recipe.accumulate
+        pairs = recipe.loss.identity != "cross-entropy"  # paper section 4.3
+        count = batch_count(self._data_set, micro, recipe.seed, epoch, pairs)
+        steps = count // recipe.accumulate
+        if not steps:
+            raise ConfigError(f"batch: the data have fewer than {recipe.batch} pictures")
+        loaded = batches(
+            self._data_set,
+            recipe.augment,
+            self._size,
+            micro,
+            recipe.seed,
+            epoch,
+            self._workers,
+            pairs=pairs,
+            skip=self.step * recipe.accumulate,
+            rank=self._processes.rank,
+            world=self._processes.world,
+            sizes=recipe.sizes,
+        )
+        self._learner.trainee.train()
+        begun, before = time.monotonic(), self.step
+        while self.epoch == epoch:
+            parts = [next(loaded) for _ in range(recipe.accumulate)]
+            with interrupt_held():
+                progress = self._advance(parts, steps, begun, before)
+            if progress is not None:
+                begun, before = time.monotonic(), progress.step
+                yield progress
+            if time.monotonic() - self._kept_at > _SAVE_EVERY:
+                self.save()
+
+    def _advance(
+        self, parts: Sequence[Batch], steps: int, begun: float, before: int
+    ) -> Progress | None:
+        """Take a step. What it changes, and what is written of it, it changes as a whole.
+
+        Args:
+            parts: of the batch.
+            steps: of an epoch.
+            begun: time of the last report.
+            before: steps at that time.
+        """
+        recipe, self._between_steps = self._recipe, False
+        share = rate(recipe.schedule, self.epoch * steps + self.step, steps)
+        try:
+            self._means.add(self._learner.step(parts, share))
+        except FloatingPointError as err:
+            raise TrainingError(
+                f"{err} is no longer finite in epoch {self.epoch + 1}, step {self.step + 1}; a "
+                "lower learning rate, a longer burn-in or gradients cut to a norm "
+                "(optimiser.max_gradient) help; what was saved before is kept"
+            ) from err
+        self.step += 1
+        progress = None
+        if self.step % _REPORT_EVERY == 0 or self.step == steps:
+            speed = (self.step - before) * recipe.batch / max(time.monotonic() - begun, 1e-9)
+            learning_rate = recipe.optimiser.learning_rate * share
+            losses = self._means.take()
+            progress = Progress(self.epoch, self.step, steps, learning_rate, losses, speed, {})
+            if self._processes.first:
+                self._log.add(
+                    {
+                        "epoch": self.epoch,
+                        "step": self.step,
+                        "rate": learning_rate,
+                        "speed": speed,
+                        **losses,
+                    }
+                )
+        if self.step == steps:
+            self.epoch, self.step = self.epoch + 1, 0
+        self._between_steps = True
+        return progress
+
+    def validate(self, validate: Validate) -> Progress:
+        """Score the network, and keep it if it is the best so far."""
+        scores = dict(validate(self._learner.network.eval()))
+        first = next(iter(scores.values()))
+        with interrupt_held():
+            if self.best is None or first > self.best:
+                self._write(BEST)
+                self.best = first
+            self._scores.add({"epoch": self.epoch, "step": 0, **scores})
+            self.validated = self.epoch
+        return Progress(self.epoch, 0, 0, 0.0, {}, 0.0, scores)
+
+    def save(self) -> None:
+        """Write the state, and the weights at the end of an epoch; nothing in the midst of a step.
+
+        A step that fails because other processes have ended may have changed a part of the state.
+        """
+        if not self._processes.first or not self._between_steps or self._where() == self._kept:
+            return
+        if self.step == 0:
+            self._write(LAST)
+            if self.best is None:
+                self._write(BEST)
+        write_state(
+            self.output / STATE,
+            {
+                "epoch": self.epoch,
+                "step": self.step,
+                "validated": self.validated,
+                "best": self.best,
+                "means": self._means.values,
+                **self._learner.state(),
+            },
+            self._recipe,
+            self._data_set,
+        )
+        self._kept, self._kept_at = self._where(), time.monotonic()
+
+    def _where(self) -> tuple[int, int, int]:
+        return self.epoch, self.step, self.validated
+
+    def _write(self, name: str) -> None:
+        checkpoint.save(
+            self.output / name,
+            self._learner.network,
+            size=self._size,
+            anchors=self._recipe.network.anchors,
+            identities=self._data_set.identities,
+            epoch=self.epoch,
+        )
+
+    def _load(self) -> None:
+        state = read_state(self.output / STATE, self._recipe, self._data_set)
+        self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
+        self.validated, self._means.values = state["validated"], state["means"]
+        self._learner.load(state)
+
+
+def _size(recipe: Recipe) -> tuple[int, int]:
+    """The size of the network; complains about what does not go together in the recipe."""
+    if recipe.network.size is None:
+        raise ConfigError("network.size: is missing; name the network's width and height")
+    for size in (recipe.network.size, *recipe.sizes):
+        grids(*size)
+    if recipe.batch % recipe.accumulate:
+        raise ConfigError(
+            f"accumulate: a batch of {recipe.batch} pictures cannot be computed in "
+            f"{recipe.accumulate} equal parts"
+        )
+    if recipe.sizes and recipe.network.anchors is None:
+        raise ConfigError(
+            "sizes: anchors follow from one size; give network.anchors to train at several"
+        )
+    return recipe.network.size
