@@ -113,6 +113,9 @@ class DataConfig(Section, frozen=True):
     root: str | None = None  # of the paths in a list file
     min_visibility: Fraction = 0.0  # MOT Challenge: people who can be seen less are ignored
     repeat: Annotated[int, Meta(ge=1)] = 1  # times that each picture comes up in an epoch
+    # People without an id: nobody knows who they are ("unknown", as in the reference), or each is
+    # somebody seen only here ("alone"), to be told from all others (ours).
+    without_id: Literal["unknown", "alone"] = "unknown"
 
 
 class SyntheticConfig(Section, frozen=True):
@@ -132,6 +135,7 @@ class OptimiserConfig(Section, frozen=True):
     name: Literal["sgd", "adamw"] = "sgd"  # paper section 4.2
     learning_rate: Positive = 1e-2  # paper section 4.2
     body_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0  # share of it that the body gets
+    classifier_rate: Positive = 1.0  # times it for the classifier of identities (ours)
     momentum: BelowOne = 0.9  # reference train.py; of AdamW, the first beta
     weight_decay: Annotated[float, Meta(ge=0.0, le=1.0)] = 1e-4  # reference train.py
     max_gradient: Annotated[float, Meta(ge=0.0)] = 0.0  # norm that gradients are cut to; 0: never

@@ -81,16 +81,22 @@ class Trainee(nn.Module):
 
 def optimiser(trainee: Trainee, config: OptimiserConfig) -> torch.optim.Optimizer:
     """The optimiser of all that is not frozen; each group has its ``base`` learning rate."""
-    body: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+    shares = {
+        "network.body.": config.body_rate,
+        "loss.identity.": config.classifier_rate,
+        "": 1.0,
+    }
+    parameters: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in shares}
     for name, parameter in trainee.named_parameters():
         if parameter.requires_grad:
-            (body if name.startswith("network.body.") else rest).append(parameter)
+            parameters[next(prefix for prefix in shares if name.startswith(prefix))].append(
+                parameter
+            )
     groups = [
-        {"params": body, "base": config.learning_rate * config.body_rate},
-        {"params": rest, "base": config.learning_rate},
+        {"params": parameters[prefix], "base": config.learning_rate * share}
+        for prefix, share in shares.items()
+        if parameters[prefix]
     ]
-    groups = [group for group in groups if group["params"]]
     if config.name == "adamw":
         return torch.optim.AdamW(
             groups, config.learning_rate, (config.momentum, 0.999), weight_decay=config.weight_decay

@@ -31,6 +31,7 @@ def open_training_set(recipe: Recipe, root: str | Path, *, cache: bool = False) 
             min_visibility=one.min_visibility,
             repeat=one.repeat,
             cache=cache,
+            alone=one.without_id == "alone",
         )
         for one in recipe.data
     ]

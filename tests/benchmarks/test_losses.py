@@ -19,7 +19,7 @@ def scored(ap: float, idsw: int) -> QuickScore:
 
 @pytest.fixture
 def as_in_the_paper(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
-    """Training replaced by the paper's own AP and ID switches; the recipes that it was asked for."""
+    """Training replaced by the paper's AP and ID switches; the recipes that were asked for."""
     asked: list[Recipe] = []
 
     def train_and_score(settings: Recipe, sequence: Path, folder: Path, workers: int) -> QuickScore:

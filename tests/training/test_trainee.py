@@ -133,3 +133,22 @@ def test_losses_are_single_precision_whatever_the_network_is() -> None:
     assert single.total.item() != half.total.item()
     assert half.total.item() == pytest.approx(single.total.item(), rel=0.02)
     assert ALONE.first
+
+
+def test_body_and_classifier_have_rates_of_their_own() -> None:
+    config = OptimiserConfig(learning_rate=0.5, body_rate=0.25, classifier_rate=4.0)
+    made = trainee(frozen_norms="none", optimiser=config)
+    groups = optimiser(made, config).param_groups
+    rates = {id(p): group["base"] for group in groups for p in group["params"]}
+    expected = {
+        "network.body": 0.125,
+        "network.levels": 0.5,
+        "loss.identity": 2.0,
+        "loss.balance": 0.5,
+    }
+    seen = set()
+    for name, parameter in made.named_parameters():
+        part = ".".join(name.split(".")[:2])
+        assert rates[id(parameter)] == expected[part], name
+        seen.add(part)
+    assert seen == set(expected)
