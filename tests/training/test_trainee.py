@@ -137,7 +137,7 @@ def test_losses_are_single_precision_whatever_the_network_is() -> None:
 
 def test_body_and_classifier_have_rates_of_their_own() -> None:
     config = OptimiserConfig(learning_rate=0.5, body_rate=0.25, classifier_rate=4.0)
-    made = trainee(frozen_norms="none", optimiser=config)
+    made = trainee(frozen_norms="none")
     groups = optimiser(made, config).param_groups
     rates = {id(p): group["base"] for group in groups for p in group["params"]}
     expected = {
