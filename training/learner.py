@@ -155,4 +155,4 @@ def _channels_last(module: nn.Module) -> None:
     """Lay out the weights of convolutions as CPUs and tensor cores like them best, in place."""
     for parameter in module.parameters():
         if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            parameter.data = parameter.data.clone(memory_format=torch.channels_last)
