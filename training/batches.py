@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from jdetrt.errors import ConfigError, DataError, JdetrtError
+from jdetrt.runtime.interrupt import interrupt_held
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.training.augment import flip
 from jdetrt.training.data import DataSet
@@ -44,12 +46,12 @@ def batches(
     rank: int = 0,
     world: int = 1,
     sizes: Sequence[tuple[int, int]] = (),
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Give the batches of one epoch, shuffled and varied at random.
 
     A batch depends on the seed, the epoch and its place in the epoch, and on nothing else: not on
     the workers, nor on where the epoch was resumed. The last pictures, too few for a batch, are
-    left out; another epoch leaves out others.
+    left out; another epoch leaves out others. Closing it ends the workers.
 
     Args:
         data_set: the pictures; it must be possible to pickle it when there are workers.
@@ -97,7 +99,7 @@ def batches(
         batch_sampler=plan,
         collate_fn=_packed,
         num_workers=workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_worker,
         generator=torch.Generator(),  # so that torch's own random state stays as it is
     )
     return _delivered(loader)
@@ -108,11 +110,16 @@ def batch_count(data_set: DataSet, batch: int, seed: int, epoch: int, pairs: boo
     return len(_ordered(data_set, batch, seed, epoch, pairs))
 
 
-def _delivered(loader: Iterable[Batch | JdetrtError]) -> Iterator[Batch]:
-    for made in _started(loader):
-        if isinstance(made, JdetrtError):
-            raise made
-        yield _to_unit(made)
+def _delivered(loader: Iterable[Batch | JdetrtError]) -> Generator[Batch, None, None]:
+    loaded = _started(loader)
+    try:
+        for made in loaded:
+            if isinstance(made, JdetrtError):
+                raise made
+            yield _to_unit(made)
+    finally:
+        with interrupt_held():  # it would be lost in the destructor, which ends the workers
+            del loaded
 
 
 def _started(loader: Iterable[Batch | JdetrtError]) -> Iterator[Batch | JdetrtError]:
@@ -214,6 +221,11 @@ def _to_unit(batch: Batch) -> Batch:
     return replace(batch, images=batch.images.float().div_(255))
 
 
-def _one_thread(worker: int) -> None:
-    """Settings of a worker: torch sets its own threads to one, and this is for OpenCV's."""
+def _worker(number: int) -> None:
+    """Settings of a worker: one thread (of OpenCV's; torch sees to its own), and no complaints.
+
+    A batch is handed over by a thread of Python's, which prints a traceback where the program ends
+    in the middle of it.
+    """
     load_cv2().setNumThreads(0)
+    sys.excepthook = lambda *_: None

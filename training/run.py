@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -128,15 +129,16 @@ class Run:
         )
         self._learner.trainee.train()
         begun, before = time.monotonic(), self.step
-        while self.epoch == epoch:
-            parts = [next(loaded) for _ in range(recipe.accumulate)]
-            with interrupt_held():
-                progress = self._advance(parts, steps, begun, before)
-            if progress is not None:
-                begun, before = time.monotonic(), progress.step
-                yield progress
-            if time.monotonic() - self._kept_at > _SAVE_EVERY:
-                self.save()
+        with closing(loaded):
+            while self.epoch == epoch:
+                parts = [next(loaded) for _ in range(recipe.accumulate)]
+                with interrupt_held():
+                    progress = self._advance(parts, steps, begun, before)
+                if progress is not None:
+                    begun, before = time.monotonic(), progress.step
+                    yield progress
+                if time.monotonic() - self._kept_at > _SAVE_EVERY:
+                    self.save()
 
     def _advance(
         self, parts: Sequence[Batch], steps: int, begun: float, before: int
