@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from dataclasses import fields
 
 import numpy as np
@@ -253,4 +256,20 @@ def test_torchs_random_state_stays() -> None:
 def test_an_epoch_can_be_left_early() -> None:
     loaded = batches(ColouredPeople(20), PAPER, SIZE, 2, 0, 0, 2)
     next(loaded)
-    del loaded
+    assert len(multiprocessing.active_children()) == 2
+    loaded.close()
+    assert multiprocessing.active_children() == []
+
+
+@forks
+def test_signals_that_stop_the_program_do_not_reach_the_workers() -> None:
+    """They would come with tracebacks, or an error that a worker was killed."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    loaded = batches(ColouredPeople(20), PAPER, SIZE, 2, 0, 0, 2)
+    next(loaded)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == blocked
+    for worker in multiprocessing.active_children():
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGTERM)
+        os.kill(worker.pid, signal.SIGINT)
+    assert len(list(loaded)) == 9
