@@ -79,7 +79,7 @@ def recipe(setting: Setting, epochs: int, seed: int) -> Recipe:
         seed=seed,
         frozen_norms="body",
         frozen=("network.body.stem.*", "network.body.stages.[0-2].*"),
-        mixed_precision=False,  # gradients of depthwise kernels are slow in bfloat16 on CPUs
+        mixed_precision=False,  # the same arithmetic on every machine
         prior=0.01,
         optimiser=OptimiserConfig(max_gradient=10.0),
         schedule=ScheduleConfig(epochs=epochs, burn_in=30),
