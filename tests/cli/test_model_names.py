@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import pytest
-import torch
 from tiny_network import ship_tiny
 from walkers import walkers
 
@@ -16,13 +14,7 @@ from jdetrt import shipped
 from jdetrt.cli import main
 from jdetrt.engine.open import open_session
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

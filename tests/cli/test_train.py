@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,8 @@ import jdetrt
 from jdetrt.cli import main
 from jdetrt.training.model import random_network
 from jdetrt.training.run_folder import open_recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Workers are forked; newer Pythons warn where another test has left a thread.
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -51,14 +52,6 @@ ENVIRONMENT = {
     "PYTHONPATH": str(Path(jdetrt.__file__).parents[1]),
 }
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

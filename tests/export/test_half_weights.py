@@ -1,7 +1,6 @@
 """Half weights: what is in the file, that it is half as large, and that its numbers are torch's."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,10 @@ from jdetrt.training import checkpoint
 from jdetrt.training.layers import ConvBlock
 from jdetrt.training.model import JdeNetwork, random_network
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HALF = ExportConfig(top_k=64, half_weights=True)
 SIZE = (128, 96)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Exports: what is in the file, that ONNX Runtime and torch agree, and that a doubt stops it."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,15 +27,9 @@ from jdetrt.training.anchors import anchor_sizes
 from jdetrt.training.model import random_network
 from jdetrt.training.reference_checkpoint import write_reference
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = ExportConfig(size=(128, 96), top_k=100)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

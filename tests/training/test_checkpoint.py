@@ -5,7 +5,6 @@ import pickle
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from jdetrt.training.darknet_weights import file_sizes
 from jdetrt.training.file_kind import DARKNET_SIZES
 from jdetrt.training.model import JdeNetwork, random_network
 from jdetrt.training.reference_checkpoint import write_reference
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # The reference's layers, from its cfg: (filters, kernel, stride) of a convolution (None: 24 or
 # 512 filters without batch norm), "shortcut", "up", or the layers that a route joins.
@@ -78,14 +79,6 @@ def reference_forward(model: dict[str, Tensor], images: Tensor) -> list[Tensor]:
         outputs.append(x)
     assert len(outputs) == 116
     return found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

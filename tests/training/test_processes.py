@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,11 @@ from jdetrt.errors import ConfigError
 from jdetrt.training.batches import batches
 from jdetrt.training.processes import Processes, mean, processes, total
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SCRIPT = Path(__file__).parents[1] / "oracles" / "two_processes.py"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """ResNet-50 and -101: torchvision's layout and weights, and what is made of a network with them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +18,13 @@ from jdetrt.training.recipe import Recipe
 from jdetrt.training.resnet import Bottleneck, ResNet50
 from jdetrt.training.trainee import Trainee
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}  # He et al. 2016, table 1
 WITH_CLASSIFIER = {"resnet50": 25_557_032, "resnet101": 44_549_160}  # as torchvision states them
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DIM = 16
 SLIM = (16, 12, 8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
