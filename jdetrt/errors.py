@@ -36,10 +36,10 @@ class ConfigError(JdetrtError):
 class MissingDependencyError(JdetrtError):
     """An optional package is needed for this and is not installed."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
+    def __init__(self, package: str, extra: str, purpose: str, note: str = "") -> None:
         super().__init__(
             f"{purpose} needs the Python package '{package}', which is not installed.\n"
-            f"Install it with: pip install 'jdetrt[{extra}]'"
+            f"Install it with: pip install 'jdetrt[{extra}]'{note and chr(10) + note}"
         )
 
 
