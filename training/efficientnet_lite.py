@@ -3,7 +3,8 @@
 EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946, in the "Lite" form published with the
 TensorFlow TPU models in 2020: ReLU6, no squeeze-and-excitation) up to its last stage, without the
 1280-channel layer and the classifier. All activations are ReLU6 and all the rest is convolutions,
-additions, averages over squares and one nearest upsampling a level, so that INT8 suits every layer.
+additions, products, averages over squares and one nearest upsampling a level, so that INT8 suits
+every layer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from jdetrt.config import ANCHORS_PER_CELL
 from jdetrt.training.layers import ConvBlock, relu6
 from jdetrt.training.pyramid import BOX_AND_LOGITS, Body, HeadMaps
 
-__all__ = ["EfficientNetLite0", "SlimLevel"]
+__all__ = ["SHADES", "EfficientNetLite0", "SlimLevel"]
+
+SHADES = 64  # channels for the embedding at the end of each map of the body
+_LOOKS = 128  # channels inside the embedding branch of a level
 
 # Blocks of each stage: expansion, kernel, stride of the first, channels out, blocks.
 _STAGES = (
@@ -58,13 +62,15 @@ def separable(width: int) -> nn.Sequential:
 class SlimLevel(nn.Module):
     """One scale of the slim pyramid: add the coarser level, refine, and predict.
 
-    Detection and embedding part after the shared refinement, each with a separable convolution of
-    its own.
+    The last `SHADES` channels of what the body gives are for the embedding only. It sees nothing
+    else: the refined map, which knows where people are, opens and closes each of its channels, so
+    that a person's embedding is of the person's own colours and textures, not of the place. (With
+    the refined map itself in it, an embedding learnt from few pictures told places apart.)
     """
 
     def __init__(self, skip: int, above: int | None, width: int, embedding_dim: int) -> None:
         super().__init__()
-        self.lateral = ConvBlock(skip, width, 1, activation=None if above else relu6)
+        self.lateral = ConvBlock(skip - SHADES, width, 1, activation=None if above else relu6)
         self.merged = nn.ReLU6()
         self.refine = separable(width)
         self.detection = nn.Sequential(
@@ -72,25 +78,33 @@ class SlimLevel(nn.Module):
             separable(width),
             nn.Conv2d(width, ANCHORS_PER_CELL * BOX_AND_LOGITS, 1),
         )
-        self.embedding = nn.Sequential(separable(width), nn.Conv2d(width, embedding_dim, 1))
+        self.gate = ConvBlock(width, _LOOKS, 1, activation=relu6)
+        self.look = ConvBlock(SHADES, _LOOKS, 1, activation=relu6)
+        self.embedding = nn.Sequential(
+            ConvBlock(_LOOKS, _LOOKS, 7, groups=_LOOKS, activation=relu6),
+            nn.Conv2d(_LOOKS, embedding_dim, 1),
+        )
 
     def forward(self, skip: Tensor, above: Tensor | None) -> tuple[Tensor, HeadMaps]:
         """The refined feature map for the next level, and the outputs of this one."""
-        x = self.lateral(skip)
+        late, shades = skip.split([skip.shape[1] - SHADES, SHADES], dim=1)
+        x = self.lateral(late)
         if above is not None:
             x = self.merged(x + nn.functional.interpolate(above, scale_factor=2.0, mode="nearest"))
         feature = self.refine(x)
-        return feature, HeadMaps(self.detection(feature), self.embedding(feature))
+        looks = self.look(shades) * self.gate(feature)
+        return feature, HeadMaps(self.detection(feature), self.embedding(looks))
 
 
 class EfficientNetLite0(Body):
     """Pictures in, feature maps /8 (40 channels), /16 (112) and /32 (320) out.
 
-    Each map has 64 more channels: the early ones /4 (24) and /8 (40), averaged. They still hold
-    the colours, by which people are told apart and which the late ones have lost.
+    Each map ends with `SHADES` more channels: the early maps /4 and /8, cut into shades (a 1x1
+    convolution and ReLU6 each) and averaged over the cell. The early maps still hold the colours,
+    by which people are told apart and which the late ones have lost.
     """
 
-    channels = (40 + 24, 112 + 64, 320 + 64)
+    channels = (40 + SHADES, 112 + SHADES, 320 + SHADES)
     widths = (96, 96, 96)
     level = SlimLevel
 
@@ -108,6 +122,8 @@ class EfficientNetLite0(Body):
                 )
                 inputs = outputs
             self.stages.append(stage)
+        self.fine = nn.Sequential(nn.Conv2d(24, SHADES // 2, 1), nn.ReLU6())
+        self.coarse = nn.Sequential(nn.Conv2d(40, SHADES // 2, 1), nn.ReLU6())
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` pictures."""
@@ -117,9 +133,9 @@ class EfficientNetLite0(Body):
             x = stage(x)
             maps.append(x)
         pool = nn.functional.avg_pool2d
-        early = torch.cat([maps[2], pool(maps[1], 2)], dim=1)
+        shades = torch.cat([pool(self.fine(maps[1]), 2), self.coarse(maps[2])], dim=1)
         return (
-            early,
-            torch.cat([maps[4], pool(early, 2)], dim=1),
-            torch.cat([maps[6], pool(early, 4)], dim=1),
+            torch.cat([maps[2], shades], dim=1),
+            torch.cat([maps[4], pool(shades, 2)], dim=1),
+            torch.cat([maps[6], pool(shades, 4)], dim=1),
         )

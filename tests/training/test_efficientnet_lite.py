@@ -3,11 +3,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from jdetrt.training.efficientnet_lite import EfficientNetLite0
+from jdetrt.training.efficientnet_lite import SHADES, EfficientNetLite0
 from jdetrt.training.model import random_network
 
 
-def test_maps_end_with_the_early_ones_averaged() -> None:
+def test_maps_end_with_shades_of_the_early_ones_averaged() -> None:
     body = random_network(0, "nano", 32).body
     assert isinstance(body, EfficientNetLite0)
     images = torch.rand(1, 3, 64, 96)
@@ -16,18 +16,32 @@ def test_maps_end_with_the_early_ones_averaged() -> None:
         stage.register_forward_hook(lambda _module, _inputs, output: seen.append(output.clone()))
     with torch.no_grad():
         maps = body(images)
+        fine, coarse = body.fine(seen[1]), body.coarse(seen[2])
     assert [tuple(m.shape) for m in maps] == [
-        (1, 64, 8, 12),
+        (1, 104, 8, 12),
         (1, 176, 4, 6),
         (1, 384, 2, 3),
     ]
     for found, late, own, block in zip(maps, (2, 4, 6), (40, 112, 320), (1, 2, 4), strict=True):
         assert torch.equal(found[:, :own], seen[late])
-        rest = found[:, own:] if late > 2 else torch.cat([seen[2], found[:, own:]], dim=1)
-        quarter = seen[1].reshape(1, 24, 8 // block, 2 * block, 12 // block, 2 * block)
-        eighth = seen[2].reshape(1, 40, 8 // block, block, 12 // block, block)
-        expected = torch.cat([eighth.mean((3, 5)), quarter.mean((3, 5))], dim=1)
-        torch.testing.assert_close(rest, expected)
+        quarter = fine.reshape(1, 32, 8 // block, 2 * block, 12 // block, 2 * block)
+        eighth = coarse.reshape(1, 32, 8 // block, block, 12 // block, block)
+        expected = torch.cat([quarter.mean((3, 5)), eighth.mean((3, 5))], dim=1)
+        torch.testing.assert_close(found[:, own:], expected)
+
+
+def test_embeddings_are_of_the_shades_alone() -> None:
+    """Where the shades are nothing, so is what the refined map can say of the place."""
+    network = random_network(0, "nano", 32)
+    level = network.levels[0]
+    above = torch.rand(1, 320 + SHADES, 4, 6)
+    above[:, 320:] = 0
+    other = torch.rand(1, 320 + SHADES, 4, 6)
+    other[:, 320:] = 0
+    with torch.no_grad():
+        first, second = level(above, None)[1], level(other, None)[1]
+    assert not torch.equal(first.detection, second.detection)
+    assert torch.equal(first.embedding, second.embedding)
 
 
 def test_activations_suit_int8() -> None:

@@ -120,7 +120,7 @@ def test_head_inputs_of_the_small_body() -> None:
     with head_inputs(network) as shared, torch.no_grad():
         maps = network(pictures())
     for level, feature, head in zip(network.levels, shared, maps, strict=True):
-        torch.testing.assert_close(level.get_submodule("embedding")(feature), head.embedding)
+        torch.testing.assert_close(level.get_submodule("detection")(feature), head.detection)
 
 
 def test_weights_are_the_shortest_sum_of_all_nine_gradients(network: JdeNetwork) -> None:
