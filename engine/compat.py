@@ -22,6 +22,7 @@ Nothing of TensorRT is imported before :func:`load` is called.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import logging
@@ -29,6 +30,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from jdetrt.errors import EngineError, MissingDependencyError, SessionError
 from jdetrt.types import TensorSpec
@@ -164,29 +166,21 @@ def _broken(name: str, err: Exception) -> EngineError:
 class Log:
     """What TensorRT says: passed on to ``logging`` and, where it is an error, kept.
 
-    Pass ``log.logger`` to TensorRT. It may be called from any thread.
+    Pass ``log.logger`` to TensorRT. TensorRT takes one logger a process and ignores any other, so
+    all logs of a module share one; each keeps the errors that come while it is alive.
 
     Attributes:
-        logger: an ``ILogger`` of the module.
+        logger: the ``ILogger``.
     """
 
     def __init__(self, trt: TensorRt) -> None:
-        base: Any = trt.module.ILogger
-        errors: deque[str] = deque(maxlen=_ERRORS_KEPT)
+        self._errors: deque[str] = deque(maxlen=_ERRORS_KEPT)
+        self.logger, logs = _logger(trt.module)
+        logs.add(self)
 
-        class Logger(base):  # type: ignore[misc]  # its base is only known here
-            def __init__(self) -> None:
-                base.__init__(self)  # pybind11 wants it by name
-
-            def log(self, severity: Any, message: str) -> None:
-                level = _LEVELS.get(severity.name, logging.INFO)
-                if level == logging.ERROR:
-                    errors.append(message.strip())
-                    level = logging.INFO  # it becomes part of an exception
-                _log.log(level, "%s", message)
-
-        self._errors = errors
-        self.logger: Any = Logger()
+    def keep(self, message: str) -> None:
+        """Keep an error; called from any thread."""
+        self._errors.append(message.strip())
 
     def take_errors(self) -> list[str]:
         """The errors since the last call, each once, oldest first."""
@@ -197,6 +191,27 @@ class Log:
     def reason(self) -> str:
         """The errors since the last call as text; says so where there are none."""
         return "; ".join(self.take_errors()) or "TensorRT gave no reason"
+
+
+@functools.cache
+def _logger(module: Any) -> tuple[Any, WeakSet[Log]]:
+    """The one logger of a module, and the logs that it feeds."""
+    base: Any = module.ILogger
+    logs: WeakSet[Log] = WeakSet()
+
+    class Logger(base):  # type: ignore[misc]  # its base is only known here
+        def __init__(self) -> None:
+            base.__init__(self)  # pybind11 wants it by name
+
+        def log(self, severity: Any, message: str) -> None:
+            level = _LEVELS.get(severity.name, logging.INFO)
+            if level == logging.ERROR:
+                for log in list(logs):
+                    log.keep(message)
+                level = logging.INFO  # it becomes part of an exception
+            _log.log(level, "%s", message)
+
+    return Logger(), logs
 
 
 def deserialize(trt: TensorRt, log: Log, plan: bytes | memoryview, *, host_code: bool) -> Any:
