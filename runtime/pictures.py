@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.seqinfo import SequenceInfo, read_seqinfo
 from jdetrt.types import Frame
 
-__all__ = ["PICTURE_SUFFIXES", "Pictures", "read_picture"]
+__all__ = ["PICTURE_SUFFIXES", "Pictures", "folder_pictures", "natural_order", "read_picture"]
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 # A marker with a segment, or the end; in a scan only FF00 (a byte FF) and restarts stand.
@@ -51,7 +51,7 @@ class Pictures(Closing):
         self.name = name
         self.frame_rate = frame_rate
         self.length: int | None = len(paths)
-        self._paths = sorted(paths, key=_natural)
+        self._paths = natural_order(paths)
         height, width, _ = read_picture(self._paths[0]).shape
         self.size: tuple[int, int] | None = (width, height)
         self._closed = False
@@ -64,33 +64,10 @@ class Pictures(Closing):
             SourceError: there is no picture, the seqinfo.ini is broken, or it promises another
                 number of pictures than there are.
         """
-        if (folder / "seqinfo.ini").is_file():
-            return cls._from_sequence(folder, frame_rate)
-        paths = _pictures_in(folder, PICTURE_SUFFIXES)
-        name = folder.resolve().name
-        return cls(str(folder), paths, name=name, frame_rate=frame_rate or 30.0)
-
-    @classmethod
-    def _from_sequence(cls, folder: Path, frame_rate: float | None) -> Pictures:
-        try:
-            info = read_seqinfo(folder)
-        except DataError as err:
-            raise SourceError(str(err)) from err
-        inside = folder / info.image_dir
-        if not inside.is_dir():
-            raise SourceError(
-                f"{folder}: seqinfo.ini says that the pictures are in {info.image_dir}, which is "
-                "not there; public detections can be tracked without pictures: --detections"
-            )
-        paths = _pictures_in(inside, {info.extension.lower()})
-        if len(paths) != info.length:
-            raise SourceError(
-                f"{folder}: seqinfo.ini promises {info.length} pictures ({info.extension}), "
-                f"{info.image_dir} holds {len(paths)}{_first_gap(paths, info)}"
-            )
+        paths, stated = folder_pictures(folder)
         # The folder's name: several copies of a sequence often carry one name in seqinfo.ini.
         name = folder.resolve().name
-        return cls(str(folder), paths, name=name, frame_rate=frame_rate or info.frame_rate)
+        return cls(str(folder), paths, name=name, frame_rate=frame_rate or stated)
 
     def __iter__(self) -> Iterator[Frame]:
         for index, path in enumerate(self._paths, start=1):
@@ -108,6 +85,42 @@ class Pictures(Closing):
     def close(self) -> None:
         """End the iteration."""
         self._closed = True
+
+
+def folder_pictures(folder: Path) -> tuple[list[Path], float]:
+    """List the pictures of a folder, unread and in no order, and their frames per second.
+
+    Raises:
+        SourceError: as `Pictures.from_folder`; a folder without pictures gives an empty list.
+    """
+    if not (folder / "seqinfo.ini").is_file():
+        return _pictures_in(folder, PICTURE_SUFFIXES), 30.0
+    try:
+        info = read_seqinfo(folder)
+    except DataError as err:
+        raise SourceError(str(err)) from err
+    inside = folder / info.image_dir
+    if not inside.is_dir():
+        raise SourceError(
+            f"{folder}: seqinfo.ini says that the pictures are in {info.image_dir}, which is "
+            "not there; public detections can be tracked without pictures: --detections"
+        )
+    paths = _pictures_in(inside, {info.extension.lower()})
+    if len(paths) != info.length:
+        raise SourceError(
+            f"{folder}: seqinfo.ini promises {info.length} pictures ({info.extension}), "
+            f"{info.image_dir} holds {len(paths)}{_first_gap(paths, info)}"
+        )
+    return paths, info.frame_rate
+
+
+def natural_order(paths: Iterable[Path]) -> list[Path]:
+    """Sort files by name, numbers in names by their value.
+
+    >>> natural_order([Path("a10.png"), Path("a9.png")])[0].name
+    'a9.png'
+    """
+    return sorted(paths, key=_natural)
 
 
 def read_picture(path: str | Path) -> npt.NDArray[np.uint8]:
@@ -179,11 +192,7 @@ def _pictures_in(folder: Path, suffixes: set[str] | frozenset[str]) -> list[Path
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key: digits by their value.
-
-    >>> sorted([Path("a10.png"), Path("a9.png")], key=_natural)[0].name
-    'a9.png'
-    """
+    """Sort key: digits by their value."""
     parts = re.findall(r"([0-9]+)|([^0-9]+)", str(path))
     return [(int(digits or -1), text) for digits, text in parts]
 

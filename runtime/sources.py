@@ -23,11 +23,16 @@ from typing import Protocol, runtime_checkable
 
 from jdetrt.errors import SourceError
 from jdetrt.runtime.camera_uri import is_camera_uri, open_camera, without_password
-from jdetrt.runtime.pictures import PICTURE_SUFFIXES, Pictures
+from jdetrt.runtime.pictures import (
+    PICTURE_SUFFIXES,
+    Pictures,
+    folder_pictures,
+    natural_order,
+)
 from jdetrt.runtime.video_file import VideoFile
 from jdetrt.types import Frame
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "open_source", "picture_paths"]
 
 _FORMS = (
     "a video file, a folder of pictures, a MOT sequence, a pattern such as 'folder/*.jpg', "
@@ -114,9 +119,30 @@ def _files(text: str, frame_rate: float | None) -> Source:
         raise SourceError(f"{text}: cannot be read ({err.strerror or err})") from err
     if not glob.has_magic(text):
         raise SourceError(f"{text}: no such file or folder; expected {_FORMS}")
-    found = [Path(name) for name in glob.glob(text, recursive=True)]
-    pictures = [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES]
     name = path.parent.name or "pictures"
     if glob.has_magic(name):
         name = "pictures"
-    return Pictures(text, pictures, name=name, frame_rate=frame_rate or 30.0)
+    return Pictures(text, _matches(text), name=name, frame_rate=frame_rate or 30.0)
+
+
+def picture_paths(uri: str | Path) -> tuple[Path, ...]:
+    """List the pictures of a source in their order, unread; empty where it is not of pictures.
+
+    For those who want some of them only, or who go on where one is damaged.
+
+    Raises:
+        SourceError: a folder cannot be read, or its seqinfo.ini promises other pictures.
+    """
+    path = Path(uri)
+    if path.is_dir():
+        found = folder_pictures(path)[0]
+    elif path.is_file():
+        found = [path] if path.suffix.lower() in PICTURE_SUFFIXES else []
+    else:
+        found = _matches(str(uri)) if glob.has_magic(str(uri)) else []
+    return tuple(natural_order(found))
+
+
+def _matches(pattern: str) -> list[Path]:
+    found = (Path(name) for name in glob.glob(pattern, recursive=True))
+    return [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES]
