@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from jdetrt.benchmarks.libraries import cuda_version, system_tensorrt
 from jdetrt.benchmarks.machine import (
     TEGRA,
     Gpu,
@@ -174,10 +175,8 @@ def _tensorrt(probe: Probe, board: Jetson | None, cards: list[Gpu]) -> Fact:
         why = _last_line(done.err) if done else "it does not answer"
         hint = "its libraries must match the driver and CUDA; install it again"
         return Fact("TensorRT", "missing", f"{version} does not load: {why}", hint)
-    listed = probe.output("dpkg-query", "-W", "-f", "${Package} ${Version}\n", "libnvinfer[0-9]*")
-    system = re.search(r"^libnvinfer\d* (\S+)$", listed or "", re.MULTILINE)
-    if system:
-        value = f"{system[1]} of the system, which this Python does not see"
+    if system := system_tensorrt(probe):
+        value = f"{system} of the system, which this Python does not see"
         return Fact("TensorRT", "missing", value, f"{_SYSTEM_VENV}; or install python3-libnvinfer")
     if board is not None:
         hint = f"sudo apt-get install nvidia-jetpack (never from PyPI here); {_SYSTEM_VENV}"
@@ -188,16 +187,8 @@ def _tensorrt(probe: Probe, board: Jetson | None, cards: list[Gpu]) -> Fact:
 
 
 def _cuda(probe: Probe, cards: list[Gpu]) -> Fact:
-    toolkit = re.search(r"release ([\d.]+)", probe.output("nvcc", "--version") or "")
-    toolkit = toolkit or re.search(
-        r'"cuda"\s*:\s*{[^}]*"version"\s*:\s*"([\d.]+)"',
-        probe.text("usr/local/cuda/version.json") or "",
-    )
-    if toolkit:
-        return Fact("CUDA", "ok", f"{toolkit[1]} (toolkit)")
-    for name in ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu13", "nvidia-cuda-runtime-cu12"):
-        if version := probe.version(name):
-            return Fact("CUDA", "ok", f"{version} (Python package {name})")
+    if version := cuda_version(probe):
+        return Fact("CUDA", "ok", version)
     hint = "comes with jdetrt[tensorrt] or JetPack" if cards else "of use only with an NVIDIA GPU"
     return Fact("CUDA", "missing", "no toolkit and no runtime package", hint)
 

@@ -36,7 +36,8 @@ __all__ = [
 PACKAGES = (
     *("jdetrt", "numpy", "numba", "lap", "onnxruntime", "onnxruntime-gpu"),
     *("opencv-python", "opencv-python-headless", "opencv-contrib-python"),
-    *("torch", "onnx", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "pycuda"),
+    *("torch", "onnx", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx"),
+    *("pycuda", "cuda-python"),
     *("trackeval", "trackers"),
 )
 
@@ -222,9 +223,15 @@ def manifest(*, date: str | None = None, probe: Probe | None = None) -> dict[str
         date: ISO 8601, of the measurement; default now, in UTC.
         probe: where to read from; default this machine.
     """
+    # Not at the top: these read through the probe of this module.
+    from jdetrt.benchmarks.clocks import clocks, locked
+    from jdetrt.benchmarks.fingerprint import fingerprint
+    from jdetrt.benchmarks.libraries import library_versions
+
     probe = probe or Probe()
     board = jetson(probe)
-    return {
+    found = clocks(probe)
+    facts = {
         "date": date or datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(probe),
         "cpu": cpu_name(probe),
@@ -237,7 +244,11 @@ def manifest(*, date: str | None = None, probe: Probe | None = None) -> dict[str
         "packages": package_versions(probe),
         "gpus": [asdict(gpu) for gpu in gpus(probe)],
         "jetson": None if board is None else asdict(board),
+        "libraries": library_versions(probe),
+        "clocks": [asdict(clock) for clock in found],
+        "locked": locked(found),
     }
+    return {**facts, "fingerprint": fingerprint(facts)}
 
 
 def cores() -> int | None:
