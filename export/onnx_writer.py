@@ -17,11 +17,12 @@ import torch
 
 from jdetrt import __version__, files
 from jdetrt.config import STRIDES, ExportConfig
-from jdetrt.errors import ExportError, JdetrtError
+from jdetrt.errors import ConfigError, ExportError, JdetrtError
 from jdetrt.export.deploy_graph import DeployGraph
 from jdetrt.export.half_weights import round_weights, store_as_half
 from jdetrt.export.onnx_graph import tensor_specs
-from jdetrt.export.parity import Parity, check_parity, synthetic_pictures
+from jdetrt.export.parity import FLOAT16, FLOAT32, Parity, check_parity, synthetic_pictures
+from jdetrt.export.precision import record_peaks, refuse_overflow, to_half
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.training import checkpoint as checkpoints
 from jdetrt.training.anchors import grids, network_anchors
@@ -46,6 +47,7 @@ class Exported:
         outputs: what it gives.
         checkpoint: what it was made from.
         anchor_size: the network size that the anchors belong to.
+        precision: what the network computes in, ``"fp32"`` or ``"fp16"``.
         half_weights: whether the weights were rounded to float16, in torch too.
         parity: torch against ONNX Runtime.
         real_frames: whether that was on frames that the caller gave.
@@ -58,6 +60,7 @@ class Exported:
     outputs: tuple[TensorSpec, ...]
     checkpoint: CheckpointInfo
     anchor_size: tuple[int, int]
+    precision: str
     half_weights: bool
     parity: Parity
     real_frames: bool
@@ -81,21 +84,29 @@ def export_onnx(
     Args:
         checkpoint: any weight file that ``jdetrt.training.checkpoint.load`` reads.
         output: the ``.onnx`` file to write.
-        config: size, top-k, batch, weights, opset. With half weights the network that is compared
-            is the rounded one, batch norms folded.
+        config: size, top-k, batch, precision, weights, opset. With half weights or half precision
+            the network that is compared is the one with rounded weights, batch norms folded.
         trained_size: network width and height at training.
         frames: ``(H, W, 3)`` uint8 BGR pictures of any size to compare on; without them two
             synthetic ones.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ConfigError: a width or height is not a multiple of 32.
+        ConfigError: a width or height is not a multiple of 32, or half weights are asked for in
+            half precision, which has them anyway.
         ExportError: top-k is more than there are candidates, the checkpoint is of a body alone,
-            there is no size, not enough memory for it, or a weight is too large for float16.
+            there is no size, not enough memory for it, or a weight or, in half precision, what a
+            convolution gives is too large for float16.
         ParityError: the exported model gives other numbers than torch.
         SinkError: the output cannot be written.
     """
     checkpoint, output = Path(checkpoint), Path(output)
+    half = config.precision == "fp16"
+    if half and config.half_weights:
+        raise ConfigError(
+            "half weights are for models that compute in float32; in precision fp16 the weights "
+            "are float16 anyway: leave one of the two out"
+        )
     for wanted in (config.size, trained_size):
         if wanted is not None:
             grids(*wanted)  # a wrong size is refused before anything is read
@@ -119,13 +130,19 @@ def export_onnx(
         if config.half_weights:
             network = graph.network
             round_weights(network)
+        if half:
+            network = to_half(graph)
         pictures = frames or synthetic_pictures(_SYNTHETIC_FRAMES, size)
         images = np.stack([letterbox(picture, size)[0] for picture in pictures])
 
     # The file first, so that a full disk shows at once.
     with files.atomic_path(output) as temporary, _memory_for(size):
         model = _to_onnx(graph, size, config, temporary)
-        parity = check_parity(network, graph.decode, model, images)
+        with record_peaks(network) as peaks:
+            limits = FLOAT16 if half else FLOAT32
+            parity = check_parity(network, graph.decode, model, images, limits)
+        if half:
+            refuse_overflow(peaks)
         note = {**asdict(parity), "real_frames": bool(frames)}
         metadata = {
             "jdetrt_version": __version__,
@@ -138,8 +155,8 @@ def export_onnx(
             "anchors": json.dumps(anchors.astype(int).tolist()),
             "anchor_size": json.dumps(anchor_size),
             "top_k": str(config.top_k),
-            "precision": "fp32",
-            "weights": "float16" if config.half_weights else "float32",
+            "precision": config.precision,
+            "weights": "float16" if half or config.half_weights else "float32",
             "checkpoint": checkpoint.name,
             "checkpoint_kind": info.kind,
             "checkpoint_sha256": files.sha256(checkpoint),
@@ -156,6 +173,7 @@ def export_onnx(
         outputs=tensor_specs(model.graph.output),
         checkpoint=info,
         anchor_size=anchor_size,
+        precision=config.precision,
         half_weights=config.half_weights,
         parity=parity,
         real_frames=bool(frames),

@@ -8,7 +8,7 @@ type, is refused with the path of the key. "Paper" is *Towards Real-Time Multi-O
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -168,6 +168,7 @@ class ExportConfig(Section, frozen=True):
     size: tuple[int, int] | None = None
     top_k: Annotated[int, Meta(ge=1, le=TOP_K_LIMIT)] = 1024
     dynamic_batch: bool = False
+    precision: Literal["fp32", "fp16"] = "fp32"  # what the network computes in; decoding: fp32
     half_weights: bool = False  # convolution weights rounded to and stored as float16
     opset: int = 17  # the newest that TensorRT 8.5 reads
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -53,10 +53,17 @@ def parse_size(text: str) -> tuple[int, int]:
 )
 @click.option("--dynamic-batch", is_flag=True, help="Leave the number of pictures free.")
 @click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default=ExportConfig().precision,
+    show_default=True,
+    help="What the network computes in; decoding, inputs and outputs stay float32.",
+)
+@click.option(
     "--half-weights",
     is_flag=True,
     help="Round the weights of convolutions to float16 and store them so, for a file of half the "
-    "size; the model still computes in float32.",
+    "size; the model still computes in float32 (--precision fp16 is another thing).",
 )
 @click.option(
     "--frames",
@@ -71,6 +78,7 @@ def command(
     trained_size: tuple[int, int] | None,
     top_k: int,
     dynamic_batch: bool,
+    precision: Literal["fp32", "fp16"],
     half_weights: bool,
     frames: tuple[str, ...],
 ) -> None:
@@ -92,7 +100,11 @@ def command(
         {"--output": Path(output)},
     )
     config = ExportConfig(
-        size=size, top_k=top_k, dynamic_batch=dynamic_batch, half_weights=half_weights
+        size=size,
+        top_k=top_k,
+        dynamic_batch=dynamic_batch,
+        precision=precision,
+        half_weights=half_weights,
     )
     exported = export_onnx(
         checkpoint, output, config, trained_size=trained_size, frames=_pictures(frames)
@@ -119,6 +131,8 @@ def _summary(exported: Exported) -> str:
         if exported.half_weights
         else ()
     )
+    if exported.precision == "fp16":
+        weights = ("  network  in float16; decoding, inputs and outputs in float32",)
     return "\n".join(
         (
             f"{exported.path}: {exported.bytes / 1e6:.1f} MB, sha256 {exported.sha256}",

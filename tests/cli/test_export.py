@@ -69,6 +69,14 @@ def test_half_weights(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert onnx.TensorProto.FLOAT16 in kinds
 
 
+def test_half_precision(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "model.onnx"
+    assert run("export", tiny, "-o", output, "--top-k", "9", "--precision", "fp16") == 0
+    out = capsys.readouterr().out
+    assert "network  in float16; decoding, inputs and outputs in float32" in out
+    assert "images [1, 3, 96, 128] float32" in out
+
+
 def test_the_model_replaces_no_picture_that_it_is_compared_on(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

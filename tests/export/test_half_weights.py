@@ -17,7 +17,7 @@ from jdetrt.engine.open import open_session
 from jdetrt.errors import ExportError
 from jdetrt.export.half_weights import round_weights
 from jdetrt.export.onnx_writer import export_onnx
-from jdetrt.export.parity import BOX, COSINE, SCORE
+from jdetrt.export.parity import FLOAT32
 from jdetrt.training import checkpoint
 from jdetrt.training.layers import ConvBlock
 from jdetrt.training.model import JdeNetwork, random_network
@@ -123,9 +123,9 @@ def test_nano_is_half_as_large_and_equals_the_rounded_network(tmp_path: Path) ->
     full = export_onnx(source, tmp_path / "full.onnx", ExportConfig(top_k=64))
     half = export_onnx(source, tmp_path / "half.onnx", HALF)
     assert 0.45 < half.bytes / full.bytes < 0.55
-    assert half.parity.boxes <= BOX
-    assert half.parity.scores <= SCORE
-    assert half.parity.embeddings <= COSINE
+    assert half.parity.boxes <= FLOAT32.boxes
+    assert half.parity.scores <= FLOAT32.scores
+    assert half.parity.embeddings <= FLOAT32.embeddings
 
 
 def test_rounding_changes_convolutions_only(tiny: Path) -> None:
