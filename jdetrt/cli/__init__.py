@@ -23,6 +23,7 @@ __all__ = ["main"]
 # command -> one line of help. Its module is jdetrt.cli.<command>, its click object `command`.
 COMMANDS = {
     "bench": "Measure speed and write it down as JSON.",
+    "build": "Turn an ONNX model into a TensorRT plan.",
     "data": "Check training data and fit anchors to it.",
     "demo": "Render a clip, track it, and say where the results are.",
     "doctor": "Say what this machine has, what is missing and how to get it.",

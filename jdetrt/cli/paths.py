@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import glob
-import mmap
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from jdetrt.engine.onnx_file import model_files
 from jdetrt.errors import ConfigError, DataError
 
 __all__ = ["model_files", "refuse_collisions", "sequence_files", "source_files"]
 
 _SEQUENCE = ("seqinfo.ini", "gt/gt.txt", "det/det.txt")
-# The entry "location" of a tensor whose values are in another file (onnx.proto, external_data):
-# key, then value, a text of less than 128 bytes.
-_EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 
 
 def refuse_collisions(
@@ -92,12 +88,3 @@ def sequence_files(root: Path) -> Iterator[Path]:
     """Ground truth, detections and seqinfo.ini of all sequences of a folder."""
     for name in _SEQUENCE:
         yield from root.glob(f"*/{name}")
-
-
-def model_files(path: Path) -> Iterator[Path]:
-    """An ONNX model, and the files beside it that hold its weights if it does not itself."""
-    yield path
-    with suppress(OSError, ValueError), path.open("rb") as file:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = {data[at.end() : at.end() + at[1][0]] for at in _EXTERNAL.finditer(data)}
-        yield from (path.parent / os.fsdecode(name) for name in found)

@@ -1,0 +1,175 @@
+"""From an ONNX model to a plan, on whatever TensorRT is installed.
+
+Precision lives in the model: where TensorRT has strong typing, every tensor keeps the type that it
+has in the graph. Where it has none (8.5, 8.6), the types of the graph become flags, and decoding is
+held in float32 by hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jdetrt.engine import onnx_file
+from jdetrt.engine.build_config import check_options, configure, is_strong
+from jdetrt.engine.build_options import BuildOptions
+from jdetrt.engine.build_progress import Progress, run_build
+from jdetrt.engine.compat import Log, TensorRt
+from jdetrt.engine.device import Device, current_device
+from jdetrt.engine.memory import check_memory, default_workspace
+from jdetrt.engine.network import Network, parse
+from jdetrt.engine.plan import FileFacts, Place, Sidecar
+from jdetrt.engine.timing_cache import default_timing_cache, timing_cache
+from jdetrt.errors import BuildError, SinkError
+from jdetrt.files import write_bytes
+
+__all__ = ["build_plan"]
+
+_MIB = 1 << 20
+# What TensorRT says when memory is the reason, in its versions.
+_MEMORY_WORDS = ("out of memory", "outofmemory", "bad_alloc", "workspace limit", "failed_alloc")
+
+
+def build_plan(
+    trt: TensorRt,
+    model: str | Path,
+    output: str | Path,
+    options: BuildOptions | None = None,
+    *,
+    timings: Path | None = None,
+    calibrator: Callable[[TensorRt], Any] | None = None,
+    calibration: str | None = None,
+    progress: Progress | None = None,
+) -> Sidecar:
+    """Build a plan and its sidecar. Takes seconds to tens of minutes.
+
+    Args:
+        trt: what builds it, `jdetrt.engine.compat.load`.
+        model: an ``.onnx`` file.
+        output: the plan to write; it appears only when it is whole, its sidecar after it.
+        options: how.
+        timings: the timing cache; None for the one in the cache folder.
+        calibrator: makes an INT8 calibrator, for ``precision="int8"`` of a model without Q/DQ.
+        calibration: what it reads, for the sidecar.
+        progress: who wants to know how far it is.
+
+    Returns:
+        The sidecar.
+
+    Raises:
+        BuildError: TensorRT cannot do what is asked, does not take the model, or fails.
+        SessionError: the model cannot be read.
+        SinkError: the plan cannot be written.
+        KeyboardInterrupt: Ctrl-C; nothing is written.
+    """
+    model, output, options = Path(model), Path(output), options or BuildOptions()
+    check_options(trt, options, calibrator=calibrator is not None)
+    metadata = onnx_file.metadata(model)
+    facts = _facts(model)
+    _check_folder(output)
+    device = current_device()
+    if device is None and not trt.ahead_of_time:
+        raise BuildError(
+            f"TensorRT {trt.version} builds plans on the GPU that they are for, and there is no "
+            "GPU or no driver here; `jdetrt doctor` says what is missing"
+        )
+    check_memory(facts.bytes)
+
+    log = Log(trt)
+    start = time.perf_counter()
+    builder = _builder(trt, log)
+    strong = is_strong(trt, options)
+    network = parse(trt, builder, log, model, strong=strong, for_dla=options.dla_core is not None)
+    config = builder.create_builder_config()
+    fallback = configure(
+        trt,
+        builder,
+        config,
+        network,
+        options,
+        strong=strong,
+        calibrator=calibrator is not None,
+        workspace=_workspace(options, device, facts.bytes),
+    )
+    if calibrator is not None:
+        ranges = calibrator(trt)  # named, so that it lives until the build has ended
+        config.int8_calibrator = ranges
+    with timing_cache(trt, config, timings or default_timing_cache(trt, device)):
+        plan = run_build(trt, config, lambda: _serialize(builder, network, config, log), progress)
+    seconds = time.perf_counter() - start
+
+    write_bytes(output, plan)
+    sidecar = Sidecar(
+        made=Place.here(trt, device),
+        model=facts,
+        plan=FileFacts(name=output.name, sha256=hashlib.sha256(plan).hexdigest(), bytes=len(plan)),
+        options=options,
+        typing="strong" if strong else "weak",
+        precision=network.precision if options.precision == "graph" else options.precision,
+        inputs=network.inputs,
+        outputs=network.outputs,
+        calibration=calibration or metadata.get("calibration"),
+        fallback=fallback,
+        metadata=metadata,
+        build_seconds=round(seconds, 3),
+    )
+    sidecar.write(output)
+    return sidecar
+
+
+def _facts(model: Path) -> FileFacts:
+    size = sum(file.stat().st_size for file in onnx_file.model_files(model) if file.is_file())
+    return FileFacts(name=model.name, sha256=onnx_file.fingerprint(model), bytes=size)
+
+
+def _check_folder(output: Path) -> None:
+    """Before the minutes of a build, see to it that its plan can be written."""
+    folder = next((p for p in output.absolute().parents if p.exists()), Path("/"))
+    if output.is_dir():
+        raise SinkError(f"{output}: is a folder; name a file")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise SinkError(f"{output}: cannot be written: {folder} is no folder or not writable")
+
+
+def _builder(trt: TensorRt, log: Log) -> Any:
+    try:
+        builder = trt.module.Builder(log.logger)
+    except TypeError as err:  # what 8.x makes of a missing driver
+        raise BuildError(
+            f"TensorRT {trt.version} cannot start: {log.reason()}; `jdetrt doctor` says what is "
+            "missing"
+        ) from err
+    log.take_errors()  # those of another build, or of a driver that ahead of time is not needed
+    return builder
+
+
+def _workspace(options: BuildOptions, device: Device | None, model_bytes: int) -> int | None:
+    if options.workspace_mib is not None:
+        return options.workspace_mib * _MIB
+    return default_workspace(device, model_bytes)
+
+
+def _serialize(builder: Any, network: Network, config: Any, log: Log) -> bytes:
+    """Call TensorRT; give the bytes of the plan."""
+    try:
+        plan = builder.build_serialized_network(network.definition, config)
+    except MemoryError as err:
+        raise _failed(["out of memory"]) from err
+    if plan is None:
+        raise _failed(log.take_errors())
+    return bytes(memoryview(plan))
+
+
+def _failed(reasons: list[str]) -> BuildError:
+    text = "\n  ".join(reasons or ["TensorRT gave no reason"])
+    hint = ""
+    if any(word in text.lower() for word in _MEMORY_WORDS):
+        hint = (
+            "\nMemory is what is lacking: close programs that use the GPU, set another "
+            "--workspace (MiB), or export the model at a smaller size"
+        )
+    return BuildError(f"TensorRT cannot build this model:\n  {text}{hint}")

@@ -1,0 +1,111 @@
+"""The GPU of this machine, asked of the driver itself, and the machine around it.
+
+The driver's library is called directly: a machine that only builds engines needs neither pycuda
+nor cuda-python. Source of the numbers: cuda.h, ``CUdevice_attribute``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Device", "current_device", "host_memory", "l4t_release", "platform_name"]
+
+_INTEGRATED, _MAJOR, _MINOR = 18, 75, 76
+
+
+@dataclass(frozen=True)
+class Device:
+    """The first GPU that CUDA shows (``CUDA_VISIBLE_DEVICES`` chooses).
+
+    Attributes:
+        name: as the driver gives it.
+        compute_capability: such as ``"8.7"``.
+        integrated: it shares the memory of the CPU, as on a Jetson.
+        memory: bytes of memory.
+        free: bytes of it that are free now.
+        cuda: the newest CUDA version that the driver runs, such as ``"12.6"``.
+    """
+
+    name: str
+    compute_capability: str
+    integrated: bool
+    memory: int
+    free: int
+    cuda: str
+
+
+def current_device() -> Device | None:
+    """Ask the driver; None where there is no driver or no GPU."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    name = ctypes.create_string_buffer(256)
+    version = ctypes.c_int()
+    driver.cuDeviceGetName(name, len(name), device)
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    free, memory = _memory(driver, device)
+    return Device(
+        name=name.value.decode(errors="replace"),
+        compute_capability=(
+            f"{_attribute(driver, device, _MAJOR)}.{_attribute(driver, device, _MINOR)}"
+        ),
+        integrated=bool(_attribute(driver, device, _INTEGRATED)),
+        memory=memory,
+        free=free,
+        cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
+    )
+
+
+def _attribute(driver: Any, device: ctypes.c_int, number: int) -> int:
+    value = ctypes.c_int()
+    driver.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+    return value.value
+
+
+def _memory(driver: Any, device: ctypes.c_int) -> tuple[int, int]:
+    """Free and all bytes of memory; the question needs a context, the device's primary one."""
+    free, memory, context = ctypes.c_size_t(), ctypes.c_size_t(), ctypes.c_void_p()
+    if driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
+        return 0, 0  # so little is free that there is no room for a context
+    driver.cuCtxPushCurrent_v2(context)
+    driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(memory))
+    driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+    driver.cuDevicePrimaryCtxRelease_v2(device)
+    return free.value, memory.value
+
+
+def host_memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int] | None:
+    """Bytes of memory that programs can have, and of free swap; None where the system is mute."""
+    try:
+        text = meminfo.read_text()
+    except OSError:
+        return None
+    found = {name: int(size) << 10 for name, size in re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)}
+    if "MemAvailable" not in found:
+        return None
+    return found["MemAvailable"], found.get("SwapFree", 0)
+
+
+def l4t_release(release: Path = Path("/etc/nv_tegra_release")) -> str | None:
+    """The release of Jetson Linux, which each JetPack has its own of; None on other machines."""
+    try:
+        text = release.read_text()
+    except OSError:
+        return None
+    # "# R36 (release), REVISION: 4.3, GCID: ..." is 36.4.3
+    found = re.search(r"# R(\d+) \(release\), REVISION: ([\d.]+)", text)
+    return f"{found[1]}.{found[2]}" if found else None
+
+
+def platform_name() -> str:
+    """System and processor, such as ``"linux-aarch64"``."""
+    return f"{platform.system()}-{platform.machine()}".lower()

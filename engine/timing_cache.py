@@ -1,0 +1,71 @@
+"""What TensorRT learnt about the speed of kernels, kept from build to build.
+
+The second build of a model, or of the same model at another size, takes a fraction of the first.
+TensorRT checks itself that a cache is of the same version and GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jdetrt.engine.cache_folder import cache_folder, locked
+from jdetrt.engine.compat import TensorRt
+from jdetrt.engine.device import Device
+from jdetrt.files import write_bytes
+
+__all__ = ["default_timing_cache", "timing_cache"]
+
+_log = logging.getLogger(__name__)
+
+
+def default_timing_cache(trt: TensorRt, device: Device | None) -> Path:
+    """The file for this TensorRT on this GPU."""
+    gpu = f"{device.name}-{device.compute_capability}" if device else "no-gpu"
+    name = re.sub(r"[^\w.-]+", "_", f"{trt.backend}-{trt.version}-{gpu}")
+    return cache_folder() / "timing" / f"{name}.cache"
+
+
+@contextmanager
+def timing_cache(trt: TensorRt, config: Any, path: Path | None) -> Iterator[None]:
+    """Build in this block with the timings of a file, and add the new ones to it.
+
+    The file is only written when the block succeeds, whole, and together with what other processes
+    wrote in the meantime. Without a path, or where no timings are taken, this does nothing.
+
+    Args:
+        trt: the module.
+        config: the ``IBuilderConfig`` of the build.
+        path: the file; it may not exist yet.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    if path is None or not trt.timing_cache:
+        yield
+        return
+    cache = _read(config, path)
+    if cache is None or not config.set_timing_cache(cache, False):
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    yield
+    with locked(path):
+        if (others := _read(config, path)) is not None:
+            cache.combine(others, False)
+        write_bytes(path, bytes(memoryview(cache.serialize())))
+
+
+def _read(config: Any, path: Path) -> Any | None:
+    """The cache in a file; None where there is none, or where TensorRT does not take it."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    cache = config.create_timing_cache(data)
+    if cache is None:
+        _log.warning("%s: TensorRT does not take it; kernels are timed anew", path)
+    return cache

@@ -1,0 +1,64 @@
+"""The phases of a TensorRT build as bars."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+__all__ = ["BuildBar"]
+
+
+class BuildBar:
+    """One bar a phase that is running, on stderr, while it is entered as a context manager.
+
+    Implements `jdetrt.engine.build_progress.Progress`. Nothing is shown with ``quiet``, or where
+    stderr is not a terminal.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._lock = threading.Lock()
+        self._tasks: dict[str, tuple[int, int]] = {}  # phase -> task, depth
+
+    def start(self, phase: str, parent: str | None, steps: int) -> None:
+        """A phase begins."""
+        with self._lock:
+            depth = self._tasks[parent][1] + 1 if parent in self._tasks else 0
+            task = self._bar.add_task("  " * depth + phase, total=steps)
+            self._tasks[phase] = (task, depth)
+
+    def step(self, phase: str, index: int) -> None:
+        """A step of it is done."""
+        with self._lock:
+            if phase in self._tasks:
+                self._bar.update(self._tasks[phase][0], completed=index + 1)
+
+    def finish(self, phase: str) -> None:
+        """It ends; only a phase of the outermost level stays to be seen."""
+        with self._lock:
+            task, depth = self._tasks.pop(phase, (None, 0))
+            if task is not None and depth:
+                self._bar.remove_task(task)
+
+    def __enter__(self) -> BuildBar:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
