@@ -17,7 +17,7 @@ from jdetrt.runtime.jit import kernel
 from jdetrt.runtime.preprocess import Letterbox, to_source
 from jdetrt.types import Array, Detections
 
-__all__ = ["detections", "nms"]
+__all__ = ["candidates", "detections", "nms", "suppress"]
 
 
 def detections(
@@ -49,6 +49,23 @@ def detections(
             scores or among the boxes and embeddings of slots above the threshold (FP16 overflow
             in a slot that nobody looks at does no harm).
     """
+    found = candidates(outputs, score_threshold=score_threshold, batch_index=batch_index)
+    return suppress(found, letterbox, nms_iou=nms_iou)
+
+
+def candidates(
+    outputs: Mapping[str, Array], *, score_threshold: float = 0.5, batch_index: int = 0
+) -> Detections:
+    """The first half of ``detections``: what is above the threshold, boxes in network pixels.
+
+    Args:
+        outputs: as in ``detections``.
+        score_threshold: 0 to 1.
+        batch_index: which of the pictures.
+
+    Raises:
+        SessionError: as in ``detections``.
+    """
     boxes, scores, embeddings = _of_picture(outputs, batch_index)
     _refuse_non_finite("scores", scores)
     kept = np.flatnonzero(scores > score_threshold)
@@ -57,15 +74,25 @@ def detections(
     if embeddings is not None:
         embeddings = embeddings[kept]
         _refuse_non_finite("embeddings", embeddings)
+    return Detections(boxes, scores, embeddings)
 
-    best = nms(boxes, scores, nms_iou)
-    mapped = to_source(boxes[best], letterbox)
+
+def suppress(found: Detections, letterbox: Letterbox, *, nms_iou: float = 0.4) -> Detections:
+    """The second half of ``detections``: non-maximum suppression, then source pixels.
+
+    Args:
+        found: boxes in network pixels, as ``candidates`` gives them.
+        letterbox: of the picture that was fed.
+        nms_iou: 0 to 1.
+    """
+    best = nms(found.boxes, found.scores, nms_iou)
+    mapped = to_source(found.boxes[best], letterbox)
     has_area = (mapped[:, 2] > mapped[:, 0]) & (mapped[:, 3] > mapped[:, 1])
     best = best[has_area]
     return Detections(
         boxes=mapped[has_area],
-        scores=scores[best],
-        embeddings=None if embeddings is None else embeddings[best],
+        scores=found.scores[best],
+        embeddings=None if found.embeddings is None else found.embeddings[best],
     )
 
 

@@ -85,15 +85,18 @@ class VideoSink(Output):
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Draw and encode one frame. Raises SinkError."""
+        self.encode(self._paint(self._path, frame, tracks), frame.index)
+
+    def encode(self, picture: npt.NDArray[np.uint8], index: int) -> None:
+        """Encode a picture that is drawn already: frame ``index``. Raises SinkError."""
         if self._pending is None:
-            raise SinkError(f"{self._path}: is closed; frame {frame.index} is not written")
-        picture = self._paint(self._path, frame, tracks)
+            raise SinkError(f"{self._path}: is closed; frame {index} is not written")
         size = (picture.shape[1], picture.shape[0])
         if self._writer is None:
             self._writer = self._open(size)
             self._size = size
         if size != self._size:  # the writer would leave the frame out and say nothing
-            raise self._stop(f"frame {frame.index} is {size}, those before it {self._size}")
+            raise self._stop(f"frame {index} is {size}, those before it {self._size}")
         if _free_space(self._path) < _RESERVE + _INDEX_ENTRY * self.frames:
             raise self._stop("the disk is full")
         self._writer.write(picture)
