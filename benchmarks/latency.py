@@ -1,4 +1,15 @@
-"""How much of the network's speed is left when everything around it runs too.
+"""How fast tracking is: stages, three rates that people mix up, and power, of one model.
+
+Three FPS, always together:
+
+=========== ====== =================================================================================
+engine      FPSD   the network with its copies to and from the GPU, run after run
+association FPSA   the tracker alone
+system      FPS    everything, from reading to writing, overlapped as in real use
+=========== ====== =================================================================================
+
+A fourth one is the paper's: its "overall system" (table 4) is network, decoding, suppression and
+association one after the other. Reading, letterboxing, drawing and writing are not in it.
 
 On a machine without a GPU the network and all the rest share the cores, so what the rest takes is
 taken from the network; the overlap hides waiting, not computing.
@@ -14,6 +25,10 @@ from typing import Any
 import numpy as np
 
 from jdetrt.benchmarks.machine import manifest
+from jdetrt.benchmarks.power import Monitor
+from jdetrt.benchmarks.sensors import open_sensors
+from jdetrt.benchmarks.stages import ENGINE, LEFT_OUT, PAPER, time_stages
+from jdetrt.benchmarks.summary import summary
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
 from jdetrt.runtime.contract import has_embeddings, network_size
@@ -23,7 +38,9 @@ from jdetrt.runtime.sources import open_source
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.types import Session
 
-__all__ = ["measure_system"]
+__all__ = ["FPS", "measure_latency", "measure_run", "measure_system", "medians"]
+
+FPS = ("engine_fps", "association_fps", "paper_fps", "system_fps")
 
 WARM_UP = 3  # runs of the network before the clock counts
 
@@ -98,6 +115,161 @@ def measure_system(
             "rows": rows,
             "share": float(np.median([row["share"] for row in rows])),
         }
+
+
+def measure_latency(
+    model: str | Path,
+    source: str,
+    *,
+    frames: int = 200,
+    warm_up: int = 20,
+    repeats: int = 3,
+    video: bool = False,
+    provider: str = "auto",
+    preset: str | None = None,
+    rest: float = 2.0,
+) -> dict[str, Any]:
+    """Time the stages, the three rates and the power of one model, ``repeats`` times.
+
+    Args:
+        model: of any kind that ``open_session`` opens.
+        source: URI of a source that can be read again.
+        frames: that count, each time.
+        warm_up: frames before them.
+        repeats: how often all of it is done.
+        video: also draw and encode a video in the system's rate.
+        provider: of ``open_session``.
+        preset: of the tracker; by default as in tracking.
+        rest: seconds of reading the sensors before and after each run.
+
+    Returns:
+        JSON-ready: the machine, the settings and one row with all runs (``measure_run``) and their
+        medians.
+
+    Raises:
+        ConfigError: a number that makes no measurement, or a live source.
+        SourceError, SessionError: the source or the model fails.
+    """
+    if repeats < 1:
+        raise ConfigError(f"repeats: expected 1 or more, got {repeats}")
+    with open_session(model, provider=provider) as session:
+        runs = [
+            measure_run(
+                session,
+                source,
+                frames=frames,
+                warm_up=warm_up,
+                video=video,
+                preset=preset,
+                rest=rest,
+            )
+            for _ in range(repeats)
+        ]
+        row = {"size": list(network_size(session)), **medians(runs), "runs": runs}
+        metadata = dict(session.metadata)
+    return {
+        "benchmark": "latency",
+        "machine": manifest(),
+        "settings": {
+            "model": Path(model).name,
+            "metadata": metadata,
+            "source": Path(source).name,
+            "frames": frames,
+            "warm_up": warm_up,
+            "repeats": repeats,
+            "video": video,
+            "provider": provider,
+            "preset": preset,
+        },
+        "rows": [row],
+    }
+
+
+def measure_run(
+    session: Session,
+    source: str,
+    *,
+    frames: int,
+    warm_up: int,
+    video: bool = False,
+    preset: str | None = None,
+    size: tuple[int, int] | None = None,
+    rest: float = 2.0,
+) -> dict[str, Any]:
+    """Measure once: first stage by stage, then the whole line with its power.
+
+    Args:
+        session: a JDE model. It stays open.
+        source: URI of a source that can be read again.
+        frames: that count, each time.
+        warm_up: frames before them.
+        video: also draw and encode a video in the system's rate.
+        preset: of the tracker; by default as in tracking.
+        size: network width and height, for a model that leaves them free.
+        rest: seconds of reading the sensors before and after.
+
+    Returns:
+        JSON-ready: the rates of ``FPS``; ``stages`` and ``frame_ms`` with their spread;
+        ``left_out_ms``, what the paper's rate leaves out of a frame; ``overhead_ms``, what timing
+        costs a frame; ``power`` as ``Monitor.report`` has it.
+
+    Raises:
+        ConfigError, SourceError, SessionError: as in ``measure_latency``.
+    """
+    if frames < 2 or warm_up < 1:
+        raise ConfigError(f"expected 2 frames and 1 to warm up or more, got {frames} and {warm_up}")
+    preset = preset or ("reference" if has_embeddings(session) else "iou")
+    with TemporaryDirectory(prefix="jdetrt-bench-") as temporary:
+        folder = Path(temporary)
+        opened = open_source(source)
+        times = time_stages(
+            session,
+            opened,
+            Tracker(preset, opened.frame_rate),
+            folder,
+            frames=frames,
+            warm_up=warm_up,
+            size=size,
+            video=video,
+        )
+        opened = open_source(source)
+        sinks: list[Sink] = [MotSink(folder / "tracks.txt")]
+        if video:
+            sinks.append(VideoSink(folder / "tracks.mp4", opened.frame_rate))
+        tracker = Tracker(preset, opened.frame_rate)
+        with Monitor(open_sensors()) as monitor:
+            with monitor.phase("before"):
+                time.sleep(rest)
+            with monitor.phase("during"):
+                report = Pipeline(
+                    opened, session, tracker, sinks, size=size, max_frames=frames
+                ).run()
+            with monitor.phase("after"):
+                time.sleep(rest)
+            power = monitor.report(frames=report.frames)
+    return {
+        "engine_fps": 1e3 / times.mean(*ENGINE),
+        "association_fps": 1e3 / times.mean("association"),
+        "paper_fps": 1e3 / times.mean(*PAPER),
+        "system_fps": report.system_fps,
+        "stages": times.to_dict(),
+        "frame_ms": summary(times.frames),
+        "left_out_ms": times.mean(*LEFT_OUT),
+        "overhead_ms": times.overhead,
+        "frames": report.frames,
+        "tracks": report.tracks,
+        "power": power,
+    }
+
+
+def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of several runs of one thing: the median of each rate, of the power and of the energy."""
+    middle: dict[str, Any] = {name: float(np.median([run[name] for run in runs])) for name in FPS}
+    for name in ("watts", "joules_per_frame"):
+        told = [run["power"][name] for run in runs if run["power"][name] is not None]
+        middle[name] = float(np.median(told)) if told else None
+    middle["power_of"] = runs[0]["power"]["scope"]
+    return middle
 
 
 def _network_fps(session: Session, runs: int) -> float:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from jdetrt.benchmarks import latency
+from jdetrt.benchmarks.sensors import Sensors
+from jdetrt.benchmarks.stages import STAGES, time_stages
 from jdetrt.errors import ConfigError, SourceError
+from jdetrt.runtime.pipeline import Pipeline
+from jdetrt.runtime.sinks import MotSink
+from jdetrt.runtime.sources import open_source
+from jdetrt.runtime.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.training.synthetic import SyntheticClip, write_sequence
-from jdetrt.types import Array
+from jdetrt.types import Array, Detections
 
 
 def one_person(feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -48,8 +55,94 @@ def test_it_runs_both_on_the_same_number_of_frames(
     assert result["settings"]["size"] == [128, 64]
 
 
+def test_latency_has_all_stages_and_rates(
+    session: FakeSession, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "open_sensors", lambda: Sensors([], {"RAPL": "no counters"}))
+    result = latency.measure_latency("m.onnx", clip, frames=4, warm_up=2, repeats=2, rest=0)
+    assert session.runs == 2 * (6 + 4)
+    [row] = result["rows"]
+    assert row["size"] == [128, 64]
+    assert len(row["runs"]) == 2
+    for run in row["runs"]:
+        stages = run["stages"]
+        assert [name for name, one in stages.items() if one is None] == ["upload", "download"]
+        mean = {name: one["mean"] for name, one in stages.items() if one is not None}
+        assert run["engine_fps"] == pytest.approx(1e3 / mean["network"])
+        assert run["association_fps"] == pytest.approx(1e3 / mean["association"])
+        timed = ("network", "decode", "nms", "association")
+        assert run["paper_fps"] == pytest.approx(1e3 / sum(mean[name] for name in timed))
+        assert run["left_out_ms"] == pytest.approx(
+            mean["read"] + mean["preprocess"] + mean["draw"] + mean["write"]
+        )
+        # Stages and what lies between them are the frame.
+        assert run["frame_ms"]["mean"] == pytest.approx(sum(mean.values()) + run["overhead_ms"])
+        assert run["overhead_ms"] > 0
+        assert stages["network"]["mean"] >= 2.0  # what a run of the fake takes
+        assert run["power"]["absent"] == {"RAPL": "no counters"}
+    assert (row["watts"], row["joules_per_frame"]) == (None, None)
+    runs = [run["system_fps"] for run in row["runs"]]
+    assert row["system_fps"] == pytest.approx(np.mean(runs))
+
+
+def test_a_session_that_times_its_copies_has_them_as_stages(clip: str, tmp_path: Path) -> None:
+    class Gpu(FakeSession):
+        last_stage_seconds: ClassVar = {"upload": 0.0005, "download": 0.00025}
+
+    with Gpu(one_person, size=(128, 64), seconds=0.002) as gpu, open_source(clip) as source:
+        times = time_stages(gpu, source, Tracker("iou"), tmp_path, frames=3, warm_up=1, video=True)
+    assert set(times.milliseconds) == set(STAGES)
+    assert times.milliseconds["upload"] == pytest.approx([0.5] * 3)
+    assert times.milliseconds["download"] == pytest.approx([0.25] * 3)
+    assert all(one >= 1.25 for one in times.milliseconds["network"])
+    assert (tmp_path / "stages.mp4").stat().st_size > 0
+
+
+def test_the_tracks_of_the_stages_are_those_of_the_pipeline(clip: str, tmp_path: Path) -> None:
+    truth = [
+        Detections(
+            np.array([[10 * k + i, 5, 10 * k + i + 8, 60] for k in range(3)], np.float32),
+            np.array([0.9, 0.8, 0.7], np.float32),
+        )
+        for i in range(6)
+    ]
+    with FakeSession.from_detections(truth, size=(128, 64)) as fake, open_source(clip) as source:
+        time_stages(fake, source, Tracker("iou"), tmp_path, frames=5, warm_up=1)
+    with FakeSession.from_detections(truth, size=(128, 64)) as fake, open_source(clip) as source:
+        Pipeline(source, fake, Tracker("iou"), [MotSink(tmp_path / "tracks.txt")]).run()
+    assert (tmp_path / "stages.txt").read_text() == (tmp_path / "tracks.txt").read_text() != ""
+
+
+def test_power_is_that_of_all_runs() -> None:
+    rates = dict.fromkeys(latency.FPS, 10.0)
+    powers = [
+        {"watts": 5.0, "joules_per_frame": 0.5, "scope": "module"},
+        {"watts": 7.0, "joules_per_frame": 0.7, "scope": "module"},
+        {"watts": None, "joules_per_frame": None, "scope": None},
+    ]
+    middle = latency.medians([{**rates, "power": power} for power in powers])
+    assert (middle["watts"], middle["power_of"]) == (6.0, "module")
+    assert middle["joules_per_frame"] == pytest.approx(0.6)
+
+
 def test_what_makes_no_measurement_is_named(session: FakeSession, clip: str) -> None:
     with pytest.raises(ConfigError, match="2 frames"):
         latency.measure_system("m.onnx", clip, frames=1)
     with pytest.raises(SourceError, match=r"none\.mp4"):
         latency.measure_system("m.onnx", "none.mp4", frames=2)
+    with pytest.raises(ConfigError, match="repeats"):
+        latency.measure_latency("m.onnx", clip, repeats=0)
+    with pytest.raises(ConfigError, match="2 frames and 1 to warm up"):
+        latency.measure_latency("m.onnx", clip, frames=1)
+
+
+def test_a_source_with_too_few_frames(session: FakeSession, clip: str) -> None:
+    with pytest.raises(ConfigError, match="has 6 frames, but 9 and 1"):
+        latency.measure_latency("m.onnx", clip, frames=9, warm_up=1, rest=0)
+
+
+def test_a_live_source_is_refused(session: FakeSession, clip: str, tmp_path: Path) -> None:
+    with open_source(clip) as source:
+        source.live = True
+        with pytest.raises(ConfigError, match="live source"):
+            time_stages(session, source, Tracker("iou"), tmp_path, frames=2, warm_up=1)

@@ -1,0 +1,178 @@
+"""Time of each stage of a frame, one stage after the other.
+
+In real use stages overlap, and what one takes then depends on the others: here nothing goes on
+beside the stage that is timed. How fast all of it is together, overlap included, is the system FPS
+(``jdetrt.benchmarks.latency``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.benchmarks.summary import summary
+from jdetrt.errors import ConfigError
+from jdetrt.runtime.contract import network_size
+from jdetrt.runtime.decode import candidates, suppress
+from jdetrt.runtime.draw import Trails, draw_tracks
+from jdetrt.runtime.pipeline import reportable
+from jdetrt.runtime.preprocess import letterbox
+from jdetrt.runtime.sinks import MotSink, VideoSink
+from jdetrt.runtime.sources import Source
+from jdetrt.runtime.tracker import Tracker
+from jdetrt.types import Array, Frame, Session, Tracks
+
+__all__ = ["LEFT_OUT", "PAPER", "STAGES", "StageTimes", "time_stages"]
+
+ENGINE = ("upload", "network", "download")
+# What the timer of the reference runs over (Towards-Realtime-MOT e9fa1e8, track.py and
+# tracker/multitracker.py), and so the FPS of the paper's table 4; and what it leaves out.
+PAPER = (*ENGINE, "decode", "nms", "association")
+LEFT_OUT = ("read", "preprocess", "draw", "write")
+STAGES = ("read", "preprocess", *PAPER, "draw", "write")
+
+
+class StageTimes:
+    """Times of the stages, frame by frame.
+
+    Attributes:
+        milliseconds: by stage, one time a frame. A stage that does not exist apart is not there: a
+            network on the CPU has no upload, and a session that does not time its copies has them
+            inside of "network".
+        frames: whole frames, everything between two stages included, in milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, list[float]] = {}
+        self.frames: list[float] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block as this frame's ``name``."""
+        begin = time.perf_counter()
+        yield
+        self.add(name, time.perf_counter() - begin)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count ``seconds`` as this frame's ``name``."""
+        self.milliseconds.setdefault(name, []).append(1e3 * seconds)
+
+    def mean(self, *names: str) -> float:
+        """Milliseconds a frame of these stages together; those that do not exist take none."""
+        return sum(float(np.mean(self.milliseconds.get(name, [0.0]))) for name in names)
+
+    def forget(self) -> None:
+        """Leave out all frames so far: they warmed up."""
+        self.milliseconds.clear()
+        self.frames.clear()
+
+    def to_dict(self) -> dict[str, dict[str, float] | None]:
+        """Each of ``STAGES``; None for one that does not exist apart."""
+        return {
+            name: summary(self.milliseconds[name]) if name in self.milliseconds else None
+            for name in STAGES
+        }
+
+    @property
+    def overhead(self) -> float:
+        """Milliseconds a frame that belong to no stage: what the measurement itself costs."""
+        stages = np.sum(list(self.milliseconds.values()), axis=0)
+        return float(np.mean(np.asarray(self.frames) - stages))
+
+
+def time_stages(
+    session: Session,
+    source: Source,
+    tracker: Tracker,
+    folder: Path,
+    *,
+    frames: int,
+    warm_up: int,
+    size: tuple[int, int] | None = None,
+    video: bool = False,
+) -> StageTimes:
+    """Take frames through all stages, one after the other.
+
+    Args:
+        session: a JDE model. It stays open.
+        source: at least ``warm_up + frames`` frames; it is read from its beginning and closed.
+        tracker: new.
+        folder: for what is written.
+        frames: that count.
+        warm_up: frames before them.
+        size: network width and height, for a model that leaves them free.
+        video: encode a video too, as part of "write"; without it pictures are drawn into, but the
+            tracks are written as text alone.
+
+    Raises:
+        ConfigError: the source is live, or has too few frames.
+        SourceError, SessionError, SinkError: as in tracking.
+    """
+    if source.live:
+        raise ConfigError(f"{source.uri}: a live source waits for its camera; use a file")
+    size = size or network_size(session)
+    name = session.inputs[0].name
+    config = tracker.config
+    tensor: npt.NDArray[np.float32] = np.empty((1, 3, size[1], size[0]), np.float32)
+    tracker.warm_up()
+    times, trails = StageTimes(), Trails()
+    with ExitStack() as stack:
+        stack.enter_context(source)
+        text = stack.enter_context(MotSink(folder / "stages.txt"))
+        film = None
+        if video:
+            film = stack.enter_context(VideoSink(folder / "stages.mp4", source.frame_rate))
+        pictures = iter(source)
+        for count in range(warm_up + frames):
+            if count == warm_up:
+                times.forget()
+            begin = time.perf_counter()
+            with times.stage("read"):
+                frame = next(pictures, None)
+            if frame is None:
+                raise ConfigError(
+                    f"{source.uri}: has {count} frames, but {frames} and {warm_up} to warm up were "
+                    "asked for"
+                )
+            with times.stage("preprocess"):
+                _, fit = letterbox(frame.image, size, out=tensor[0])
+            outputs = _run(session, {name: tensor}, times)
+            with times.stage("decode"):
+                found = candidates(outputs, score_threshold=config.score_threshold)
+            with times.stage("nms"):
+                seen = suppress(found, fit, nms_iou=config.nms_iou)
+            with times.stage("association"):
+                tracks = tracker.update(seen)
+                tracks = reportable(tracks, config.max_aspect, config.min_area)
+            with times.stage("draw"):
+                picture = _draw(frame, tracks, trails)
+            with times.stage("write"):
+                text.write(frame, tracks)
+                if film is not None:
+                    film.encode(picture, frame.index)
+            times.frames.append(1e3 * (time.perf_counter() - begin))
+    return times
+
+
+def _run(session: Session, feeds: Mapping[str, Array], times: StageTimes) -> dict[str, Array]:
+    """Run the network; a session that times its copies says so in ``last_stage_seconds``."""
+    begin = time.perf_counter()
+    outputs = session.infer(feeds)
+    elapsed = time.perf_counter() - begin
+    copies: Mapping[str, float] = getattr(session, "last_stage_seconds", {})
+    for stage in ("upload", "download"):
+        if stage in copies:
+            times.add(stage, copies[stage])
+            elapsed -= copies[stage]
+    times.add("network", elapsed)
+    return outputs
+
+
+def _draw(frame: Frame, tracks: Tracks, trails: Trails) -> Any:
+    return draw_tracks(frame.image, tracks, trails=trails.update(tracks), caption=str(frame.index))
