@@ -19,6 +19,7 @@ from jdetrt.engine.build_config import check_options, configure, is_strong
 from jdetrt.engine.build_options import BuildOptions
 from jdetrt.engine.build_progress import Progress, run_build
 from jdetrt.engine.compat import Log, TensorRt
+from jdetrt.engine.compiled import from_log
 from jdetrt.engine.device import Device, current_device
 from jdetrt.engine.memory import check_memory, default_workspace
 from jdetrt.engine.network import Network, parse
@@ -103,10 +104,14 @@ def build_plan(
     seconds = time.perf_counter() - start
 
     write_bytes(output, plan)
+    digest = hashlib.sha256(plan).hexdigest()
+    compiled = from_log(log.compiled, digest)
+    if compiled is not None:  # where no GPU can load the plan to tell it
+        compiled.write(output)
     sidecar = Sidecar(
         made=Place.here(trt, device),
         model=facts,
-        plan=FileFacts(name=output.name, sha256=hashlib.sha256(plan).hexdigest(), bytes=len(plan)),
+        plan=FileFacts(name=output.name, sha256=digest, bytes=len(plan)),
         options=options,
         typing="strong" if strong else "weak",
         precision=network.precision if options.precision == "graph" else options.precision,

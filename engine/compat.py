@@ -72,6 +72,7 @@ _LEVELS = {
     "VERBOSE": logging.DEBUG,
 }
 _ERRORS_KEPT = 50
+_COMPILED = ("Layers:", "Total Activation Memory:", "Total Weights Memory:")
 
 _log = logging.getLogger("jdetrt.engine.tensorrt")
 
@@ -171,10 +172,12 @@ class Log:
 
     Attributes:
         logger: the ``ILogger``.
+        compiled: what TensorRT-RTX tells of the plan that it made (`jdetrt.engine.compiled`).
     """
 
     def __init__(self, trt: TensorRt) -> None:
         self._errors: deque[str] = deque(maxlen=_ERRORS_KEPT)
+        self.compiled: list[str] = []
         self.logger, logs = _logger(trt.module)
         logs.add(self)
 
@@ -209,6 +212,9 @@ def _logger(module: Any) -> tuple[Any, WeakSet[Log]]:
                 for log in list(logs):
                     log.keep(message)
                 level = logging.INFO  # it becomes part of an exception
+            elif message.startswith(_COMPILED):
+                for log in list(logs):
+                    log.compiled.append(message)
             _log.log(level, "%s", message)
 
     return Logger(), logs
