@@ -78,9 +78,12 @@ class Layer(Section, frozen=True):
 
     @property
     def convolution(self) -> bool:
-        """Whether it convolves ("correlates", in the words of TensorRT's compiler)."""
+        """Whether it is a convolution, which TensorRT's compiler calls a correlation.
+
+        A fusion may compute one as a matrix product; that it is one, its nodes tell.
+        """
         kind = self.kind.lower()
-        fused = kind == "runtime_fusion" and "Corr" in self.name
+        fused = kind == "runtime_fusion" and any("/Conv" in node for node in self.nodes)
         return "convolution" in kind or kind == "correlation" or fused
 
     @property

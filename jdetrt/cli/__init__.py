@@ -29,10 +29,11 @@ COMMANDS = {
     "doctor": "Say what this machine has, what is missing and how to get it.",
     "evaluate": "Measure how well a model detects, tells apart and tracks people.",
     "export": "Turn a torch checkpoint into an ONNX model with decoding in its graph.",
-    "inspect": "Say what a checkpoint or a model file holds.",
+    "inspect": "Say what a checkpoint, a model or a TensorRT plan holds.",
     "score": "Score tracking results against ground truth: HOTA, MOTA, IDF1.",
     "track": "Track people in a video, a folder, a camera or a list of detections.",
     "train": "Train a network from a recipe and data.",
+    "verify": "Compare what two models give for the same frames.",
     "visualize": "Draw what a network has learnt.",
 }
 

@@ -1,8 +1,9 @@
-"""``jdetrt inspect``: what a checkpoint or a model file holds."""
+"""``jdetrt inspect``: what a checkpoint, a model or a plan holds."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,18 +15,33 @@ from jdetrt.cli.models import missing, shapes
 from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from jdetrt.engine.compiled import Compiled, Layer
+    from jdetrt.engine.inspect import PlanContent
     from jdetrt.export.describe import CheckpointContent, OnnxContent
+    from jdetrt.types import TensorSpec
 
 
 @click.command()
 @click.argument("file", type=resolve_checkpoint)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(file: Path, as_json: bool) -> None:
-    """Say what a checkpoint or an ONNX model holds.
+    """Say what a checkpoint, an ONNX model or a TensorRT plan holds.
 
     The kind of FILE is told by its content, not by its name. Of what ships, nano is the checkpoint
-    and nano:WxH a model of that size (files of these names are ./nano and so on).
+    and nano:WxH a model of that size (files of these names are ./nano and so on). Of a plan every
+    layer is listed: the types that it computes in, and its tactic.
     """
+    from jdetrt.engine.inspect import describe_plan, is_plan
+
+    if is_plan(file):
+        plan = describe_plan(file)
+        if as_json:
+            click.echo(json.dumps(msgspec.to_builtins(plan), indent=2))
+        else:
+            _print_plan(plan)
+        return
     from jdetrt.export.describe import CheckpointContent, describe
 
     try:
@@ -80,3 +96,66 @@ def _onnx(content: OnnxContent) -> str:
         width = max(map(len, content.metadata))
         lines += [f"    {key:<{width}}  {value}" for key, value in content.metadata.items()]
     return "\n".join(lines)
+
+
+def _print_plan(content: PlanContent) -> None:
+    from rich.console import Console
+
+    click.echo(_plan(content))
+    if content.compiled is not None:
+        Console().print(_layer_table(content.compiled))
+
+
+def _plan(content: PlanContent) -> str:
+    lines = [f"{content.path}: TensorRT plan, {content.bytes / 1e6:.1f} MB"]
+    made, compiled = content.sidecar, content.compiled
+    if made is not None:
+        lines += [
+            f"  made by       {made.made.words()}",
+            f"  from          {made.model.name}, sha256 {made.model.sha256}",
+            f"  precision     {made.precision}, {made.typing} typing",
+            f"  inputs        {shapes(made.inputs)}",
+            f"  outputs       {shapes(made.outputs)}",
+        ]
+    lines.append(f"  sha256        {content.sha256}")
+    if compiled is not None:
+        if compiled.activations is not None:
+            lines.append(f"  activations   {compiled.activations / 1e6:.1f} MB of GPU memory")
+        if compiled.weights is not None:
+            lines.append(f"  weights       {compiled.weights / 1e6:.1f} MB")
+        convolutions = Counter(one.computes_in for one in compiled.layers if one.convolution)
+        counts = ", ".join(f"{count} in {kind}" for kind, count in convolutions.most_common())
+        lines.append(f"  convolutions  {counts or 'not told'}")
+        lines.append(f"  layers        {len(compiled.layers)}, told by the {compiled.source}")
+    if content.note:
+        lines.append(f"  note          {content.note}")
+    return "\n".join(lines)
+
+
+def _layer_table(compiled: Compiled) -> Table:
+    from rich.table import Table
+
+    table = Table("", "layer", "kind", "in", "weights", "out", "tactic")
+    for number, layer in enumerate(compiled.layers, start=1):
+        table.add_row(
+            str(number),
+            _layer_name(layer),
+            layer.kind,
+            _types(layer.inputs),
+            _types(layer.weights),
+            _types(layer.outputs),
+            layer.tactic,
+        )
+    return table
+
+
+def _layer_name(layer: Layer) -> str:
+    """The first node of the graph that it computes, which says more than TensorRT's own name."""
+    if not layer.nodes:
+        return layer.name
+    others = len(layer.nodes) - 1
+    return layer.nodes[0] + (f" and {others} more" if others else "")
+
+
+def _types(tensors: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(dict.fromkeys(tensor.dtype for tensor in tensors))

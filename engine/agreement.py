@@ -1,0 +1,247 @@
+"""How far two models agree: their boxes, scores and embeddings, candidate by candidate.
+
+Two runs on float arithmetic may rank two nearly equal scores the other way round, and a lower
+precision does so often. So entries are never compared by their rank: each is paired with the one of
+the other model that overlaps it, by the assignment with the largest sum of overlaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import lap
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import SessionError
+from jdetrt.types import Array
+
+__all__ = ["LIMITS", "Agreement", "Comparison", "Limits", "Spread", "overlaps"]
+
+_F64 = npt.NDArray[np.float64]
+
+# Pairs overlap by more than this; whatever overlaps less is another candidate.
+PAIR_IOU = 0.5
+
+
+class Limits(NamedTuple):
+    """What two models must keep to agree.
+
+    Attributes:
+        iou: 99 of 100 pairs overlap at least so much.
+        score: 99 of 100 pairs have scores no further apart.
+        cosine: half of the pairs have a cosine of at least this between their embeddings.
+        unmatched: no larger share of the entries has no partner.
+    """
+
+    iou: float
+    score: float
+    cosine: float
+    unmatched: float
+
+
+# By the lower precision of the two. A GPU multiplies float32 as TF32 unless it is told otherwise,
+# which rounds its factors as float16 does. Of float16, torch is up to 0.015 from float32 in score
+# and 5e-5 in cosine (random weights, `jdetrt.export.parity`). For INT8 the cosine is the one that
+# calibration aims at.
+LIMITS: Mapping[str, Limits] = {
+    "fp32": Limits(iou=0.98, score=0.005, cosine=0.9999, unmatched=0.01),
+    "fp16": Limits(iou=0.95, score=0.02, cosine=0.999, unmatched=0.02),
+    "int8": Limits(iou=0.8, score=0.1, cosine=0.99, unmatched=0.05),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How large the differences are."""
+
+    max: float
+    p99: float
+    mean: float
+
+    @staticmethod
+    def of(values: _F64) -> Spread:
+        """Of one number or more."""
+        return Spread(float(values.max()), float(np.percentile(values, 99)), float(values.mean()))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was found, over all frames.
+
+    Attributes:
+        frames: pictures compared.
+        pairs: entries of the one model with a partner in the other.
+        unmatched: share of the entries of both that have none.
+        boxes_px: largest difference of a coordinate of a pair, in network pixels.
+        iou_min: smallest overlap of a pair.
+        iou_p1: 99 of 100 pairs overlap at least so much.
+        scores: difference of a pair.
+        cosine_min: smallest cosine between the embeddings of a pair; None without embeddings.
+        cosine_median: the median of the cosines.
+    """
+
+    frames: int
+    pairs: int
+    unmatched: float
+    boxes_px: Spread
+    iou_min: float
+    iou_p1: float
+    scores: Spread
+    cosine_min: float | None
+    cosine_median: float | None
+
+    def faults(self, limits: Limits) -> list[str]:
+        """What is past the limits, one a text; empty where the models agree."""
+        found = []
+        if self.iou_p1 < limits.iou:
+            found.append(f"boxes: 1 of 100 overlaps by {self.iou_p1:.4g} or less ({limits.iou:g})")
+        if self.scores.p99 > limits.score:
+            found.append(
+                f"scores: 1 of 100 differs by {self.scores.p99:.4g} or more ({limits.score:g})"
+            )
+        if self.cosine_median is not None and self.cosine_median < limits.cosine:
+            found.append(
+                f"embeddings: the median cosine is {self.cosine_median:.6g} ({limits.cosine:g})"
+            )
+        if self.unmatched > limits.unmatched:
+            found.append(
+                f"entries without a partner: {self.unmatched:.2%} ({limits.unmatched:.2%})"
+            )
+        return found
+
+
+class Agreement:
+    """Compare two models picture by picture.
+
+    Compared are the entries whose score is above a threshold in either model; a partner may have
+    half of it. An entry that the other model may only have left out for its score, because that is
+    no more than ``edge`` above the lowest that it gives, does not count as unmatched.
+
+    Args:
+        score_threshold: 0 to 1; 0 compares everything that the models give.
+        edge: a difference of scores.
+    """
+
+    def __init__(self, score_threshold: float, edge: float) -> None:
+        self._threshold = score_threshold
+        self._edge = edge
+        self._frames = self._entries = self._unmatched = 0
+        self._px: list[_F64] = []
+        self._iou: list[_F64] = []
+        self._scores: list[_F64] = []
+        self._cosine: list[_F64] = []
+
+    def add(self, first: Mapping[str, Array], second: Mapping[str, Array]) -> None:
+        """Compare what the two give for the same picture.
+
+        Args:
+            first: ``boxes (1, k, 4)`` in network pixels, ``scores (1, k)`` and, where the model
+                has them, ``embeddings (1, k, D)``.
+            second: the same of the other; its k may be another.
+
+        Raises:
+            SessionError: an output has NaN or infinite numbers.
+        """
+        one, other = _entries(first, "the first"), _entries(second, "the second")
+        rows, columns = (np.flatnonzero(e["scores"] > self._threshold / 2) for e in (one, other))
+        a = {name: array[rows] for name, array in one.items()}
+        b = {name: array[columns] for name, array in other.items()}
+        iou = overlaps(a["boxes"], b["boxes"])
+        i, j = _assign(iou)
+        counted = (a["scores"][i] > self._threshold) | (b["scores"][j] > self._threshold)
+        i, j = i[counted], j[counted]
+        self._frames += 1
+        self._iou.append(iou[i, j])
+        self._px.append(np.abs(a["boxes"][i] - b["boxes"][j]).max(axis=1, initial=0.0))
+        self._scores.append(np.abs(a["scores"][i] - b["scores"][j]))
+        if "embeddings" in a and "embeddings" in b:
+            x, y = a["embeddings"][i], b["embeddings"][j]
+            lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+            # A vector of zeros, which no model of ours gives, is like no other.
+            self._cosine.append((x * y).sum(axis=1) / np.maximum(lengths, 1e-30))
+        lone = self._lone(a["scores"], i, other["scores"]) + self._lone(
+            b["scores"], j, one["scores"]
+        )
+        self._unmatched += lone
+        self._entries += 2 * len(i) + lone
+
+    def _lone(self, scores: _F64, paired: npt.NDArray[np.int64], others: _F64) -> int:
+        """Entries above the threshold without a partner, which the other model ought to have."""
+        alone = np.ones(len(scores), bool)
+        alone[paired] = False
+        least = max(self._threshold, others.min(initial=1.0) + self._edge)
+        return int((alone & (scores > least)).sum())
+
+    def result(self) -> Comparison:
+        """All pictures together.
+
+        Raises:
+            SessionError: there is nothing to compare.
+        """
+        iou, px, scores = (np.concatenate(x) for x in (self._iou, self._px, self._scores))
+        if not len(iou):
+            raise SessionError(
+                f"nothing to compare: in {self._frames} frames no entry that both models give has "
+                f"a score above {self._threshold:g}, and {self._unmatched} that only one of them "
+                "gives have; use frames with people in them, or a lower score threshold (0 "
+                "compares everything, which suits random weights)"
+            )
+        cosine = np.concatenate(self._cosine) if self._cosine else None
+        return Comparison(
+            frames=self._frames,
+            pairs=len(iou),
+            unmatched=self._unmatched / self._entries,
+            boxes_px=Spread.of(px),
+            iou_min=float(iou.min()),
+            iou_p1=float(np.percentile(iou, 1)),
+            scores=Spread.of(scores),
+            cosine_min=None if cosine is None else float(cosine.min()),
+            cosine_median=None if cosine is None else float(np.median(cosine)),
+        )
+
+
+def overlaps(first: _F64, second: _F64) -> _F64:
+    """Intersection over union of every box with every other.
+
+    Args:
+        first: ``(N, 4)`` x1 y1 x2 y2.
+        second: ``(M, 4)``.
+
+    Returns:
+        ``(N, M)``; 0 where both have no area.
+
+    >>> overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 3, 2], [5, 5, 6, 6]])).round(3)
+    array([[0.333, 0.   ]])
+    """
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    intersection = np.clip(high - low, 0.0, None).prod(axis=2)
+    areas = [np.clip(b[:, 2:] - b[:, :2], 0.0, None).prod(axis=1) for b in (first, second)]
+    union = areas[0][:, None] + areas[1][None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def _entries(outputs: Mapping[str, Array], which: str) -> dict[str, _F64]:
+    found = {}
+    for name in ("boxes", "scores", "embeddings"):
+        if name in outputs:
+            found[name] = outputs[name][0].astype(np.float64)
+            if not np.isfinite(found[name]).all():
+                raise SessionError(
+                    f"{which} model gives NaN or infinite numbers in its output {name}; its "
+                    "weights may be damaged, or its precision overflows"
+                )
+    return found
+
+
+def _assign(iou: _F64) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The pairs of the best assignment: indices of rows and of columns."""
+    if 0 in iou.shape:
+        nothing = np.empty(0, np.int64)
+        return nothing, nothing
+    _, column, _ = lap.lapjv(1.0 - iou, extend_cost=True, cost_limit=1.0 - PAIR_IOU)
+    rows = np.flatnonzero(column >= 0)
+    return rows, column[rows].astype(np.int64)
