@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jdetrt.benchmarks.sensors import Absent, Reading
+from jdetrt.benchmarks.sensors import AbsentError, Reading
 
 __all__ = ["Jtop", "open_jtop"]
 
@@ -19,7 +19,7 @@ class Jtop:
         client: a ``jtop.jtop`` that is not started, or something like it.
 
     Raises:
-        Absent: the service does not answer.
+        AbsentError: the service does not answer.
     """
 
     name = "jtop"
@@ -30,7 +30,7 @@ class Jtop:
         try:
             client.start()
         except Exception as err:  # jtop's own errors share no base but Exception
-            raise Absent(f"its service does not answer: {err}") from err
+            raise AbsentError(f"its service does not answer: {err}") from err
 
     def read(self) -> Reading | None:
         """What the service last saw."""
@@ -57,9 +57,9 @@ class Jtop:
 
 
 def open_jtop() -> Jtop:
-    """Connect. Raises Absent."""
+    """Connect. Raises AbsentError."""
     try:
         import jtop
     except ImportError as err:
-        raise Absent("not installed") from err
+        raise AbsentError("not installed") from err
     return Jtop(jtop.jtop())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jdetrt.benchmarks.sensors import Absent, Reading
+from jdetrt.benchmarks.sensors import AbsentError, Reading
 
 __all__ = ["Nvml", "open_nvml"]
 
@@ -27,7 +27,7 @@ class Nvml:
         library: the module ``pynvml``, or something like it.
 
     Raises:
-        Absent: no driver, or no GPU.
+        AbsentError: no driver, or no GPU.
     """
 
     name = "NVML"
@@ -38,13 +38,13 @@ class Nvml:
         try:
             library.nvmlInit()
         except library.NVMLError as err:
-            raise Absent(f"the driver does not answer: {err}") from err
+            raise AbsentError(f"the driver does not answer: {err}") from err
         count = library.nvmlDeviceGetCount()
         self._devices = [library.nvmlDeviceGetHandleByIndex(i) for i in range(count)]
         self._open = True
         if not self._devices:
             self.close()
-            raise Absent("the driver shows no GPU")
+            raise AbsentError("the driver shows no GPU")
         # Its name before driver 535; both are there for a while.
         self._reasons = getattr(
             library,
@@ -102,9 +102,9 @@ class Nvml:
 
 
 def open_nvml() -> Nvml:
-    """Open it. Raises Absent."""
+    """Open it. Raises AbsentError."""
     try:
         import pynvml
     except ImportError as err:
-        raise Absent("not installed: pip install nvidia-ml-py") from err
+        raise AbsentError("not installed: pip install nvidia-ml-py") from err
     return Nvml(pynvml)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from jdetrt.benchmarks.machine import Probe
-from jdetrt.benchmarks.sensors import Absent, Reading
+from jdetrt.benchmarks.sensors import AbsentError, Reading
 
 __all__ = ["Rapl", "open_rapl"]
 
@@ -20,7 +20,7 @@ class Rapl:
         probe: where to read.
 
     Raises:
-        Absent: no counters, or they may not be read.
+        AbsentError: no counters, or they may not be read.
     """
 
     name = "RAPL"
@@ -37,11 +37,11 @@ class Rapl:
             if folder.name.count(":") == 1 and (self._text(folder, "name") or "").startswith("pack")
         ]
         if not self._packages:
-            raise Absent(f"no counters in /{_FOLDER} (a virtual machine has none)")
+            raise AbsentError(f"no counters in /{_FOLDER} (a virtual machine has none)")
         self._ranges = [self._number(folder, "max_energy_range_uj") for folder in self._packages]
         first = self._counters()
         if first is None:
-            raise Absent("the counters may only be read by root")
+            raise AbsentError("the counters may only be read by root")
         self._last, self._read_at = first, time.perf_counter()
         self._total = 0.0
 
@@ -77,5 +77,5 @@ class Rapl:
 
 
 def open_rapl(probe: Probe) -> Rapl:
-    """Open it. Raises Absent."""
+    """Open it. Raises AbsentError."""
     return Rapl(probe)

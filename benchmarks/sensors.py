@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from jdetrt.benchmarks.machine import Probe, jetson
 
-__all__ = ["Absent", "Reading", "Sensor", "Sensors", "open_sensors"]
+__all__ = ["AbsentError", "Reading", "Sensor", "Sensors", "open_sensors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Sensor(Protocol):
         """Free what it holds; a second call does nothing."""
 
 
-class Absent(Exception):  # noqa: N818  (no error: most machines lack most sensors)
+class AbsentError(Exception):
     """A sensor is not there; the message says why."""
 
 
@@ -99,6 +99,6 @@ def open_sensors(probe: Probe | None = None) -> Sensors:
             continue
         try:
             present.append(opener())
-        except Absent as why:
+        except AbsentError as why:
             absent[name] = str(why)
     return Sensors(present, absent)

@@ -23,7 +23,7 @@ import threading
 from collections.abc import Iterable
 
 from jdetrt.benchmarks.machine import Probe
-from jdetrt.benchmarks.sensors import Absent, Reading
+from jdetrt.benchmarks.sensors import AbsentError, Reading
 
 __all__ = ["Tegrastats", "open_tegrastats", "parse", "total_rails"]
 
@@ -109,7 +109,7 @@ class Tegrastats:
         last_line: as it was printed, for what the parser does not understand.
 
     Raises:
-        Absent: it does not start.
+        AbsentError: it does not start.
     """
 
     name = "tegrastats"
@@ -129,7 +129,7 @@ class Tegrastats:
                 errors="replace",
             )
         except OSError as err:
-            raise Absent(f"{program} does not start ({err.strerror})") from err
+            raise AbsentError(f"{program} does not start ({err.strerror})") from err
         self._thread = threading.Thread(target=self._follow, name="tegrastats", daemon=True)
         self._thread.start()
 
@@ -167,8 +167,8 @@ class Tegrastats:
 
 
 def open_tegrastats(probe: Probe, program: str = "tegrastats") -> Tegrastats:
-    """Start it. Raises Absent where it is not installed."""
+    """Start it. Raises AbsentError where it is not installed."""
     found = shutil.which(program)
     if found is None:
-        raise Absent(f"{program} is not on the PATH")
+        raise AbsentError(f"{program} is not on the PATH")
     return Tegrastats(found, probe)

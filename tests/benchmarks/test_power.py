@@ -15,7 +15,7 @@ from jdetrt.benchmarks.machine import Probe
 from jdetrt.benchmarks.nvml import Nvml
 from jdetrt.benchmarks.power import Monitor
 from jdetrt.benchmarks.rapl import Rapl
-from jdetrt.benchmarks.sensors import Absent, Reading, Sensors, open_sensors
+from jdetrt.benchmarks.sensors import AbsentError, Reading, Sensors, open_sensors
 from jdetrt.benchmarks.tegrastats import open_tegrastats, parse
 
 # As the boards printed them.
@@ -116,12 +116,12 @@ def test_the_program_is_followed_and_ended(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_missing_or_no_program(tmp_path: Path) -> None:
-    with pytest.raises(Absent, match="not on the PATH"):
+    with pytest.raises(AbsentError, match="not on the PATH"):
         open_tegrastats(Probe(tmp_path), "no-such-tegrastats")
     broken = tmp_path / "tegrastats"
     broken.write_bytes(b"\x00\x01")
     broken.chmod(0o755)
-    with pytest.raises(Absent, match="does not start"):
+    with pytest.raises(AbsentError, match="does not start"):
         open_tegrastats(Probe(tmp_path), str(broken))
 
 
@@ -152,11 +152,11 @@ def test_rapl_adds_up_the_packages_and_goes_round(tmp_path: Path) -> None:
 
 
 def test_rapl_that_is_not_there_or_not_for_us(tmp_path: Path) -> None:
-    with pytest.raises(Absent, match="no counters"):
+    with pytest.raises(AbsentError, match="no counters"):
         Rapl(Probe(tmp_path))
     rapl_tree(tmp_path, [5])
     (tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
-    with pytest.raises(Absent, match="only be read by root"):
+    with pytest.raises(AbsentError, match="only be read by root"):
         Rapl(Probe(tmp_path))
 
 
@@ -213,9 +213,9 @@ def test_nvml_says_what_the_gpu_knows() -> None:
 
 
 def test_nvml_without_a_driver_or_a_gpu() -> None:
-    with pytest.raises(Absent, match="Not Supported"):
+    with pytest.raises(AbsentError, match="Not Supported"):
         Nvml(fake_nvml(nvmlInit=None))
-    with pytest.raises(Absent, match="no GPU"):
+    with pytest.raises(AbsentError, match="no GPU"):
         Nvml(fake_nvml(nvmlDeviceGetCount=lambda: 0))
 
 
@@ -234,9 +234,9 @@ def test_jtop_where_the_user_has_it() -> None:
     def refuse() -> None:
         raise RuntimeError("the service is inactive")
 
-    with pytest.raises(Absent, match="service is inactive"):
+    with pytest.raises(AbsentError, match="service is inactive"):
         Jtop(SimpleNamespace(start=refuse))
-    with pytest.raises(Absent, match="not installed"):
+    with pytest.raises(AbsentError, match="not installed"):
         open_jtop()
 
 

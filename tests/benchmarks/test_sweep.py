@@ -1,0 +1,239 @@
+"""The sweep: what it makes, in which order it runs, what it keeps when it is stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_network import SIZE, save_tiny
+
+from jdetrt.benchmarks import sweep as sweeping
+from jdetrt.benchmarks.artefacts import Artefacts, Configuration
+from jdetrt.benchmarks.cool_down import CoolDown
+from jdetrt.benchmarks.decide import decide, mark_pareto
+from jdetrt.benchmarks.latency import measure_run
+from jdetrt.benchmarks.sensors import Reading, Sensors
+from jdetrt.benchmarks.sweep import read_result, sweep
+from jdetrt.errors import ConfigError, DataError
+from jdetrt.training.synthetic import SyntheticClip, write_sequence
+
+LARGER = (160, 96)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> str:
+    return str(write_sequence(tmp_path / "clip", SyntheticClip(frames=4, size=(160, 96), people=3)))
+
+
+@pytest.fixture
+def artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artefacts:
+    source = save_tiny(tmp_path / "tiny.safetensors", monkeypatch)
+    return Artefacts(source, tmp_path / "models", top_k=1008)
+
+
+def run(
+    artefacts: Artefacts, clip: str, output: Path, wanted: list[Configuration], **options: Any
+) -> dict[str, Any]:
+    quick = {"frames": 2, "warm_up": 1, "repeats": 2, "cool_down": 0, "rest": 0, **options}
+    return sweep(artefacts, wanted, clip, output, **quick)
+
+
+def test_a_sweep_of_two_sizes_with_accuracy(
+    artefacts: Artefacts, clip: str, tmp_path: Path
+) -> None:
+    wanted = [Configuration(size, "fp32", "onnxruntime") for size in (SIZE, LARGER)]
+    wanted.append(Configuration(SIZE, "fp32", "torch"))
+    result = run(artefacts, clip, tmp_path / "out.json", wanted, gt=clip)
+    assert json.loads((tmp_path / "out.json").read_text()) == result
+    assert [row["size"] for row in result["rows"]] == [list(SIZE), list(LARGER), list(SIZE)]
+    for row in result["rows"]:
+        assert row["error"] is None
+        assert len(row["runs"]) == 2
+        assert set(row["accuracy"]) >= {"HOTA", "MOTA", "IDF1", "AP50"}
+        assert isinstance(row["pareto"], bool)
+        speeds = [one["system_fps"] for one in row["runs"]]
+        assert row["system_fps"] == pytest.approx(sum(speeds) / 2)
+    # The same network by torch and by ONNX Runtime is as accurate.
+    first, _, torch = result["rows"]
+    assert torch["accuracy"] == pytest.approx(first["accuracy"])
+    assert torch["deploy"] is None
+    assert first["deploy"] == f"jdetrt track {clip} --model {tmp_path / 'models' / first['model']}"
+    names = sorted(path.name for path in (tmp_path / "models").iterdir())
+    assert names == sorted({row["model"] for row in result["rows"][:2]})
+    assert all(artefacts.digest[:8] in name for name in names)
+
+
+def test_one_that_fails_keeps_its_reason_and_the_others_go_on(
+    artefacts: Artefacts, clip: str, tmp_path: Path
+) -> None:
+    wanted = [
+        Configuration((100, 64), "fp32", "onnxruntime"),
+        Configuration(LARGER, "fp32", "onnxruntime"),
+    ]
+    bad, good = run(artefacts, clip, tmp_path / "out.json", wanted, repeats=1)["rows"]
+    assert bad["error"].startswith("ConfigError")
+    assert "100" in bad["error"]
+    assert (bad["runs"], bad["pareto"]) == ([], None)
+    assert (good["error"], len(good["runs"])) == (None, 1)
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(
+    artefacts: Artefacts, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.json"
+    wanted = [Configuration(size, "fp32", "onnxruntime") for size in (SIZE, LARGER)]
+    done = 0
+
+    def stop_at_the_third(*arguments: Any, **options: Any) -> dict[str, Any]:
+        nonlocal done
+        done += 1
+        if done == 3:
+            raise KeyboardInterrupt
+        return measure_run(*arguments, **options)
+
+    monkeypatch.setattr(sweeping, "measure_run", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run(artefacts, clip, output, wanted)
+    kept = read_result(output)
+    assert [len(row["runs"]) for row in kept["rows"]] == [1, 1]
+    result = run(artefacts, clip, output, wanted, repeats=3)
+    assert done == 3 + 4  # two more repeats of both, and nothing again
+    for row, before in zip(result["rows"], kept["rows"], strict=True):
+        assert len(row["runs"]) == 3
+        assert row["runs"][0] == before["runs"][0]
+
+
+def test_other_settings_or_another_machine_are_not_mixed_in(
+    artefacts: Artefacts, clip: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.json"
+    wanted = [Configuration(LARGER, "fp32", "onnxruntime")]
+    result = run(artefacts, clip, output, wanted, repeats=1)
+    with pytest.raises(ConfigError, match="frames 2 there and 3 here"):
+        run(artefacts, clip, output, wanted, frames=3)
+    result["machine"]["cpu"] = "another"
+    output.write_text(json.dumps(result))
+    with pytest.raises(DataError, match="cpu: another and"):
+        run(artefacts, clip, output, wanted)
+    result["benchmark"] = "latency"
+    output.write_text(json.dumps(result))
+    with pytest.raises(DataError, match="another benchmark"):
+        run(artefacts, clip, output, wanted)
+    output.write_text("{")
+    with pytest.raises(DataError, match="not a result"):
+        run(artefacts, clip, output, wanted)
+    output.write_text("{}")
+    with pytest.raises(DataError, match="no benchmark, machine or rows"):
+        run(artefacts, clip, output, wanted)
+
+
+def test_blocks_are_shuffled_and_complete() -> None:
+    wanted = [Configuration((32 * k, 32), "fp32", "onnxruntime") for k in range(1, 9)]
+    rows: list[dict[str, Any]] = [{"error": None, "runs": []} for _ in wanted]
+    orders = [
+        [(one.size[0], number) for one, _, number in sweeping._order(wanted, rows, 3, seed)]
+        for seed in (0, 0, 1)
+    ]
+    assert orders[0] == orders[1] != orders[2]
+    blocks = [orders[0][start : start + 8] for start in (0, 8, 16)]
+    for number, block in enumerate(blocks):
+        assert sorted(block) == [(32 * k, number) for k in range(1, 9)]
+    assert len({tuple(width for width, _ in block) for block in blocks}) == 3
+
+
+def test_what_cannot_be_made(artefacts: Artefacts, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="precision 'fp4'"):
+        Configuration(SIZE, "fp4", "onnxruntime")
+    with pytest.raises(ConfigError, match="backend 'tpu'"):
+        Configuration(SIZE, "fp32", "tpu")
+    with pytest.raises(ConfigError, match="torch runs checkpoints, in fp32"):
+        artefacts.prepare(Configuration(SIZE, "fp16", "torch"))
+    onnx = artefacts.prepare(Configuration(LARGER, "fp32", "onnxruntime"))
+    given = Artefacts(onnx, tmp_path / "other")
+    assert given.prepare(Configuration(LARGER, "fp32", "onnxruntime")) == onnx
+    with pytest.raises(ConfigError, match="is of 160x96 and fp32; name the checkpoint"):
+        given.prepare(Configuration(SIZE, "fp32", "onnxruntime"))
+    with pytest.raises(ConfigError, match="torch runs checkpoints"):
+        given.prepare(Configuration(LARGER, "fp32", "torch"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Artefacts(tmp_path / "none.pt", tmp_path)
+
+
+def row(fps: float, hota: float | None, watts: float | None = None) -> dict[str, Any]:
+    return {
+        "system_fps": fps,
+        "watts": watts,
+        "power_of": None if watts is None else "module",
+        "accuracy": None if hota is None else {"HOTA": hota},
+        "runs": [{"system_fps": fps - 1}, {"system_fps": fps + 1}],
+    }
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    rows = [row(10, 50), row(10, 50), row(10, 49), row(30, 20), row(5, 60), row(29, 20)]
+    mark_pareto(rows)
+    # By hand, from the definition.
+    assert [one["pareto"] for one in rows] == [True, True, False, True, True, False]
+
+
+def test_the_most_accurate_one_within_limits() -> None:
+    rows = [row(10, 50, 20.0), row(26, 40, 14.0), row(40, 30, 9.0), row(26, 40, 12.0)]
+    assert decide(rows).row is rows[0]
+    assert decide(rows, min_fps=25).row is rows[1]
+    found = decide(rows, min_fps=25, max_watts=13)
+    assert found.row is rows[3]
+    assert found.why == "HOTA 40.0 at 26.0 FPS (slowest of 2 runs: 25.0), 12.0 W (module)"
+    nothing = decide(rows, min_fps=100, max_watts=5)
+    assert nothing.row is None
+    assert nothing.why == "none meets it: the fastest reaches 40.0 FPS, the most frugal takes 9.0 W"
+    assert decide(rows, min_fps=100).why == "none meets it: the fastest reaches 40.0 FPS"
+
+
+def test_what_was_not_measured_cannot_be_judged() -> None:
+    with pytest.raises(ConfigError, match="sweep with --gt"):
+        decide([row(10, None)])
+    with pytest.raises(ConfigError, match="no power was measured"):
+        decide([row(10, 50)], max_watts=10)
+    with pytest.raises(ConfigError, match="accuracy 'F1'"):
+        decide([row(10, 50)], accuracy="F1")
+    # One without a reading does not count as frugal.
+    assert decide([row(10, 50), row(5, 40, 8.0)], max_watts=10).row == row(5, 40, 8.0)
+
+
+class Cooling:
+    """A sensor that is ten degrees cooler each time that it is read."""
+
+    name = scope = "cooling"
+
+    def __init__(self, celsius: float) -> None:
+        self.celsius, self.closed = celsius, 0
+
+    def read(self) -> Reading:
+        self.celsius -= 10
+        return Reading(celsius={"gpu": self.celsius + 10, "pmic": 0.0})
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_it_waits_until_it_is_as_cool_as_before() -> None:
+    waits: list[float] = []
+    sensor = Cooling(40.0)
+    wait = CoolDown(2.0, lambda: Sensors([sensor], {}), waits.append)
+    wait()
+    assert waits == [2.0]
+    sensor.celsius = 65.0
+    wait()  # 65, 55, 45, then 35 is no more than 3 above 40
+    assert waits == [2.0] * 5
+    sensor.celsius = 1000.0
+    wait()
+    assert len(waits) == 5 + 10  # not for ever
+    assert sensor.closed == 3
+    without = CoolDown(1.0, lambda: Sensors([], {}), waits.append)
+    without()
+    without()
+    assert waits[15:] == [1.0, 1.0]
+    CoolDown(0, lambda: Sensors([sensor], {}), waits.append)()
+    assert len(waits) == 17
