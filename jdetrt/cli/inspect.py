@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,7 @@ from jdetrt.cli.models import missing, shapes
 from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from jdetrt.engine.compiled import Compiled, Layer
+    from jdetrt.engine.compiled import Layer
     from jdetrt.engine.inspect import PlanContent
     from jdetrt.export.describe import CheckpointContent, OnnxContent
     from jdetrt.types import TensorSpec
@@ -40,7 +39,7 @@ def command(file: Path, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(msgspec.to_builtins(plan), indent=2))
         else:
-            _print_plan(plan)
+            click.echo(_plan(plan))
         return
     from jdetrt.export.describe import CheckpointContent, describe
 
@@ -98,14 +97,6 @@ def _onnx(content: OnnxContent) -> str:
     return "\n".join(lines)
 
 
-def _print_plan(content: PlanContent) -> None:
-    from rich.console import Console
-
-    click.echo(_plan(content))
-    if content.compiled is not None:
-        Console().print(_layer_table(content.compiled))
-
-
 def _plan(content: PlanContent) -> str:
     lines = [f"{content.path}: TensorRT plan, {content.bytes / 1e6:.1f} MB"]
     made, compiled = content.sidecar, content.compiled
@@ -129,24 +120,21 @@ def _plan(content: PlanContent) -> str:
         lines.append(f"  layers        {len(compiled.layers)}, told by the {compiled.source}")
     if content.note:
         lines.append(f"  note          {content.note}")
+    if compiled is not None:
+        lines += _layer_table(compiled.layers)
     return "\n".join(lines)
 
 
-def _layer_table(compiled: Compiled) -> Table:
-    from rich.table import Table
-
-    table = Table("", "layer", "kind", "in", "weights", "out", "tactic")
-    for number, layer in enumerate(compiled.layers, start=1):
-        table.add_row(
-            str(number),
-            _layer_name(layer),
-            layer.kind,
-            _types(layer.inputs),
-            _types(layer.weights),
-            _types(layer.outputs),
-            layer.tactic,
-        )
-    return table
+def _layer_table(layers: tuple[Layer, ...]) -> Iterator[str]:
+    """One line a layer, as long as it takes: for search and for other programs."""
+    rows = [("", "in", "weights", "out", "kind", "layer", "tactic")]
+    for number, layer in enumerate(layers, start=1):
+        types = (_types(tensors) for tensors in (layer.inputs, layer.weights, layer.outputs))
+        rows.append((str(number), *types, layer.kind, _layer_name(layer), layer.tactic))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield f"    {'  '.join(cells)}".rstrip()
 
 
 def _layer_name(layer: Layer) -> str:
@@ -158,4 +146,4 @@ def _layer_name(layer: Layer) -> str:
 
 
 def _types(tensors: tuple[TensorSpec, ...]) -> str:
-    return ", ".join(dict.fromkeys(tensor.dtype for tensor in tensors))
+    return ",".join(dict.fromkeys(tensor.dtype for tensor in tensors)) or "-"
