@@ -119,7 +119,8 @@ def _set_targets(trt: TensorRt, config: Any, capabilities: tuple[str, ...]) -> N
     known = trt.module.ComputeCapability.__members__
     names = [f"SM{capability.replace('.', '')}" for capability in capabilities]
     if unknown := [c for c, name in zip(capabilities, names, strict=True) if name not in known]:
-        there = ", ".join(f"{n[2:-1]}.{n[-1]}" for n in known if n.startswith("SM"))
+        numbers = sorted(int(name[2:]) for name in known if name.startswith("SM"))
+        there = ", ".join(f"{number // 10}.{number % 10}" for number in numbers)
         raise BuildError(
             f"{trt.backend} {trt.version} does not build for the compute capability "
             f"{', '.join(unknown)}; it builds for: {there}"

@@ -59,12 +59,13 @@ def run_build(
     with ThreadPoolExecutor(1, thread_name_prefix="tensorrt-build") as pool:
         result = pool.submit(build)
         try:
-            built = result.result()
+            return result.result()
+        except Exception as err:
+            if monitor.error is not None:
+                raise monitor.error from err
+            raise
         finally:  # leaving the pool waits for the thread
             monitor.stopped = True
-    if monitor.error is not None:
-        raise monitor.error
-    return built
 
 
 def _monitor(trt: TensorRt, progress: Progress | None) -> Any:
@@ -94,7 +95,7 @@ def _monitor(trt: TensorRt, progress: Progress | None) -> Any:
         def _tell(self, call: Callable[[], None]) -> None:
             try:
                 call()
-            except Exception as err:  # whatever it is, it is raised when TensorRT has stopped
+            except Exception as err:  # whatever it is: TensorRT stops, and it is raised
                 self.error, self.stopped = err, True
 
     return Monitor()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 __all__ = ["BuildBar"]
 
@@ -29,7 +33,7 @@ class BuildBar:
             disable=quiet or not console.is_terminal,
         )
         self._lock = threading.Lock()
-        self._tasks: dict[str, tuple[int, int]] = {}  # phase -> task, depth
+        self._tasks: dict[str, tuple[TaskID, int]] = {}  # phase -> task, depth
 
     def start(self, phase: str, parent: str | None, steps: int) -> None:
         """A phase begins."""

@@ -1,0 +1,47 @@
+"""A machine with a GPU, and with any TensorRT, that is neither."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_tensorrt import RTX, Scenario, fake_tensorrt
+from small_onnx import write_small_onnx
+
+from jdetrt.engine import builder, compat, plan_cache
+from jdetrt.engine.compat import TensorRt
+from jdetrt.engine.device import Device
+
+ORIN = Device("Orin", "8.7", True, 32 << 30, 16 << 30, "12.6")
+
+Install = Callable[..., TensorRt]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Install the fake of a version, by name or number, and load it; the scenario is optional."""
+
+    def install(version: str, scenario: Scenario | None = None) -> TensorRt:
+        module: Any = fake_tensorrt(version, scenario)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        return compat.load("tensorrt-rtx" if version == RTX else "tensorrt")
+
+    return install
+
+
+@pytest.fixture
+def on_orin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Device:
+    """This machine has the GPU of an Orin, memory enough, and an empty cache folder."""
+    monkeypatch.setattr(builder, "current_device", lambda: ORIN)
+    monkeypatch.setattr(plan_cache, "current_device", lambda: ORIN)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return ORIN
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A small ONNX file."""
+    return write_small_onnx(tmp_path / "model.onnx", body="nano", top_k="5")

@@ -1,0 +1,555 @@
+"""Builds against the fake of each version: what TensorRT is told, what is refused, what is left."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from fake_tensorrt import RTX, VERSIONS, Scenario, read_plan
+
+from jdetrt.engine import builder, memory
+from jdetrt.engine.build_options import BuildOptions, parse_batch
+from jdetrt.engine.builder import build_plan
+from jdetrt.engine.calibration_file import cache_calibrator
+from jdetrt.engine.compat import TensorRt
+from jdetrt.engine.device import Device
+from jdetrt.engine.plan import Sidecar, sidecar_path
+from jdetrt.errors import BuildError, ConfigError, SessionError, SinkError
+
+V8, V10, V11, _ = VERSIONS
+HALF = (
+    ("/network/body/cast", "CAST", "HALF"),
+    ("/network/body/conv", "CONVOLUTION", "HALF"),
+    ("/decode/exp", "UNARY", "FLOAT"),
+    ("/decode/index", "TOPK", "INT32"),
+)
+QDQ = (("/network/body/q", "QUANTIZE", "INT8"), ("/network/body/conv", "CONVOLUTION", "FLOAT"))
+PARTS = ("/network/body/a", "/network/body/b", "/network/levels/c", "/decode/d")
+BODY_AND_REST = tuple((name, "CONVOLUTION", "FLOAT") for name in PARTS)
+
+
+def build(
+    trt: TensorRt, model: Path, options: BuildOptions | None = None, **more: Any
+) -> tuple[dict[str, Any], Sidecar]:
+    """What TensorRT was told, and the sidecar."""
+    output = model.with_name("out.plan")
+    sidecar = build_plan(trt, model, output, options, **more)
+    return read_plan(output.read_bytes()), sidecar
+
+
+# ---- precision -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("layers", "precision", "weak_flags"),
+    [
+        (HALF, "fp16", {"FP16"}),
+        (QDQ, "int8", {"INT8"}),
+        (QDQ + HALF, "int8+fp16", {"INT8", "FP16"}),
+        ((("conv", "CONVOLUTION", "FLOAT"),), "fp32", set()),
+    ],
+)
+def test_precision_comes_from_the_graph(
+    version: str,
+    layers: Any,
+    precision: str,
+    weak_flags: set[str],
+    install: Any,
+    model: Path,
+    on_orin: Device,
+) -> None:
+    if version == V8:  # which has no Cast layer
+        layers = tuple((n, k.replace("CAST", "IDENTITY"), t) for n, k, t in layers)
+    told, sidecar = build(install(version, Scenario(layers=layers)), model)
+    assert sidecar.precision == precision
+    assert told["strong"] == (version != V8)
+    assert sidecar.typing == ("weak" if version == V8 else "strong")
+    expected = weak_flags | {"OBEY_PRECISION_CONSTRAINTS"} if version == V8 else set()
+    assert set(told["flags"]) == expected
+    assert told["single"] == (["/decode/exp"] if version == V8 and "fp16" in precision else [])
+
+
+def test_weak_typing_on_request_holds_decoding_in_float32(
+    install: Any, model: Path, on_orin: Device
+) -> None:
+    layers = tuple((name, kind, "FLOAT") for name, kind, _ in HALF)
+    told, sidecar = build(
+        install(V10, Scenario(layers=layers)), model, BuildOptions(precision="fp16")
+    )
+    assert not told["strong"]
+    assert told["flags"] == ["FP16", "OBEY_PRECISION_CONSTRAINTS"]
+    assert told["single"] == ["/decode/exp", "/decode/index"]
+    assert (sidecar.precision, sidecar.typing) == ("fp16", "weak")
+
+
+@pytest.mark.parametrize("version", [V11, RTX])
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_weak_typing_where_it_is_gone(
+    version: str, precision: Any, install: Any, model: Path, on_orin: Device
+) -> None:
+    with pytest.raises(BuildError, match=r"precision is in the model.*jdetrt export --precision"):
+        build(install(version), model, BuildOptions(precision=precision))
+
+
+@pytest.mark.parametrize("version", [V8, V10])
+def test_a_calibration_cache(version: str, install: Any, model: Path, on_orin: Device) -> None:
+    cache = model.with_name("ranges.cache")
+    cache.write_bytes(b"TRT-8503-EntropyCalibration2\nimages: 3c010a14\n")
+    trt = install(version)
+    told, sidecar = build(
+        trt,
+        model,
+        BuildOptions(precision="int8"),
+        calibrator=cache_calibrator(cache),
+        calibration=cache.name,
+    )
+    assert told["calibrator"]
+    assert set(told["flags"]) == {"FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"}
+    assert sidecar.calibration == "ranges.cache"
+    made = cache_calibrator(cache)(trt)
+    assert made.read_calibration_cache() == cache.read_bytes()
+    assert made.get_batch(["images"]) is None
+
+
+def test_int8_without_ranges_or_with_foreign_ones(
+    install: Any, model: Path, on_orin: Device
+) -> None:
+    with pytest.raises(BuildError, match=r"INT8 needs the ranges.*jdetrt calibrate"):
+        build(install(V8), model, BuildOptions(precision="int8"))
+    with pytest.raises(BuildError, match="is no calibration cache"):
+        cache_calibrator(model)
+    with pytest.raises(BuildError, match="cannot be read"):
+        cache_calibrator(model.with_name("absent"))
+    with pytest.raises(BuildError, match=r"11\.4\.0\.106 cannot calibrate"):
+        build(install(V11), model, calibrator=lambda trt: None)
+
+
+# ---- batch -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_free_batch_gets_a_profile(
+    version: str, install: Any, model: Path, on_orin: Device
+) -> None:
+    trt = install(version, Scenario(inputs=[("images", "FLOAT", (-1, 3, 32, 64))]))
+    told, sidecar = build(trt, model, BuildOptions(batch=(1, 2, 8)))
+    assert told["profiles"] == [{"images": [[1, 3, 32, 64], [2, 3, 32, 64], [8, 3, 32, 64]]}]
+    assert sidecar.inputs[0].shape == (-1, 3, 32, 64)
+    told, _ = build(trt, model)
+    assert told["profiles"] == [{"images": [[1, 3, 32, 64]] * 3}]
+
+
+def test_a_fixed_batch(install: Any, model: Path, on_orin: Device) -> None:
+    trt = install(V10, Scenario(inputs=[("images", "FLOAT", (4, 3, 32, 64))]))
+    for batch in ((1, 1, 1), (4, 4, 4)):  # not given, and what it is
+        assert build(trt, model, BuildOptions(batch=batch))[0]["profiles"] == []
+    with pytest.raises(BuildError, match="exactly 4 pictures"):
+        build(trt, model, BuildOptions(batch=(2, 2, 2)))
+    free = Scenario(inputs=[("images", "FLOAT", (1, 3, -1, -1))])
+    with pytest.raises(BuildError, match="leaves more than its batch free"):
+        build(install(V10, free), model)
+
+
+@pytest.mark.parametrize("text", ["", "0", "2:1:3", "1:2", "1:2:2000", "x", "1:2:3:4"])
+def test_a_batch_that_is_none(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"batch '{re.escape(text)}'.*1:4:8"):
+        parse_batch(text)
+
+
+# ---- settings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["10.3.0", "10.16.1.11", V11])
+def test_settings_reach_tensorrt(version: str, install: Any, model: Path, on_orin: Device) -> None:
+    options = BuildOptions(
+        workspace_mib=64, optimization_level=5, version_compatible=True, hardware="ampere+"
+    )
+    told, sidecar = build(install(version), model, options)
+    assert told["pools"] == {"WORKSPACE": 64 << 20}
+    assert told["builder_optimization_level"] == 5
+    assert told["flags"] == ["VERSION_COMPATIBLE"]
+    assert told["hardware_compatibility_level"] == "AMPERE_PLUS"
+    assert told["profiling_verbosity"] == "DETAILED"
+    assert sidecar.options == options
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "words"),
+    [
+        (V8, BuildOptions(version_compatible=True), "cannot make plans for other versions"),
+        (V8, BuildOptions(hardware="ampere+"), "cannot make plans for 'ampere"),
+        (V8, BuildOptions(optimization_level=3), "has no --optimization-level"),
+        (V8, BuildOptions(compute_capabilities=("8.6",)), "--backend tensorrt-rtx"),
+        (V10, BuildOptions(hardware="same-compute-capability"), "cannot make plans for 'same"),
+        (V10, BuildOptions(compute_capabilities=("8.6",)), "--backend tensorrt-rtx"),
+        (RTX, BuildOptions(version_compatible=True), "cannot make plans for other versions"),
+        (RTX, BuildOptions(hardware="ampere+"), "name --compute-capability"),
+        (RTX, BuildOptions(dla_core=0), "cannot build for a DLA"),
+        (RTX, BuildOptions(compute_capabilities=("8.7",)), r"builds for: 7\.5, 8\.0.*8\.6.*12\.0"),
+    ],
+)
+def test_what_a_version_cannot_do(
+    version: str, options: BuildOptions, words: str, install: Any, model: Path, on_orin: Device
+) -> None:
+    with pytest.raises(BuildError, match=words):
+        build(install(version), model, options)
+    assert not model.with_name("out.plan").exists()
+
+
+def test_ahead_of_time_for_named_capabilities_and_without_a_gpu(
+    install: Any, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder, "current_device", lambda: None)
+    trt = install(RTX, Scenario(driver=False))
+    told, sidecar = build(trt, model, BuildOptions(compute_capabilities=("8.6", "12.0")))
+    assert told["targets"] == ["SM86", "SM120"]
+    assert told["num_compute_capabilities"] == 2
+    assert told["pools"] == {}
+    assert sidecar.made.gpu is None
+
+
+@pytest.mark.parametrize("version", [V8, V10, V11])
+def test_no_gpu(
+    version: str, install: Any, model: Path, monkeypatch: pytest.MonkeyPatch, on_orin: Device
+) -> None:
+    trt = install(version, Scenario(driver=False))
+    if version == V8:
+        with pytest.raises(BuildError, match="cannot start: CUDA initialization failure"):
+            build(trt, model)
+    monkeypatch.setattr(builder, "current_device", lambda: None)
+    with pytest.raises(BuildError, match="no GPU or no driver here"):
+        build(trt, model)
+
+
+@pytest.mark.parametrize(("version", "strong"), [(V8, False), (V10, False), (V11, True)])
+def test_the_dla_runs_the_body_alone(
+    version: str, strong: bool, install: Any, model: Path, on_orin: Device
+) -> None:
+    scenario = Scenario(
+        layers=BODY_AND_REST, dla_cores=2, dla_refuses=frozenset({"/network/body/b"})
+    )
+    told, sidecar = build(install(version, scenario), model, BuildOptions(dla_core=1))
+    assert told["devices"] == {"/network/body/a": "DLA"}
+    assert told["DLA_core"] == 1
+    assert "GPU_FALLBACK" in told["flags"]
+    assert ("FP16" in told["flags"]) != strong
+    assert told["strong"] == strong
+    assert sidecar.fallback == ("/network/body/b",)
+
+
+def test_what_a_dla_does_not_do(install: Any, model: Path, on_orin: Device) -> None:
+    one = BuildOptions(dla_core=0)
+    with pytest.raises(BuildError, match="no DLA core 0 here"):
+        build(install(V10), model, one)
+    scenario = Scenario(dla_cores=1, dla_refuses=frozenset({"/network/body/conv"}))
+    with pytest.raises(BuildError, match="runs no layer of this model's body"):
+        build(install(V10, scenario), model, one)
+    with pytest.raises(BuildError, match="one batch size only"):
+        build(install(V10), model, BuildOptions(dla_core=0, batch=(1, 2, 2)))
+
+
+# ---- the sidecar -----------------------------------------------------------------------------
+
+
+def test_the_sidecar_says_everything(install: Any, model: Path, on_orin: Device) -> None:
+    _, sidecar = build(install(V10), model)
+    plan = model.with_name("out.plan").read_bytes()
+    assert sidecar.plan.sha256 == hashlib.sha256(plan).hexdigest()
+    assert sidecar.plan.bytes == len(plan)
+    assert sidecar.model.sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert sidecar.model.name == "model.onnx"
+    assert sidecar.metadata == {"body": "nano", "top_k": "5"}
+    assert (sidecar.made.tensorrt, sidecar.made.gpu, sidecar.made.cuda) == (V10, "Orin", "12.6")
+    assert [spec.name for spec in sidecar.outputs] == ["boxes", "scores"]
+    assert sidecar.command() == "jdetrt build model.onnx -o out.plan"
+    written = sidecar_path(model.with_name("out.plan")).read_bytes()
+    assert msgspec.json.decode(written, type=Sidecar) == sidecar
+
+
+# ---- timings ---------------------------------------------------------------------------------
+
+
+def test_timings_are_kept_and_used_again(install: Any, model: Path, on_orin: Device) -> None:
+    file = model.with_name("timings")
+    first, _ = build(install(V10, Scenario(timings="a")), model, timings=file)
+    again, _ = build(install(V10, Scenario(timings="b")), model, timings=file)
+    assert first["timings_before"] == []
+    assert again["timings_before"] == ["a"]
+    assert file.read_text() == '["a", "b"]'
+    default, _ = build(install(V10), model)
+    assert default["timings_before"] == []
+    folder = Path(os.environ["XDG_CACHE_HOME"], "jdetrt", "timing")
+    assert [f.name for f in folder.glob("*.cache")] == ["tensorrt-10.3.0-Orin-8.7.cache"]
+
+
+def test_timings_of_another_process_in_the_meantime_are_kept(
+    install: Any, model: Path, on_orin: Device
+) -> None:
+    file = model.with_name("timings")
+
+    def meanwhile(step: int) -> None:
+        file.write_text('["theirs"]')
+
+    build(install(V10, Scenario(timings="ours", on_step=meanwhile)), model, timings=file)
+    assert file.read_text() == '["ours", "theirs"]'
+
+
+def test_a_damaged_timing_cache_is_begun_anew(
+    install: Any, model: Path, on_orin: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = model.with_name("timings")
+    file.write_bytes(b"\xff\x00")
+    build(install(V10), model, timings=file)
+    assert file.read_text() == '["timed"]'
+    assert "kernels are timed anew" in caplog.text
+
+
+def test_ahead_of_time_there_are_no_timings(install: Any, model: Path, on_orin: Device) -> None:
+    file = model.with_name("timings")
+    told, _ = build(install(RTX), model, timings=file)
+    assert told["timings_before"] is None
+    assert not file.exists()
+
+
+# ---- faults ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_error_of_the_parser_is_named(
+    version: str, install: Any, model: Path, on_orin: Device
+) -> None:
+    errors = [
+        (3, "/decode/NMS", "NonMaxSuppression", "no importer"),
+        (7, "/decode/Unique", "Unique", "not supported"),
+        (-1, "", "", "the end"),
+    ]
+    with pytest.raises(BuildError) as caught:
+        build(install(version, Scenario(parser_errors=errors)), model)
+    lines = str(caught.value).splitlines()[1:]
+    names = version != V8  # which knows the numbers of nodes alone
+    assert lines == [
+        f"  node 3{' ' + repr('/decode/NMS') + ' (NonMaxSuppression)' * names if names else ''}"
+        ": no importer",
+        f"  node 7{' ' + repr('/decode/Unique') + ' (Unique)' if names else ''}: not supported",
+        "  the model: the end",
+    ]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_build_that_fails_leaves_what_was_there(
+    version: str, install: Any, model: Path, on_orin: Device
+) -> None:
+    trt = install(version)
+    build(trt, model, timings=model.with_name("timings"))
+    before = {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()}
+    failing = install(version, Scenario(build_error="Could not find any implementation for node"))
+    with pytest.raises(BuildError, match="Could not find any implementation"):
+        build(failing, model, timings=model.with_name("timings"))
+    assert {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Error Code 2: OutOfMemory (no further information)",
+        "no tactics to implement the operation within workspace limit",
+        "std::bad_alloc",
+    ],
+)
+def test_out_of_memory_says_how_to_mend_it(
+    words: str, install: Any, model: Path, on_orin: Device
+) -> None:
+    with pytest.raises(BuildError, match=r"(?s)Memory is what is lacking.*--workspace"):
+        build(install(V10, Scenario(build_error=words)), model)
+
+
+def test_a_memory_error_of_python(install: Any, model: Path, on_orin: Device) -> None:
+    def no_more(step: int) -> None:
+        raise MemoryError
+
+    with pytest.raises(BuildError, match="Memory is what is lacking"):
+        build(install(V8, Scenario(on_step=no_more)), model)
+
+
+def test_too_little_memory_is_seen_before_the_build(
+    install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "host_memory", lambda: (100 << 20, 50 << 20))
+    trt = install(V10)
+    with pytest.raises(BuildError, match=r"100 MiB are free and 50 MiB are free swap"):
+        build(trt, model)
+    assert trt.module._scenario.builds == []
+    memory.check_memory(10 << 20, (memory.needed(10 << 20) - 1, 1))
+    with pytest.raises(BuildError, match="add swap"):
+        memory.check_memory(10 << 20, (memory.needed(10 << 20) - 2, 1))
+
+
+def test_the_workspace_is_half_of_what_is_free() -> None:
+    desktop = Device("RTX", "8.9", False, 24 << 30, 20 << 30, "12.8")
+    shared = Device("Orin", "8.7", True, 8 << 30, 6 << 30, "12.6")
+    model = 100 << 20
+    assert memory.default_workspace(None, model) is None
+    assert memory.default_workspace(desktop, model, (1 << 30, 0)) == 10 << 30
+    left = (4 << 30) - memory.needed(model)
+    assert memory.default_workspace(shared, model, (4 << 30, 0)) == left // 2
+    assert memory.default_workspace(shared, model, (1 << 20, 0)) == 1 << 20
+
+
+def test_models_that_are_none(install: Any, tmp_path: Path, model: Path, on_orin: Device) -> None:
+    trt = install(V10)
+    (tmp_path / "empty.onnx").touch()
+    (tmp_path / "cut.onnx").write_bytes(model.read_bytes()[:-3])
+    (tmp_path / "text.onnx").write_text("hello\n")
+    for name, words in (
+        ("empty", "cut short"),
+        ("cut", "cut short"),
+        ("text", "is not an ONNX model"),
+        ("absent", "cannot be read"),
+    ):
+        with pytest.raises(SessionError, match=words):
+            build(trt, tmp_path / f"{name}.onnx")
+
+
+def test_outputs_that_cannot_be_written_are_seen_before_the_build(
+    install: Any, model: Path, on_orin: Device
+) -> None:
+    trt = install(V10)
+    (model.parent / "folder.plan").mkdir()
+    for output, words in (
+        (model.parent / "folder.plan", "is a folder"),
+        (model / "out.plan", "no folder or not writable"),
+    ):
+        with pytest.raises(SinkError, match=words):
+            build_plan(trt, model, output)
+    assert trt.module._scenario.builds == []
+
+
+# ---- progress and interruption ---------------------------------------------------------------
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def start(self, phase: str, parent: str | None, steps: int) -> None:
+        self.heard.append(("start", phase, parent, steps))
+
+    def step(self, phase: str, index: int) -> None:
+        self.heard.append(("step", phase, index))
+
+    def finish(self, phase: str) -> None:
+        self.heard.append(("finish", phase))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_progress_where_there_is_any(
+    version: str, install: Any, model: Path, on_orin: Device
+) -> None:
+    listener = Listener()
+    build(install(version), model, progress=listener)
+    whole = [
+        ("start", "Building engine", None, 2),
+        ("start", "Timing kernels", "Building engine", 3),
+        *(("step", "Timing kernels", index) for index in range(3)),
+        ("finish", "Timing kernels"),
+        ("finish", "Building engine"),
+    ]
+    assert listener.heard == ([] if version == V8 else whole)
+
+
+def test_a_listener_that_fails_ends_the_build_with_its_error(
+    install: Any, model: Path, on_orin: Device
+) -> None:
+    class Failing(Listener):
+        def step(self, phase: str, index: int) -> None:
+            super().step(phase, index)
+            raise OSError("the terminal is gone")
+
+    listener = Failing()
+    with pytest.raises(OSError, match="the terminal is gone"):
+        build(install(V10), model, progress=listener)
+    assert [e for e in listener.heard if e[0] == "step"] == [("step", "Timing kernels", 0)]
+    assert not model.with_name("out.plan").exists()
+
+
+@pytest.mark.parametrize("version", [V10, V11, RTX])
+def test_ctrl_c_ends_the_build_at_its_next_step(
+    version: str, install: Any, model: Path, on_orin: Device
+) -> None:
+    steps = []
+
+    def interrupt(step: int) -> None:
+        steps.append(step)
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            stopping.wait()  # the main thread has it
+
+    stopping = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def handler(number: int, frame: Any) -> None:
+        stopping.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build(install(version, Scenario(on_step=interrupt)), model)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert steps[:2] == [0, 1]
+    assert [f.name for f in model.parent.iterdir() if f.is_file()] == ["model.onnx"]
+
+
+_KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    sys.path.insert(0, {oracles!r})
+    from fake_tensorrt import Scenario, fake_tensorrt
+    from jdetrt.engine import builder
+    from jdetrt.engine.compat import TensorRt
+    from jdetrt.engine.device import Device
+
+    builder.current_device = lambda: Device("Orin", "8.7", True, 32 << 30, 16 << 30, "12.6")
+    dies = lambda step: os.kill(os.getpid(), signal.{signal})
+    trt = TensorRt("tensorrt", fake_tensorrt({version!r}, Scenario(on_step=dies)))
+    folder = Path({folder!r})
+    builder.build_plan(
+        trt, folder / "model.onnx", folder / "out.plan", timings=folder / "timings"
+    )
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "name"), [(V10, "SIGKILL"), (V8, "SIGKILL"), (V8, "SIGINT"), (V8, "SIGTERM")]
+)
+def test_killed_in_the_middle_of_a_build(
+    version: str, name: str, install: Any, model: Path, on_orin: Device
+) -> None:
+    timings = model.with_name("timings")
+    build(install(version), model, timings=timings)
+    before = {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()}
+    code = _KILLED.format(
+        oracles=str(Path(__file__).parents[1] / "oracles"),
+        signal=name,
+        version=version,
+        folder=str(model.parent),
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.Signals[name], done.stderr
+    assert {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()} == before
+    again, _ = build(install(version), model, timings=timings)  # no lock is left
+    assert again["timings_before"] == ["timed"]

@@ -1,0 +1,81 @@
+"""What is read of an ONNX file without the package onnx, against that package."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from small_onnx import write_small_onnx
+
+from jdetrt.engine.onnx_file import fingerprint, metadata, model_files
+from jdetrt.errors import SessionError
+
+NOTES = st.dictionaries(st.text(max_size=20), st.text(max_size=300), max_size=5)
+
+
+@given(notes=NOTES)
+def test_metadata_as_onnx_reads_it(
+    notes: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = write_small_onnx(tmp_path_factory.mktemp("onnx") / "model.onnx", **notes)
+    expected = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert metadata(path) == expected == notes
+
+
+def test_every_place_where_a_file_can_be_cut(tmp_path: Path) -> None:
+    data = write_small_onnx(tmp_path / "whole.onnx", name="value").read_bytes()
+    whole, cut = metadata(tmp_path / "whole.onnx"), tmp_path / "cut.onnx"
+    # A message says nowhere how many fields it has: a cut between two of them cannot be seen.
+    seen = 0
+    for length in range(len(data)):
+        cut.write_bytes(data[:length])
+        with suppress(SessionError):
+            assert metadata(cut) in ({}, whole)
+            seen -= 1
+        seen += 1
+    assert len(data) - 10 < seen < len(data)
+
+
+def _with_external_weights(folder: Path) -> Path:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["weights"], ["out"])],
+        "external",
+        [],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [64])],
+        [numpy_helper.from_array(np.arange(64, dtype=np.float32), "weights")],
+    )
+    onnx.save_model(
+        helper.make_model(graph),
+        folder / "model.onnx",
+        save_as_external_data=True,
+        location="model.bin",
+        size_threshold=0,
+    )
+    return folder / "model.onnx"
+
+
+def test_a_fingerprint_covers_weights_in_other_files(tmp_path: Path) -> None:
+    model = _with_external_weights(tmp_path)
+    weights = tmp_path / "model.bin"
+    assert list(model_files(model)) == [model, weights]
+    before = fingerprint(model)
+    assert before == fingerprint(model)
+    data = bytearray(weights.read_bytes())
+    data[0] ^= 1
+    weights.write_bytes(data)
+    assert fingerprint(model) != before
+    weights.unlink()
+    with pytest.raises(SessionError, match=r"model\.bin: cannot be read"):
+        fingerprint(model)
+
+
+def test_a_fingerprint_of_one_file_is_its_sha256(tmp_path: Path) -> None:
+    model = write_small_onnx(tmp_path / "model.onnx")
+    assert fingerprint(model) == hashlib.sha256(model.read_bytes()).hexdigest()

@@ -1,0 +1,212 @@
+"""Plans and their sidecars: what is refused before TensorRT sees it, and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from fake_tensorrt import RTX, VERSIONS
+
+from jdetrt.engine.build_options import BuildOptions
+from jdetrt.engine.builder import build_plan
+from jdetrt.engine.device import Device
+from jdetrt.engine.plan import Place, open_plan, read_sidecar, sidecar_path
+from jdetrt.errors import PlanMismatchError, SessionError
+
+V8, V10, V11, _ = VERSIONS
+ORIN = Place(
+    backend="tensorrt",
+    tensorrt=V10,
+    platform="linux-aarch64",
+    gpu="Orin",
+    compute_capability="8.7",
+    cuda="12.6",
+    l4t="36.4.3",
+)
+
+
+def change(place: Place, **values: Any) -> Place:
+    return msgspec.structs.replace(place, **values)
+
+
+@pytest.fixture
+def plan(install: Any, model: Path, on_orin: Device) -> Path:
+    """A plan that was made on an Orin, as its sidecar has it."""
+    path = model.with_name("out.plan")
+    build_plan(install(V10), model, path)
+    rewrite(path, made=ORIN)
+    return path
+
+
+def rewrite(path: Path, **values: Any) -> None:
+    msgspec.structs.replace(read_sidecar(path), **values).write(path)
+
+
+def test_a_plan_that_fits(plan: Path) -> None:
+    sidecar, data = open_plan(plan, ORIN)
+    assert data == plan.read_bytes()
+    assert sidecar == read_sidecar(plan)
+    # neither the driver's CUDA nor the release of Jetson Linux ties a plan
+    open_plan(plan, change(ORIN, cuda="12.8", l4t="36.5.0"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tensorrt": "10.3.1"}, "The version of TensorRT is another"),
+        ({"platform": "linux-x86_64"}, "The platform is another"),
+        ({"gpu": "Thor", "compute_capability": "11.0"}, "compute capability of the GPU is another"),
+        ({"gpu": "Orin Nano"}, "The GPU is of another type"),
+        ({"backend": "tensorrt-rtx"}, "for tensorrt, not tensorrt_rtx"),
+    ],
+)
+def test_made_there_run_here(plan: Path, changes: dict[str, str], words: str) -> None:
+    here = change(ORIN, **changes)
+    with pytest.raises(PlanMismatchError, match=words) as caught:
+        open_plan(plan, here)
+    text = str(caught.value)
+    assert f"was made with {ORIN.words()}; here is {here.words()}." in text
+    assert text.endswith("\n  jdetrt build model.onnx -o out.plan")
+
+
+def test_places_in_words() -> None:
+    assert ORIN.words() == (
+        "TensorRT 10.3.0 on Orin (compute capability 8.7), linux-aarch64, CUDA 12.6, "
+        "Jetson Linux 36.4.3"
+    )
+    bare = change(ORIN, backend="tensorrt-rtx", gpu=None, cuda=None, l4t=None)
+    assert bare.words() == "TensorRT-RTX 10.3.0 on no GPU, linux-aarch64"
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "fits"),
+    [
+        (BuildOptions(version_compatible=True), {"tensorrt": "11.4.0"}, True),
+        (BuildOptions(version_compatible=True), {"compute_capability": "8.9"}, False),
+        (BuildOptions(hardware="ampere+"), {"gpu": "L4", "compute_capability": "8.9"}, True),
+        (BuildOptions(hardware="ampere+"), {"gpu": "T4", "compute_capability": "7.5"}, False),
+        (BuildOptions(hardware="same-compute-capability"), {"gpu": "Orin Nano"}, True),
+        (BuildOptions(hardware="same-compute-capability"), {"compute_capability": "8.6"}, False),
+        (BuildOptions(compute_capabilities=("8.6", "8.9")), {"compute_capability": "8.9"}, True),
+        (BuildOptions(compute_capabilities=("8.6", "8.9")), {"compute_capability": "8.7"}, False),
+        # without a GPU, and built for any, it is TensorRT that says why it does not run
+        (BuildOptions(), {"gpu": None, "compute_capability": None}, True),
+    ],
+)
+def test_plans_that_are_meant_to_travel(
+    plan: Path, options: BuildOptions, changes: dict[str, Any], fits: bool
+) -> None:
+    rewrite(plan, options=options)
+    if fits:
+        open_plan(plan, change(ORIN, **changes))
+        return
+    with pytest.raises(PlanMismatchError, match="was made with"):
+        open_plan(plan, change(ORIN, **changes))
+
+
+def test_a_plan_made_ahead_of_time_for_any_gpu(plan: Path) -> None:
+    made = change(ORIN, backend="tensorrt-rtx", gpu=None, compute_capability=None)
+    rewrite(plan, made=made)
+    open_plan(plan, change(made, gpu="RTX 4090", compute_capability="8.9"))
+
+
+def test_cut_short(plan: Path) -> None:
+    size = plan.stat().st_size
+    plan.write_bytes(plan.read_bytes()[:-1])
+    with pytest.raises(PlanMismatchError, match=f"is cut short, {size - 1} of {size} bytes; copy"):
+        open_plan(plan, ORIN)
+    plan.write_bytes(b"")
+    with pytest.raises(PlanMismatchError, match=f"is cut short, 0 of {size} bytes"):
+        open_plan(plan, ORIN)
+
+
+def test_tampered_or_replaced(plan: Path) -> None:
+    data = bytearray(plan.read_bytes())
+    data[len(data) // 2] ^= 1
+    for other in (bytes(data), bytes(data) + b"more"):
+        plan.write_bytes(other)
+        with pytest.raises(PlanMismatchError, match=r"not the file that out\.plan\.json describes"):
+            open_plan(plan, ORIN)
+
+
+def test_no_sidecar(plan: Path) -> None:
+    sidecar_path(plan).unlink()
+    with pytest.raises(
+        PlanMismatchError, match=r"its sidecar out\.plan\.json.*is missing; copy it"
+    ):
+        open_plan(plan, ORIN)
+
+
+def test_no_plan(plan: Path) -> None:
+    plan.unlink()
+    with pytest.raises(SessionError, match=r"no such file.*jdetrt build MODEL\.onnx"):
+        open_plan(plan, ORIN)
+    plan.mkdir()
+    with pytest.raises(SessionError, match="not a regular one"):
+        open_plan(plan, ORIN)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[1]", '{"format": 1}', "\xff", '{"format": 1, "x": 2}']
+)
+def test_a_sidecar_that_is_none(plan: Path, text: str) -> None:
+    sidecar_path(plan).write_bytes(text.encode("latin-1"))
+    with pytest.raises(PlanMismatchError, match=r"out\.plan\.json: is .*build the plan again"):
+        open_plan(plan, ORIN)
+
+
+def test_a_sidecar_of_a_later_format(plan: Path) -> None:
+    text = sidecar_path(plan).read_text().replace('"format": 1', '"format": 2')
+    sidecar_path(plan).write_text(text)
+    with pytest.raises(PlanMismatchError, match=r"is of the format 2, this jdetrt .* knows 1"):
+        open_plan(plan, ORIN)
+
+
+def test_a_sidecar_that_is_a_folder(plan: Path) -> None:
+    sidecar_path(plan).unlink()
+    sidecar_path(plan).mkdir()
+    with pytest.raises(PlanMismatchError, match="cannot be read"):
+        open_plan(plan, ORIN)
+
+
+def test_the_command_builds_the_same_again(install: Any, model: Path, on_orin: Device) -> None:
+    from jdetrt.cli.build import command
+
+    options = BuildOptions(
+        precision="fp16",
+        batch=(1, 2, 4),
+        workspace_mib=7,
+        optimization_level=2,
+        version_compatible=True,
+        hardware="ampere+",
+        dla_core=1,
+        compute_capabilities=("8.6", "12.0"),
+    )
+    words = options.command("model.onnx", "out.plan", "tensorrt-rtx").split()
+    assert words[:2] == ["jdetrt", "build"]
+    given = command.make_context("build", words[2:]).params
+    assert given["backend"] == "tensorrt-rtx"
+    assert (str(given["model"]), str(given["output"])) == ("model.onnx", "out.plan")
+    assert given["batch"] == "1:2:4"
+    read = {
+        "precision": given["precision"],
+        "batch": (1, 2, 4),
+        "workspace_mib": given["workspace"],
+        "optimization_level": given["optimization_level"],
+        "version_compatible": given["version_compatible"],
+        "hardware": given["hardware"],
+        "dla_core": given["dla_core"],
+        "compute_capabilities": given["compute_capability"],
+    }
+    assert BuildOptions(**read) == options
+    assert set(read) == set(BuildOptions.__struct_fields__)
+
+
+def test_a_plan_of_rtx_is_not_one_of_tensorrt(install: Any, model: Path, on_orin: Device) -> None:
+    path = model.with_name("rtx.plan")
+    sidecar = build_plan(install(RTX), model, path)
+    assert sidecar.command() == "jdetrt build model.onnx -o rtx.plan --backend tensorrt-rtx"
+    with pytest.raises(PlanMismatchError, match="for tensorrt_rtx, not tensorrt"):
+        open_plan(path, Place.here(install(V11), on_orin))

@@ -1,0 +1,142 @@
+"""The plan that fits: built once, found again, never stale, and one builder at a time."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_tensorrt import VERSIONS, Scenario, read_plan
+from small_onnx import write_small_onnx
+
+from jdetrt.engine import builder, plan_cache
+from jdetrt.engine.build_options import BuildOptions
+from jdetrt.engine.cache_folder import cache_folder
+from jdetrt.engine.device import Device
+from jdetrt.engine.plan import sidecar_path
+from jdetrt.engine.plan_cache import find_or_build
+from jdetrt.errors import BuildError, SinkError
+
+V8, V10, V11, _ = VERSIONS
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What was announced."""
+    return []
+
+
+def test_built_once_and_found_again(
+    install: Any, model: Path, on_orin: Device, said: list[str]
+) -> None:
+    trt = install(V10)
+    first = find_or_build(trt, model, announce=said.append)
+    second = find_or_build(trt, model, announce=said.append)
+    assert first == second
+    assert first.parent == cache_folder() / "plans"
+    assert sidecar_path(first).is_file()
+    assert len(trt.module._scenario.builds) == 1
+    assert said[0].startswith("No plan of model.onnx for TensorRT 10.3.0 on Orin")
+    assert str(first) in said[0]
+    assert said[1].startswith("Built in")
+    assert said[2:] == [f"Using the plan {first}"]
+
+
+def test_a_change_of_anything_makes_it_another_plan(
+    install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    def plan(trt: Any, options: BuildOptions | None = None) -> Path:
+        return find_or_build(trt, model, options, announce=said.append)
+
+    ten = install(V10)
+    plans = [plan(ten), plan(ten, BuildOptions(optimization_level=1)), plan(install(V11))]
+    write_small_onnx(model, body="nano", top_k="6")
+    plans.append(plan(ten))
+    other = Device("Orin Nano", "8.7", True, 8 << 30, 4 << 30, "12.6")
+    for module in (plan_cache, builder):
+        monkeypatch.setattr(module, "current_device", lambda: other)
+    plans.append(plan(ten))
+    assert len(set(plans)) == 5
+    assert all(path.is_file() for path in plans)
+
+
+def test_the_same_model_under_another_folder_is_the_same(
+    install: Any, model: Path, on_orin: Device, said: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "copy").mkdir()
+    copy = Path(shutil.copy(model, tmp_path / "copy"))
+    trt = install(V10)
+    assert find_or_build(trt, model, announce=said.append) == find_or_build(
+        trt, copy, announce=said.append
+    )
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "no sidecar", "no plan"])
+def test_what_is_damaged_is_built_again(
+    damage: str, install: Any, model: Path, on_orin: Device, said: list[str]
+) -> None:
+    trt = install(V10)
+    plan = find_or_build(trt, model, announce=said.append)
+    whole = plan.read_bytes()
+    if damage == "cut":
+        plan.write_bytes(whole[:20])
+    elif damage == "changed":
+        plan.write_bytes(whole[:-2] + b"??")
+    else:
+        (sidecar_path(plan) if damage == "no sidecar" else plan).unlink()
+    assert find_or_build(trt, model, announce=said.append) == plan
+    assert "uilding" in said[2]
+    assert find_or_build(trt, model, announce=said.append) == plan
+    assert said[-1] == f"Using the plan {plan}"
+    assert len(trt.module._scenario.builds) == 2
+
+
+def test_a_build_that_fails_leaves_no_plan(
+    install: Any, model: Path, on_orin: Device, said: list[str]
+) -> None:
+    with pytest.raises(BuildError):
+        find_or_build(install(V10, Scenario(build_error="no")), model, announce=said.append)
+    assert not list((cache_folder() / "plans").glob("[!.]*"))
+    assert find_or_build(install(V10), model, announce=said.append).is_file()
+
+
+def test_two_at_a_time_build_one_plan(
+    install: Any, model: Path, on_orin: Device, said: list[str]
+) -> None:
+    second: list[threading.Thread] = []
+    found: list[Path] = []
+
+    def enter_meanwhile(step: int) -> None:
+        if not second:
+            second.append(threading.Thread(target=search))
+            second[0].start()
+
+    def search() -> None:
+        found.append(find_or_build(trt, model, announce=said.append))
+
+    scenario = Scenario(on_step=enter_meanwhile)
+    trt = install(V10, scenario)
+    plan = find_or_build(trt, model, announce=said.append)
+    second[0].join()
+    assert found == [plan]
+    assert len(scenario.builds) == 1
+    assert read_plan(plan.read_bytes())["version"] == V10
+
+
+def test_a_cache_folder_that_cannot_be_written(
+    install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(model))  # a file
+    with pytest.raises(SinkError, match="XDG_CACHE_HOME"):
+        find_or_build(install(V10), model, announce=said.append)
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "jdetrt"
+    monkeypatch.setenv("HOME", "/home/somebody")
+    for ignored in ("", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", ignored)
+        assert cache_folder() == Path("/home/somebody/.cache/jdetrt")

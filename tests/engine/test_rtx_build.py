@@ -1,0 +1,139 @@
+"""Real builds with TensorRT-RTX, ahead of time and without a GPU."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tiny_network import SIZE, save_tiny
+
+from jdetrt.config import ExportConfig
+from jdetrt.engine.build_options import BuildOptions
+from jdetrt.engine.builder import build_plan
+from jdetrt.engine.compat import Log, TensorRt, deserialize, load
+from jdetrt.engine.onnx_file import metadata
+from jdetrt.engine.plan import Place, open_plan
+from jdetrt.errors import BuildError, SessionError
+from jdetrt.export.onnx_writer import export_onnx
+from jdetrt.training import checkpoint, model
+
+pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx has wheels for Linux on x86-64 alone")
+
+CAPABILITIES = BuildOptions(compute_capabilities=("8.6", "8.9"))
+MAGIC = b"vtrt"  # what its plans begin with
+
+
+@pytest.fixture(scope="module")
+def trt() -> TensorRt:
+    return load("tensorrt-rtx")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny network with a fixed and with a free batch, and nano with random weights."""
+    folder = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch:
+        tiny = save_tiny(folder / "tiny.safetensors", patch)
+        for name, free in (("tiny", False), ("free", True)):
+            config = ExportConfig(size=SIZE, top_k=50, dynamic_batch=free)
+            export_onnx(tiny, folder / f"{name}.onnx", config)
+    network = model.random_network(0, "nano", embedding_dim=128)
+    nano = folder / "nano.safetensors"
+    checkpoint.save(nano, network, size=(320, 192), identities=3)
+    export_onnx(nano, folder / "nano.onnx", ExportConfig(size=(320, 192), top_k=200))
+    return {path.stem: path for path in folder.glob("*.onnx")}
+
+
+def test_nano_becomes_a_plan(trt: TensorRt, models: dict[str, Path], tmp_path: Path) -> None:
+    plan = tmp_path / "nano.plan"
+    written = build_plan(trt, models["nano"], plan, CAPABILITIES)
+    sidecar, data = open_plan(plan, Place.here(trt, None))
+    assert sidecar == written
+    assert data.startswith(MAGIC)
+    assert (sidecar.precision, sidecar.typing) == ("fp32", "strong")
+    assert [(s.name, s.dtype, s.shape) for s in sidecar.inputs] == [
+        ("images", "float32", (1, 3, 192, 320))
+    ]
+    assert [(s.name, s.shape) for s in sidecar.outputs] == [
+        ("boxes", (1, 200, 4)),
+        ("scores", (1, 200)),
+        ("embeddings", (1, 200, 128)),
+    ]
+    assert sidecar.metadata == metadata(models["nano"])
+    assert sidecar.made.backend == "tensorrt-rtx"
+    # It is bound to run on a GPU: elsewhere, TensorRT's own reason is told.
+    if sidecar.made.gpu is None:
+        with pytest.raises(SessionError, match=r"refuses the plan: .*CUDA driver version"):
+            deserialize(trt, Log(trt), data, host_code=False)
+
+
+def test_a_free_batch_needs_and_gets_its_profile(
+    trt: TensorRt, models: dict[str, Path], tmp_path: Path
+) -> None:
+    options = BuildOptions(batch=(1, 2, 4), compute_capabilities=("8.6",))
+    sidecar = build_plan(trt, models["free"], tmp_path / "free.plan", options)
+    assert sidecar.inputs[0].shape == (-1, 3, SIZE[1], SIZE[0])
+    assert sidecar.outputs[1].shape == (-1, 50)
+
+
+def test_too_small_a_workspace_is_told(
+    trt: TensorRt, models: dict[str, Path], tmp_path: Path
+) -> None:
+    options = BuildOptions(workspace_mib=1, compute_capabilities=("7.5",))
+    with pytest.raises(BuildError, match=r"(?s)workspace limit.*Memory is what is lacking"):
+        build_plan(trt, models["tiny"], tmp_path / "tiny.plan", options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operator_that_it_does_not_know_is_named(trt: TensorRt, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    vector = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3])
+    graph = helper.make_graph(
+        [helper.make_node("Mystery", ["images"], ["out"], name="/decode/odd", domain="mine")],
+        "odd",
+        [vector],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 3])],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    onnx.save_model(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    with pytest.raises(BuildError, match=r"node 0 '/decode/odd' \(Mystery\): "):
+        build_plan(trt, path, tmp_path / "out.plan")
+
+
+_INTERRUPTED = """
+    import os, signal, sys
+    from pathlib import Path
+    from jdetrt.engine.builder import build_plan
+    from jdetrt.engine.compat import load
+
+    class Listener:
+        def start(self, phase, parent, steps): pass
+        def finish(self, phase): pass
+        def step(self, phase, index):
+            if index == 3:
+                os.kill(os.getpid(), signal.{signal})
+
+    try:
+        build_plan(load("tensorrt-rtx"), sys.argv[1], sys.argv[2], progress=Listener())
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGKILL", -signal.SIGKILL)])
+def test_ended_in_the_middle(name: str, code: int, models: dict[str, Path], tmp_path: Path) -> None:
+    script = textwrap.dedent(_INTERRUPTED.format(signal=name))
+    plan = tmp_path / "nano.plan"
+    command = [sys.executable, "-c", script, str(models["nano"]), str(plan)]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == code, done.stderr
+    assert not plan.exists()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
