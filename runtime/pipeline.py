@@ -12,9 +12,10 @@ from jdetrt.errors import DataError, JdetrtError, SinkError, SourceError
 from jdetrt.runtime.contract import check_model, network_size
 from jdetrt.runtime.decode import detections as decode
 from jdetrt.runtime.interrupt import interrupt_held
-from jdetrt.runtime.read_ahead import Prepared, ReadAhead
+from jdetrt.runtime.read_ahead import SLOTS, Prepared, ReadAhead
 from jdetrt.runtime.report import RunReport, Stopwatch
 from jdetrt.runtime.sinks import Sink
+from jdetrt.runtime.slots import make_slots
 from jdetrt.runtime.sources import Source
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.types import Array, Detections, Frame, Session, Tracks
@@ -32,7 +33,8 @@ class Pipeline:
     Three things go on at once: a thread reads and letterboxes the frames to come, the session runs
     the network on frame k+1, and the calling thread decodes, associates and writes frame k. Frames
     are finished in their order. Of a live source the newest frame is taken and those that came
-    while the network was busy are left out.
+    while the network was busy are left out. A `jdetrt.runtime.slots.FrameSession` letterboxes on
+    its GPU; the stage "preprocess" then ends when the CPU is done with the frame.
 
     Args:
         source: frames; it is iterated once and then closed.
@@ -68,11 +70,11 @@ class Pipeline:
         check_model(session)
         self._source = source
         self._session = session
-        self._input = session.inputs[0].name
         self._stopwatch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
         self._associate = _Associate(tracker, sinks, on_frame, self._stopwatch)
         self._frames_left = float("inf") if max_frames is None else max_frames
-        self._ahead = ReadAhead(source, size or network_size(session), self._stopwatch)
+        slots = make_slots(session, size or network_size(session), SLOTS)
+        self._ahead = ReadAhead(source, slots, self._stopwatch)
         self._submitted_at = 0.0
 
     def run(self) -> RunReport:
@@ -137,7 +139,7 @@ class Pipeline:
 
     def _submit(self, item: Prepared) -> None:
         self._submitted_at = time.perf_counter()
-        self._session.submit({self._input: item.tensor})
+        item.slot.submit()
 
     def _collect(self, item: Prepared | None) -> dict[str, Array]:
         if item is None:

@@ -1,25 +1,24 @@
-"""Read and letterbox the next frames in a thread of its own, while the network runs."""
+"""Read and prepare the next frames in a thread of its own, while the network runs."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-import numpy as np
-import numpy.typing as npt
-
-from jdetrt.runtime.preprocess import Letterbox, letterbox
+from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.report import Stopwatch
+from jdetrt.runtime.slots import Slot
 from jdetrt.runtime.sources import Source
 from jdetrt.types import Frame
 
-__all__ = ["Prepared", "ReadAhead"]
+__all__ = ["SLOTS", "Prepared", "ReadAhead"]
 
-_BUFFERS = 4  # one at the network, one next, one waiting, one being filled
+SLOTS = 4  # one at the network, one next, one waiting, one being filled
 _HUNG_AFTER = 5.0  # seconds; a camera that is gone can block its read for ever
 
 
@@ -29,40 +28,38 @@ class Prepared:
 
     Attributes:
         frame: as it was read.
-        tensor: ``(1, 3, H, W)`` float32 network input; it is filled again once given back.
-        letterbox: where the picture lies in the tensor.
+        slot: holds its picture for the network; it is filled again once given back.
+        letterbox: where the picture lies in the network's input.
     """
 
     frame: Frame
-    tensor: npt.NDArray[np.float32]
+    slot: Slot
     letterbox: Letterbox
 
 
 class ReadAhead:
-    """Frames of a source in order, each read and letterboxed before it is asked for.
+    """Frames of a source in order, each read and prepared before it is asked for.
 
-    The tensors go round in a ring, so a reader that is faster than the network waits, and memory
+    The slots go round in a ring, so a reader that is faster than the network waits, and memory
     stays bounded. A live source cannot wait: there the newest frame takes the place of one that
     nobody has asked for yet.
 
     Args:
         source: iterated in the thread, once, and closed at the end.
-        size: width and height of the network input.
+        slots: that go round, usually ``SLOTS`` of them.
         stopwatch: gets the stages "read" and "preprocess".
 
     Attributes:
         error: what broke the source off, once ``get`` has given None.
     """
 
-    def __init__(self, source: Source, size: tuple[int, int], stopwatch: Stopwatch) -> None:
-        width, height = size
+    def __init__(self, source: Source, slots: Iterable[Slot], stopwatch: Stopwatch) -> None:
         self.error: Exception | None = None
         self._source = source
-        self._size = size
         self._stopwatch = stopwatch
-        self._free: queue.SimpleQueue[npt.NDArray[np.float32] | None] = queue.SimpleQueue()
-        for _ in range(_BUFFERS):
-            self._free.put(np.empty((1, 3, height, width), np.float32))
+        self._free: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+        for slot in slots:
+            self._free.put(slot)
         self._ready: queue.SimpleQueue[Prepared | None] = queue.SimpleQueue()
         self._ended = False
         self._stopped = threading.Event()
@@ -82,8 +79,8 @@ class ReadAhead:
         return item
 
     def give_back(self, item: Prepared) -> None:
-        """The network is done with the item's tensor."""
-        self._free.put(item.tensor)
+        """The network is done with the item's slot."""
+        self._free.put(item.slot)
 
     def stop(self) -> None:
         """Read no more; ``get`` gives None, also to one who is waiting in it."""
@@ -122,21 +119,21 @@ class ReadAhead:
                 if frame is None:
                     return
                 self._stopwatch.add("read", time.perf_counter() - start)
-                tensor = self._tensor()
-                if tensor is None:
+                slot = self._slot()
+                if slot is None:
                     return
                 with self._stopwatch.stage("preprocess"):
-                    _, placed = letterbox(frame.image, self._size, out=tensor[0])
-                self._ready.put(Prepared(frame, tensor, placed))
+                    placed = slot.fill(frame.image)
+                self._ready.put(Prepared(frame, slot, placed))
         finally:
             close = getattr(frames, "close", None)  # a generator closes its file here, not later
             if close is not None:
                 close()
 
-    def _tensor(self) -> npt.NDArray[np.float32] | None:
-        """A tensor to fill; None when stopped."""
+    def _slot(self) -> Slot | None:
+        """A slot to fill; None when stopped."""
         if self._source.live and self._free.empty():
             with suppress(queue.Empty):
                 stale = self._ready.get_nowait()
-                return None if stale is None else stale.tensor
+                return None if stale is None else stale.slot
         return self._free.get()

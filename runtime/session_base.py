@@ -60,10 +60,7 @@ class SessionBase(Closing):
         Raises:
             SessionError: a wrong name, dtype or shape; a run is open already; or it is closed.
         """
-        if self._closed:
-            raise SessionError("the session is closed")
-        if self._result is not None:
-            raise SessionError("a run is open already: call wait() before the next submit()")
+        self._check_idle()
         check_feeds(self._inputs, feeds)
         self._result = self._start(feeds)
 
@@ -88,6 +85,13 @@ class SessionBase(Closing):
         """Run no more; a second call does nothing."""
         self._closed = True
         self._result = None
+
+    def _check_idle(self) -> None:
+        """Refuse a run when the session is closed or has one open. Raises SessionError."""
+        if self._closed:
+            raise SessionError("the session is closed")
+        if self._result is not None:
+            raise SessionError("a run is open already: call wait() before the next submit()")
 
     @abstractmethod
     def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:

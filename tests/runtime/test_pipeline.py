@@ -14,9 +14,11 @@ import pytest
 from jdetrt.errors import DataError, SessionError, SinkError, SourceError
 from jdetrt.runtime.interrupt import interrupt_held
 from jdetrt.runtime.pipeline import Pipeline, reportable, track_detections
-from jdetrt.runtime.read_ahead import ReadAhead
+from jdetrt.runtime.preprocess import Letterbox
+from jdetrt.runtime.read_ahead import SLOTS, ReadAhead
 from jdetrt.runtime.report import Stopwatch
 from jdetrt.runtime.sinks import Sink
+from jdetrt.runtime.slots import ArraySlot
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.types import Detections, Frame, Tracks
@@ -327,17 +329,19 @@ def test_a_live_result_does_not_wait_for_the_next_frame() -> None:
 
 def test_a_live_source_gives_its_newest_frame() -> None:
     source, stopwatch = _Source(20, live=True), Stopwatch(("read", "preprocess"))
-    with ReadAhead(source, SIZE, stopwatch) as ahead:
+    slots = [ArraySlot(_session(0), SIZE) for _ in range(4)]
+    with ReadAhead(source, slots, stopwatch) as ahead:
         first = ahead.get()
-        assert first is not None  # and is not given back: three tensors go round
+        assert first is not None  # and is not given back: three slots go round
         ahead._thread.join(PATIENCE)  # the camera runs on to frame 20 without us
         rest = []
         while (item := ahead.get()) is not None:
             rest.append(item)
     assert 1 <= len(rest) <= 3
     assert rest[-1].frame.index == 20
-    for item in rest:  # no tensor was filled again while its frame was waiting
-        assert item.tensor[0, 0, 0, 0] == np.float32(item.frame.index) / np.float32(255)
+    for item in rest:  # no slot was filled again while its frame was waiting
+        assert isinstance(item.slot, ArraySlot)
+        assert item.slot.tensor[0, 0, 0, 0] == np.float32(item.frame.index) / np.float32(255)
 
 
 def test_dropped_frames_are_counted() -> None:
@@ -470,3 +474,74 @@ def test_the_memory_of_a_stopwatch_does_not_grow_with_the_run() -> None:
     assert report.tracks == 21
     assert report.stages["associate"].mean == pytest.approx(np.arange(2, 20_000).mean())
     assert report.stages["associate"].p50 == pytest.approx(np.median(np.arange(15_904, 20_000)))
+
+
+class _FrameSession(FakeSession):
+    """Takes pictures as they are; a run ends only once the next picture is in its slot."""
+
+    def __init__(self, frames: int) -> None:
+        outputs = [
+            {"boxes": PERSON.boxes[None], "scores": PERSON.scores[None]} for _ in range(frames)
+        ]
+        super().__init__(outputs, size=SIZE)
+        self.frames = frames
+        self.filled: list[int] = []
+        self.submitted: list[int] = []
+        self.asked: tuple[tuple[int, int], int] | None = None
+        self._changed = threading.Condition()
+
+    def frame_slots(self, size: tuple[int, int], count: int) -> list[_FrameSlot]:
+        self.asked = size, count
+        return [_FrameSlot(self) for _ in range(count)]
+
+    def fill(self, number: int) -> None:
+        with self._changed:
+            self.filled.append(number)
+            self._changed.notify_all()
+
+    def wait(self) -> dict[str, Any]:
+        following = min(len(self.submitted) + 1, self.frames)
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.filled) >= following, PATIENCE)
+        return super().wait()
+
+
+class _FrameSlot:
+    def __init__(self, session: _FrameSession) -> None:
+        self.session = session
+        self.number = 0
+
+    def fill(self, image: Any) -> Letterbox:
+        assert threading.current_thread() is not threading.main_thread()
+        self.number = int(image[0, 0, 0])
+        self.session.fill(self.number)
+        return Letterbox.fit((image.shape[1], image.shape[0]), SIZE)
+
+    def submit(self) -> None:
+        self.session.submitted.append(self.number)
+        self.session.submit({"images": np.zeros((1, 3, SIZE[1], SIZE[0]), np.float32)})
+
+
+def test_a_session_that_takes_frames_gets_the_next_while_it_runs() -> None:
+    session, sink = _FrameSession(20), _Sink()
+    assert isinstance(session, FrameSession)
+    assert not isinstance(_session(1), FrameSession)
+    Pipeline(_Source(20), session, Tracker("iou"), [sink]).run()
+    assert session.asked == (SIZE, SLOTS)
+    assert session.submitted == session.filled == list(range(1, 21))
+    assert [row for _, row in sink.rows[2:]] == [[1]] * 18
+
+
+def test_a_slot_that_refuses_a_frame_ends_the_run_with_what_is_done() -> None:
+    session, sink = _FrameSession(5), _Sink()
+    fill = session.fill
+
+    def refuse(number: int) -> None:
+        fill(number)
+        if number == 4:
+            raise SessionError("out of memory: a picture")
+
+    session.fill = refuse  # type: ignore[method-assign]
+    with pytest.raises(SessionError, match=r"out of memory[^$]*Results up to frame 3 are kept"):
+        Pipeline(_Source(5), session, Tracker("iou"), [sink]).run()
+    assert (sink.indices, sink.state) == ([1, 2, 3], "complete")

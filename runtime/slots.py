@@ -1,0 +1,80 @@
+"""Places for the next pictures on their way to the network.
+
+A session on the CPU takes arrays: a slot is an array, and the letterbox fills it. A session on a
+GPU makes slots of its own, in which a picture is copied to the GPU, and turned into the network's
+input there, while the network runs on the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.runtime.preprocess import Letterbox, letterbox
+from jdetrt.types import Session
+
+__all__ = ["ArraySlot", "FrameSession", "Slot", "make_slots"]
+
+
+class Slot(Protocol):
+    """One place. It is filled, submitted, waited for, and then filled again."""
+
+    def fill(self, image: npt.NDArray[np.uint8]) -> Letterbox:
+        """Take a picture, from any thread; it may be changed once this has returned.
+
+        Args:
+            image: ``(H, W, 3)`` uint8, BGR.
+
+        Returns:
+            Where the picture lies in the network's input.
+
+        Raises:
+            DataError: it is no such picture.
+            SessionError: the GPU refuses it.
+        """
+
+    def submit(self) -> None:
+        """Start the network on it, as ``Session.submit`` does; then call the session's ``wait``."""
+
+
+@runtime_checkable
+class FrameSession(Protocol):
+    """What a session has that takes pictures as they are, beside ``jdetrt.types.Session``."""
+
+    def frame_slots(self, size: tuple[int, int], count: int) -> Sequence[Slot]:
+        """Places for pictures, letterboxed to ``size`` (width, height), for one user at a time."""
+
+
+class ArraySlot:
+    """A slot of a session that takes arrays.
+
+    Args:
+        session: a JDE model.
+        size: width and height of the network input.
+
+    Attributes:
+        tensor: ``(1, 3, H, W)`` float32, the network input.
+    """
+
+    def __init__(self, session: Session, size: tuple[int, int]) -> None:
+        self.tensor = np.empty((1, 3, size[1], size[0]), np.float32)
+        self._session = session
+        self._size = size
+
+    def fill(self, image: npt.NDArray[np.uint8]) -> Letterbox:
+        """Letterbox a picture into the tensor."""
+        return letterbox(image, self._size, out=self.tensor[0])[1]
+
+    def submit(self) -> None:
+        """Start the network on the tensor."""
+        self._session.submit({self._session.inputs[0].name: self.tensor})
+
+
+def make_slots(session: Session, size: tuple[int, int], count: int) -> Sequence[Slot]:
+    """As many slots as asked for, of the kind that the session takes."""
+    if isinstance(session, FrameSession):
+        return session.frame_slots(size, count)
+    return [ArraySlot(session, size) for _ in range(count)]
