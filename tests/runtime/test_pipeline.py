@@ -18,7 +18,7 @@ from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.read_ahead import SLOTS, ReadAhead
 from jdetrt.runtime.report import Stopwatch
 from jdetrt.runtime.sinks import Sink
-from jdetrt.runtime.slots import ArraySlot
+from jdetrt.runtime.slots import ArraySlot, FrameSession
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.types import Detections, Frame, Tracks
