@@ -140,7 +140,7 @@ def measure_latency(
         video: also draw and encode a video in the system's rate.
         provider: of ``open_session``.
         preset: of the tracker; by default as in tracking.
-        rest: seconds of reading the sensors before and after each run.
+        rest: seconds of reading the sensors before and after each run, where there are any.
 
     Returns:
         JSON-ready: the machine, the settings and one row with all runs (``measure_run``) and their
@@ -206,7 +206,7 @@ def measure_run(
         video: also draw and encode a video in the system's rate.
         preset: of the tracker; by default as in tracking.
         size: network width and height, for a model that leaves them free.
-        rest: seconds of reading the sensors before and after.
+        rest: seconds of reading the sensors before and after, where there are any.
 
     Returns:
         JSON-ready: the rates of ``FPS``; ``stages`` and ``frame_ms`` with their spread;
@@ -237,7 +237,9 @@ def measure_run(
         if video:
             sinks.append(VideoSink(folder / "tracks.mp4", opened.frame_rate))
         tracker = Tracker(preset, opened.frame_rate)
-        with Monitor(open_sensors()) as monitor:
+        sensors = open_sensors()
+        rest = rest if sensors.present else 0.0
+        with Monitor(sensors) as monitor:
             with monitor.phase("before"):
                 time.sleep(rest)
             with monitor.phase("during"):

@@ -40,11 +40,13 @@ def tree() -> set[str]:
 
 
 def data() -> set[str]:
-    """What else a wheel has: recipes, the shipped models and their card."""
+    """What else a wheel has: recipes, the page of reports, the shipped models and their card."""
+    page = (ROOT / "benchmarks" / "page").iterdir()
     recipes = (ROOT / "training" / "recipes").glob("*.toml")
     models = (ROOT / "jdetrt" / "models").iterdir()
     return {
         "jdetrt/py.typed",
+        *(f"jdetrt/benchmarks/page/{path.name}" for path in page),
         *(f"jdetrt/training/recipes/{path.name}" for path in recipes),
         *(f"jdetrt/models/{path.name}" for path in models),
     }

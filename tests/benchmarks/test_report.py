@@ -1,0 +1,227 @@
+"""Reports: the numbers of the result, a page that needs nothing else and works in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chromium import run_in_page
+
+from jdetrt.benchmarks.decide import mark_pareto
+from jdetrt.benchmarks.report import COLUMNS, html_report, markdown_report
+from jdetrt.benchmarks.report_png import write_png
+from jdetrt.benchmarks.stages import STAGES
+from jdetrt.benchmarks.summary import summary
+from jdetrt.benchmarks.svg import axis_ticks
+from jdetrt.errors import DataError
+
+SPEEDS = {  # two series of three sizes
+    ("fp32", "onnxruntime"): {(1088, 608): 5.0, (864, 480): 9.0, (576, 320): 20.0},
+    ("int8", "tensorrt"): {(1088, 608): 30.0, (864, 480): 50.0, (576, 320): 100.0},
+}
+
+
+def made_up(*, accuracy: bool = True, watts: float | None = 12.0) -> dict[str, Any]:
+    rows = []
+    for (precision, backend), sizes in SPEEDS.items():
+        for size, fps in sizes.items():
+            hota = 20 + size[0] / 50 - (precision == "int8")
+            runs = [run(fps * factor, backend, watts) for factor in (0.9, 1.0, 1.1)]
+            rows.append(
+                {
+                    "size": list(size),
+                    "precision": precision,
+                    "backend": backend,
+                    "error": None,
+                    "accuracy": {"HOTA": hota, "MOTA": -3.5, "IDF1": 40.0, "AP50": None}
+                    if accuracy
+                    else None,
+                    "runs": runs,
+                    "system_fps": fps,
+                    "engine_fps": fps + 1,
+                    "association_fps": 3000.0,
+                    "paper_fps": fps + 0.5,
+                    "watts": watts,
+                    "joules_per_frame": watts and watts / fps,
+                    "power_of": watts and "module",
+                }
+            )
+    mark_pareto(rows)
+    refused: dict[str, Any] = {"size": [32, 32], "precision": "fp16", "backend": "tensorrt", "runs": []}
+    rows.append({**refused, "accuracy": None, "error": "BuildError: </script><b>no GPU"})
+    return {
+        "benchmark": "sweep",
+        "machine": {"cpu": "Cortex <A78>", "locked": True, "gpus": [], "jetson": None},
+        "settings": {"model": "nano.safetensors", "source": "MOT17-09", "accuracy": "HOTA"},
+        "rows": rows,
+    }
+
+
+def run(fps: float, backend: str, watts: float | None) -> dict[str, Any]:
+    copies = backend == "tensorrt"
+    stages = {
+        name: None if name in ("upload", "download") and not copies else summary([1.0, 2.0])
+        for name in STAGES
+    }
+    power = {"watts": watts, "scope": "module", "joules_per_frame": watts and watts / fps}
+    absent = {"RAPL": "no counters"}
+    return {
+        "system_fps": fps,
+        "stages": stages,
+        "frame_ms": summary([1e3 / fps, 1.1e3 / fps]),
+        "power": {**power, "absent": absent},
+    }
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "page.html"
+    path.write_text(html_report(made_up()), encoding="utf-8")
+    return path
+
+
+def test_the_page_needs_nothing_else_and_has_the_whole_result() -> None:
+    text = html_report(made_up())
+    assert not re.search(r"""<(?:link|img|iframe)|\ssrc\s*=|url\(|@import|https?://""", text)
+    [data] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
+    assert json.loads(data) == made_up()
+    assert text.count("<script") == text.count("</script>") == 2
+    assert "Cortex &lt;A78&gt;, clocks locked" in text
+    assert "BuildError: &lt;/script&gt;&lt;b&gt;no GPU" in text
+    assert "prefers-color-scheme: dark" in text
+    assert 'name="viewport"' in text
+
+
+def test_marks_are_where_the_numbers_say() -> None:
+    text = html_report(made_up())
+    found = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="4" class="s(\d)"', text)
+    speeds = [fps for sizes in SPEEDS.values() for _, fps in sorted(sizes.items())]
+    # The first chart: as many marks as rows, height a straight line through the speeds.
+    heights = [float(y) for _, y, _ in found[: len(speeds)]]
+    slope, offset = np.polyfit(speeds, heights, 1)
+    np.testing.assert_allclose(heights, slope * np.array(speeds) + offset, atol=0.06)
+    assert slope < 0
+    # Zero is on the axis, 256 units above the lower edge's margin of 44.
+    assert offset == pytest.approx(300 - 44, abs=0.1)
+
+
+def test_without_accuracy_and_power_it_says_so() -> None:
+    text = html_report(made_up(accuracy=False, watts=None))
+    assert "Accuracy was not measured." in text
+    assert "Power was not measured (RAPL: no counters)." in text
+    assert "No sensor of power could be read." in text
+    assert "0.0 W" not in text
+    assert "–" in text
+
+
+def test_markdown_has_every_row_and_the_reason_of_what_failed() -> None:
+    lines = markdown_report(made_up()).splitlines()
+    table = [line for line in lines if re.match(r"\| \d+x\d+ ", line)]
+    assert len(table) == 6
+    assert all(line.count("|") == len(COLUMNS) + 1 for line in table)
+    assert table[5].startswith("| 576x320 int8 tensorrt | 100.0 | 90.0 | 110.0 | 101.0 | 3000.0 |")
+    assert "- 32x32 fp16 tensorrt: BuildError: </script><b>no GPU" in lines
+
+
+def test_the_picture_is_a_png(tmp_path: Path) -> None:
+    for name, result in (("a", made_up()), ("b", made_up(accuracy=False))):
+        path = tmp_path / f"{name}.png"
+        write_png(result, path)
+        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (tmp_path / "a.png").stat().st_size > (tmp_path / "b.png").stat().st_size
+
+
+def test_what_is_no_sweep_is_refused() -> None:
+    with pytest.raises(DataError, match="nothing to report"):
+        html_report({**made_up(), "rows": [{"targets": 5}]})
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (0, 1e-3), (-300, 12), (29.2, 42), (0, 987654)])
+def test_ticks_are_few_round_and_around_the_values(low: float, high: float) -> None:
+    ticks = axis_ticks(low, high)
+    assert ticks[0] <= low
+    assert ticks[-1] >= high
+    assert 2 <= len(ticks) <= 9
+    steps = np.diff(ticks)
+    np.testing.assert_allclose(steps, steps[0])
+    assert float(f"{steps[0]:.3e}".partition("e")[0]) in (1.0, 2.0, 2.5, 5.0)
+
+
+SORT = """
+const names = () => [...document.querySelectorAll('#rows tbody tr')].map(r => r.cells[0].innerText);
+const heads = [...document.querySelectorAll('#rows th')];
+const head = (text) => heads.find(h => h.innerText.startsWith(text));
+const press = (text) => head(text).querySelector('button').click();
+const out = {before: names()};
+press('System FPS'); out.up = names(); out.sortUp = head('System FPS').getAttribute('aria-sort');
+press('System FPS'); out.down = names();
+press('Configuration'); out.byName = names();
+press('AP50'); out.missing = names().length;
+return out;
+"""
+TOGGLE = """
+const key = document.querySelectorAll('.keys button')[1];
+const shown = () => [...document.querySelectorAll('[data-series="1"]')]
+  .filter(e => getComputedStyle(e).display !== 'none').length;
+const others = () => [...document.querySelectorAll('[data-series="0"]')]
+  .filter(e => getComputedStyle(e).display !== 'none').length;
+const out = {all: shown(), first: others()};
+key.click(); out.hidden = shown(); out.pressed = key.getAttribute('aria-pressed');
+out.firstStill = others();
+key.click(); out.again = shown();
+return out;
+"""
+LAYOUT = """
+const wide = document.querySelector('.scroll');
+const box = (e) => e.getBoundingClientRect();
+const texts = [...document.querySelectorAll('svg text')];
+return {
+  window: innerWidth,
+  overflow: document.documentElement.scrollWidth - innerWidth,
+  scrolls: wide.scrollWidth > wide.clientWidth,
+  columns: new Set([...document.querySelectorAll('.charts section')].map(e => box(e).left)).size,
+  smallest: Math.min(...texts.map(t => 13 * box(t.ownerSVGElement).width / 440)),
+  buttons: Math.min(...[...document.querySelectorAll('.keys button')].map(b => box(b).height)),
+  cut: texts.filter(t => box(t).right > box(t.ownerSVGElement).right + 1).length,
+};
+"""
+
+
+def test_the_table_sorts_in_a_browser(page: Path) -> None:
+    out = run_in_page(page, SORT, width=1280)
+    names = {
+        f"{w}x{h} {precision} {backend}": fps
+        for (precision, backend), sizes in SPEEDS.items()
+        for (w, h), fps in sizes.items()
+    }
+    assert out["before"] == list(names)
+    rising = sorted(names, key=names.__getitem__)
+    assert out["up"] == rising
+    assert out["sortUp"] == "ascending"
+    assert out["down"] == rising[::-1]
+    assert out["byName"] == sorted(names)
+    assert out["missing"] == 6
+
+
+def test_a_series_can_be_hidden_in_a_browser(page: Path) -> None:
+    out = run_in_page(page, TOGGLE, width=1280)
+    assert out["all"] > 9
+    assert (out["hidden"], out["pressed"]) == (0, "false")
+    assert out["again"] == out["all"]
+    assert out["firstStill"] == out["first"] > 9
+
+
+@pytest.mark.parametrize(("width", "columns"), [(1280, 2), (390, 1)], ids=["desktop", "phone"])
+def test_it_is_readable_at_both_widths(page: Path, width: int, columns: int) -> None:
+    out = run_in_page(page, LAYOUT, width=width)
+    assert out["window"] == width
+    assert out["overflow"] <= 0  # the table scrolls in its own box, the page does not
+    assert out["columns"] == columns
+    assert out["smallest"] >= 9
+    assert out["buttons"] >= 40
+    assert out["cut"] == 0
+    assert out["scrolls"] or width > 1000
