@@ -1,13 +1,15 @@
-"""``jdetrt bench``: speed, measured and written down as JSON."""
+"""``jdetrt bench``: speed, power and accuracy, measured and written down as JSON."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
+from jdetrt.cli.bench_latency import latency, repeatability
+from jdetrt.cli.bench_report import compare, report
+from jdetrt.cli.bench_sweep import sweep
+from jdetrt.cli.bench_table import numbers, print_table, write_result
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
 from jdetrt.shipped import resolve
@@ -57,9 +59,9 @@ def association(
 
     refuse_collisions({}, {"--json": json_path})
     result = measure_crowds(
-        _numbers(targets), preset=preset, frames=frames, embedding_dim=dim, seed=seed
+        numbers(targets), preset=preset, frames=frames, embedding_dim=dim, seed=seed
     )
-    _print_table(
+    print_table(
         result["rows"],
         targets=("Targets", ""),
         median_ms=("Median ms", ".3f"),
@@ -69,7 +71,7 @@ def association(
     )
     if result["growth"] is not None:
         click.echo(f"Cost grows with the number of targets to the power {result['growth']:.2f}.")
-    _write(result, json_path)
+    write_result(result, json_path)
 
 
 @command.command()
@@ -91,7 +93,7 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
     refuse_collisions({"ROOT": sequence_files(root)}, {"--json": json_path})
     names = None if sequences is None else [n.strip() for n in sequences.split(",") if n.strip()]
     result = compare_trackers(root, sequences=names, repeats=repeats)
-    _print_table(
+    print_table(
         [{**row, **row["combined"]} for row in result["rows"]],
         tracker=("Tracker", ""),
         HOTA=("HOTA", ".1f"),
@@ -103,7 +105,7 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
         mean_ms=("Mean ms", ".3f"),
     )
     click.echo(f"The fastest other tracker takes {result['speedup']:.1f} times as long as ours.")
-    _write(result, json_path)
+    write_result(result, json_path)
 
 
 @command.command()
@@ -157,14 +159,14 @@ def system(
     result = measure_system(
         model, source, frames=frames, repeats=repeats, video=video, provider=provider
     )
-    _print_table(
+    print_table(
         result["rows"],
         network_fps=("Network FPS", ".2f"),
         system_fps=("System FPS", ".2f"),
         share=("Share", ".3f"),
     )
     click.echo(f"The whole line has {100 * result['share']:.1f} % of the network's speed.")
-    _write(result, json_path)
+    write_result(result, json_path)
 
 
 @command.command()
@@ -185,7 +187,7 @@ def losses(epochs: int, seed: int, json_path: Path | None) -> None:
     refuse_collisions({}, {"--json": json_path})
     result = compare_losses(epochs=epochs, seed=seed, report=click.echo)
     paper = {f"paper_{name}": (f"Paper's {name}", ".1f" * (name != "IDs")) for name in COLUMNS}
-    _print_table(
+    print_table(
         [
             {**row, **{f"paper_{name}": row["paper"][name] for name in COLUMNS}}
             for row in result["rows"]
@@ -200,34 +202,8 @@ def losses(epochs: int, seed: int, json_path: Path | None) -> None:
     )
     order = ", ".join(f"{name} {value:.2f}" for name, value in result["rank_correlation"].items())
     click.echo(f"Rank correlation with the paper's columns: {order}.")
-    _write(result, json_path)
+    write_result(result, json_path)
 
 
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise click.BadParameter(
-            f"expected numbers with commas between them, got {text!r}"
-        ) from None
-
-
-def _print_table(rows: list[dict[str, Any]], **columns: tuple[str, str]) -> None:
-    """Print rows; a column is the key in a row with its title and the format of its values."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for title, _ in columns.values():
-        table.add_column(title, justify="left" if title == "Tracker" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(format(row[key], how) for key, (_, how) in columns.items()))
-    Console().print(table)
-
-
-def _write(result: dict[str, Any], path: Path | None) -> None:
-    from jdetrt.files import write_text
-
-    if path is not None:
-        write_text(path, json.dumps(result, indent=2) + "\n")
-        click.echo(f"Written: {path}")
+for _command in (latency, repeatability, sweep, report, compare):
+    command.add_command(_command)
