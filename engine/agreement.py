@@ -184,10 +184,10 @@ class Agreement:
         iou, px, scores = (np.concatenate(x) for x in (self._iou, self._px, self._scores))
         if not len(iou):
             raise SessionError(
-                f"nothing to compare: in {self._frames} frames no entry that both models give has "
-                f"a score above {self._threshold:g}, and {self._unmatched} that only one of them "
-                "gives have; use frames with people in them, or a lower score threshold (0 "
-                "compares everything, which suits random weights)"
+                f"nothing to compare: in {self._frames} frames no entry with a score above "
+                f"{self._threshold:g} is in both models ({self._unmatched} are in one of them "
+                "alone). Use frames with people in them, or a lower score threshold; 0 compares "
+                "everything, which suits random weights"
             )
         cosine = np.concatenate(self._cosine) if self._cosine else None
         return Comparison(

@@ -13,6 +13,8 @@ from tiny_network import save_tiny
 
 from jdetrt.cli import main
 from jdetrt.config import ExportConfig
+from jdetrt.engine.builder import build_plan
+from jdetrt.engine.compat import TensorRt
 from jdetrt.export.onnx_writer import export_onnx
 
 
@@ -149,3 +151,50 @@ def test_truncated_models(share: float, exported: Path, capsys: pytest.CaptureFi
     exported.write_bytes(content[: int(len(content) * share)])
     assert run("inspect", exported) == 1
     assert capsys.readouterr().err.startswith(f"DataError: {exported}: is cut short")
+
+
+@pytest.fixture
+def plan(tiny: Path, tmp_path: Path) -> Path:
+    trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx: pip install jdetrt[rtx]")
+    export_onnx(tiny, tmp_path / "half.onnx", ExportConfig(top_k=50, precision="fp16"))
+    build_plan(TensorRt("tensorrt-rtx", trt), tmp_path / "half.onnx", tmp_path / "half.plan")
+    return tmp_path / "half.plan"
+
+
+def test_plan(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = onnx.load(plan.with_suffix(".onnx")).graph
+    convolutions = sum(node.op_type == "Conv" for node in graph.node)
+    assert run("inspect", plan) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{plan}: TensorRT plan, ")
+    for part in ("TensorRT-RTX", "from          half.onnx, sha256", "fp16, strong typing"):
+        assert part in out
+    assert f"convolutions  {convolutions} in float16" in out
+    assert "told by the build log" in out
+    assert "/network/body/first/first.0/conv/Conv" in out
+    assert run("inspect", plan, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["sha256"] == hashlib.sha256(plan.read_bytes()).hexdigest()
+    assert content["sidecar"]["model"]["name"] == "half.onnx"
+    layers = content["compiled"]["layers"]
+    assert content["compiled"]["weights"] > 0
+    given = {t["name"]: (t["dtype"], t["shape"]) for layer in layers for t in layer["outputs"]}
+    assert given["boxes"] == ("float32", [1, 50, 4])
+    assert given["embeddings"] == ("float32", [1, 50, 16])
+
+
+def test_plans_without_their_files(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.with_name("half.plan.layers.json").unlink()
+    assert run("inspect", plan) == 0  # there is no GPU that could load it, or it loads
+    out = capsys.readouterr().out
+    assert "fp16, strong typing" in out
+    assert "cannot be loaded here" in out or "told by the engine inspector" in out
+    plan.with_name("half.plan.json").unlink()
+    assert run("inspect", plan) == 0
+    out = capsys.readouterr().out
+    assert "its sidecar half.plan.json" in out
+    assert "fp16" not in out
+    plan.with_name("half.plan.json").write_text("{}")
+    plan.write_bytes(b"")
+    assert run("inspect", plan) == 1
+    assert capsys.readouterr().err.startswith(f"SessionError: {plan}: is empty")

@@ -1,0 +1,111 @@
+"""``jdetrt verify`` on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_network import save_tiny
+
+from jdetrt.cli import main
+from jdetrt.config import ExportConfig
+from jdetrt.export.onnx_writer import export_onnx
+
+cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install 'jdetrt[video]'")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a checkpoint, its models in float32 and float16, and three pictures."""
+    source = save_tiny(tmp_path / "tiny.safetensors", monkeypatch)
+    export_onnx(source, tmp_path / "full.onnx", ExportConfig(top_k=100))
+    export_onnx(source, tmp_path / "half.onnx", ExportConfig(top_k=100, precision="fp16"))
+    (tmp_path / "pictures").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(3):
+        picture = random.integers(0, 256, (70, 90, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "pictures" / f"{number}.png"), picture)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*args: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["verify", *args])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+ALL = ("--frames", "pictures", "--score-threshold", "0")
+
+
+def test_half_against_float(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("half.onnx", "--against", "full.onnx", *ALL, "--json", "out/numbers.json") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "half.onnx against full.onnx: 3 frames, " in said.out
+    assert "Within the tolerance of fp16." in said.out
+    for row in ("boxes, px", "boxes, IoU", "scores", "embeddings, cosine", "without a partner"):
+        assert row in said.out
+    found = json.loads((here / "out" / "numbers.json").read_text())
+    assert (found["frames"], found["precision"], found["agrees"]) == (3, "fp16", True)
+    assert set(found["boxes_px"]) == {"max", "p99", "mean"}
+    assert 0 < found["scores"]["max"] < 1e-3
+    assert found["cosine_median"] > 0.999
+    assert set(found["limits"]) == {"iou", "score", "cosine", "unmatched"}
+
+
+def test_past_the_tolerance(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--max-score", "1e-9", "--min-cosine", "1", "--json", "numbers.json")
+    assert run("half.onnx", "--against", "full.onnx", *ALL, *options) == 1
+    said = capsys.readouterr()
+    assert "Within" not in said.out
+    assert "Past the tolerance of fp16: scores: 1 of 100 differs by" in said.err
+    assert "embeddings: the median cosine is" in said.err
+    assert "boxes" not in said.err
+    found = json.loads((here / "numbers.json").read_text())
+    assert (found["agrees"], found["limits"]["score"]) == (False, 1e-9)
+
+
+def test_checkpoints_and_the_number_of_frames(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--limit", "2", "--precision", "fp32")
+    assert run("full.onnx", "--against", "tiny.safetensors", *ALL, *options) == 0
+    out = capsys.readouterr().out
+    assert "2 frames" in out
+    assert "Within the tolerance of fp32." in out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("half.onnx", "--against", "full.onnx", "--frames", "pictures"), "SessionError: nothing"),
+        (("half.onnx", "--against", "no.onnx", *ALL), "CheckpointError: no.onnx: no such file"),
+        (("half.onnx", "--against", "full.onnx", "--frames", "no.mp4"), "SourceError: no.mp4"),
+        (
+            ("half.onnx", "--against", "full.onnx", *ALL, "--json", "full.onnx"),
+            "ConfigError: --json full.onnx: is also --against",
+        ),
+    ],
+)
+def test_refused(
+    args: tuple[str, ...], message: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "nothing" in message:
+        args = (*args, "--score-threshold", "0.9")
+    before = (here / "full.onnx").read_bytes()
+    assert run(*args) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(message)
+    assert "Traceback" not in said.err
+    assert (here / "full.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize("args", [("a.onnx",), ("a.onnx", "--against", "b.onnx", *ALL, "--what")])
+def test_wrong_usage(args: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*args) == 2
+    assert "Usage: jdetrt verify" in capsys.readouterr().err
