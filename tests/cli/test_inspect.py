@@ -171,7 +171,7 @@ def test_plan(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert part in out
     assert f"convolutions  {convolutions} in float16" in out
     assert "told by the build log" in out
-    assert "/network/body/first/first.0/conv/Conv" in out
+    assert "/network/body/third/conv/Conv" in out
     assert run("inspect", plan, "--json") == 0
     content = json.loads(capsys.readouterr().out)
     assert content["sha256"] == hashlib.sha256(plan.read_bytes()).hexdigest()
