@@ -1,46 +1,96 @@
-"""Open a model file with the backend that its kind asks for."""
+"""Open a model file with the backend that its kind, or the caller, asks for."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from jdetrt.engine.compat import BACKENDS
+from jdetrt.engine.plan import PLAN_SUFFIXES
 from jdetrt.errors import SessionError
 from jdetrt.runtime.contract import check_model
 from jdetrt.shipped import resolve
 from jdetrt.types import Session
 
+if TYPE_CHECKING:
+    from jdetrt.engine.build_progress import Progress
+
 __all__ = ["open_session"]
+
+_log = logging.getLogger(__name__)
 
 
 def open_session(
-    model: str | Path, *, provider: str = "auto", threads: int | None = None
+    model: str | Path,
+    *,
+    backend: str = "auto",
+    provider: str = "auto",
+    threads: int | None = None,
+    announce: Callable[[str], None] = _log.info,
+    progress: Progress | None = None,
 ) -> Session:
     """Open a JDE model for inference.
 
     Args:
-        model: an ``.onnx`` file written by ``jdetrt export``; or, as text, the name of a model that
-            ships (`jdetrt.shipped.resolve`).
+        model: an ``.onnx`` file written by ``jdetrt export``, or a plan of ``jdetrt build``; or, as
+            text, the name of a model that ships (`jdetrt.shipped.resolve`).
+        backend: ``"onnxruntime"``; ``"tensorrt"`` or ``"tensorrt-rtx"``, which for an ONNX file
+            find its plan in the cache folder or build it; or ``"auto"``: plans by the TensorRT that
+            made them, ONNX files by ONNX Runtime.
         provider: what ONNX Runtime computes with: ``"auto"``, ``"cpu"``, ``"cuda"``,
             ``"tensorrt"``.
-        threads: CPU threads of the network; None for one a physical core.
+        threads: CPU threads of the network in ONNX Runtime; None for one a physical core.
+        announce: told which plan is used or built, in a line for people.
+        progress: who wants to know how far a build is.
 
     Raises:
         ConfigError: no model of this name ships.
-        SessionError: the file cannot be loaded or holds another model, or the provider is not
-            there.
+        SessionError: the file cannot be loaded or holds another model, the provider is not there,
+            or the backend does not take such a file.
+        BuildError: TensorRT cannot build the model.
+        PlanMismatchError: the plan does not fit this machine.
+        MissingDependencyError: the backend is not installed.
     """
     path = resolve(model)
-    if path.suffix.lower() in (".plan", ".engine", ".trt"):
-        raise SessionError(
-            f"{path}: TensorRT plans cannot be opened yet; use the .onnx file that it was made from"
-        )
-    # Not at the top: a program that opens TensorRT plans only needs no ONNX Runtime.
-    from jdetrt.engine.ort_session import OrtSession
-
-    session = OrtSession(path, provider=provider, threads=threads)
+    session = _open(path, backend, provider, threads, announce, progress)
     try:
         check_model(session)
     except SessionError as err:
         session.close()
         raise SessionError(f"{path}: {err}") from err
     return session
+
+
+def _open(
+    path: Path,
+    backend: str,
+    provider: str,
+    threads: int | None,
+    announce: Callable[[str], None],
+    progress: Progress | None,
+) -> Session:
+    """Nothing large is imported but what this file needs."""
+    if backend not in ("auto", "onnxruntime", *BACKENDS):
+        raise SessionError(
+            f"backend '{backend}': expected auto, onnxruntime, {', '.join(BACKENDS)}"
+        )
+    is_plan = path.suffix.lower() in PLAN_SUFFIXES
+    if is_plan and backend == "onnxruntime":
+        raise SessionError(
+            f"{path}: is a TensorRT plan, which ONNX Runtime does not take; name the .onnx file "
+            "that it was made from, or leave --backend out"
+        )
+    if not is_plan and backend in ("auto", "onnxruntime"):
+        from jdetrt.engine.ort_session import OrtSession
+
+        return OrtSession(path, provider=provider, threads=threads)
+    from jdetrt.engine.session import TensorRtSession
+
+    if not is_plan:
+        from jdetrt.engine.compat import load
+        from jdetrt.engine.plan_cache import find_or_build
+
+        path = find_or_build(load(backend), path, announce=announce, progress=progress)
+    return TensorRtSession(path)

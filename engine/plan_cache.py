@@ -47,10 +47,17 @@ def find_or_build(
         The plan, its sidecar beside it.
 
     Raises:
+        SessionError: there is no GPU here.
         JdetrtError: as `jdetrt.engine.builder.build_plan` does.
     """
     options = options or BuildOptions()
-    here = Place.here(trt, current_device())
+    device = current_device()
+    if device is None:
+        raise SessionError(
+            f"{trt.backend} runs plans on an NVIDIA GPU, and there is none here, or no driver; "
+            "`jdetrt doctor` says what is missing. ONNX Runtime runs the model without one"
+        )
+    here = Place.here(trt, device)
     plan = cache_folder() / "plans" / f"{model.stem}-{_key(model, options, here)}.plan"
     with locked(plan):
         try:

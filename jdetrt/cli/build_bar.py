@@ -24,6 +24,7 @@ class BuildBar:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)
+        self._quiet = quiet
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -34,6 +35,11 @@ class BuildBar:
         )
         self._lock = threading.Lock()
         self._tasks: dict[str, tuple[TaskID, int]] = {}  # phase -> task, depth
+
+    def announce(self, text: str) -> None:
+        """Say something above the bars; also where there are none, but not with ``quiet``."""
+        if not self._quiet:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def start(self, phase: str, parent: str | None, steps: int) -> None:
         """A phase begins."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 _FRACTION = click.FloatRange(0.0, 1.0)
 _PRESETS = click.Choice(["reference", "paper", "iou"])
+_BACKENDS = click.Choice(["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"])
 _PROVIDERS = click.Choice(["auto", "cpu", "cuda", "tensorrt"])
 
 
@@ -47,6 +48,7 @@ class _Options:
     nms_iou: float | None
     config: Path | None
     save_config: Path | None
+    backend: str
     provider: str
     threads: int | None
     max_frames: int | None
@@ -71,8 +73,8 @@ class _Options:
     "--model",
     type=resolve,
     metavar="FILE",
-    help="The network: an ONNX file of `jdetrt export`, or nano or nano:WxH, which ship (a file of "
-    "that name is ./nano); default without --detections: nano.",
+    help="The network: an ONNX file of `jdetrt export`, a plan of `jdetrt build`, or nano or "
+    "nano:WxH, which ship (a file of that name is ./nano); default without --detections: nano.",
 )
 @click.option(
     "--detections",
@@ -94,7 +96,19 @@ class _Options:
 @click.option("--config", type=_FILE, help="Settings of the preset (TOML); options override it.")
 @click.option("--save-config", type=_FILE, help="Write the settings in effect here (TOML).")
 @click.option(
-    "--provider", type=_PROVIDERS, default="auto", show_default=True, help="What computes."
+    "--backend",
+    type=_BACKENDS,
+    default="auto",
+    show_default=True,
+    help="What runs the network; auto: plans TensorRT, ONNX files ONNX Runtime. With tensorrt the "
+    "plan of an ONNX file is found in the cache folder or built.",
+)
+@click.option(
+    "--provider",
+    type=_PROVIDERS,
+    default="auto",
+    show_default=True,
+    help="What computes in ONNX Runtime.",
 )
 @click.option(
     "--threads", type=click.IntRange(1, 1024), help="CPU threads; by default one a physical core."
@@ -139,15 +153,24 @@ def command(**given: Any) -> None:
 
 
 def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
+    from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.open import open_session
     from jdetrt.runtime.contract import has_embeddings, network_size
     from jdetrt.runtime.pipeline import Pipeline
     from jdetrt.runtime.sources import open_source
     from jdetrt.runtime.tracker import Tracker
 
-    session = stack.enter_context(
-        open_session(model, provider=options.provider, threads=options.threads)
-    )
+    with BuildBar(quiet=options.quiet) as build_bar:
+        session = stack.enter_context(
+            open_session(
+                model,
+                backend=options.backend,
+                provider=options.provider,
+                threads=options.threads,
+                announce=build_bar.announce,
+                progress=build_bar,
+            )
+        )
     config = _settings(options, "reference" if has_embeddings(session) else "iou")
     source = stack.enter_context(open_source(options.source, frame_rate=options.frame_rate))
     lengths = [n for n in (source.length, options.max_frames) if n is not None]

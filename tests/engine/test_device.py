@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from jdetrt.engine import device
 from jdetrt.engine.device import Device, current_device, host_memory, l4t_release, platform_name
 
 
@@ -117,5 +116,5 @@ def test_the_release_of_jetson_linux(text: str, release: str | None, tmp_path: P
 
 def test_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
-    monkeypatch.setattr(device.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert platform_name() == "linux-aarch64"

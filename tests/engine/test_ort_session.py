@@ -219,8 +219,6 @@ def test_open_session_refuses_what_is_not_a_jde_model(tmp_path: Path) -> None:
     path = _save(tmp_path / "batch.onnx", batch=4)
     with pytest.raises(SessionError, match="exactly 4 pictures"):
         open_session(path)
-    with pytest.raises(SessionError, match="TensorRT plans cannot be opened yet"):
-        open_session(tmp_path / "model.plan")
     assert set(threading.enumerate()) == before
     open_session(_save(tmp_path / "good.onnx", outputs=("boxes", "scores"))).close()
 

@@ -17,7 +17,7 @@ from jdetrt.engine.cache_folder import cache_folder
 from jdetrt.engine.device import Device
 from jdetrt.engine.plan import sidecar_path
 from jdetrt.engine.plan_cache import find_or_build
-from jdetrt.errors import BuildError, SinkError
+from jdetrt.errors import BuildError, SessionError, SinkError
 
 V8, V10, V11, _ = VERSIONS
 
@@ -123,6 +123,16 @@ def test_two_at_a_time_build_one_plan(
     assert found == [plan]
     assert len(scenario.builds) == 1
     assert read_plan(plan.read_bytes())["version"] == V10
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_nothing_is_built_where_nothing_could_run_it(
+    version: str, install: Any, model: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    monkeypatch.setattr(plan_cache, "current_device", lambda: None)
+    with pytest.raises(SessionError, match="ONNX Runtime runs the model without one"):
+        find_or_build(install(version), model, announce=said.append)
+    assert said == []
 
 
 def test_a_cache_folder_that_cannot_be_written(

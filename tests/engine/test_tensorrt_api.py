@@ -35,8 +35,8 @@ NAMES = {
     "flags": "BuilderFlag",
 }
 MODULES = (
-    *("build_config", "build_progress", "builder", "calibration_file", "compat", "network"),
-    "timing_cache",
+    *("build_config", "build_progress", "builder", "calibration_file", "compat", "execution"),
+    *("network", "timing_cache"),
 )
 # Classes and members of TensorRT that not all versions have, and from where on, or up to where.
 FROM_10 = VERSIONS[1:]
@@ -48,6 +48,8 @@ PARTIAL = {
     "BuilderFlag.OBEY_PRECISION_CONSTRAINTS": TO_10,
     "BuilderFlag.VERSION_COMPATIBLE": FROM_10,
     "ComputeCapability": RTX,
+    "CudaGraphStrategy": RTX,
+    "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE": RTX,
     "HardwareCompatibilityLevel": FROM_10,
     "IBuilderConfig.builder_optimization_level": FROM_10,
     "IBuilderConfig.hardware_compatibility_level": FROM_10,
@@ -57,6 +59,7 @@ PARTIAL = {
     "IBuilderConfig.set_compute_capability": RTX,
     "ILayer.precision": TO_10,
     "ILayer.set_output_type": TO_10,
+    "ICudaEngine.create_runtime_config": VERSIONS[3:],
     "IInt8EntropyCalibrator2": TO_10,
     "IProgressMonitor": FROM_10,
     "OnnxParser.set_flag": FROM_10,

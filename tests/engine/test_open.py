@@ -1,0 +1,80 @@
+"""Which file goes to which backend."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_tensorrt import RTX, VERSIONS
+
+from jdetrt.engine.device import Device
+from jdetrt.engine.open import open_session
+from jdetrt.engine.ort_session import OrtSession
+from jdetrt.errors import PlanMismatchError, SessionError
+from jdetrt.testing import FakeSession
+
+V10 = VERSIONS[1]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The plans that a stand-in for the TensorRT session was given."""
+    given: list[Path] = []
+
+    def open_plan(path: Path) -> FakeSession:
+        given.append(path)
+        outputs = {"boxes": np.zeros((1, 5, 4), np.float32), "scores": np.zeros((1, 5), np.float32)}
+        return FakeSession([outputs], size=(64, 32))
+
+    module: Any = ModuleType("jdetrt.engine.session")
+    module.TensorRtSession = open_plan
+    monkeypatch.setitem(sys.modules, "jdetrt.engine.session", module)
+    return given
+
+
+@pytest.mark.parametrize(("backend", "version"), [("tensorrt", V10), ("tensorrt-rtx", RTX)])
+def test_an_onnx_file_through_the_plan_cache(
+    backend: str, version: str, install: Any, model: Path, on_orin: Device, opened: list[Path]
+) -> None:
+    trt = install(version)
+    said: list[str] = []
+    for _ in range(2):
+        open_session(model, backend=backend, announce=said.append).close()
+    assert len(trt.module._scenario.builds) == 1
+    assert opened[0] == opened[1]
+    assert opened[0].suffix == ".plan"
+    assert [text.split()[0] for text in said] == ["No", "Built", "Using"]
+
+
+@pytest.mark.parametrize("suffix", [".plan", ".engine", ".TRT"])
+def test_plans_go_to_tensorrt(suffix: str, opened: list[Path], tmp_path: Path) -> None:
+    plan = tmp_path / f"model{suffix}"
+    for backend in ("auto", "tensorrt"):
+        open_session(plan, backend=backend).close()
+    assert opened == [plan, plan]
+    with pytest.raises(SessionError, match=r"is a TensorRT plan.*leave --backend out"):
+        open_session(plan, backend="onnxruntime")
+
+
+def test_onnx_files_go_to_onnx_runtime(model: Path, opened: list[Path]) -> None:
+    for backend in ("auto", "onnxruntime"):
+        with open_session(model, backend=backend) as session:
+            assert isinstance(session, OrtSession)
+    assert opened == []
+
+
+def test_an_unknown_backend(model: Path) -> None:
+    with pytest.raises(SessionError, match="backend 'x': expected auto, onnxruntime, tensorrt,"):
+        open_session(model, backend="x")
+
+
+def test_a_plan_that_is_missing_or_of_another_program(tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match=r"model\.plan: no such file"):
+        open_session(tmp_path / "model.plan")
+    (tmp_path / "model.plan").write_bytes(b"anything")
+    with pytest.raises(PlanMismatchError, match="its sidecar"):
+        open_session(tmp_path / "model.plan")
