@@ -1,0 +1,239 @@
+"""TensorRT behind the ``Session`` protocol: a plan file, and frames straight onto the GPU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from jdetrt.engine.compat import Log, deserialize, load
+from jdetrt.engine.cuda import CudaError, DeviceBuffer, Event, Pinned, Stream, open_cuda
+from jdetrt.engine.cuda_preprocess import LetterboxKernel
+from jdetrt.engine.device import current_device
+from jdetrt.engine.execution import Execution, Shapes, captures_itself
+from jdetrt.engine.frame_slot import FrameSlot
+from jdetrt.engine.free import free_later, quietly
+from jdetrt.engine.plan import Place, open_plan, read_sidecar
+from jdetrt.errors import SessionError
+from jdetrt.runtime.session_base import SessionBase
+from jdetrt.types import Array
+
+__all__ = ["MemoryUse", "TensorRtSession"]
+
+_WATCHED_RUNS = 3  # TensorRT allocates in the first, a graph is captured in the second
+_MEMORY_WORDS = ("out of memory", "outofmemory", "bad_alloc", "failed_alloc")
+_LESS_MEMORY = (
+    "Close other programs that use the GPU, or take a smaller network size or a plan in FP16"
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """GPU memory, in bytes.
+
+    Attributes:
+        activations: what TensorRT says that its execution context needs.
+        buffers: inputs and outputs of the plan.
+        used: by how much the free memory has become less since the session was opened: weights,
+            code, slots and all. It is the driver's count of the whole GPU, so what other programs
+            took or freed meanwhile is in it.
+        peak: the largest ``used`` seen: after loading, after slots were made, in the first runs
+            and whenever this was asked for.
+        free: what is left.
+        total: what the GPU has.
+    """
+
+    activations: int
+    buffers: int
+    used: int
+    peak: int
+    free: int
+    total: int
+
+
+class TensorRtSession(SessionBase):
+    """A plan of ``jdetrt build``. Implements `jdetrt.types.Session` and `FrameSession`.
+
+    ``submit`` enqueues and returns: between it and ``wait`` the GPU works and the caller's Python
+    goes on. Pictures in slots (`frame_slots`) are uploaded and letterboxed on a stream of their
+    own, so the next one is on its way while the network runs.
+
+    Args:
+        path: the plan; its sidecar is beside it and is checked first.
+        graphs: replay the network as a CUDA graph, which costs the CPU less.
+        gpu_letterbox: letterbox in slots on the GPU; where no compiler for kernels is found, the
+            CPU does it all the same.
+
+    Attributes:
+        last_run_seconds: what the network took in the last run, on the GPU's clock.
+
+    Raises:
+        PlanMismatchError: the plan was made for another TensorRT or GPU, or is damaged.
+        MissingDependencyError: TensorRT or a CUDA library is not installed.
+        SessionError: there is no driver, not enough memory, or TensorRT refuses the plan.
+    """
+
+    def __init__(
+        self, path: str | Path, *, graphs: bool = False, gpu_letterbox: bool = True
+    ) -> None:
+        path = Path(path)
+        trt = load(read_sidecar(path).made.backend)
+        sidecar, plan = open_plan(path, Place.here(trt, current_device()))
+        self._cuda = open_cuda(graphs=graphs and not captures_itself(trt))
+        self._cleanup = ExitStack()
+        self._streams: list[Stream] = []
+        self._slots: list[FrameSlot] = []
+        self._staging: dict[str, Pinned] = {}
+        self._kernel: LetterboxKernel | None = None
+        self._gpu_letterbox = gpu_letterbox
+        self._runs = 0
+        self.last_run_seconds = 0.0
+        try:
+            with self._cuda.current():
+                self._free_before = self._cuda.memory()[0]
+                self._peak = 0
+                self._stream, self._copies = self._new_stream(), self._new_stream()
+                log = Log(trt)
+                engine = deserialize(trt, log, plan, host_code=sidecar.options.version_compatible)
+                del plan
+                self._execution = Execution(
+                    trt, log, engine, self._cuda, self._cleanup, graphs=graphs
+                )
+        except BaseException as err:
+            self._free()
+            if isinstance(err, SessionError):
+                raise SessionError(f"{path}: {_explained(err)}") from err
+            raise
+        super().__init__(self._execution.inputs, self._execution.outputs, sidecar.metadata)
+        self.memory()
+
+    def frame_slots(self, size: tuple[int, int], count: int) -> Sequence[FrameSlot]:
+        """Slots for pictures of any size, for one user at a time; they live as long as the session.
+
+        Args:
+            size: width and height of the network input.
+            count: how many.
+
+        Raises:
+            SessionError: the plan takes another size, or there is not enough memory.
+        """
+        if self._closed:
+            raise SessionError("the session is closed")
+        spec = self.inputs[0]
+        shape = (1, 3, size[1], size[0])
+        self._execution.check({spec.name: shape})
+        try:
+            with self._cuda.current():
+                if self._gpu_letterbox and self._kernel is None:
+                    self._kernel = self._compile(spec.dtype)
+                kept = [slot for slot in self._slots if slot.shape == shape]
+                for _ in range(count - len(kept)):
+                    slot = FrameSlot(
+                        self._cuda, self._copies, self._kernel, size, spec.dtype, self._run_slot
+                    )
+                    self._slots.append(slot)
+                    kept.append(slot)
+        except CudaError as err:
+            raise SessionError(_explained(err)) from err
+        self.memory()
+        return kept[:count]
+
+    def memory(self) -> MemoryUse:
+        """GPU memory now, and the most that was used. Raises SessionError once closed."""
+        if self._closed:
+            raise SessionError("the session is closed")
+        with self._cuda.current():
+            free, total = self._cuda.memory()
+        used = self._free_before - free
+        self._peak = max(self._peak, used)
+        execution = self._execution
+        return MemoryUse(execution.activations, execution.buffers, used, self._peak, free, total)
+
+    def close(self) -> None:
+        """Wait for what the GPU has begun and free everything; a second call does nothing."""
+        if not self._closed:
+            super().close()
+            self._free()
+
+    def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:
+        shapes = {name: array.shape for name, array in feeds.items()}
+        self._execution.check(shapes)
+        with self._cuda.current():
+            buffers = self._execution.input_buffers
+            for spec in self._inputs:
+                array = feeds[spec.name]
+                if spec.name not in self._staging:
+                    size = buffers[spec.name].nbytes // array.itemsize
+                    pinned = self._cuda.pinned((size,), spec.dtype)
+                    self._staging[spec.name] = free_later(self._cleanup, pinned)
+                taken = self._staging[spec.name].array[: array.size]
+                taken.reshape(array.shape)[...] = array
+                self._cuda.upload(buffers[spec.name], taken, self._stream)
+            return self._begin(shapes, buffers)
+
+    def _run_slot(self, slot: FrameSlot) -> None:
+        """Start the network on a slot that is filled."""
+        self._check_idle()
+        name = self._inputs[0].name
+        with self._cuda.current():
+            self._result = self._begin({name: slot.shape}, {name: slot.buffer}, slot.ready)
+
+    def _begin(
+        self, shapes: Shapes, sources: Mapping[str, DeviceBuffer], after: Event | None = None
+    ) -> Callable[[], dict[str, Array]]:
+        if after is not None:
+            self._stream.wait(after)
+        try:
+            self._execution.start(shapes, sources, self._stream)
+        except SessionError as err:
+            raise SessionError(_explained(err)) from err
+        return self._finish
+
+    def _finish(self) -> dict[str, Array]:
+        try:
+            with self._cuda.current():
+                outputs = self._execution.finish()
+        except SessionError as err:
+            raise SessionError(_explained(err)) from err
+        self.last_run_seconds = self._execution.seconds
+        self._runs += 1
+        if self._runs <= _WATCHED_RUNS:
+            self.memory()
+        return outputs
+
+    def _new_stream(self) -> Stream:
+        stream = free_later(self._cleanup, self._cuda.stream())
+        self._streams.append(stream)
+        return stream
+
+    def _compile(self, dtype: str) -> LetterboxKernel | None:
+        if not self._cuda.has_kernels():
+            _log.warning(
+                "%s finds no compiler for kernels (nvcc, or cuda-bindings with NVRTC): the CPU "
+                "letterboxes",
+                self._cuda.name,
+            )
+            self._gpu_letterbox = False
+            return None
+        return free_later(self._cleanup, LetterboxKernel(self._cuda, dtype))
+
+    def _free(self) -> None:
+        with self._cuda.current():
+            for stream in self._streams:
+                quietly(stream.synchronize)
+            for slot in self._slots:
+                slot.free()
+            self._cleanup.close()
+        quietly(self._cuda.close)
+
+
+def _explained(err: SessionError) -> str:
+    """The error's words; where memory is the reason, also what helps."""
+    words = str(err)
+    if any(word in words.lower() for word in _MEMORY_WORDS):
+        return f"{words}. {_LESS_MEMORY}"
+    return words

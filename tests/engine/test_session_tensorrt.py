@@ -1,0 +1,467 @@
+"""TensorRtSession on a GPU in NumPy that punishes misuse, with the TensorRT of each version."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from fake_cuda import FakeCuda
+from fake_tensorrt import RTX, VERSIONS
+from fake_trt_runtime import Network, expected, write_plan
+
+from jdetrt.engine import session as session_module
+from jdetrt.engine.compat import TensorRt
+from jdetrt.engine.cuda import CudaError
+from jdetrt.engine.device import Device
+from jdetrt.engine.session import TensorRtSession
+from jdetrt.errors import DataError, PlanMismatchError, SessionError
+from jdetrt.runtime.preprocess import letterbox
+from jdetrt.runtime.slots import FrameSession
+from jdetrt.types import Array, Session, TensorSpec
+
+ORIN = Device("Orin", "8.7", True, 32 << 30, 16 << 30, "12.6")
+V8, V10, V11, _ = VERSIONS
+RNG = np.random.default_rng(5)
+SIZE = (64, 32)
+
+
+def _images(n: int = 1) -> Array:
+    return RNG.random((n, 3, 32, 64), np.float32)
+
+
+def _picture(width: int = 96, height: int = 80) -> Array:
+    return RNG.integers(0, 256, (height, width, 3), np.uint8)
+
+
+def _check(outputs: dict[str, Array], images: Array) -> None:
+    wanted = expected(images)
+    assert set(outputs) == set(wanted)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(outputs[name], array)
+
+
+def _letterbox_kernel(dtype: str) -> Callable[..., None]:
+    """The kernel's work by the CPU's letterbox; its sizes are read from its arguments."""
+
+    def work(cuda: FakeCuda, grid: Any, block: Any, arguments: Any) -> None:
+        image, out, width, net_width, net_height, *_ = (int(a) for a in arguments)
+        span, cell, resized = int(arguments[-2]), int(arguments[-1]), int(arguments[8])
+        picture = cuda.view(image, "uint8", (resized * span // cell, width, 3))
+        assert (grid[0] * block[0], grid[1] * block[1]) >= (net_width, net_height)
+        tensor, _ = letterbox(picture.copy(), (net_width, net_height))
+        cuda.view(out, dtype, (3, net_height, net_width))[:] = tensor
+
+    return work
+
+
+KERNELS = {f"letterbox_{dtype}": _letterbox_kernel(dtype) for dtype in ("float32", "float16")}
+
+
+class Machine:
+    """A GPU, a TensorRT and a plan for them."""
+
+    def __init__(
+        self, trt: TensorRt, cuda: FakeCuda, network: Network, folder: Path, patch: Any
+    ) -> None:
+        self.trt, self.cuda, self.network, self.folder, self.patch = (
+            trt,
+            cuda,
+            network,
+            folder,
+            patch,
+        )
+        self.asked: list[bool] = []  # whether graphs were wanted of the CUDA library
+        patch.setattr(session_module, "current_device", lambda: ORIN)
+        patch.setattr(session_module, "open_cuda", self._open)
+
+    def _open(self, *, graphs: bool) -> FakeCuda:
+        self.asked.append(graphs)
+        return self.cuda
+
+    def plan(self, **kwargs: Any) -> Path:
+        return write_plan(self.folder / "model.plan", self.trt, ORIN, self.network, **kwargs)
+
+
+Make = Callable[..., Machine]
+
+
+@pytest.fixture
+def machine(install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    made: list[Machine] = []
+
+    def make(
+        version: str = V10, *, activations: int = 0, free_batch: bool = False, **gpu: Any
+    ) -> Machine:
+        cuda = FakeCuda(**{"kernels": KERNELS, **gpu})
+        network = Network(cuda, activations=activations)
+        if free_batch:
+            network.inputs = (("images", "FLOAT", (-1, 3, 32, 64)),)
+            network.outputs = tuple((n, k, (-1, *s[1:])) for n, k, s in network.outputs)
+        trt = install(version, network.scenario())
+        network.install(trt)
+        made.append(Machine(trt, cuda, network, tmp_path, monkeypatch))
+        return made[-1]
+
+    yield make
+    for machine in made:
+        if machine.asked:
+            machine.cuda.check_all_freed()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("graphs", [False, True])
+def test_gives_what_the_network_gives(version: str, graphs: bool, machine: Make) -> None:
+    here = machine(version)
+    images = [_images() for _ in range(5)]
+    with TensorRtSession(here.plan(), graphs=graphs) as session:
+        assert isinstance(session, Session)
+        assert isinstance(session, FrameSession)
+        assert session.inputs == (TensorSpec("images", "float32", (1, 3, 32, 64)),)
+        assert [spec.name for spec in session.outputs] == ["boxes", "scores", "probe"]
+        assert session.metadata == {"width": "64", "height": "32"}
+        results = [session.infer({"images": image}) for image in images]
+        assert session.last_run_seconds > 0.0
+    for outputs, image in zip(results, images, strict=True):  # later runs leave them alone
+        _check(outputs, image)
+    # TensorRT-RTX captures by itself; elsewhere: once eagerly, once to capture, then replays.
+    by_us = graphs and version != RTX
+    assert here.asked == [by_us]
+    assert here.network.runs == (2 if by_us else 5)
+    assert [graph.launches for graph in here.cuda.graphs] == ([4] if by_us else [])
+    whole = ["WHOLE_GRAPH_CAPTURE"] if graphs and version == RTX else []
+    assert here.network.strategies == whole
+
+
+def test_submit_returns_before_the_gpu_has_worked(machine: Make) -> None:
+    here = machine()
+    image = _images()
+    with TensorRtSession(here.plan()) as session:
+        session.submit({"images": image})
+        assert here.cuda.pending()  # nothing waited for the GPU yet
+        image_then = image.copy()
+        image[:] = 0.0  # it was copied: the caller's array is free again
+        with pytest.raises(SessionError, match="open already"):
+            session.submit({"images": image})
+        _check(session.wait(), image_then)
+        with pytest.raises(SessionError, match="no run is open"):
+            session.wait()
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_frames_go_through_slots_while_the_network_runs(
+    graphs: bool, on_gpu: bool, machine: Make
+) -> None:
+    here = machine()
+    # Slots grow with the pictures, and keep their room for smaller ones.
+    sizes = [(96, 80), (96, 80), (200, 90), (96, 80), (64, 32), (33, 47)]
+    pictures = [_picture(*size) for size in sizes]
+    with TensorRtSession(here.plan(), graphs=graphs, gpu_letterbox=on_gpu) as session:
+        slots = session.frame_slots(SIZE, 2)
+        fits = [slots[0].fill(pictures[0])]
+        results = []
+        for i, following in enumerate([*pictures[1:], None]):
+            slots[i % 2].submit()
+            if following is not None:  # while the network is at work on the picture before
+                mine = following.copy()
+                fits.append(slots[(i + 1) % 2].fill(mine))
+                mine[:] = 0  # it was copied
+            results.append(session.wait())
+        assert session.frame_slots(SIZE, 2) == slots  # no new ones
+    for picture, outputs, fit in zip(pictures, results, fits, strict=True):
+        tensor, wanted = letterbox(picture, SIZE)
+        assert fit == wanted
+        _check(outputs, tensor[None])
+    assert ("kernel" in here.cuda.freed) == on_gpu
+
+
+def test_slots_are_filled_from_another_thread(machine: Make) -> None:
+    here = machine()
+    pictures = [_picture() for _ in range(20)]
+    with TensorRtSession(here.plan()) as session:
+        slots = session.frame_slots(SIZE, 3)
+        free, ready = threading.Semaphore(len(slots)), threading.Semaphore(0)
+
+        def read() -> None:
+            for i, picture in enumerate(pictures):
+                assert free.acquire(timeout=20)
+                slots[i % 3].fill(picture)
+                ready.release()
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        for i, picture in enumerate(pictures):
+            assert ready.acquire(timeout=20)
+            slots[i % 3].submit()
+            _check(session.wait(), letterbox(picture, SIZE)[0][None])
+            free.release()
+        thread.join()
+
+
+def test_a_slot_that_nobody_submitted_is_filled_again(machine: Make) -> None:
+    first, second = _picture(), _picture()
+    with TensorRtSession(machine().plan()) as session:
+        (slot,) = session.frame_slots(SIZE, 1)
+        slot.fill(first)  # as of a camera whose newer frame takes its place
+        slot.fill(second)
+        slot.submit()
+        _check(session.wait(), letterbox(second, SIZE)[0][None])
+
+
+def test_slots_in_half_precision(machine: Make) -> None:
+    here = machine()
+    here.network.inputs = (("images", "HALF", (1, 3, 32, 64)),)
+    here.trt.module._scenario.inputs = here.network.inputs
+    picture = _picture()
+    with TensorRtSession(here.plan()) as session:
+        assert session.inputs[0].dtype == "float16"
+        (slot,) = session.frame_slots(SIZE, 1)
+        slot.fill(picture)
+        slot.submit()
+        _check(session.wait(), letterbox(picture, SIZE)[0][None].astype(np.float16))
+
+
+def test_without_a_compiler_the_cpu_letterboxes_and_says_so(
+    machine: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = machine(kernels=None)
+    picture = _picture()
+    with TensorRtSession(here.plan()) as session, caplog.at_level(logging.WARNING):
+        session.frame_slots(SIZE, 1)
+        (slot,) = session.frame_slots(SIZE, 1)
+        slot.fill(picture)
+        slot.submit()
+        _check(session.wait(), letterbox(picture, SIZE)[0][None])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "the CPU letterboxes" in caplog.text
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_free_batch_within_the_profile(graphs: bool, machine: Make) -> None:
+    here = machine(free_batch=True)
+    plan = here.plan(batch=(1, 2, 4))
+    with TensorRtSession(plan, graphs=graphs) as session:
+        assert session.inputs[0].shape == (-1, 3, 32, 64)
+        for n in (1, 4, 4, 4, 2, 2, 2, 1):
+            images = _images(n)
+            _check(session.infer({"images": images}), images)
+        with pytest.raises(SessionError, match=r"from \(1, 3, 32, 64\) to \(4, 3, 32, 64\)"):
+            session.infer({"images": _images(5)})
+        images = _images(2)
+        _check(session.infer({"images": images}), images)
+    # 1, 4 and 2 pictures in turn: a graph is only kept while the shape stays
+    assert [graph.launches for graph in here.cuda.graphs] == ([2, 2] if graphs else [])
+
+
+def test_feeds_are_checked(machine: Make) -> None:
+    with TensorRtSession(machine().plan()) as session:
+        with pytest.raises(SessionError, match=r"expected float32 \(1, 3, 32, 64\), got float64"):
+            session.submit({"images": _images().astype(np.float64)})
+        with pytest.raises(SessionError, match=r"takes 'images', got 'image'"):
+            session.submit({"image": _images()})
+        with pytest.raises(SessionError, match="built for shapes"):
+            session.frame_slots((96, 32), 1)
+        (slot,) = session.frame_slots(SIZE, 1)
+        with pytest.raises(DataError, match=r"expected uint8 of shape \(H, W, 3\)"):
+            slot.fill(np.zeros((4, 4), np.uint8))
+
+
+def test_memory_and_its_peak_are_reported(machine: Make) -> None:
+    here = machine()
+    with TensorRtSession(here.plan()) as session:
+        loaded = session.memory()
+        assert loaded.activations == 1 << 20
+        assert loaded.buffers == 4 * (3 * 32 * 64 + 5 * 4 + 5 + 3 * 64)  # floats in and out
+        assert loaded.used == loaded.peak == loaded.buffers
+        assert (loaded.free, loaded.total) == (here.cuda.left, here.cuda.total)
+        with here.cuda.current():
+            taken = here.cuda.buffer(1 << 20)  # what TensorRT allocates while it runs, say
+            session.infer({"images": _images()})
+            taken.free()
+        after = session.memory()
+        assert after.used == loaded.used
+        assert after.peak == loaded.used + (1 << 20)
+    with pytest.raises(SessionError, match="closed"):
+        session.memory()
+
+
+# ---- endings -------------------------------------------------------------------------------------
+
+
+def test_close_ends_an_open_run_and_refuses_the_rest(machine: Make) -> None:
+    session = TensorRtSession(machine().plan())
+    (slot,) = session.frame_slots(SIZE, 1)
+    slot.fill(_picture())
+    session.submit({"images": _images()})
+    session.close()
+    session.close()
+    for call in (
+        lambda: session.submit({"images": _images()}),
+        lambda: session.frame_slots(SIZE, 1),
+        lambda: slot.fill(_picture()),
+        slot.submit,
+    ):
+        with pytest.raises(SessionError, match="closed"):
+            call()
+
+
+def test_everything_is_freed_in_order(machine: Make) -> None:
+    here = machine()
+    session = TensorRtSession(here.plan(), graphs=True)
+    (slot,) = session.frame_slots(SIZE, 1)
+    slot.fill(_picture())
+    for _ in range(3):
+        session.infer({"images": _images()})
+    session.close()
+    order = here.cuda.freed
+    assert order[-2:] == ["stream", "stream"]  # after all that used them
+    assert order.index("graph") < order.index("event", order.index("graph"))
+    assert set(order) == {"graph", "event", "buffer", "pinned", "kernel", "stream"}
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_whatever_fails_nothing_is_left(graphs: bool, machine: Make) -> None:
+    """Let the first creation fail, then the second and so on, until all is well."""
+    failed = 0
+    for at in range(1, 100):
+        here = machine(fail_at=at)
+        try:
+            with TensorRtSession(here.plan(), graphs=graphs) as session:
+                (slot,) = session.frame_slots(SIZE, 1)
+                slot.fill(_picture())
+                slot.submit()
+                session.wait()
+                for _ in range(3):
+                    session.infer({"images": _images()})
+        except SessionError as err:
+            failed += "made to fail" in str(err)
+        here.cuda.check_all_freed()
+        if here.cuda.created < at:
+            break
+    # 2 streams, 4 + 3 of the plan, 3 events; kernel, slot: 2 + 2; staging; perhaps a graph
+    assert failed == at - 1 == (19 if graphs else 18)
+
+
+def test_a_fault_of_the_gpu_is_one_error_and_all_is_freed(machine: Make) -> None:
+    here = machine()
+    with TensorRtSession(here.plan()) as session:
+        session.infer({"images": _images()})
+        session.submit({"images": _images()})
+        here.cuda.fault = CudaError("CUDA failed: waiting for the GPU (illegal address)")
+        for stream in here.cuda.streams.values():
+            stream.queue.clear()  # it will do nothing more
+        with pytest.raises(SessionError, match="illegal address"):
+            session.wait()
+
+
+# ---- faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_not_enough_memory_for_the_context(version: str, machine: Make) -> None:
+    here = machine(version, memory=1 << 20, activations=2 << 20)
+    with pytest.raises(SessionError) as caught:
+        TensorRtSession(here.plan())
+    text = str(caught.value)
+    assert text.startswith(f"{here.folder / 'model.plan'}: TensorRT cannot make")
+    for part in ("OutOfMemory", "1 MiB of GPU memory", "1 MiB of 1 MiB are free", "FP16"):
+        assert part in text
+
+
+def test_not_enough_memory_for_buffers_and_slots(machine: Make) -> None:
+    here = machine(memory=20_000)
+    with pytest.raises(SessionError, match=r"model.plan: out of memory: 24576 bytes.*Close other"):
+        TensorRtSession(here.plan())
+    here = machine(memory=60_000)
+    with TensorRtSession(here.plan()) as session:
+        with pytest.raises(SessionError, match=r"out of memory.*Close other"):
+            session.frame_slots(SIZE, 4)
+        images = _images()
+        _check(session.infer({"images": images}), images)  # it runs on
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_run_that_tensorrt_refuses_leaves_the_session_usable(
+    graphs: bool, at: int, machine: Make
+) -> None:
+    here = machine()
+    here.network.refuse_at = at
+    images = _images()
+    with TensorRtSession(here.plan(), graphs=graphs) as session:
+        for _ in range(at - 1):
+            session.infer({"images": images})
+        what = "captured as a CUDA graph" if graphs and at == 2 else "cannot run the plan"
+        with pytest.raises(SessionError, match=rf"{what}.*out of memory.*Close other"):
+            session.infer({"images": images})
+        for _ in range(3):
+            _check(session.infer({"images": images}), images)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("truncated", r"is cut short, 10 of \d+ bytes"),
+        ("tampered", "its bytes were changed"),
+        ("no sidecar", r"its sidecar model.plan.json.* is missing"),
+        ("other version", r"was made with TensorRT 0\.1 .*here is TensorRT 10\.3\.0"),
+        ("other GPU", r"was made with .*Xavier.*compute capability of the GPU is another"),
+    ],
+)
+def test_plans_that_do_not_fit(change: str, message: str, machine: Make) -> None:
+    here = machine()
+    made = session_module.Place.here(here.trt, ORIN)
+    facts: dict[str, Any] = {
+        "other version": {"made": msgspec.structs.replace(made, tensorrt="0.1")},
+        "other GPU": {
+            "made": msgspec.structs.replace(made, gpu="Xavier", compute_capability="7.2")
+        },
+    }
+    plan = here.plan(**facts.get(change, {}))
+    if change == "truncated":
+        plan.write_bytes(plan.read_bytes()[:10])
+    elif change == "tampered":
+        plan.write_bytes(plan.read_bytes()[:-1] + b"x")
+    elif change == "no sidecar":
+        plan.with_name("model.plan.json").unlink()
+    with pytest.raises(PlanMismatchError, match=message):
+        TensorRtSession(plan)
+    assert not here.asked  # the GPU was not touched
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_file_that_is_no_plan(version: str, machine: Make) -> None:
+    here = machine(version)
+    with pytest.raises(SessionError, match=r"model.plan: TensorRT \S+ refuses the plan: Serial"):
+        TensorRtSession(here.plan(data=b"not a plan"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_without_a_driver(version: str, machine: Make) -> None:
+    """TensorRT may start without one (11) or not (8): the CUDA library is asked first."""
+    here = machine(version)
+    plan = here.plan()
+    here.trt.module._scenario.driver = False
+    here.patch.setattr(session_module, "current_device", lambda: None)
+    with pytest.raises(SessionError, match=r"model.plan: TensorRT .*"):
+        TensorRtSession(plan)
+
+    def refuse(*, graphs: bool) -> Any:
+        raise CudaError("the GPU cannot be used (pycuda: libcuda.so.1). Install NVIDIA's driver")
+
+    here.patch.setattr(session_module, "open_cuda", refuse)
+    with pytest.raises(SessionError, match="Install NVIDIA's driver"):
+        TensorRtSession(plan)
+
+
+def test_output_sizes_that_are_known_only_afterwards(machine: Make) -> None:
+    here = machine()
+    here.network.outputs = (*here.network.outputs, ("kept", "FLOAT", (1, -1)))
+    with pytest.raises(SessionError, match=r"output 'kept': its size \(1, -1\) is known only when"):
+        TensorRtSession(here.plan())

@@ -1,0 +1,163 @@
+"""The running half of the fake TensorRT: plans that compute something simple on the fake GPU.
+
+A plan of `write_plan` gives, for a batch of pictures, ``boxes`` = mean of the picture, ``scores`` =
+its largest value, ``probe`` = its four corner columns of the first row: enough to see that the
+right input has come to the network, whole and in time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fake_cuda import FakeCuda
+from fake_tensorrt import MAGIC, Scenario, Tensor
+
+from jdetrt.engine.build_options import BuildOptions
+from jdetrt.engine.compat import TensorRt
+from jdetrt.engine.device import Device
+from jdetrt.engine.plan import FileFacts, Place, Sidecar
+from jdetrt.types import Array, TensorSpec
+
+__all__ = ["Network", "expected", "write_plan"]
+
+_TYPES = {"FLOAT": "float32", "HALF": "float16"}
+
+
+class Network:
+    """What the fake's ``execute_async_v3`` does, on a fake GPU.
+
+    Attributes:
+        runs: how many executions were enqueued outside of a graph or captured into one.
+        refuse_at: the how-many-eth of these TensorRT refuses, from 1; 0 for none.
+        refusal: what it then says.
+        strategies: what contexts were made with, where TensorRT captures by itself.
+        activations: bytes that a context takes of the fake GPU; None is made if they are not left.
+    """
+
+    def __init__(self, cuda: FakeCuda, *, activations: int = 0) -> None:
+        self.cuda = cuda
+        self.runs = 0
+        self.refuse_at = 0
+        self.refusal = "Cuda Runtime (out of memory)"
+        self.strategies: list[str] = []
+        self.activations = activations
+        self.inputs: Sequence[Tensor] = (("images", "FLOAT", (1, 3, 32, 64)),)
+        self.outputs: Sequence[Tensor] = (
+            ("boxes", "FLOAT", (1, 5, 4)),
+            ("scores", "FLOAT", (1, 5)),
+            ("probe", "FLOAT", (1, 3, 64)),
+        )
+
+    def scenario(self) -> Scenario:
+        """For `fake_tensorrt`."""
+        return Scenario(inputs=self.inputs, outputs=self.outputs, on_execute=self._execute)
+
+    def install(self, trt: TensorRt) -> None:
+        """Give the module's engines contexts that need memory and, for RTX, a configuration."""
+        module, network = trt.module, self
+        engine = module.ICudaEngine
+        logger: list[Any] = []
+        start = module.Runtime.__init__
+
+        def remember(runtime: Any, log: Any) -> None:
+            logger.append(log)
+            start(runtime, log)
+
+        def context(engine: Any, config: Any = None) -> Any:
+            if config is not None:
+                network.strategies.append(config.cuda_graph_strategy.name)
+            free, _ = network.cuda.memory()
+            if network.activations > free:
+                severity = module.ILogger.Severity.ERROR
+                logger[-1].log(severity, "OutOfMemory (Requested size was too large)")
+                return None
+            return module.IExecutionContext(engine)
+
+        run = module.IExecutionContext.execute_async_v3
+
+        def execute(context: Any, stream: int) -> bool:
+            if network.runs + 1 == network.refuse_at:
+                network.runs += 1
+                severity = module.ILogger.Severity.ERROR
+                logger[-1].log(severity, network.refusal)
+                return False
+            return bool(run(context, stream))
+
+        module.Runtime.__init__ = remember
+        module.IExecutionContext.execute_async_v3 = execute
+        engine.create_execution_context = context
+        if hasattr(module, "CudaGraphStrategy"):
+            engine.create_runtime_config = lambda engine: module.IRuntimeConfig()
+
+    def _execute(
+        self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int], stream: int
+    ) -> None:
+        self.runs += 1
+        ((name, kind, _),) = self.inputs
+        shapes, addresses = dict(shapes), dict(addresses)
+
+        def work() -> None:
+            images = self.cuda.view(addresses[name], _TYPES[kind], shapes[name])
+            for output, array in expected(images).items():
+                self.cuda.view(addresses[output], "float32", shapes[output])[:] = array
+
+        self.cuda.enqueue(stream, work, list(addresses.values()))
+
+
+def expected(images: Array) -> dict[str, Array]:
+    """What the network gives for ``(N, 3, H, W)``."""
+    n = len(images)
+    images = images.astype(np.float32)
+    mean = images.mean((1, 2, 3)).reshape(n, 1, 1) * np.ones((1, 5, 4), np.float32)
+    best = images.max((1, 2, 3)).reshape(n, 1) * np.ones((1, 5), np.float32)
+    return {"boxes": mean, "scores": best, "probe": images[:, :, 0, :]}
+
+
+def write_plan(
+    path: Path,
+    trt: TensorRt,
+    device: Device | None,
+    network: Network,
+    *,
+    batch: tuple[int, int, int] = (1, 1, 1),
+    data: bytes | None = None,
+    **changes: Any,
+) -> Path:
+    """A plan file and its sidecar, as `jdetrt build` would have made them on ``device``."""
+    profiles = [{name: [[n, *shape[1:]] for n in batch] for name, _, shape in network.inputs}]
+    plan = (
+        data
+        or MAGIC
+        + json.dumps(
+            {
+                "version": trt.version,
+                "inputs": network.inputs,
+                "outputs": network.outputs,
+                "profiles": profiles,
+            }
+        ).encode()
+    )
+    path.write_bytes(plan)
+    options = BuildOptions(batch=batch)
+    facts: dict[str, Any] = {
+        "made": Place.here(trt, device),
+        "model": FileFacts(name="model.onnx", sha256="0" * 64, bytes=1),
+        "plan": FileFacts(name=path.name, sha256=hashlib.sha256(plan).hexdigest(), bytes=len(plan)),
+        "options": options,
+        "typing": "strong",
+        "precision": "fp32",
+        "inputs": tuple(TensorSpec(n, _TYPES[k], s) for n, k, s in network.inputs),
+        "outputs": tuple(TensorSpec(n, _TYPES[k], s) for n, k, s in network.outputs),
+        "calibration": None,
+        "fallback": (),
+        "metadata": {"width": "64", "height": "32"},
+        "build_seconds": 1.0,
+        **changes,
+    }
+    Sidecar(**facts).write(path)
+    return path
