@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
-from jdetrt.errors import DataError, JdetrtError, SinkError, SourceError
+from jdetrt.errors import DataError, JdetrtError, SourceError
+from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame, reportable
 from jdetrt.runtime.contract import check_model, network_size
 from jdetrt.runtime.decode import detections as decode
 from jdetrt.runtime.interrupt import interrupt_held
@@ -18,13 +19,9 @@ from jdetrt.runtime.sinks import Sink
 from jdetrt.runtime.slots import make_slots
 from jdetrt.runtime.sources import Source
 from jdetrt.runtime.tracker import Tracker
-from jdetrt.types import Array, Detections, Frame, Session, Tracks
+from jdetrt.types import Array, Detections, Frame, Session
 
 __all__ = ["ASSOCIATION", "OnFrame", "Pipeline", "reportable", "track_detections"]
-
-OnFrame = Callable[[Frame, Tracks], None]
-
-ASSOCIATION = ("associate", "write")  # the stages of tracking without a network
 
 
 class Pipeline:
@@ -71,7 +68,7 @@ class Pipeline:
         self._source = source
         self._session = session
         self._stopwatch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
-        self._associate = _Associate(tracker, sinks, on_frame, self._stopwatch)
+        self._associate = Associate(tracker, sinks, on_frame, self._stopwatch)
         self._frames_left = float("inf") if max_frames is None else max_frames
         slots = make_slots(session, size or network_size(session), SLOTS)
         self._ahead = ReadAhead(source, slots, self._stopwatch)
@@ -205,7 +202,7 @@ def track_detections(
     if last > length or min(detections, default=1) < 1:
         outside = last if last > length else min(detections)
         raise DataError(f"detections of frame {outside}, but the frames are 1 to {length}")
-    associate = _Associate(tracker, sinks, on_frame, stopwatch or Stopwatch(ASSOCIATION))
+    associate = Associate(tracker, sinks, on_frame, stopwatch or Stopwatch(ASSOCIATION))
     with associate.completing_sinks():
         pictures = _blank(length) if frames is None else iter(frames)
         nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
@@ -216,99 +213,6 @@ def track_detections(
             with interrupt_held():
                 associate(frame, detections.get(index, nothing))
     return associate.stopwatch.report()
-
-
-def reportable(tracks: Tracks, max_aspect: float, min_area: float) -> Tracks:
-    """Leave out tracks that do not look like a person, as the reference does (track.py).
-
-    Args:
-        tracks: of one frame.
-        max_aspect: tracks with a width above ``max_aspect`` times their height are left out.
-        min_area: so are those of at most so many square pixels.
-
-    >>> boxes = np.array([[0, 0, 10, 30], [0, 0, 40, 20], [0, 0, 10, 20]], np.float32)
-    >>> tracks = Tracks(np.array([4, 5, 6]), boxes, np.ones(3, np.float32))
-    >>> reportable(tracks, max_aspect=1.6, min_area=200).ids
-    array([4])
-    """
-    width, height = (tracks.boxes[:, 2:] - tracks.boxes[:, :2]).T
-    kept = (width <= max_aspect * height) & (width * height > min_area)
-    if kept.all():
-        return tracks
-    return Tracks(tracks.ids[kept], tracks.boxes[kept], tracks.scores[kept])
-
-
-class _Associate:
-    """The second half of both flows: detections of a frame -> tracker -> filter -> sinks."""
-
-    def __init__(
-        self,
-        tracker: Tracker,
-        sinks: Sequence[Sink],
-        on_frame: OnFrame | None,
-        stopwatch: Stopwatch,
-    ) -> None:
-        with interrupt_held():  # what compiles would swallow Ctrl-C
-            tracker.warm_up()
-        self.tracker = tracker
-        self.stopwatch = stopwatch
-        self._sinks = sinks
-        self._on_frame = on_frame
-
-    def __call__(self, frame: Frame, detections: Detections) -> None:
-        config = self.tracker.config
-        with self.stopwatch.stage("associate"):
-            try:
-                tracks = self.tracker.update(detections)
-            except DataError as err:
-                raise DataError(f"frame {frame.index}: {err}") from err
-            tracks = reportable(tracks, config.max_aspect, config.min_area)
-        with self.stopwatch.stage("write"):
-            for sink in self._sinks:
-                sink.write(frame, tracks)
-        self.stopwatch.finish(frame.index, tracks.ids.tolist())
-        if self._on_frame is not None:
-            self._on_frame(frame, tracks)
-
-    @contextmanager
-    def completing_sinks(self) -> Iterator[None]:
-        """Complete the sinks when the block ends, however it ends; discard them without a frame."""
-        try:
-            yield
-        except BaseException as err:
-            with interrupt_held():
-                self._keep(err)
-            raise
-        with interrupt_held():
-            failed = self._complete()
-        if failed:
-            raise failed[0]
-
-    def _keep(self, err: BaseException) -> None:
-        if self.stopwatch.frames == 0:
-            for sink in self._sinks:
-                sink.discard()
-            return
-        failed = self._complete()
-        if not self._sinks or not isinstance(err, (JdetrtError, KeyboardInterrupt)):
-            return
-        lines = [str(err)] if str(err) else []
-        if len(failed) < len(self._sinks):
-            lines.append(f"Results up to frame {self.stopwatch.report().last_frame} are kept.")
-        lines += [str(lost) for lost in failed if str(lost) != str(err)]
-        err.args = ("\n".join(lines),)
-
-    def _complete(self) -> list[SinkError]:
-        """Close all sinks, and say which could not be: one that fails does not stop the others."""
-        return [err for sink in self._sinks if (err := _close(sink)) is not None]
-
-
-def _close(sink: Sink) -> SinkError | None:
-    try:
-        sink.close()
-    except SinkError as err:
-        return err
-    return None
 
 
 def _blank(length: int) -> Iterator[Frame]:

@@ -1,0 +1,126 @@
+"""The second half of tracking: detections of a frame become tracks in files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from jdetrt.errors import DataError, JdetrtError, SinkError
+from jdetrt.runtime.interrupt import interrupt_held
+from jdetrt.runtime.report import Stopwatch
+from jdetrt.runtime.sinks import Sink
+from jdetrt.runtime.tracker import Tracker
+from jdetrt.types import Detections, Frame, Tracks
+
+__all__ = ["ASSOCIATION", "Associate", "OnFrame", "reportable"]
+
+OnFrame = Callable[[Frame, Tracks], None]
+
+ASSOCIATION = ("associate", "write")  # the stages of tracking without a network
+
+
+def reportable(tracks: Tracks, max_aspect: float, min_area: float) -> Tracks:
+    """Leave out tracks that do not look like a person, as the reference does (track.py).
+
+    Args:
+        tracks: of one frame.
+        max_aspect: tracks with a width above ``max_aspect`` times their height are left out.
+        min_area: so are those of at most so many square pixels.
+
+    >>> import numpy as np
+    >>> boxes = np.array([[0, 0, 10, 30], [0, 0, 40, 20], [0, 0, 10, 20]], np.float32)
+    >>> tracks = Tracks(np.array([4, 5, 6]), boxes, np.ones(3, np.float32))
+    >>> reportable(tracks, max_aspect=1.6, min_area=200).ids
+    array([4])
+    """
+    width, height = (tracks.boxes[:, 2:] - tracks.boxes[:, :2]).T
+    kept = (width <= max_aspect * height) & (width * height > min_area)
+    if kept.all():
+        return tracks
+    return Tracks(tracks.ids[kept], tracks.boxes[kept], tracks.scores[kept])
+
+
+class Associate:
+    """The second half of every flow: detections of a frame -> tracker -> filter -> sinks.
+
+    Args:
+        tracker: its configuration also says which tracks are reported.
+        sinks: get every frame with its reported tracks, in this order.
+        on_frame: called after each frame is written.
+        stopwatch: gets the stages "associate" and "write".
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        sinks: Sequence[Sink],
+        on_frame: OnFrame | None,
+        stopwatch: Stopwatch,
+    ) -> None:
+        with interrupt_held():  # what compiles would swallow Ctrl-C
+            tracker.warm_up()
+        self.tracker = tracker
+        self.stopwatch = stopwatch
+        self._sinks = sinks
+        self._on_frame = on_frame
+
+    def __call__(self, frame: Frame, detections: Detections) -> None:
+        """Take in the next frame.
+
+        Raises:
+            DataError: the tracker refuses the detections; the message names the frame.
+            SinkError: a sink cannot be written.
+        """
+        config = self.tracker.config
+        with self.stopwatch.stage("associate"):
+            try:
+                tracks = self.tracker.update(detections)
+            except DataError as err:
+                raise DataError(f"frame {frame.index}: {err}") from err
+            tracks = reportable(tracks, config.max_aspect, config.min_area)
+        with self.stopwatch.stage("write"):
+            for sink in self._sinks:
+                sink.write(frame, tracks)
+        self.stopwatch.finish(frame.index, tracks.ids.tolist())
+        if self._on_frame is not None:
+            self._on_frame(frame, tracks)
+
+    @contextmanager
+    def completing_sinks(self) -> Iterator[None]:
+        """Complete the sinks when the block ends, however it ends; discard them without a frame."""
+        try:
+            yield
+        except BaseException as err:
+            with interrupt_held():
+                self._keep(err)
+            raise
+        with interrupt_held():
+            failed = self._complete()
+        if failed:
+            raise failed[0]
+
+    def _keep(self, err: BaseException) -> None:
+        if self.stopwatch.frames == 0:
+            for sink in self._sinks:
+                sink.discard()
+            return
+        failed = self._complete()
+        if not self._sinks or not isinstance(err, (JdetrtError, KeyboardInterrupt)):
+            return
+        lines = [str(err)] if str(err) else []
+        if len(failed) < len(self._sinks):
+            lines.append(f"Results up to frame {self.stopwatch.report().last_frame} are kept.")
+        lines += [str(lost) for lost in failed if str(lost) != str(err)]
+        err.args = ("\n".join(lines),)
+
+    def _complete(self) -> list[SinkError]:
+        """Close all sinks, and say which could not be: one that fails does not stop the others."""
+        return [err for sink in self._sinks if (err := _close(sink)) is not None]
+
+
+def _close(sink: Sink) -> SinkError | None:
+    try:
+        sink.close()
+    except SinkError as err:
+        return err
+    return None
