@@ -48,6 +48,7 @@ class Associate:
         sinks: get every frame with its reported tracks, in this order.
         on_frame: called after each frame is written.
         stopwatch: gets the stages "associate" and "write".
+        name: of the stream, where there are several.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Associate:
         sinks: Sequence[Sink],
         on_frame: OnFrame | None,
         stopwatch: Stopwatch,
+        name: str = "",
     ) -> None:
         with interrupt_held():  # what compiles would swallow Ctrl-C
             tracker.warm_up()
@@ -63,6 +65,7 @@ class Associate:
         self.stopwatch = stopwatch
         self._sinks = sinks
         self._on_frame = on_frame
+        self._name = name
 
     def __call__(self, frame: Frame, detections: Detections) -> None:
         """Take in the next frame.
@@ -109,7 +112,9 @@ class Associate:
             return
         lines = [str(err)] if str(err) else []
         if len(failed) < len(self._sinks):
-            lines.append(f"Results up to frame {self.stopwatch.report().last_frame} are kept.")
+            of_whom = f" of {self._name}" if self._name else ""
+            last = self.stopwatch.report().last_frame
+            lines.append(f"Results{of_whom} up to frame {last} are kept.")
         lines += [str(lost) for lost in failed if str(lost) != str(err)]
         err.args = ("\n".join(lines),)
 

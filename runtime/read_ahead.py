@@ -78,6 +78,11 @@ class ReadAhead:
         self._ended = item is None
         return item
 
+    @property
+    def finished(self) -> bool:
+        """Whether ``get`` has given its last frame."""
+        return self._ended
+
     def give_back(self, item: Prepared) -> None:
         """The network is done with the item's slot."""
         self._free.put(item.slot)

@@ -1,0 +1,247 @@
+"""Several sources through one network at once: batches, and a tracker of its own for each.
+
+Nothing is shared between the streams but the network. Each has its ids from 1, its sinks and its
+report, and its tracks are those that it would have alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jdetrt.errors import ConfigError, JdetrtError, SourceError
+from jdetrt.runtime.associate import ASSOCIATION, Associate
+from jdetrt.runtime.contract import check_model, network_size
+from jdetrt.runtime.decode import detections as decode
+from jdetrt.runtime.interrupt import interrupt_held
+from jdetrt.runtime.read_ahead import SLOTS, Prepared, ReadAhead
+from jdetrt.runtime.report import RunReport, Stopwatch
+from jdetrt.runtime.sinks import Sink
+from jdetrt.runtime.slots import ArraySlot
+from jdetrt.runtime.sources import Source
+from jdetrt.runtime.tracker import Tracker
+from jdetrt.types import Array, Session
+
+__all__ = ["MultiPipeline", "MultiReport", "Stream"]
+
+_LOOK_AGAIN = 0.001  # seconds, where no camera has a frame
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One source with what is its own.
+
+    Attributes:
+        source: it is iterated once and then closed.
+        tracker: of this source alone.
+        sinks: get every frame of it, in order.
+    """
+
+    source: Source
+    tracker: Tracker
+    sinks: Sequence[Sink] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MultiReport:
+    """What a run did.
+
+    Attributes:
+        streams: of each stream, in their order; "network" there is the time of a whole batch.
+        fps: frames a second of all streams together, from the first finished batch to the last.
+        batches: how many runs of the network.
+        batch: pictures in one, on average.
+    """
+
+    streams: tuple[RunReport, ...]
+    fps: float
+    batches: int
+    batch: float
+
+
+@dataclass(eq=False)
+class _Lane:
+    """A stream on its way."""
+
+    stream: Stream
+    ahead: ReadAhead
+    associate: Associate
+    stopwatch: Stopwatch
+    frames_left: float
+    ended: bool = field(default=False)
+
+    def next(self) -> Prepared | None:
+        """The next frame; None where there is none, or a camera has none yet."""
+        if self.ended or self.frames_left <= 0:
+            self.ended = True
+            return None
+        live = self.stream.source.live
+        item = self.ahead.get(wait=not live)
+        if item is not None:
+            self.frames_left -= 1
+        elif not live or self.ahead.finished:
+            self.ended = True
+        return item
+
+
+class MultiPipeline:
+    """Tracks people through several sources with one network.
+
+    Each round takes the next frame of every source that has one, runs them as one batch where the
+    model leaves its batch free (else one after the other), and finishes the round before meanwhile.
+    A source that breaks off or ends early leaves the round, and the others go on.
+
+    Args:
+        streams: the sources with their trackers and sinks.
+        session: a JDE model. It stays open; close it yourself.
+        size: width and height of the network input; by default what the session says.
+        max_frames: end each stream after so many frames.
+
+    Raises:
+        ConfigError: no stream, or two streams with one tracker.
+        SessionError: the session holds another model than a JDE model.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        session: Session,
+        *,
+        size: tuple[int, int] | None = None,
+        max_frames: int | None = None,
+    ) -> None:
+        if not streams:
+            raise ConfigError("no stream given: nothing to track")
+        if len({id(stream.tracker) for stream in streams}) < len(streams):
+            raise ConfigError("two streams have the same tracker; each needs its own")
+        check_model(session)
+        self._session = session
+        self._input = session.inputs[0].name
+        self._batched = session.inputs[0].shape[0] == -1
+        size = size or network_size(session)
+        limit = float("inf") if max_frames is None else max_frames
+        self._lanes = []
+        for stream in streams:
+            watch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
+            slots = [ArraySlot(session, size) for _ in range(SLOTS)]
+            ahead = ReadAhead(stream.source, slots, watch)
+            associate = Associate(stream.tracker, stream.sinks, None, watch, stream.source.name)
+            self._lanes.append(_Lane(stream, ahead, associate, watch, limit))
+        self._batches = self._pictures = 0
+        self._finished: list[tuple[float, int]] = []  # first and last: when, frames until then
+
+    def run(self) -> MultiReport:
+        """Track to the end of all sources and complete the sinks.
+
+        When anything but a source fails, or Ctrl-C is pressed, the frames before are written and
+        the sinks of all streams completed before the error goes on.
+
+        Raises:
+            SourceError: a source broke off or had no frame; the other streams are complete.
+            SessionError: the network fails.
+            SinkError: a sink cannot be written.
+            DataError: a tracker refuses what the network gave.
+        """
+        with ExitStack() as stack:
+            for lane in self._lanes:
+                stack.enter_context(lane.associate.completing_sinks())
+            with ExitStack() as readers:
+                for lane in self._lanes:
+                    readers.enter_context(lane.ahead)
+                self._loop()
+            for lane in self._lanes:
+                if lane.ahead.error is not None:
+                    raise lane.ahead.error
+                if lane.stopwatch.frames == 0:
+                    raise SourceError(f"{lane.stream.source.uri}: has no frame")
+        return self.report()
+
+    def report(self) -> MultiReport:
+        """The run so far; also good after an error."""
+        fps = 0.0
+        if len(self._finished) == 2 and self._finished[1][0] > self._finished[0][0]:
+            (first, before), (last, after) = self._finished
+            fps = (after - before) / (last - first)
+        return MultiReport(
+            streams=tuple(lane.stopwatch.report() for lane in self._lanes),
+            fps=fps,
+            batches=self._batches,
+            batch=self._pictures / self._batches if self._batches else 0.0,
+        )
+
+    def _loop(self) -> None:
+        at_network: list[tuple[_Lane, Prepared]] = []
+        waiting: list[list[tuple[_Lane, Prepared]]] = []
+        try:
+            while True:
+                outputs = self._collect(at_network)
+                if not waiting:
+                    waiting = self._round()
+                with interrupt_held():
+                    done, at_network = at_network, []
+                    try:
+                        if waiting:
+                            at_network = waiting.pop(0)
+                            self._submit(at_network)
+                    finally:
+                        self._finish(done, outputs)
+                if not at_network:
+                    if all(lane.ended for lane in self._lanes):
+                        return
+                    time.sleep(_LOOK_AGAIN)
+        finally:
+            if at_network:  # left by an error: give the session back idle
+                with suppress(JdetrtError):
+                    self._session.wait()
+
+    def _round(self) -> list[list[tuple[_Lane, Prepared]]]:
+        """The next frame of every stream that has one: one batch, or one by one."""
+        found = [(lane, lane.next()) for lane in self._lanes]
+        there = [(lane, item) for lane, item in found if item is not None]
+        if self._batched:
+            return [there] if there else []
+        return [[pair] for pair in there]
+
+    def _submit(self, batch: list[tuple[_Lane, Prepared]]) -> None:
+        tensors = [_tensor(item) for _, item in batch]
+        pictures = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
+        self._submitted_at = time.perf_counter()
+        self._session.submit({self._input: pictures})
+        self._batches += 1
+        self._pictures += len(batch)
+
+    def _collect(self, batch: list[tuple[_Lane, Prepared]]) -> dict[str, Array]:
+        if not batch:
+            return {}
+        outputs = self._session.wait()
+        elapsed = time.perf_counter() - self._submitted_at
+        seconds = getattr(self._session, "last_run_seconds", elapsed)
+        for lane, item in batch:
+            lane.stopwatch.add("network", seconds)
+            lane.ahead.give_back(item)
+        return outputs
+
+    def _finish(self, batch: list[tuple[_Lane, Prepared]], outputs: Mapping[str, Array]) -> None:
+        for index, (lane, item) in enumerate(batch):
+            config = lane.stream.tracker.config
+            with lane.stopwatch.stage("decode"):
+                seen = decode(
+                    outputs,
+                    item.letterbox,
+                    score_threshold=config.score_threshold,
+                    nms_iou=config.nms_iou,
+                    batch_index=index,
+                )
+            lane.associate(item.frame, seen)
+        if batch:
+            frames = sum(lane.stopwatch.frames for lane in self._lanes)
+            self._finished = [*self._finished[:1], (time.perf_counter(), frames)]
+
+
+def _tensor(item: Prepared) -> Array:
+    assert isinstance(item.slot, ArraySlot)
+    return item.slot.tensor

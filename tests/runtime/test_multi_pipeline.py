@@ -1,0 +1,174 @@
+"""Several streams through one network: each has the tracks that it would have alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pytest
+
+from jdetrt.errors import ConfigError, SessionError, SourceError
+from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream
+from jdetrt.runtime.pipeline import Pipeline
+from jdetrt.runtime.sinks import MotSink
+from jdetrt.runtime.tracker import Tracker
+from jdetrt.testing import FakeSession
+from jdetrt.types import Array, Frame, TensorSpec
+
+SIZE = (64, 64)
+
+
+class Film:
+    """A source of grey pictures; what is seen in a picture depends on how grey it is."""
+
+    def __init__(
+        self, name: str, shades: list[int], *, broken: bool = False, live: bool = False
+    ) -> None:
+        self.uri = self.name = name
+        self.live = live
+        self.length: int | None = None
+        self.size: tuple[int, int] | None = SIZE
+        self.frame_rate = 30.0
+        self.shades, self.broken, self.closed = shades, broken, False
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, shade in enumerate(self.shades, start=1):
+            yield Frame(np.full((64, 64, 3), shade, np.uint8), index)
+        if self.broken:
+            raise SourceError(f"{self.uri}: breaks off")
+
+    def close(self) -> None:
+        self.closed = True
+
+    def __enter__(self) -> Film:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def two_people(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Two people a picture, who walk with its grey."""
+    grey = np.rint(255 * feeds["images"][:, 0, 0, 0])
+    boxes = np.stack([[[g / 8, 2, g / 8 + 10, 32], [40, 30, 50, 60]] for g in grey])
+    return {
+        "boxes": boxes.astype(np.float32),
+        "scores": np.tile(np.array([[0.9, 0.8]], np.float32), (len(grey), 1)),
+    }
+
+
+def fake(batched: bool = True) -> FakeSession:
+    session = FakeSession(two_people, size=SIZE)
+    if not batched:
+        session._inputs = (TensorSpec("images", "float32", (1, 3, 64, 64)),)
+    return session
+
+
+def films() -> list[Film]:
+    return [
+        Film("a", list(range(0, 100, 10))),
+        Film("b", list(range(200, 100, -20))),
+        Film("c", [7] * 7),
+    ]
+
+
+def streams(folder: Path, sources: list[Film]) -> list[Stream]:
+    return [
+        Stream(source, Tracker("iou"), [MotSink(folder / f"{source.name}.txt")])
+        for source in sources
+    ]
+
+
+@pytest.mark.parametrize("batched", [True, False], ids=["batches", "one-by-one"])
+def test_the_tracks_are_those_of_each_alone(tmp_path: Path, batched: bool) -> None:
+    with fake(batched) as session:
+        report = MultiPipeline(streams(tmp_path / "together", films()), session).run()
+    for film in films():
+        with fake() as session:
+            sinks = [MotSink(tmp_path / "alone" / f"{film.name}.txt")]
+            Pipeline(film, session, Tracker("iou"), sinks).run()
+        together = (tmp_path / "together" / f"{film.name}.txt").read_text()
+        assert together == (tmp_path / "alone" / f"{film.name}.txt").read_text()
+        ids = {line.split(",")[1] for line in together.splitlines()}
+        assert ids == {"1", "2"}  # each counts its own people
+    assert [one.frames for one in report.streams] == [10, 5, 7]
+    assert report.batches == (10 if batched else 22)
+    assert report.batch == pytest.approx(2.2 if batched else 1.0)
+    assert report.fps > 0
+
+
+def test_each_ends_after_so_many_frames(tmp_path: Path) -> None:
+    with fake() as session:
+        made = MultiPipeline(streams(tmp_path, films()), session, max_frames=6)
+        assert [one.frames for one in made.run().streams] == [6, 5, 6]
+
+
+def test_a_source_that_breaks_off_does_not_stop_the_others(tmp_path: Path) -> None:
+    broken = Film("broken", [1, 2, 3], broken=True)
+    sources = [films()[0], broken]
+    with fake() as session:
+        pipeline = MultiPipeline(streams(tmp_path, sources), session)
+        with pytest.raises(SourceError, match="broken: breaks off") as raised:
+            pipeline.run()
+        assert "Results of a up to frame 10 are kept." in str(raised.value)
+        assert session.runs == 10
+    assert [one.frames for one in pipeline.report().streams] == [10, 3]
+    assert (tmp_path / "a.txt").read_text().count("\n") == 20
+    assert (tmp_path / "broken.txt").exists()
+    assert all(source.closed for source in sources)
+
+
+def test_a_source_without_a_frame_is_named(tmp_path: Path) -> None:
+    with fake() as session:
+        pipeline = MultiPipeline(streams(tmp_path, [films()[2], Film("none", [])]), session)
+        with pytest.raises(SourceError, match="none: has no frame"):
+            pipeline.run()
+    assert (tmp_path / "c.txt").exists()
+    assert not (tmp_path / "none.txt").exists()
+
+
+def test_cameras_are_not_waited_for(tmp_path: Path) -> None:
+    sources = [films()[0], Film("camera", [5] * 3, live=True)]
+    with fake() as session:
+        report = MultiPipeline(streams(tmp_path, sources), session).run()
+    film, camera = report.streams
+    assert film.frames == 10
+    assert 1 <= camera.frames <= 3
+
+
+def test_a_network_that_fails_keeps_what_is_done(tmp_path: Path) -> None:
+    calls = 0
+
+    def fail_at_the_third(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise SessionError("the network fails")
+        return two_people(feeds)
+
+    with FakeSession(fail_at_the_third, size=SIZE) as session:
+        pipeline = MultiPipeline(streams(tmp_path, films()), session)
+        with pytest.raises(SessionError, match="the network fails"):
+            pipeline.run()
+        session.infer({"images": np.zeros((1, 3, 64, 64), np.float32)})  # it was left idle
+    for name in "abc":
+        frames = {line.split(",")[0] for line in (tmp_path / f"{name}.txt").read_text().split()}
+        assert frames <= {"1", "2"}
+        assert "1" in frames
+
+
+def test_what_makes_no_streams() -> None:
+    with fake() as session:
+        with pytest.raises(ConfigError, match="no stream"):
+            MultiPipeline([], session)
+        shared = Tracker("iou")
+        pair = [Stream(Film(name, [1]), shared) for name in "ab"]
+        with pytest.raises(ConfigError, match="same tracker"):
+            MultiPipeline(pair, session)
