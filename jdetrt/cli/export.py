@@ -12,12 +12,15 @@ import click
 from jdetrt.cli.models import missing, shapes
 from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.config import TOP_K_LIMIT, ExportConfig
+from jdetrt.errors import ConfigError
 from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
+    from jdetrt.export.autocast import Autocast
     from jdetrt.export.onnx_writer import Exported
 
 _FRAMES_OF_A_SOURCE = 4
+_NOT_OF_A_MODEL = ("size", "trained_size", "top_k", "dynamic_batch", "half_weights")
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -71,7 +74,9 @@ def parse_size(text: str) -> tuple[int, int]:
     metavar="SOURCE",
     help="Pictures or video to compare ONNX Runtime with torch on; default: synthetic pictures.",
 )
+@click.pass_context
 def command(
+    context: click.Context,
     checkpoint: Path,
     output: str,
     size: tuple[int, int] | None,
@@ -87,9 +92,14 @@ def command(
     CHECKPOINT is a .safetensors file of jdetrt, a .pt file of the reference implementation or a
     Darknet .weights file; or nano, which ships (a file of that name is ./nano). The model is
     written only after ONNX Runtime gave the same numbers as torch.
+
+    Where the checkpoint is not at hand, --precision fp16 also takes an ONNX model in float32, by
+    NVIDIA ModelOpt AutoCast (the extra 'autocast').
     """
     try:
+        from jdetrt.export.autocast import autocast
         from jdetrt.export.onnx_writer import export_onnx
+        from jdetrt.training.file_kind import Format, recognise
     except ModuleNotFoundError as err:
         raise missing(err, "Exporting a network") from err
     refuse_collisions(
@@ -99,6 +109,10 @@ def command(
         },
         {"--output": Path(output)},
     )
+    if precision == "fp16" and recognise(checkpoint).format is Format.ONNX:
+        _refuse_options_of_checkpoints(context)
+        click.echo(_autocast_summary(autocast(checkpoint, output, _pictures(frames))))
+        return
     config = ExportConfig(
         size=size,
         top_k=top_k,
@@ -110,6 +124,15 @@ def command(
         checkpoint, output, config, trained_size=trained_size, frames=_pictures(frames)
     )
     click.echo(_summary(exported))
+
+
+def _refuse_options_of_checkpoints(context: click.Context) -> None:
+    for name in _NOT_OF_A_MODEL:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is for checkpoints; an ONNX model keeps what it was "
+                "exported with. Export the checkpoint, or leave the option out"
+            )
 
 
 def _pictures(sources: tuple[str, ...]) -> list[Any]:
@@ -144,5 +167,19 @@ def _summary(exported: Exported) -> str:
             f"  anchors  of {exported.anchor_size[0]}x{exported.anchor_size[1]}",
             f"  parity   ONNX Runtime against torch on {pictures}: boxes {parity.boxes_px:.1e} px, "
             f"scores {parity.scores:.1e}, embeddings {parity.embeddings:.1e} (1 - cosine)",
+        )
+    )
+
+
+def _autocast_summary(made: Autocast) -> str:
+    found = made.comparison
+    pictures = f"{found.frames} {'frames' if made.real_frames else 'synthetic pictures'}"
+    return "\n".join(
+        (
+            f"{made.path}: {made.bytes / 1e6:.1f} MB, sha256 {made.sha256}",
+            f"  by       NVIDIA ModelOpt AutoCast, {made.in_float16} of {made.convolutions} "
+            "convolutions in float16, decoding in float32",
+            f"  parity   with the model that it was made from, on {pictures}: boxes "
+            f"{found.boxes_px.max:.1e} px, scores {found.scores.max:.1e}",
         )
     )

@@ -138,11 +138,13 @@ def _layer_table(layers: tuple[Layer, ...]) -> Iterator[str]:
 
 
 def _layer_name(layer: Layer) -> str:
-    """The first node of the graph that it computes, which says more than TensorRT's own name."""
+    """A node of the graph that it computes, which says more than TensorRT's own name."""
     if not layer.nodes:
         return layer.name
+    convolutions = [node for node in layer.nodes if layer.convolution and "/Conv" in node]
+    name = [*convolutions, *layer.nodes][0]
     others = len(layer.nodes) - 1
-    return layer.nodes[0] + (f" and {others} more" if others else "")
+    return name + (f" and {others} more" if others else "")
 
 
 def _types(tensors: tuple[TensorSpec, ...]) -> str:

@@ -13,6 +13,7 @@ import torch
 from tiny_network import save_tiny
 
 from jdetrt.cli import main
+from jdetrt.export import autocast
 
 VIDEO_SEQUENCE = Path(__file__).parents[3] / "shared/data/sequences/MOT17-09"
 
@@ -75,6 +76,23 @@ def test_half_precision(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert "network  in float16; decoding, inputs and outputs in float32" in out
     assert "images [1, 3, 96, 128] float32" in out
+
+
+def test_half_precision_of_a_model(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, half, new = (tmp_path / f"{name}.onnx" for name in ("full", "half", "new"))
+    assert run("export", tiny, "-o", full, "--top-k", "9") == 0
+    assert run("export", tiny, "-o", half, "--top-k", "9", "--precision", "fp16") == 0
+    capsys.readouterr()
+    for option in (["--size", "64x64"], ["--top-k", "9"], ["--dynamic-batch"]):
+        assert run("export", full, "-o", new, "--precision", "fp16", *option) == 1
+        assert f"ConfigError: {option[0]} is for checkpoints" in one_error(capsys)
+    monkeypatch.setattr(autocast, "_modelopt", lambda: lambda path, **options: onnx.load(half))
+    assert run("export", full, "-o", new, "--precision", "fp16") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"AutoCast, (\d+) of \1 convolutions in float16, decoding in float32", out)
+    assert "on 2 synthetic pictures: boxes" in out
 
 
 def test_the_model_replaces_no_picture_that_it_is_compared_on(
