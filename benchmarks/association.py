@@ -6,37 +6,27 @@ Only ``Tracker.update`` is timed, frame by frame, on one thread; detections are 
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from jdetrt.benchmarks.accuracy import score
+from jdetrt.benchmarks.contenders import follow, ours, peers
 from jdetrt.benchmarks.machine import manifest
 from jdetrt.benchmarks.streams import crowd
-from jdetrt.errors import ConfigError, DataError, MissingDependencyError
-from jdetrt.runtime.mot_io import every_frame, mot_lines, read_detections
+from jdetrt.errors import ConfigError, DataError
+from jdetrt.runtime.mot_io import every_frame, read_detections
 from jdetrt.runtime.seqinfo import read_seqinfo
 from jdetrt.runtime.tracker import Tracker
-from jdetrt.types import Detections, Tracks
 
 __all__ = ["compare_trackers", "measure_crowds"]
 
 MOST_TARGETS = 10_000  # everybody against everybody then takes a gigabyte
 WARM_UP = 30  # frames before the clock counts: kernels compiled, lost tracks built up
-PEERS = ("SORTTracker", "ByteTrackTracker", "OCSORTTracker", "BoTSORTTracker", "CBIoUTracker")
-
-
-class _Contender(NamedTuple):
-    """A tracker, and how its input and output are made from and into ours (not timed)."""
-
-    update: Callable[[Any], Any]
-    prepare: Callable[[Detections], Any]
-    tracks: Callable[[Any], Tracks]
 
 
 def measure_crowds(
@@ -166,13 +156,13 @@ def compare_trackers(
         seen = read_detections(root / name / "det" / "det.txt", length=info.length)
         inputs[name] = info.frame_rate, every_frame(seen, info.length)
 
-    makers = {"jdetrt iou": _ours, **_peers()}
+    makers = {"jdetrt iou": ours("iou"), **peers()}
     best: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
     lines: dict[tuple[str, str], str] = {}
     for attempt in range(repeats + 1):
         for name, (frame_rate, frames_of) in inputs.items():
             for label, make in makers.items():
-                milliseconds, lines[label, name] = _run(make(frame_rate), frames_of)
+                milliseconds, lines[label, name] = follow(make(frame_rate), frames_of)
                 if attempt == 1:
                     best[label, name] = milliseconds
                 elif attempt > 1:
@@ -193,50 +183,3 @@ def compare_trackers(
         "rows": rows,
         "speedup": min(row["mean_ms"] for row in rows[1:]) / rows[0]["mean_ms"],
     }
-
-
-def _run(contender: _Contender, frames: list[Detections]) -> tuple[npt.NDArray[np.float64], str]:
-    inputs = [contender.prepare(seen) for seen in frames]
-    milliseconds = np.empty(len(inputs))
-    lines = []
-    for k, given in enumerate(inputs):
-        begin = time.perf_counter()
-        out = contender.update(given)
-        milliseconds[k] = 1e3 * (time.perf_counter() - begin)
-        lines.append(mot_lines(k + 1, contender.tracks(out)))
-    return milliseconds, "".join(lines)
-
-
-def _ours(frame_rate: float) -> _Contender:
-    return _Contender(Tracker("iou", frame_rate).update, lambda seen: seen, lambda out: out)
-
-
-def _peers() -> dict[str, Callable[[float], _Contender]]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import supervision
-            import trackers
-    except ImportError as err:
-        raise MissingDependencyError("trackers", "bench", "Comparing with other trackers") from err
-
-    def prepare(seen: Detections) -> Any:
-        return supervision.Detections(
-            xyxy=seen.boxes, confidence=seen.scores, class_id=np.zeros(len(seen), int)
-        )
-
-    def tracks(out: Any) -> Tracks:
-        named = out.tracker_id >= 0  # -1: not confirmed yet
-        ids = out.tracker_id[named].astype(np.int64) + 1
-        return Tracks(ids, out.xyxy[named].astype(np.float32), out.confidence[named])
-
-    def maker(name: str) -> Callable[[float], _Contender]:
-        options = {"enable_cmc": False} if name == "BoTSORTTracker" else {}
-
-        def make(frame_rate: float) -> _Contender:
-            tracker = getattr(trackers, name)(frame_rate=frame_rate, **options)
-            return _Contender(tracker.update, prepare, tracks)
-
-        return make
-
-    return {f"trackers {name.removesuffix('Tracker')}": maker(name) for name in PEERS}

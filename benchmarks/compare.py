@@ -30,7 +30,9 @@ METRICS = {
 }
 SAME = "no difference"
 FEW = "too few runs"
-_MUST_AGREE = ("source", "frames", "warm_up", "video", "provider", "preset", "top_k", "gt")
+_MUST_AGREE = (
+    *("source", "frames", "warm_up", "video", "backend", "provider", "preset", "top_k", "gt"),
+)
 _MAY_DIFFER = ("model", "model_sha256")
 
 

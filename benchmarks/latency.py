@@ -125,6 +125,7 @@ def measure_latency(
     warm_up: int = 20,
     repeats: int = 3,
     video: bool = False,
+    backend: str = "auto",
     provider: str = "auto",
     preset: str | None = None,
     rest: float = 2.0,
@@ -138,6 +139,7 @@ def measure_latency(
         warm_up: frames before them.
         repeats: how often all of it is done.
         video: also draw and encode a video in the system's rate.
+        backend: of ``open_session``.
         provider: of ``open_session``.
         preset: of the tracker; by default as in tracking.
         rest: seconds of reading the sensors before and after each run, where there are any.
@@ -152,7 +154,7 @@ def measure_latency(
     """
     if repeats < 1:
         raise ConfigError(f"repeats: expected 1 or more, got {repeats}")
-    with open_session(model, provider=provider) as session:
+    with open_session(model, backend=backend, provider=provider) as session:
         runs = [
             measure_run(
                 session,
@@ -178,6 +180,7 @@ def measure_latency(
             "warm_up": warm_up,
             "repeats": repeats,
             "video": video,
+            "backend": backend,
             "provider": provider,
             "preset": preset,
         },

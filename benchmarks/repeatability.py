@@ -92,6 +92,7 @@ def measure_repeatability(
     warm_up: int = 5,
     repeats: int = 5,
     slow_down: float = 0.2,
+    backend: str = "auto",
     provider: str = "auto",
     least: float = 0.03,
     seed: int = 0,
@@ -106,6 +107,7 @@ def measure_repeatability(
         warm_up: frames before them.
         repeats: runs of each of the three.
         slow_down: how much longer a run of the network takes in the third.
+        backend: of ``open_session``.
         provider: of ``open_session``.
         least: relative changes below it are no difference.
         seed: of the order.
@@ -125,7 +127,7 @@ def measure_repeatability(
         )
     runs: dict[str, list[dict[str, Any]]] = {"first": [], "again": [], "slowed": []}
     order = random.Random(seed)
-    with open_session(model, provider=provider) as session:
+    with open_session(model, backend=backend, provider=provider) as session:
         sessions = {"first": session, "again": session, "slowed": Slowed(session, slow_down)}
         size = list(network_size(session))
         for number in range(repeats):
@@ -141,6 +143,7 @@ def measure_repeatability(
         "warm_up": warm_up,
         "repeats": repeats,
         "slow_down": slow_down,
+        "backend": backend,
         "provider": provider,
         "least": least,
         "seed": seed,

@@ -11,7 +11,7 @@ from jdetrt.cli.bench_table import print_table, write_result
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.shipped import resolve
 
-__all__ = ["MODEL", "PRESET", "PROVIDER", "latency", "repeatability"]
+__all__ = ["BACKEND", "MODEL", "PRESET", "PROVIDER", "latency", "repeatability"]
 
 MODEL = click.option(
     "--model",
@@ -25,7 +25,14 @@ PROVIDER = click.option(
     type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
     default="auto",
     show_default=True,
-    help="What computes.",
+    help="What computes in ONNX Runtime.",
+)
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"]),
+    default="auto",
+    show_default=True,
+    help="What runs the network, as in jdetrt track.",
 )
 PRESET = click.option(
     "--preset",
@@ -49,6 +56,7 @@ _JSON = click.option(
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--video", is_flag=True, help="Encode a video too, not only MOT text.")
 @PRESET
+@BACKEND
 @PROVIDER
 @_JSON
 def latency(
@@ -59,6 +67,7 @@ def latency(
     repeats: int,
     video: bool,
     preset: str | None,
+    backend: str,
     provider: str,
     json_path: Path | None,
 ) -> None:
@@ -77,6 +86,7 @@ def latency(
         warm_up=warm_up,
         repeats=repeats,
         video=video,
+        backend=backend,
         provider=provider,
         preset=preset,
     )
@@ -101,6 +111,7 @@ def latency(
     show_default=True,
     help="How much longer the network takes in the third, as a part of its time.",
 )
+@BACKEND
 @PROVIDER
 @_JSON
 def repeatability(
@@ -109,6 +120,7 @@ def repeatability(
     frames: int,
     repeats: int,
     slow_down: float,
+    backend: str,
     provider: str,
     json_path: Path | None,
 ) -> None:
@@ -126,6 +138,7 @@ def repeatability(
         frames=frames,
         repeats=repeats,
         slow_down=slow_down,
+        backend=backend,
         provider=provider,
         report=lambda line: click.echo(line, err=True),
     )

@@ -145,7 +145,7 @@ def test_the_benchmark_compares_itself(tmp_path: Path, monkeypatch: pytest.Monke
         "scores": np.array([[0.9]], np.float32),
     }
     fake = FakeSession(lambda feeds: person, size=(64, 64), seconds=0.004)
-    monkeypatch.setattr(repeatability, "open_session", lambda model, provider: fake)
+    monkeypatch.setattr(repeatability, "open_session", lambda model, **_: fake)
     measured = measure_repeatability(
         "m.onnx", str(clip), frames=3, warm_up=1, repeats=2, slow_down=20.0
     )

@@ -32,7 +32,7 @@ def one_person(feeds: Mapping[str, Array]) -> dict[str, Array]:
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
     fake = FakeSession(one_person, size=(128, 64), seconds=0.002)
-    monkeypatch.setattr(latency, "open_session", lambda model, provider: fake)
+    monkeypatch.setattr(latency, "open_session", lambda model, **_: fake)
     return fake
 
 
