@@ -201,7 +201,7 @@ def open_cuda(*, graphs: bool = False, device: int = 0) -> Cuda:
         CudaError: there is no driver or no such GPU.
     """
     loaded = [_load(name) for name in BACKENDS]
-    found = [kind for kind in loaded if isinstance(kind, type)]
+    found: list[Any] = [kind for kind in loaded if isinstance(kind, type)]
     broken = [reason for reason in loaded if isinstance(reason, str)]
     if not found and broken:
         raise CudaError(f"the GPU cannot be used ({'; '.join(broken)}). {_NO_GPU}")

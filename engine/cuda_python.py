@@ -49,7 +49,7 @@ class _Pinned:
             _call(what, driver.cuMemHostAlloc, nbytes, driver.CU_MEMHOSTALLOC_PORTABLE)
         )
         memory = (ctypes.c_byte * nbytes).from_address(self._address)
-        self.array: Array = np.frombuffer(memory, dtype).reshape(shape)
+        self.array: Array = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
 
     def free(self) -> None:
         _call("freeing page-locked memory", driver.cuMemFreeHost, self._address)

@@ -47,11 +47,11 @@ def compile_kernel(source: str, compute_capability: tuple[int, int]) -> bytes:
     try:
         (status,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-            log = b" " * call(nvrtc.nvrtcGetProgramLogSize, program)
+            log: bytes = b" " * call(nvrtc.nvrtcGetProgramLogSize, program)
             call(nvrtc.nvrtcGetProgramLog, program, log)
             text = log.rstrip(b"\0 \n").decode()
             raise CudaError(f"NVRTC cannot compile for sm_{major}{minor}: {text or status.name}")
-        binary = b" " * call(nvrtc.nvrtcGetCUBINSize, program)
+        binary: bytes = b" " * call(nvrtc.nvrtcGetCUBINSize, program)
         call(nvrtc.nvrtcGetCUBIN, program, binary)
         return binary
     finally:

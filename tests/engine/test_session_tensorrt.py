@@ -19,6 +19,7 @@ from jdetrt.engine import session as session_module
 from jdetrt.engine.compat import TensorRt
 from jdetrt.engine.cuda import CudaError
 from jdetrt.engine.device import Device
+from jdetrt.engine.plan import Place
 from jdetrt.engine.session import TensorRtSession
 from jdetrt.errors import DataError, PlanMismatchError, SessionError
 from jdetrt.runtime.preprocess import letterbox
@@ -416,7 +417,7 @@ def test_a_run_that_tensorrt_refuses_leaves_the_session_usable(
 )
 def test_plans_that_do_not_fit(change: str, message: str, machine: Make) -> None:
     here = machine()
-    made = session_module.Place.here(here.trt, ORIN)
+    made = Place.here(here.trt, ORIN)
     facts: dict[str, Any] = {
         "other version": {"made": msgspec.structs.replace(made, tensorrt="0.1")},
         "other GPU": {
