@@ -221,7 +221,8 @@ def overlaps(first: _F64, second: _F64) -> _F64:
     intersection = np.clip(high - low, 0.0, None).prod(axis=2)
     areas = [np.clip(b[:, 2:] - b[:, :2], 0.0, None).prod(axis=1) for b in (first, second)]
     union = areas[0][:, None] + areas[1][None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    iou: _F64 = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return iou
 
 
 def _entries(outputs: Mapping[str, Array], which: str) -> dict[str, _F64]:

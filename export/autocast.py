@@ -35,6 +35,7 @@ __all__ = ["Autocast", "autocast"]
 _DECODE = "/decode/"
 # These move numbers without computing with them.
 _MOVES = ("Cast", "Concat", "Expand", "Gather", "GatherElements", "Reshape", "Tile", "Transpose")
+_LOGGER = "modelopt.onnx.autocast"
 _SYNTHETIC_FRAMES = 2
 
 Convert = Callable[..., onnx.ModelProto]
@@ -141,7 +142,7 @@ def _modelopt() -> Convert:
             "It is large and wants other versions of onnx and ONNX Runtime: give it an environment "
             "of its own. With the checkpoint at hand, export that instead.",
         ) from err
-    logging.getLogger("modelopt.onnx").setLevel(logging.WARNING)  # else a line for each node
+    logging.getLogger(_LOGGER).setLevel(logging.WARNING)  # else a line for each node
     convert: Convert = convert_to_mixed_precision
     return convert
 
@@ -150,7 +151,8 @@ def _convert(convert: Convert, model: Path, session: Session, images: Array) -> 
     batch = max(session.inputs[0].shape[0], 1)
     with TemporaryDirectory(prefix="jdetrt-autocast-") as folder:
         seen = Path(folder) / "pictures.npz"
-        np.savez(seen, **{session.inputs[0].name: np.repeat(images[:1], batch, axis=0)})
+        feeds: dict[str, Any] = {session.inputs[0].name: np.repeat(images[:1], batch, axis=0)}
+        np.savez(seen, **feeds)
         try:
             return convert(
                 str(model),

@@ -127,7 +127,7 @@ def _plan(content: PlanContent) -> str:
 
 def _layer_table(layers: tuple[Layer, ...]) -> Iterator[str]:
     """One line a layer, as long as it takes: for search and for other programs."""
-    rows = [("", "in", "weights", "out", "kind", "layer", "tactic")]
+    rows: list[tuple[str, ...]] = [("", "in", "weights", "out", "kind", "layer", "tactic")]
     for number, layer in enumerate(layers, start=1):
         types = (_types(tensors) for tensors in (layer.inputs, layer.weights, layer.outputs))
         rows.append((str(number), *types, layer.kind, _layer_name(layer), layer.tactic))

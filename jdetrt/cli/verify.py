@@ -105,11 +105,11 @@ def command(
     }
     refuse_collisions(inputs, {"--json": json_path})
     with ExitStack() as stack:
-        sessions = [
+        session, reference = (
             stack.enter_context(open_model(path, provider=provider, threads=threads))
             for path in (model, against)
-        ]
-        precision = precision or precision_of(*sessions)
+        )
+        precision = precision or precision_of(session, reference)
         asked = {
             "iou": min_iou,
             "score": max_score,
@@ -118,7 +118,8 @@ def command(
         }
         limits = LIMITS[precision]._replace(**{k: v for k, v in asked.items() if v is not None})
         found = verify(
-            *sessions,
+            session,
+            reference,
             _frames(frames, limit),
             score_threshold=score_threshold,
             edge=limits.score,

@@ -124,7 +124,7 @@ def test_neighbours_are_told_apart_by_the_whole_picture() -> None:
     scores = np.array([[0.9, 0.8, 0.7]], np.float32)
     first = {"boxes": boxes[None], "scores": scores}
     second = {
-        "boxes": (boxes + np.float32([8, 0, 8, 0]))[None, ::-1],
+        "boxes": (boxes + np.array([8, 0, 8, 0], np.float32))[None, ::-1],
         "scores": scores[:, ::-1] - np.float32(0.05),
     }
     found = compare(first, second)
@@ -164,7 +164,7 @@ def test_numbers_that_are_none(name: str) -> None:
 
 def test_each_limit_is_a_limit() -> None:
     first, second = crowd(10), crowd(10)
-    second["boxes"] += np.float32([2, 0, 2, 0])
+    second["boxes"] += np.array([2, 0, 2, 0], np.float32)
     second["scores"] -= np.float32(0.03)
     second["embeddings"] += np.float32(0.05)
     found = compare(first, chosen(second, [0, 1, 3, 4, 5, 6, 7, 8, 9]))

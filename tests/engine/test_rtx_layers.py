@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import onnx
 import pytest
@@ -62,7 +63,8 @@ def models(folder: Path, body: str, size: tuple[int, int]) -> Models:
     def give(kind: str) -> Path:
         path = folder / f"{kind}.onnx"
         if kind in ("fp32", "fp16"):
-            export_onnx(source, path, ExportConfig(top_k=100, precision=kind))
+            precision: Literal["fp32", "fp16"] = "fp16" if kind == "fp16" else "fp32"
+            export_onnx(source, path, ExportConfig(top_k=100, precision=precision))
         else:
             leave_out = LEFT_OUT if kind == "mixed" else ()
             onnx.save(quantise(onnx.load(give("fp32")), _Scales(), leave_out), path)

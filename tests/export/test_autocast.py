@@ -98,7 +98,7 @@ def test_what_it_is_asked_for_and_gives(full: Path, install: Install) -> None:
     assert json.loads(notes["parity"])["scores"]["max"] == made.comparison.scores.max
     kept = old.keys() - {"precision", "weights", "parity"}
     assert {key: notes[key] for key in kept} == {key: old[key] for key in kept}
-    assert logging.getLogger("modelopt.onnx").level == logging.WARNING
+    assert logging.getLogger("modelopt.onnx.autocast").level == logging.WARNING
 
 
 def test_synthetic_pictures(full: Path, install: Install) -> None:
