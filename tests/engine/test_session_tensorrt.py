@@ -206,11 +206,11 @@ def test_slots_are_filled_from_another_thread(machine: Make) -> None:
 
 
 def test_a_slot_that_nobody_submitted_is_filled_again(machine: Make) -> None:
-    first, second = _picture(), _picture()
+    first, second = _picture(), _picture(300, 200)
     with TensorRtSession(machine().plan()) as session:
         (slot,) = session.frame_slots(SIZE, 1)
         slot.fill(first)  # as of a camera whose newer frame takes its place
-        slot.fill(second)
+        slot.fill(second)  # larger: the memory of the first is freed, so it must not be in use
         slot.submit()
         _check(session.wait(), letterbox(second, SIZE)[0][None])
 
@@ -403,6 +403,25 @@ def test_a_run_that_tensorrt_refuses_leaves_the_session_usable(
             session.infer({"images": images})
         for _ in range(3):
             _check(session.infer({"images": images}), images)
+
+
+def test_a_shape_that_tensorrt_refuses_is_set_again(machine: Make) -> None:
+    here = machine(free_batch=True)
+    context = here.trt.module.IExecutionContext
+    set_shape = context.set_input_shape
+    with TensorRtSession(here.plan(batch=(1, 2, 4))) as session:
+        images = _images(2)
+        session.infer({"images": images})
+
+        def refuse(context: Any, name: str, shape: Any) -> bool:
+            set_shape(context, name, (4, 3, 32, 64))  # and is left in between
+            return False
+
+        here.patch.setattr(context, "set_input_shape", refuse)
+        with pytest.raises(SessionError, match=r"'images': TensorRT refuses \(1, 3, 32, 64\)"):
+            session.infer({"images": _images(1)})
+        here.patch.setattr(context, "set_input_shape", set_shape)
+        _check(session.infer({"images": images}), images)
 
 
 @pytest.mark.parametrize(
