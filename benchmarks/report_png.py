@@ -11,7 +11,7 @@ from jdetrt.benchmarks.report import measured_rows
 from jdetrt.errors import MissingDependencyError
 from jdetrt.files import atomic_path
 
-__all__ = ["save_figure", "write_png"]
+__all__ = ["panels", "save_figure", "write_png"]
 
 
 def write_png(result: Mapping[str, Any], path: str | Path) -> None:
@@ -25,10 +25,10 @@ def write_png(result: Mapping[str, Any], path: str | Path) -> None:
     rows = measured_rows(result)
     accuracy = str(result["settings"].get("accuracy", "HOTA"))
     scored = [row for row in rows if (row.get("accuracy") or {}).get(accuracy) is not None]
-    figure, panels = _panels(2 if scored else 1)
-    _speed(panels[0], rows)
+    figure, axes = panels(2 if scored else 1)
+    _speed(axes[0], rows)
     if scored:
-        _scores(panels[1], scored, series_names(rows), accuracy)
+        _scores(axes[1], scored, series_names(rows), accuracy)
     figure.suptitle(f"{result['settings']['model']} on {result['machine'].get('cpu')}")
     save_figure(figure, path)
 
@@ -39,7 +39,8 @@ def save_figure(figure: Any, path: str | Path) -> None:
         figure.savefig(temporary, dpi=150)
 
 
-def _panels(count: int) -> tuple[Any, Sequence[Any]]:
+def panels(count: int) -> tuple[Any, Sequence[Any]]:
+    """A Matplotlib figure and its panels, side by side. Raises MissingDependencyError."""
     try:
         from matplotlib.figure import Figure
     except ImportError as err:

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from jdetrt.cli.bench_latency import latency, repeatability
+from jdetrt.cli.bench_paper import density, table1
 from jdetrt.cli.bench_report import compare, report
+from jdetrt.cli.bench_streams import streams
 from jdetrt.cli.bench_sweep import sweep
 from jdetrt.cli.bench_table import numbers, print_table, write_result
 from jdetrt.cli.models import missing
@@ -205,5 +207,5 @@ def losses(epochs: int, seed: int, json_path: Path | None) -> None:
     write_result(result, json_path)
 
 
-for _command in (latency, repeatability, sweep, report, compare):
+for _command in (latency, repeatability, sweep, report, compare, streams, table1, density):
     command.add_command(_command)
