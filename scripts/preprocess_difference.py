@@ -56,7 +56,7 @@ def main(output: Path, pictures: list[Path]) -> None:
     frame, _ = next(iter(SyntheticClip(frames=1, size=SOURCES[0], seed=3)))
     noise = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
     images = {"noise": noise, "rendered people": frame.image}
-    images |= {path.name: cv2.imread(str(path)) for path in pictures}
+    images |= {"/".join(p.parts[-3:]): cv2.imread(str(p)) for p in pictures}
     rows = []
     for name, image in images.items():
         for width, height in SOURCES:

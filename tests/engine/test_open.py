@@ -18,6 +18,7 @@ from jdetrt.errors import PlanMismatchError, SessionError
 from jdetrt.testing import FakeSession
 
 V10 = VERSIONS[1]
+graphs_wanted: list[bool] = []
 
 
 @pytest.fixture
@@ -25,8 +26,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The plans that a stand-in for the TensorRT session was given."""
     given: list[Path] = []
 
-    def open_plan(path: Path) -> FakeSession:
+    def open_plan(path: Path, *, graphs: bool) -> FakeSession:
         given.append(path)
+        graphs_wanted.append(graphs)
         outputs = {"boxes": np.zeros((1, 5, 4), np.float32), "scores": np.zeros((1, 5), np.float32)}
         return FakeSession([outputs], size=(64, 32))
 
@@ -56,6 +58,10 @@ def test_plans_go_to_tensorrt(suffix: str, opened: list[Path], tmp_path: Path) -
     for backend in ("auto", "tensorrt"):
         open_session(plan, backend=backend).close()
     assert opened == [plan, plan]
+    graphs_wanted.clear()
+    open_session(plan, cuda_graph=True).close()
+    open_session(plan).close()
+    assert graphs_wanted == [True, False]
     with pytest.raises(SessionError, match=r"is a TensorRT plan.*leave --backend out"):
         open_session(plan, backend="onnxruntime")
 
@@ -65,6 +71,8 @@ def test_onnx_files_go_to_onnx_runtime(model: Path, opened: list[Path]) -> None:
         with open_session(model, backend=backend) as session:
             assert isinstance(session, OrtSession)
     assert opened == []
+    with pytest.raises(SessionError, match=r"model\.onnx: CUDA graphs are for plans"):
+        open_session(model, cuda_graph=True)
 
 
 def test_an_unknown_backend(model: Path) -> None:

@@ -33,6 +33,7 @@ NAMES = {
     "inspector": "EngineInspector",
     "error": "ParserError",
     "flags": "BuilderFlag",
+    "runtime_config": "IRuntimeConfig",
 }
 MODULES = (
     *("build_config", "build_progress", "builder", "calibration_file", "compat", "execution"),
@@ -62,6 +63,7 @@ PARTIAL = {
     "ICudaEngine.create_runtime_config": VERSIONS[3:],
     "IInt8EntropyCalibrator2": TO_10,
     "IProgressMonitor": FROM_10,
+    "IRuntimeConfig.cuda_graph_strategy": RTX,
     "OnnxParser.set_flag": FROM_10,
     "OnnxParserFlag": FROM_10,
     "OnnxParserFlag.ADJUST_FOR_DLA": ["10.16.1.11", "11.0.0.114", "11.4.0.106", *RTX],
