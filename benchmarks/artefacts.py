@@ -6,12 +6,14 @@ from, so one of an earlier checkpoint is never taken for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from jdetrt.config import ExportConfig
+from jdetrt.engine.compat import BACKENDS as PLAN_BACKENDS
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
 from jdetrt.files import sha256
@@ -21,7 +23,7 @@ from jdetrt.types import Session
 __all__ = ["BACKENDS", "PRECISIONS", "Artefacts", "Configuration"]
 
 PRECISIONS = ("fp32", "fp16", "int8")
-BACKENDS = ("onnxruntime", "tensorrt", "torch")
+BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx", "torch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,48 +53,58 @@ class Configuration:
 
 
 class Artefacts:
-    """Makes the models of one checkpoint, or takes one ONNX model as it is.
+    """Makes the models of one checkpoint, or takes ONNX models as they are.
 
     Args:
-        model: a checkpoint of any kind, or an ONNX model, which has one size.
+        models: a checkpoint of any kind, from which all is made; or ONNX models, one a size and
+            precision, of which plans can be built.
         folder: where models are kept.
         top_k: candidates that an exported model gives.
         report: is told what is being made.
 
     Attributes:
-        digest: SHA-256 of the model.
+        name: of the model, for people.
+        digest: SHA-256 of the models.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or several that are no ONNX models.
     """
 
     def __init__(
         self,
-        model: str | Path,
+        models: str | Path | Sequence[str | Path],
         folder: str | Path,
         *,
         top_k: int = ExportConfig().top_k,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.model, self.folder, self.top_k = Path(model), Path(folder), top_k
+        given = [models] if isinstance(models, (str, Path)) else list(models)
+        self.models = [Path(model) for model in given]
+        self.folder, self.top_k = Path(folder), top_k
         self._report = report
-        try:
-            self.digest = sha256(self.model)
-        except OSError as err:
-            raise ConfigError(f"{self.model}: cannot be read ({err.strerror})") from err
-        self._is_onnx = self.model.suffix.lower() == ".onnx"
+        self._is_onnx = all(path.suffix.lower() == ".onnx" for path in self.models)
+        if not self.models or (len(self.models) > 1 and not self._is_onnx):
+            raise ConfigError("expected one checkpoint, or one or more ONNX models")
+        self.name = ", ".join(path.name for path in self.models)
+        digests = [_digest(path) for path in self.models]
+        self.digest = digests[0] if len(digests) == 1 else _joined(digests)
 
     def prepare(self, wanted: Configuration) -> Path:
-        """The file for a configuration, made if it is not there.
+        """The file for a configuration, made if it is not there, and its plan too.
 
         Raises:
             ConfigError: it cannot be made from this model.
-            ExportError: the export fails.
-            MissingDependencyError: the packages that make it are not installed.
+            JdetrtError: exporting or building fails, or the package for it is not installed.
         """
         if wanted.backend == "torch":
             return self._for_torch(wanted)
-        return self._onnx(wanted)
+        path = self._onnx(wanted)
+        if wanted.backend in PLAN_BACKENDS:
+            from jdetrt.engine.compat import load
+            from jdetrt.engine.plan_cache import find_or_build
+
+            find_or_build(load(wanted.backend), path, announce=self._report)
+        return path
 
     def open(self, wanted: Configuration, provider: str = "auto") -> Session:
         """Open a configuration that is prepared.
@@ -100,51 +112,65 @@ class Artefacts:
         Raises:
             SessionError: it cannot be opened.
         """
-        path = self.prepare(wanted)
         if wanted.backend == "torch":
             from jdetrt.benchmarks.open_model import open_model
 
-            return open_model(path, size=wanted.size, provider=provider)
-        return open_session(path, provider=provider)
+            return open_model(self._for_torch(wanted), size=wanted.size, provider=provider)
+        return open_session(self._onnx(wanted), backend=wanted.backend, provider=provider)
 
     def deploy_command(self, wanted: Configuration, source: str) -> str | None:
         """How to track with it; None where that is not a way to track."""
         if wanted.backend == "torch":
             return None
-        return f"jdetrt track {source} --model {self.prepare(wanted)}"
+        command = f"jdetrt track {source} --model {self._onnx(wanted)}"
+        return (
+            f"{command} --backend {wanted.backend}" if wanted.backend in PLAN_BACKENDS else command
+        )
 
     def _for_torch(self, wanted: Configuration) -> Path:
         if self._is_onnx or wanted.precision != "fp32":
             raise ConfigError(f"{wanted}: torch runs checkpoints, in fp32")
-        return self.model
+        return self.models[0]
 
     def _onnx(self, wanted: Configuration) -> Path:
         if wanted.precision == "int8":
             raise ConfigError(f"{wanted}: quantisation is not here yet")
-        if self._is_onnx:
-            return self._given(wanted)
-        path = self._path(wanted.size, wanted.precision, ".onnx")
+        return self._given(wanted) if self._is_onnx else self._exported(wanted)
+
+    def _exported(self, wanted: Configuration) -> Path:
+        origin = f"{self.models[0].stem}-{self.digest[:8]}"
+        size = f"{wanted.size[0]}x{wanted.size[1]}"
+        path = self.folder / f"{origin}-{size}-k{self.top_k}-{wanted.precision}.onnx"
         if not path.is_file():
             from jdetrt.export.onnx_writer import export_onnx
 
             self._report(f"exporting {path.name}")
             precision: Literal["fp32", "fp16"] = "fp16" if wanted.precision == "fp16" else "fp32"
             config = ExportConfig(size=wanted.size, top_k=self.top_k, precision=precision)
-            export_onnx(self.model, path, config)
+            export_onnx(self.models[0], path, config)
         return path
 
     def _given(self, wanted: Configuration) -> Path:
-        """The ONNX model itself, where it is what is wanted."""
-        with open_session(self.model, provider="cpu") as session:
-            size = network_size(session)
-            precision = session.metadata.get("precision", "fp32")
-        if (size, precision) != (wanted.size, wanted.precision):
-            raise ConfigError(
-                f"{wanted}: {self.model} is of {size[0]}x{size[1]} and {precision}; name the "
-                "checkpoint, from which others can be made"
-            )
-        return self.model
+        """That of the ONNX models which is what is wanted."""
+        there = []
+        for path in self.models:
+            with open_session(path, backend="onnxruntime", provider="cpu") as session:
+                size, kind = network_size(session), session.metadata.get("precision", "fp32")
+            if (size, kind) == (wanted.size, wanted.precision):
+                return path
+            there.append(f"{size[0]}x{size[1]} {kind}")
+        raise ConfigError(
+            f"{wanted}: the ONNX models are of {', '.join(there)}; name the checkpoint, from which "
+            "others can be made"
+        )
 
-    def _path(self, size: tuple[int, int], precision: str, suffix: str) -> Path:
-        origin = f"{self.model.stem}-{self.digest[:8]}"
-        return self.folder / f"{origin}-{size[0]}x{size[1]}-k{self.top_k}-{precision}{suffix}"
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read ({err.strerror})") from err
+
+
+def _joined(digests: Sequence[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -86,7 +86,7 @@ def sweep(
     if accuracy not in ACCURACIES:
         raise ConfigError(f"accuracy '{accuracy}': expected {', '.join(ACCURACIES)}")
     settings = {
-        "model": artefacts.model.name,
+        "model": artefacts.name,
         "model_sha256": artefacts.digest,
         "top_k": artefacts.top_k,
         "source": Path(source).name,

@@ -29,11 +29,13 @@ def _words(text: str) -> list[str]:
 @click.command()
 @click.option(
     "--model",
+    "models",
     type=resolve_checkpoint,
     metavar="FILE",
+    multiple=True,
     required=True,
-    help="A checkpoint, of which all is made that is missing (nano ships); or an ONNX model, which "
-    "has one size.",
+    help="A checkpoint, of which all is made that is missing (nano ships); or ONNX models, each of "
+    "one size.",
 )
 @click.option("--source", required=True, help="What is tracked, as in jdetrt track.")
 @click.option(
@@ -46,7 +48,7 @@ def _words(text: str) -> list[str]:
     "-o", "--output", type=_FILE, required=True, metavar="FILE", help="The result, JSON; goes on."
 )
 @click.option(
-    "--models", type=_FILE, metavar="DIR", help="Where models are kept; default: beside FILE."
+    "--keep", type=_FILE, metavar="DIR", help="Where models are kept; default: beside FILE."
 )
 @click.option("--frames", type=click.IntRange(2), default=200, show_default=True)
 @click.option("--warm-up", type=click.IntRange(1), default=20, show_default=True)
@@ -73,14 +75,14 @@ def _words(text: str) -> list[str]:
 @PRESET
 @PROVIDER
 def sweep(
-    model: Path,
+    models: tuple[Path, ...],
     source: str,
     sizes: list[tuple[int, int]],
     precisions: list[str],
     backends: list[str],
     gt: str | None,
     output: Path,
-    models: Path | None,
+    keep: Path | None,
     frames: int,
     warm_up: int,
     repeats: int,
@@ -107,17 +109,17 @@ def sweep(
     except ModuleNotFoundError as err:
         raise missing(err, "Sweeping", "bench") from err
 
-    folder = output.with_suffix("") if models is None else models
+    folder = output.with_suffix("") if keep is None else keep
     refuse_collisions(
         {
-            "--model": [model],
+            "--model": models,
             "--source": source_files(source),
             "--gt": source_files(gt) if gt else (),
         },
         {"--output": output},
     )
     made = Artefacts(
-        model,
+        models,
         folder,
         top_k=top_k,
         report=_say,

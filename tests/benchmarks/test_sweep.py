@@ -16,6 +16,7 @@ from jdetrt.benchmarks.decide import decide, mark_pareto
 from jdetrt.benchmarks.latency import measure_run
 from jdetrt.benchmarks.sensors import Reading, Sensors
 from jdetrt.benchmarks.sweep import read_result, sweep
+from jdetrt.engine import compat, plan_cache
 from jdetrt.errors import ConfigError, DataError
 from jdetrt.training.synthetic import SyntheticClip, write_sequence
 
@@ -153,12 +154,46 @@ def test_what_cannot_be_made(artefacts: Artefacts, tmp_path: Path) -> None:
     onnx = artefacts.prepare(Configuration(LARGER, "fp32", "onnxruntime"))
     given = Artefacts(onnx, tmp_path / "other")
     assert given.prepare(Configuration(LARGER, "fp32", "onnxruntime")) == onnx
-    with pytest.raises(ConfigError, match="is of 160x96 and fp32; name the checkpoint"):
+    with pytest.raises(ConfigError, match="are of 160x96 fp32; name the checkpoint"):
         given.prepare(Configuration(SIZE, "fp32", "onnxruntime"))
     with pytest.raises(ConfigError, match="torch runs checkpoints"):
         given.prepare(Configuration(LARGER, "fp32", "torch"))
+    other = artefacts.prepare(Configuration(SIZE, "fp32", "onnxruntime"))
+    pair = Artefacts([onnx, other], tmp_path / "other")
+    assert pair.prepare(Configuration(SIZE, "fp32", "onnxruntime")) == other
+    assert pair.name == f"{onnx.name}, {other.name}"
+    assert pair.digest not in (given.digest, artefacts.digest)
+    with pytest.raises(ConfigError, match="one checkpoint, or one or more ONNX"):
+        Artefacts([onnx, artefacts.models[0]], tmp_path)
     with pytest.raises(ConfigError, match="cannot be read"):
         Artefacts(tmp_path / "none.pt", tmp_path)
+
+
+def test_half_precision_is_another_model(artefacts: Artefacts, clip: str, tmp_path: Path) -> None:
+    wanted = [Configuration(SIZE, precision, "onnxruntime") for precision in ("fp32", "fp16")]
+    rows = run(artefacts, clip, tmp_path / "out.json", wanted, repeats=1)["rows"]
+    assert [row["error"] for row in rows] == [None, None]
+    assert rows[0]["model"] != rows[1]["model"]
+    with artefacts.open(wanted[1]) as session:
+        assert session.metadata["precision"] == "fp16"
+
+
+def test_plans_are_built_when_they_are_prepared(
+    artefacts: Artefacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    monkeypatch.setattr(compat, "load", lambda backend: backend)
+    monkeypatch.setattr(
+        plan_cache,
+        "find_or_build",
+        lambda trt, model, announce: built.append((trt, model)),
+    )
+    wanted = Configuration(SIZE, "fp32", "tensorrt")
+    path = artefacts.prepare(wanted)
+    assert built == [("tensorrt", path)]
+    assert artefacts.deploy_command(wanted, "cam.mp4") == (
+        f"jdetrt track cam.mp4 --model {path} --backend tensorrt"
+    )
 
 
 def row(fps: float, hota: float | None, watts: float | None = None) -> dict[str, Any]:
