@@ -43,9 +43,8 @@ class Limits(NamedTuple):
 
 
 # By the lower precision of the two. A GPU multiplies float32 as TF32 unless it is told otherwise,
-# which rounds its factors as float16 does. Of float16, torch is up to 0.015 from float32 in score
-# and 5e-5 in cosine (random weights, `jdetrt.export.parity`). For INT8 the cosine is the one that
-# calibration aims at.
+# which rounds its factors as float16 does. What float16 itself does, `jdetrt.export.parity` says.
+# For INT8 the cosine is the one that calibration aims at.
 LIMITS: Mapping[str, Limits] = {
     "fp32": Limits(iou=0.98, score=0.005, cosine=0.9999, unmatched=0.01),
     "fp16": Limits(iou=0.95, score=0.02, cosine=0.999, unmatched=0.02),

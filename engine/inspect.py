@@ -10,17 +10,12 @@ from jdetrt.engine.compat import Log, deserialize, device_memory_size, engine_in
 from jdetrt.engine.compiled import Compiled, from_inspector, read_layers
 from jdetrt.engine.device import current_device
 from jdetrt.engine.plan import PLAN_SUFFIXES, Place, Sidecar, open_plan, read_sidecar, sidecar_path
-from jdetrt.errors import (
-    EngineError,
-    MissingDependencyError,
-    PlanMismatchError,
-    SessionError,
-)
+from jdetrt.errors import EngineError, MissingDependencyError, PlanMismatchError, SessionError
 
 __all__ = ["PlanContent", "describe_plan", "is_plan"]
 
-# How serialised engines begin: those of TensorRT ("ftrt", "ptrt") and of TensorRT-RTX ("vtrt").
-_MAGIC = (b"ftrt", b"ptrt", b"vtrt")
+# How plans begin, of TensorRT and of TensorRT-RTX.
+_MAGIC = (b"ftrt", b"vtrt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +40,12 @@ class PlanContent:
 
 
 def is_plan(path: Path) -> bool:
-    """Whether a file is a plan, by its first bytes, or else by its name or its sidecar."""
+    """Whether a file is a plan, by its first bytes, or else by its name."""
     try:
         with files.open_regular(path) as file:
-            if file.read(4) in _MAGIC:
-                return True
+            return file.read(4) in _MAGIC or path.suffix.lower() in PLAN_SUFFIXES
     except OSError:
         return False
-    return path.suffix.lower() in PLAN_SUFFIXES or sidecar_path(path).is_file()
 
 
 def describe_plan(path: Path) -> PlanContent:

@@ -44,7 +44,7 @@ class Limits(NamedTuple):
 # float64, in scores and in shares of a side; for unit embeddings it is some 1e-12.
 FLOAT32 = Limits(1e-4, 1e-4, 1e-6)
 # Float16 itself: for the network nano with random weights and confident scores torch in float16 is
-# up to 3e-3, 1.5e-2 and 5e-5 from torch in float32. ONNX Runtime rounds far less on most CPUs.
+# up to 2.4e-3, 1.4e-2 and 3.4e-5 from torch in float32. ONNX Runtime rounds far less on most CPUs.
 FLOAT16 = Limits(5e-3, 2e-2, 1e-4)
 
 _LEAST_SIDE = 100.0

@@ -183,6 +183,12 @@ def test_plan(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert given["embeddings"] == ("float32", [1, 50, 16])
 
 
+def test_a_plan_of_another_name(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.rename(plan.with_name("no name"))
+    assert run("inspect", plan.with_name("no name")) == 0
+    assert "no name: TensorRT plan" in capsys.readouterr().out
+
+
 def test_plans_without_their_files(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan.with_name("half.plan.layers.json").unlink()
     assert run("inspect", plan) == 0  # there is no GPU that could load it, or it loads

@@ -112,9 +112,10 @@ def test_what_is_a_plan(plan: Path, model: Path, tmp_path: Path) -> None:
     odd = tmp_path / "odd"
     odd.write_bytes(b"some text")
     assert not is_plan(odd)
-    for start in (b"ftrt", b"ptrt", b"vtrt"):
-        odd.write_bytes(start + bytes(8))
-        assert is_plan(odd)
+    odd.write_bytes(b"ftrt" + bytes(8))
+    assert is_plan(odd)
+    sidecar_path(model).write_text("{}")  # numbers about a model, say
+    assert not is_plan(model)
     assert not is_plan(tmp_path)
     assert not is_plan(tmp_path / "missing.plan")
 
