@@ -51,7 +51,12 @@ def made_up(*, accuracy: bool = True, watts: float | None = 12.0) -> dict[str, A
                 }
             )
     mark_pareto(rows)
-    refused: dict[str, Any] = {"size": [32, 32], "precision": "fp16", "backend": "tensorrt", "runs": []}
+    refused: dict[str, Any] = {
+        "size": [32, 32],
+        "precision": "fp16",
+        "backend": "tensorrt",
+        "runs": [],
+    }
     rows.append({**refused, "accuracy": None, "error": "BuildError: </script><b>no GPU"})
     return {
         "benchmark": "sweep",
