@@ -27,7 +27,7 @@ from jdetrt.benchmarks.stages import STAGES
 from jdetrt.benchmarks.svg import COLOURS
 from jdetrt.errors import DataError
 
-__all__ = ["COLUMNS", "html_report", "markdown_report", "measured_rows"]
+__all__ = ["COLUMNS", "failures", "html_report", "markdown_report", "measured_rows"]
 
 _PAGE = Path(__file__).parent / "page"
 Row = Mapping[str, Any]
@@ -118,9 +118,9 @@ def markdown_report(result: Mapping[str, Any]) -> str:
     lines.append("| " + " | ".join(column.title for column in COLUMNS) + " |")
     lines.append("|---|" + "---:|" * (len(COLUMNS) - 1))
     lines += ["| " + " | ".join(_cell(column, row) for column in COLUMNS) + " |" for row in rows]
-    failures = [f"- {row_name(row)}: {row['error']}" for row in result["rows"] if row.get("error")]
-    if failures:
-        lines += ["", "Not measured:", "", *failures]
+    failed = [f"- {line}".replace("\n", " ") for line in failures(result)]
+    if failed:
+        lines += ["", "Not measured:", "", *failed]
     lines += ["", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |".replace("\n", " ") for name, value in _facts(result)]
     return "\n".join(lines) + "\n"
@@ -238,12 +238,20 @@ def _cell(column: Column, row: Row) -> str:
     return "–" if value is None else format(value, column.form)
 
 
+def failures(result: Mapping[str, Any]) -> list[str]:
+    """Why rows were not measured: those of one reason in one line."""
+    found: dict[str, list[str]] = {}
+    for row in result["rows"]:
+        if row.get("error"):
+            # Messages begin with the configuration that they are about.
+            reason = row["error"].replace(f"{row_name(row)}: ", "")
+            found.setdefault(reason, []).append(row_name(row))
+    return [f"{', '.join(names)}: {reason}" for reason, names in found.items()]
+
+
 def _failed(result: Mapping[str, Any]) -> str:
-    failures = [row for row in result["rows"] if row.get("error")]
-    if not failures:
-        return ""
-    items = "".join(f"<li>{escape(row_name(row))}: {escape(row['error'])}</li>" for row in failures)
-    return f"<h2>Not measured</h2><ul>{items}</ul>"
+    items = "".join(f"<li>{escape(line)}</li>" for line in failures(result))
+    return f"<h2>Not measured</h2><ul>{items}</ul>" if items else ""
 
 
 def _facts(result: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

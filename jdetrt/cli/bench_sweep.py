@@ -153,8 +153,7 @@ def sweep(
 
 def print_sweep(result: dict[str, Any]) -> None:
     """The rows that ran as a table, then why the others did not."""
-    from jdetrt.benchmarks.charts import row_name
-    from jdetrt.benchmarks.report import COLUMNS
+    from jdetrt.benchmarks.report import COLUMNS, failures
 
     columns = [column for column in COLUMNS if column.title in _SHOWN]
     done = [row for row in result["rows"] if row["runs"]]
@@ -163,9 +162,8 @@ def print_sweep(result: dict[str, Any]) -> None:
             [{column.title: column.value(row) for column in columns} for row in done],
             **{column.title: (column.title, column.form) for column in columns},
         )
-    for row in result["rows"]:
-        if row["error"]:
-            click.echo(f"Not measured: {row_name(row)}: {row['error']}", err=True)
+    for line in failures(result):
+        click.echo(f"Not measured: {line}", err=True)
 
 
 def _answer(decision: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from chromium import run_in_page
 
 from jdetrt.benchmarks.decide import mark_pareto
-from jdetrt.benchmarks.report import COLUMNS, html_report, markdown_report
+from jdetrt.benchmarks.report import COLUMNS, failures, html_report, markdown_report
 from jdetrt.benchmarks.report_png import write_png
 from jdetrt.benchmarks.stages import STAGES
 from jdetrt.benchmarks.summary import summary
@@ -130,6 +130,17 @@ def test_markdown_has_every_row_and_the_reason_of_what_failed() -> None:
     assert all(line.count("|") == len(COLUMNS) + 1 for line in table)
     assert table[5].startswith("| 576x320 int8 tensorrt | 100.0 | 90.0 | 110.0 | 101.0 | 3000.0 |")
     assert "- 32x32 fp16 tensorrt: BuildError: </script><b>no GPU" in lines
+
+
+def test_one_reason_is_said_once() -> None:
+    result = made_up()
+    again = {**result["rows"][-1], "size": [64, 32]}
+    other = {**again, "error": "ConfigError: 64x32 fp16 tensorrt: not here"}
+    result["rows"] += [again, other]
+    assert failures(result) == [
+        "32x32 fp16 tensorrt, 64x32 fp16 tensorrt: BuildError: </script><b>no GPU",
+        "64x32 fp16 tensorrt: ConfigError: not here",
+    ]
 
 
 def test_the_picture_is_a_png(tmp_path: Path) -> None:
