@@ -1,7 +1,7 @@
 """pycuda behind the interface of `jdetrt.engine.cuda`.
 
 Importing this module imports ``pycuda.driver``, which fails where there is no driver. pycuda
-2026.1 has neither stream capture nor graphs (docs/adr/0009), and compiles kernels with nvcc.
+2026.1 has neither stream capture nor graphs (docs/adr/0011), and compiles kernels with nvcc.
 """
 
 from __future__ import annotations

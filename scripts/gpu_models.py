@@ -1,0 +1,72 @@
+"""The models that scripts/gpu.sh runs: made where torch and onnx are, carried where the GPU is.
+
+    python scripts/gpu_models.py FOLDER SOURCE [NAME ...]
+
+For each network and size a checkpoint and ONNX models in float32, float16 and INT8, calibrated on a
+few frames of SOURCE: Darknet-53 at the paper's three sizes and nano at 576x320. NAME picks some, as
+darknet53-576x320. Weights are random where none ship: good for speed and for agreement between
+backends, not for accuracy.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import onnx
+
+from jdetrt.calibration.frames import choose_frames
+from jdetrt.calibration.qdq import quantise, tensors_to_quantise
+from jdetrt.calibration.ranges import measure_ranges
+from jdetrt.config import ExportConfig
+from jdetrt.errors import ConfigError
+from jdetrt.export.onnx_writer import export_onnx
+from jdetrt.files import write_bytes
+from jdetrt.shipped import NANO, resolve_checkpoint
+from jdetrt.training import checkpoint
+from jdetrt.training.model import random_network
+
+NETWORKS = {
+    "darknet53-1088x608": (1088, 608),
+    "darknet53-864x480": (864, 480),
+    "darknet53-576x320": (576, 320),
+    "nano-576x320": (576, 320),
+}
+CALIBRATION_FRAMES = 32
+
+
+def write_checkpoint(path: Path, body: str, size: tuple[int, int]) -> None:
+    """Random weights, but for nano where it ships."""
+    if body == NANO:
+        try:
+            network, _ = checkpoint.load(resolve_checkpoint(NANO))
+        except ConfigError:
+            network = random_network(0, body, 128)
+    else:
+        network = random_network(0, body)
+    checkpoint.save(path, network, size=size)
+
+
+def main(folder: Path, source: str, names: list[str]) -> None:
+    """Write them all, or those named; what is there already stays."""
+    for name in names or list(NETWORKS):
+        size = NETWORKS[name]
+        weights = folder / f"{name}.safetensors"
+        if not weights.exists():
+            write_checkpoint(weights, name.rpartition("-")[0], size)
+        for precision in ("fp32", "fp16"):
+            model = folder / f"{name}.{precision}.onnx"
+            if not model.exists():
+                export_onnx(weights, model, ExportConfig(size=size, precision=precision))
+        if not (folder / f"{name}.int8.onnx").exists():
+            model = folder / f"{name}.fp32.onnx"
+            graph = onnx.load(model)
+            frames = choose_frames([source], CALIBRATION_FRAMES, network_size=size)
+            ranges = measure_ranges(model, frames, tensors_to_quantise(graph))
+            quantised = quantise(graph, ranges).SerializeToString()
+            write_bytes(folder / f"{name}.int8.onnx", quantised)
+        print(f"{name}: done", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -1,0 +1,127 @@
+"""What only a GPU can tell of a plan, as JSON: CUDA graph, letterbox, memory; and torch beside it.
+
+    python scripts/gpu_report.py plan MODEL.plan SOURCE OUT.json [FRAMES]
+    python scripts/gpu_report.py torch CHECKPOINT SIZE SOURCE OUT.json [FRAMES]
+
+Part of scripts/gpu.sh. `plan` runs the whole line with each way to letterbox and to launch, twice
+in turn so that a drift of the clocks is seen; `torch` runs the same line with the network in
+PyTorch's eager float32, the baseline.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jdetrt.benchmarks.machine import manifest
+from jdetrt.engine.session import TensorRtSession
+from jdetrt.errors import JdetrtError
+from jdetrt.files import write_text
+from jdetrt.runtime.contract import check_model, has_embeddings, network_size
+from jdetrt.runtime.pipeline import Pipeline
+from jdetrt.runtime.sources import open_source
+from jdetrt.runtime.tracker import Tracker
+
+if TYPE_CHECKING:
+    from gpu_eager import EagerSession
+
+WARM_UP = 50
+REPEATS = 2
+FRAMES = 500
+
+
+def line(session: TensorRtSession | EagerSession, source: str, frames: int) -> dict[str, Any]:
+    """The network alone, on the GPU's clock, and the whole line; `share` is what of it is kept."""
+    width, height = network_size(session)
+    picture = np.random.default_rng(0).random((1, 3, height, width), np.float32)
+    feeds = {session.inputs[0].name: picture}
+    seconds = []
+    for i in range(WARM_UP + frames):
+        session.infer(feeds)
+        if i >= WARM_UP:
+            seconds.append(session.last_run_seconds)
+    with open_source(source) as opened:
+        preset = "reference" if has_embeddings(session) else "iou"
+        tracker = Tracker(preset, opened.frame_rate)
+        report = Pipeline(opened, session, tracker, max_frames=frames).run()
+    return {
+        "network_ms": {f"p{q}": float(np.percentile(seconds, q)) * 1e3 for q in (50, 95, 99)},
+        "engine_fps": 1.0 / float(np.mean(seconds)),
+        "system_fps": report.system_fps,
+        "network_fps": report.network_fps,
+        "association_fps": report.association_fps,
+        "share": report.system_fps * float(np.mean(seconds)),
+        "stages_ms": {name: asdict(stage) for name, stage in report.stages.items()},
+        "frames": report.frames,
+        "tracks": report.tracks,
+    }
+
+
+def plan(path: Path, source: str, frames: int) -> dict[str, Any]:
+    """All ways, in turn; one that this machine cannot do says why."""
+    rows = []
+    for repeat in range(REPEATS):
+        for graphs in (False, True):
+            for gpu_letterbox in (False, True):
+                row: dict[str, Any] = {
+                    "repeat": repeat,
+                    "cuda_graph": graphs,
+                    "letterbox": "gpu" if gpu_letterbox else "cpu",
+                }
+                rows.append(row)
+                row |= attempt(path, source, frames, graphs, gpu_letterbox)
+    return {"plan": path.name, "rows": rows}
+
+
+def attempt(
+    path: Path, source: str, frames: int, graphs: bool, gpu_letterbox: bool
+) -> dict[str, Any]:
+    """One way."""
+    try:
+        with TensorRtSession(path, graphs=graphs, gpu_letterbox=gpu_letterbox) as session:
+            check_model(session)
+            measured = line(session, source, frames)
+            return {**measured, "memory": asdict(session.memory())}
+    except JdetrtError as err:
+        return {"error": str(err)}
+
+
+def torch(checkpoint: Path, size: str, source: str, frames: int) -> dict[str, Any]:
+    """PyTorch, eager, float32, batch norms folded, on the GPU."""
+    from gpu_eager import EagerSession
+
+    width, height = (int(n) for n in size.split("x"))
+    with EagerSession(checkpoint, (width, height)) as session:
+        rows = [line(session, source, frames) for _ in range(REPEATS)]
+    return {"checkpoint": checkpoint.name, "size": size, "rows": rows}
+
+
+def main(command: str, *arguments: str) -> None:
+    """Run one command and write its JSON."""
+    commands: dict[str, tuple[int, Callable[..., dict[str, Any]]]] = {
+        "plan": (2, plan),
+        "torch": (3, torch),
+    }
+    count, function = commands[command]
+    first, *rest = arguments[:count]
+    output = Path(arguments[count])
+    frames = int(arguments[count + 1]) if len(arguments) > count + 1 else FRAMES
+    content = function(Path(first), *rest, frames)
+    head = {"benchmark": f"gpu-{command}", "machine": manifest(), "source": source_name(rest[-1])}
+    content = {**head, **content}
+    write_text(output, json.dumps(content, indent=2) + "\n")
+
+
+def source_name(source: str) -> str:
+    """The last part of a path or URI."""
+    return source.rstrip("/").rsplit("/", 1)[-1]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
