@@ -118,14 +118,16 @@ class Artefacts:
             return open_model(self._for_torch(wanted), size=wanted.size, provider=provider)
         return open_session(self._onnx(wanted), backend=wanted.backend, provider=provider)
 
-    def deploy_command(self, wanted: Configuration, source: str) -> str | None:
+    def deploy_command(
+        self, wanted: Configuration, source: str, provider: str = "auto"
+    ) -> str | None:
         """How to track with it; None where that is not a way to track."""
         if wanted.backend == "torch":
             return None
         command = f"jdetrt track {source} --model {self._onnx(wanted)}"
-        return (
-            f"{command} --backend {wanted.backend}" if wanted.backend in PLAN_BACKENDS else command
-        )
+        if wanted.backend in PLAN_BACKENDS:
+            return f"{command} --backend {wanted.backend}"
+        return command if provider == "auto" else f"{command} --provider {provider}"
 
     def _for_torch(self, wanted: Configuration) -> Path:
         if self._is_onnx or wanted.precision != "fp32":

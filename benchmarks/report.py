@@ -13,6 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
+from jdetrt.benchmarks.beside_paper import NOTE, beside_paper
 from jdetrt.benchmarks.charts import (
     accuracy_chart,
     power_chart,
@@ -100,6 +101,7 @@ def html_report(result: Mapping[str, Any]) -> str:
         ),
         rows="".join(_table_row(row, names) for row in rows),
         failed=_failed(result),
+        paper=_paper_table(rows),
         facts="".join(
             f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
             for name, value in _facts(result)
@@ -118,6 +120,12 @@ def markdown_report(result: Mapping[str, Any]) -> str:
     lines.append("| " + " | ".join(column.title for column in COLUMNS) + " |")
     lines.append("|---|" + "---:|" * (len(COLUMNS) - 1))
     lines += ["| " + " | ".join(_cell(column, row) for column in COLUMNS) + " |" for row in rows]
+    table = beside_paper(rows)
+    if table:
+        head, *body = table
+        lines += ["", NOTE, "", "| " + " | ".join(head) + " |"]
+        lines.append("|---|" + "---:|" * (len(head) - 1))
+        lines += ["| " + " | ".join(cells) + " |" for cells in body]
     failed = [f"- {line}".replace("\n", " ") for line in failures(result)]
     if failed:
         lines += ["", "Not measured:", "", *failed]
@@ -236,6 +244,20 @@ def _yes_no(value: bool | None) -> str | None:
 def _cell(column: Column, row: Row) -> str:
     value = column.value(row)
     return "–" if value is None else format(value, column.form)
+
+
+def _paper_table(rows: Sequence[Row]) -> str:
+    table = beside_paper(rows)
+    if not table:
+        return ""
+    head, *body = (
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in table
+    )
+    return (
+        f"<section><h2>Beside the paper's table 4</h2>{_soft(NOTE)}"
+        f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(body)}</tbody></table>'
+        "</div></section>"
+    )
 
 
 def failures(result: Mapping[str, Any]) -> list[str]:

@@ -105,7 +105,7 @@ def sweep(
     machine = manifest()
     result = _resume(Path(output), settings, machine)
     rows = [_row(result, wanted) for wanted in configurations]
-    _prepare(artefacts, configurations, rows, source, report)
+    _prepare(artefacts, configurations, rows, source, provider, report)
     _save(output, result, accuracy)
 
     if gt is not None:
@@ -130,6 +130,7 @@ def sweep(
                 preset=preset,
                 rest=rest,
             )
+            row["body"] = session.metadata.get("body")
             row["runs"].append({"commit": machine["commit"], **run})
             row.update(medians(row["runs"]))
         _save(output, result, accuracy)
@@ -224,6 +225,7 @@ def _prepare(
     configurations: Sequence[Configuration],
     rows: Sequence[dict[str, Any]],
     source: str,
+    provider: str,
     report: Callable[[str], None],
 ) -> None:
     """Make all models first: what makes them heats the machine and fills its memory."""
@@ -231,7 +233,7 @@ def _prepare(
         report(f"preparing {wanted}")
         with _noting(row):
             row["model"] = artefacts.prepare(wanted).name
-            row["deploy"] = artefacts.deploy_command(wanted, source)
+            row["deploy"] = artefacts.deploy_command(wanted, source, provider)
 
 
 @contextmanager

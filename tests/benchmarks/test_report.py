@@ -132,6 +132,19 @@ def test_markdown_has_every_row_and_the_reason_of_what_failed() -> None:
     assert "- 32x32 fp16 tensorrt: BuildError: </script><b>no GPU" in lines
 
 
+def test_the_papers_network_stands_beside_the_papers_numbers() -> None:
+    result = made_up()
+    assert "the paper" not in markdown_report(result)
+    for row in result["rows"][:3]:
+        row["body"] = "darknet53"
+    lines = markdown_report(result).splitlines()
+    at = lines.index("| 1088x608 the paper | 24.5 | 236.5 | 22.2 | – |")
+    assert lines[at + 1] == "| 1088x608 fp32 onnxruntime | 6.0 | 3000.0 | 5.5 | 5.0 |"
+    assert lines[at + 2] == "| 864x480 the paper | 34.3 | 259.8 | 30.3 | – |"
+    assert lines[at + 4] == ""  # 576x320 is not in the paper's table
+    assert "<td>864x480 the paper</td><td>34.3</td>" in html_report(result)
+
+
 def test_one_reason_is_said_once() -> None:
     result = made_up()
     again = {**result["rows"][-1], "size": [64, 32]}
