@@ -1,7 +1,8 @@
 """Time of each stage of a frame, one stage after the other.
 
 In real use stages overlap, and what one takes then depends on the others: here nothing goes on
-beside the stage that is timed. How fast all of it is together, overlap included, is the system FPS
+beside the stage that is timed. (A session that letterboxes on its GPU goes on with that when
+"preprocess" has ended for the CPU; it is then part of "network".) How fast all of it is together, overlap included, is the system FPS
 (``jdetrt.benchmarks.latency``).
 """
 
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from jdetrt.benchmarks.summary import summary
 from jdetrt.errors import ConfigError
@@ -22,8 +22,8 @@ from jdetrt.runtime.contract import network_size
 from jdetrt.runtime.decode import candidates, suppress
 from jdetrt.runtime.draw import Trails, draw_tracks
 from jdetrt.runtime.pipeline import reportable
-from jdetrt.runtime.preprocess import letterbox
 from jdetrt.runtime.sinks import MotSink, VideoSink
+from jdetrt.runtime.slots import Slot, make_slots
 from jdetrt.runtime.sources import Source
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.types import Array, Frame, Session, Tracks
@@ -116,10 +116,8 @@ def time_stages(
     """
     if source.live:
         raise ConfigError(f"{source.uri}: a live source waits for its camera; use a file")
-    size = size or network_size(session)
-    name = session.inputs[0].name
+    [slot] = make_slots(session, size or network_size(session), 1)
     config = tracker.config
-    tensor: npt.NDArray[np.float32] = np.empty((1, 3, size[1], size[0]), np.float32)
     tracker.warm_up()
     times, trails = StageTimes(), Trails()
     with ExitStack() as stack:
@@ -141,8 +139,8 @@ def time_stages(
                     "asked for"
                 )
             with times.stage("preprocess"):
-                _, fit = letterbox(frame.image, size, out=tensor[0])
-            outputs = _run(session, {name: tensor}, times)
+                fit = slot.fill(frame.image)
+            outputs = _run(session, slot, times)
             with times.stage("decode"):
                 found = candidates(outputs, score_threshold=config.score_threshold)
             with times.stage("nms"):
@@ -160,10 +158,11 @@ def time_stages(
     return times
 
 
-def _run(session: Session, feeds: Mapping[str, Array], times: StageTimes) -> dict[str, Array]:
+def _run(session: Session, slot: Slot, times: StageTimes) -> dict[str, Array]:
     """Run the network; a session that times its copies says so in ``last_stage_seconds``."""
     begin = time.perf_counter()
-    outputs = session.infer(feeds)
+    slot.submit()
+    outputs = session.wait()
     elapsed = time.perf_counter() - begin
     copies: Mapping[str, float] = getattr(session, "last_stage_seconds", {})
     for stage in ("upload", "download"):
