@@ -2,8 +2,8 @@
 
 In real use stages overlap, and what one takes then depends on the others: here nothing goes on
 beside the stage that is timed. (A session that letterboxes on its GPU goes on with that when
-"preprocess" has ended for the CPU; it is then part of "network".) How fast all of it is together, overlap included, is the system FPS
-(``jdetrt.benchmarks.latency``).
+"preprocess" has ended for the CPU; it is then part of "network".) How fast all of it is together,
+overlap included, is the system FPS (``jdetrt.benchmarks.latency``).
 """
 
 from __future__ import annotations
