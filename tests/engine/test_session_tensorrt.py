@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from fake_cuda import FakeCuda
 from fake_tensorrt import RTX, VERSIONS
 from fake_trt_runtime import Network, expected, write_plan
 
+from jdetrt.cli.track import command
 from jdetrt.engine import session as session_module
 from jdetrt.engine.compat import TensorRt
 from jdetrt.engine.cuda import CudaError
@@ -485,3 +488,19 @@ def test_output_sizes_that_are_known_only_afterwards(machine: Make) -> None:
     here.network.outputs = (*here.network.outputs, ("kept", "FLOAT", (1, -1)))
     with pytest.raises(SessionError, match=r"output 'kept': its size \(1, -1\) is known only when"):
         TensorRtSession(here.plan())
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_tracks_from_the_command_line(graph: bool, machine: Make) -> None:
+    here = machine()
+    frames = here.folder / "frames"
+    frames.mkdir()
+    for i in range(5):
+        assert cv2.imwrite(str(frames / f"{i}.png"), _picture())
+    arguments = [str(frames), "--model", str(here.plan()), "--max-frames", "4", "-q"]
+    arguments += ["--mot", str(here.folder / "tracks.txt"), *(["--cuda-graph"] if graph else [])]
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == 0, done.exception
+    assert (here.folder / "tracks.txt").exists()
+    assert "kernel" in here.cuda.freed  # the GPU letterboxed
+    assert [g.launches for g in here.cuda.graphs] == ([3] if graph else [])
