@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jdetrt.engine.compat import Log, TensorRt, device_memory_size, io_specs
-from jdetrt.engine.cuda import Cuda, CudaError, DeviceBuffer, Event, Graph, Pinned, Stream
+from jdetrt.engine.cuda import Cuda, CudaError, DeviceBuffer, Graph, Pinned, Stream
 from jdetrt.engine.free import free_later
 from jdetrt.errors import SessionError
 from jdetrt.types import Array, TensorSpec
@@ -44,7 +44,8 @@ class Execution:
         seconds: what the network took in the last run, on the GPU's clock, without copies.
 
     Raises:
-        SessionError: the plan has no context here, or is of a kind that is not a JDE model's.
+        SessionError: TensorRT makes no context, or an output has a size that is only known when the
+            plan has run.
         CudaMemoryError: the GPU has not enough free memory.
     """
 
@@ -146,11 +147,6 @@ class Execution:
             shape = self._shape(name)
             outputs[name] = pinned.array[: math.prod(shape)].reshape(shape).copy()
         return outputs
-
-    @property
-    def done(self) -> Event:
-        """Reached when the last run is."""
-        return self._done
 
     def _bind(self, sources: Mapping[str, DeviceBuffer]) -> None:
         for name, buffer in {**sources, **self._output_buffers}.items():

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,6 +24,9 @@ from fake_drivers import MEMORY, fake_bindings, fake_pycuda
 from jdetrt.engine.cuda import Cuda, CudaError, CudaMemoryError, open_cuda
 from jdetrt.engine.free import free_later, quietly
 from jdetrt.errors import MissingDependencyError, SessionError
+
+if TYPE_CHECKING:
+    from jdetrt.engine import cuda_pycuda, cuda_python
 
 ENGINE = Path(__file__).parents[2] / "engine"
 BACKENDS = {"pycuda": "jdetrt.engine.cuda_pycuda", "cuda-python": "jdetrt.engine.cuda_python"}
@@ -157,6 +160,12 @@ def test_pycuda_that_does_not_load_for_want_of_a_driver(
         open_cuda()
     libraries.bindings()
     assert open_cuda().name == "cuda-python"
+
+
+def _are_both_of_the_protocol(  # for mypy alone
+    pycuda: cuda_pycuda.Backend, cuda_python: cuda_python.Backend
+) -> list[Cuda]:
+    return [pycuda, cuda_python]
 
 
 # ---- both libraries --------------------------------------------------------------------------
