@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from jdetrt.benchmarks.quantised import CALIBRATION_FRAMES, write_int8
 from jdetrt.config import ExportConfig
 from jdetrt.engine.compat import BACKENDS as PLAN_BACKENDS
 from jdetrt.engine.open import open_session
@@ -60,6 +61,8 @@ class Artefacts:
             precision, of which plans can be built.
         folder: where models are kept.
         top_k: candidates that an exported model gives.
+        calibration: footage that INT8 models are calibrated on.
+        calibration_frames: how many frames of it.
         report: is told what is being made.
 
     Attributes:
@@ -76,11 +79,14 @@ class Artefacts:
         folder: str | Path,
         *,
         top_k: int = ExportConfig().top_k,
+        calibration: Sequence[str] = (),
+        calibration_frames: int = CALIBRATION_FRAMES,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         given = [models] if isinstance(models, (str, Path)) else list(models)
         self.models = [Path(model) for model in given]
         self.folder, self.top_k = Path(folder), top_k
+        self.calibration, self.calibration_frames = list(calibration), calibration_frames
         self._report = report
         self._is_onnx = all(path.suffix.lower() == ".onnx" for path in self.models)
         if not self.models or (len(self.models) > 1 and not self._is_onnx):
@@ -135,9 +141,38 @@ class Artefacts:
         return self.models[0]
 
     def _onnx(self, wanted: Configuration) -> Path:
+        path = self._given(wanted) if self._is_onnx else None
+        if path is not None:
+            return path
         if wanted.precision == "int8":
-            raise ConfigError(f"{wanted}: quantisation is not here yet")
-        return self._given(wanted) if self._is_onnx else self._exported(wanted)
+            return self._quantised(wanted)
+        if self._is_onnx:
+            raise ConfigError(
+                f"{wanted}: none of the ONNX models is of this size and precision; name the "
+                "checkpoint, from which it can be made"
+            )
+        return self._exported(wanted)
+
+    def _quantised(self, wanted: Configuration) -> Path:
+        """Of the model in float32 of the same size."""
+        base = self._onnx(replace(wanted, precision="fp32", backend="onnxruntime"))
+        if not self.calibration:
+            raise ConfigError(f"{wanted}: name footage to calibrate on")
+        for_cpu = wanted.backend == "onnxruntime"
+        setting = [sha256(base), *self.calibration, str(self.calibration_frames)]
+        form = "cpu" if for_cpu else "trt"
+        path = self.folder / f"{base.stem}-int8-{form}-{_joined(setting)[:8]}.onnx"
+        if not path.is_file():
+            self._report(f"quantising {path.name}")
+            write_int8(
+                base,
+                path,
+                self.calibration,
+                size=wanted.size,
+                for_cpu=for_cpu,
+                frames=self.calibration_frames,
+            )
+        return path
 
     def _exported(self, wanted: Configuration) -> Path:
         origin = f"{self.models[0].stem}-{self.digest[:8]}"
@@ -152,19 +187,17 @@ class Artefacts:
             export_onnx(self.models[0], path, config)
         return path
 
-    def _given(self, wanted: Configuration) -> Path:
-        """That of the ONNX models which is what is wanted."""
-        there = []
+    def _given(self, wanted: Configuration) -> Path | None:
+        """That of the ONNX models which is what is wanted; None where none is."""
         for path in self.models:
             with open_session(path, backend="onnxruntime", provider="cpu") as session:
-                size, kind = network_size(session), session.metadata.get("precision", "fp32")
-            if (size, kind) == (wanted.size, wanted.precision):
+                size, made = network_size(session), session.metadata
+            if (size, made.get("precision", "fp32")) != (wanted.size, wanted.precision):
+                continue
+            for_cpu = made.get("int8_layout") == "onnxruntime"
+            if wanted.precision != "int8" or for_cpu == (wanted.backend == "onnxruntime"):
                 return path
-            there.append(f"{size[0]}x{size[1]} {kind}")
-        raise ConfigError(
-            f"{wanted}: the ONNX models are of {', '.join(there)}; name the checkpoint, from which "
-            "others can be made"
-        )
+        return None
 
 
 def _digest(path: Path) -> str:

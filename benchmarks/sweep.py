@@ -89,6 +89,8 @@ def sweep(
         "model": artefacts.name,
         "model_sha256": artefacts.digest,
         "top_k": artefacts.top_k,
+        "calibration": [Path(source).name for source in artefacts.calibration],
+        "calibration_frames": artefacts.calibration_frames,
         "source": Path(source).name,
         "gt": None if gt is None else Path(gt).name,
         "frames": frames,

@@ -50,6 +50,15 @@ def _words(text: str) -> list[str]:
 @click.option(
     "--keep", type=_FILE, metavar="DIR", help="Where models are kept; default: beside FILE."
 )
+@click.option(
+    "--calibration",
+    multiple=True,
+    metavar="SOURCE",
+    help="Footage that INT8 models are calibrated on; not what accuracy is measured on.",
+)
+@click.option(
+    "--calibration-frames", type=click.IntRange(1), default=200, show_default=True, metavar="N"
+)
 @click.option("--frames", type=click.IntRange(2), default=200, show_default=True)
 @click.option("--warm-up", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
@@ -83,6 +92,8 @@ def sweep(
     gt: str | None,
     output: Path,
     keep: Path | None,
+    calibration: tuple[str, ...],
+    calibration_frames: int,
     frames: int,
     warm_up: int,
     repeats: int,
@@ -122,6 +133,8 @@ def sweep(
         models,
         folder,
         top_k=top_k,
+        calibration=calibration,
+        calibration_frames=calibration_frames,
         report=_say,
     )
     wanted = [

@@ -17,6 +17,7 @@ from jdetrt.benchmarks.latency import measure_run
 from jdetrt.benchmarks.sensors import Reading, Sensors
 from jdetrt.benchmarks.sweep import read_result, sweep
 from jdetrt.engine import compat, plan_cache
+from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError, DataError
 from jdetrt.training.synthetic import SyntheticClip, write_sequence
 
@@ -154,7 +155,7 @@ def test_what_cannot_be_made(artefacts: Artefacts, tmp_path: Path) -> None:
     onnx = artefacts.prepare(Configuration(LARGER, "fp32", "onnxruntime"))
     given = Artefacts(onnx, tmp_path / "other")
     assert given.prepare(Configuration(LARGER, "fp32", "onnxruntime")) == onnx
-    with pytest.raises(ConfigError, match="are of 160x96 fp32; name the checkpoint"):
+    with pytest.raises(ConfigError, match="none of the ONNX models is of this size"):
         given.prepare(Configuration(SIZE, "fp32", "onnxruntime"))
     with pytest.raises(ConfigError, match="torch runs checkpoints"):
         given.prepare(Configuration(LARGER, "fp32", "torch"))
@@ -176,6 +177,36 @@ def test_half_precision_is_another_model(artefacts: Artefacts, clip: str, tmp_pa
     assert rows[0]["model"] != rows[1]["model"]
     with artefacts.open(wanted[1]) as session:
         assert session.metadata["precision"] == "fp16"
+
+
+def test_int8_is_calibrated_and_taken_as_it_is(
+    artefacts: Artefacts, clip: str, tmp_path: Path
+) -> None:
+    wanted = [Configuration(SIZE, "int8", backend) for backend in ("onnxruntime", "tensorrt-rtx")]
+    with pytest.raises(ConfigError, match="name footage to calibrate on"):
+        artefacts.prepare(wanted[0])
+    said: list[str] = []
+    made = Artefacts(
+        artefacts.models[0],
+        artefacts.folder,
+        top_k=1008,
+        calibration=[clip],
+        calibration_frames=2,
+        report=said.append,
+    )
+    rows = run(made, clip, tmp_path / "out.json", wanted[:1], repeats=1)["rows"]
+    assert (rows[0]["error"], len(rows[0]["runs"])) == (None, 1)
+    path = tmp_path / "models" / rows[0]["model"]
+    with open_session(path) as session:
+        assert session.metadata["precision"] == "int8"
+        assert session.metadata["int8_layout"] == "onnxruntime"
+    # For TensorRT it has another form.
+    assert made._onnx(wanted[1]) != path
+    assert sum(line.startswith("quantising") for line in said) == 2
+    # One's own, beside the float one.
+    own = Artefacts([made._exported(Configuration(SIZE, "fp32", "onnxruntime")), path], tmp_path)
+    assert own.prepare(wanted[0]) == path
+    assert not list((tmp_path / "models").glob("*.calibration"))
 
 
 def test_plans_are_built_when_they_are_prepared(
