@@ -102,6 +102,9 @@ def build_plan(
     with timing_cache(trt, config, timings or default_timing_cache(trt, device)):
         plan = run_build(trt, config, lambda: _serialize(builder, network, config, log), progress)
     seconds = time.perf_counter() - start
+    # TensorRT only prints what its calibrator raises, and builds on.
+    if calibrator is not None and (failure := getattr(ranges, "failure", None)) is not None:
+        raise failure
 
     write_bytes(output, plan)
     digest = hashlib.sha256(plan).hexdigest()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from jdetrt.cli.bench_calibration import calibration_memory
 from jdetrt.cli.bench_latency import latency, repeatability
 from jdetrt.cli.bench_paper import density, table1
 from jdetrt.cli.bench_report import compare, report
@@ -207,5 +208,7 @@ def losses(epochs: int, seed: int, json_path: Path | None) -> None:
     write_result(result, json_path)
 
 
-for _command in (latency, repeatability, sweep, report, compare, streams, table1, density):
+for _command in (
+    *(calibration_memory, latency, repeatability, sweep, report, compare, streams, table1, density),
+):
     command.add_command(_command)
