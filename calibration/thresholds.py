@@ -53,8 +53,7 @@ def entropy(histogram: Histogram) -> float:
 
     The method of S. Migacz (8-bit inference with TensorRT, GTC 2017) with 128 quantised bins, in
     the details of ONNX Runtime's entropy calibrator: ranges lie about 0, what is outside counts at
-    their ends, and bins that are left over at the upper end, where 128 do not divide a range, count
-    as empty. The last makes it prefer wide ranges.
+    their ends, and bins left over at the upper end, where 128 do not divide it, count as empty.
     """
     half = BINS // 2
     divergences = _divergences(histogram.counts, _QUANTISED_BINS, _EPSILON)

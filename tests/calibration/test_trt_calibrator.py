@@ -112,7 +112,12 @@ def test_a_build_fails_with_its_calibration(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made: list[Any] = []
     cuda, cache = gpu(), tmp_path / "nano.cache"
-    scenario = Scenario(on_step=lambda step: step == 0 and calibrate(made[-1], cuda))
+
+    def on_step(step: int) -> None:
+        if step == 0:
+            calibrate(made[-1], cuda)
+
+    scenario = Scenario(on_step=on_step)
     trt = install(monkeypatch, "8.5.3.1", scenario)
     model = write_small_onnx(tmp_path / "model.onnx", body="nano", top_k="5")
     plan = tmp_path / "nano.plan"
