@@ -11,6 +11,7 @@ Whatever is made has a ``free`` of its own; freeing something twice is a defect 
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -218,7 +219,9 @@ def open_cuda(*, graphs: bool = False, device: int = 0) -> Cuda:
 def _load(name: str) -> Any:
     """The class of a backend; None if its library is not installed, the reason if it is broken."""
     try:
-        return importlib.import_module(BACKENDS[name]).Backend
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pycuda warns of what it then raises
+            return importlib.import_module(BACKENDS[name]).Backend
     except ModuleNotFoundError as err:
         if err.name is None or err.name.split(".")[0] not in ("pycuda", "cuda"):
             raise

@@ -35,6 +35,10 @@ esac
 [ $# = 4 ] || { echo "gpu.sh run FOLDER SOURCE OUT" >&2; exit 2; }
 models=$2 source=$3 out=$4
 mkdir -p "$out"
+# NVRTC that came as a wheel is not found beside a Python that knows its packages by PYTHONPATH.
+nvrtc=$("$trt" -c 'import glob, sys
+print(*[d for p in sys.path for d in glob.glob(p + "/nvidia/cuda_nvrtc/lib")][:1])')
+[ -z "$nvrtc" ] || export LD_LIBRARY_PATH="$nvrtc${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 : >"$out/steps.txt"
 
 # A step that fails is noted and does not stop the others: GPU time is dear.

@@ -11,6 +11,7 @@ import ctypes
 import importlib
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -152,6 +153,7 @@ def test_pycuda_that_does_not_load_for_want_of_a_driver(
 
     def refuse(name: str) -> Any:
         if name == BACKENDS["pycuda"]:
+            warnings.warn("Failed to import the CUDA driver interface", stacklevel=2)
             raise ImportError("libcuda.so.1: cannot open shared object file")
         return load(name)
 
