@@ -23,7 +23,7 @@ from jdetrt.runtime.interrupt import interrupt_held
 
 __all__ = ["BUDGET", "Frames", "OnProgress", "measure"]
 
-BUDGET = 1 << 30  # bytes of tensors that are kept at a time
+BUDGET = 768 << 20  # bytes of tensors that are kept at a time
 _VALUE = 4  # bytes of a float32
 
 OnProgress = Callable[[int, int], None]  # frames done over all passes, and to do
