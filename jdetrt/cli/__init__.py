@@ -24,6 +24,7 @@ __all__ = ["main"]
 COMMANDS = {
     "bench": "Measure speed and write it down as JSON.",
     "build": "Turn an ONNX model into a TensorRT plan.",
+    "calibrate": "Turn an ONNX model into INT8, and report what that does to tracking.",
     "data": "Check training data and fit anchors to it.",
     "demo": "Render a clip, track it, and say where the results are.",
     "doctor": "Say what this machine has, what is missing and how to get it.",
