@@ -158,21 +158,20 @@ class Artefacts:
         base = self._onnx(replace(wanted, precision="fp32", backend="onnxruntime"))
         if not self.calibration:
             raise ConfigError(f"{wanted}: name footage to calibrate on")
-        for_cpu = wanted.backend == "onnxruntime"
         setting = [sha256(base), *self.calibration, str(self.calibration_frames)]
-        form = "cpu" if for_cpu else "trt"
-        path = self.folder / f"{base.stem}-int8-{form}-{_joined(setting)[:8]}.onnx"
-        if not path.is_file():
-            self._report(f"quantising {path.name}")
+        origin = f"{base.stem}-int8-{_joined(setting)[:8]}"
+        tensorrt, onnxruntime = (self.folder / f"{origin}-{form}.onnx" for form in ("trt", "cpu"))
+        if not (tensorrt.is_file() and onnxruntime.is_file()):
+            self._report(f"quantising {base.name}")
             write_int8(
                 base,
-                path,
+                tensorrt,
+                onnxruntime,
                 self.calibration,
                 size=wanted.size,
-                for_cpu=for_cpu,
                 frames=self.calibration_frames,
             )
-        return path
+        return onnxruntime if wanted.backend == "onnxruntime" else tensorrt
 
     def _exported(self, wanted: Configuration) -> Path:
         origin = f"{self.models[0].stem}-{self.digest[:8]}"
