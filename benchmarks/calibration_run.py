@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 
@@ -18,6 +18,7 @@ from jdetrt.benchmarks.machine import manifest
 from jdetrt.calibration.cache import write_cache
 from jdetrt.calibration.calibrate import Calibration, calibrate
 from jdetrt.calibration.frames import FrameList, choose_frames
+from jdetrt.calibration.modelopt import quantise_with_modelopt
 from jdetrt.calibration.qdq import quantise
 from jdetrt.calibration.record import record
 from jdetrt.calibration.report import page
@@ -59,6 +60,7 @@ class CalibrationSettings:
         labelled: sequences that this is measured on; none: FP32's own detections.
         labelled_pictures: so many of their pictures.
         leave_out: layers, or patterns, that stay in float.
+        rest: what the model for TensorRT computes in where it is in float.
         compared: frames that FP32 and INT8 are compared on.
         gt: a labelled MOT sequence to score all models on.
         fp16: the model in FP16, to score beside the others.
@@ -86,6 +88,7 @@ class CalibrationSettings:
     labelled: tuple[str, ...] = ()
     labelled_pictures: int = 60
     leave_out: tuple[str, ...] = ()
+    rest: Literal["fp32", "fp16"] = "fp32"
     compared: int = 16
     gt: Path | None = None
     fp16: Path | None = None
@@ -149,6 +152,24 @@ class CalibrationRun:
         if settings.state is not None:
             settings.state.unlink(missing_ok=True)
 
+    def by_modelopt(self) -> None:
+        """Choose frames and have NVIDIA ModelOpt do the rest; only ``output`` is written.
+
+        Raises:
+            CalibrationError: as `quantise_with_modelopt`.
+            MissingDependencyError: ModelOpt is not installed.
+            SinkError: the output cannot be written.
+            SourceError: footage cannot be opened.
+        """
+        settings = self._settings
+        quantise_with_modelopt(
+            settings.model,
+            settings.output,
+            self._frames(),
+            method="max" if settings.method == "min-max" else "entropy",
+            leave_out=settings.leave_out,
+        )
+
     def _frames(self) -> FrameList:
         settings = self._settings
         if settings.frame_list is not None:
@@ -184,6 +205,7 @@ class CalibrationRun:
             leave_out=settings.leave_out,
             compared=settings.compared,
             all_tensors=settings.cache is not None,
+            rest=settings.rest,
             ap_drop=ap_drop,
             state=settings.state,
             threads=settings.threads,

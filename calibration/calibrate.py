@@ -15,6 +15,7 @@ import onnx
 
 from jdetrt.calibration.compare import Comparison, Reference
 from jdetrt.calibration.frame_list import FrameList
+from jdetrt.calibration.half_rest import to_half
 from jdetrt.calibration.layers import match_layers
 from jdetrt.calibration.probe import activations
 from jdetrt.calibration.qdq import quantise, tensors_to_quantise
@@ -31,6 +32,7 @@ from jdetrt.errors import CalibrationError
 
 __all__ = ["COMPARED", "Calibration", "calibrate", "quantised_note", "read_model"]
 
+FLOAT16_MAX = float(np.finfo(np.float16).max)
 COMPARED = 16  # frames that models are compared on
 
 OnStep = Callable[[str, int, int], None]  # what is being done, steps done and in all
@@ -81,6 +83,7 @@ def calibrate(
     leave_out: Sequence[str] = (),
     compared: int = COMPARED,
     all_tensors: bool = False,
+    rest: Literal["fp32", "fp16"] = "fp32",
     ap_drop: Callable[[onnx.ModelProto], float] | None = None,
     state: str | Path | None = None,
     threads: int | None = None,
@@ -98,6 +101,7 @@ def calibrate(
         leave_out: layers that stay in float in any case, by name or pattern.
         compared: models are compared on so many of the frames, spread over all of them.
         all_tensors: measure also those that only a calibration cache of TensorRT asks for.
+        rest: what the model for TensorRT computes in where it is in float; decoding stays in fp32.
         ap_drop: as in `choose_layers`.
         state: keeps what is measured, see `measure_ranges`; the caller deletes it.
         threads: CPU threads of one operator; None for one a physical core.
@@ -148,6 +152,9 @@ def calibrate(
         )
         choice = _choose(model, ranges[best], reference, damages, targets, always, ap_drop, step)
     quantised = quantise(model, ranges[best], choice.left_out)
+    if rest == "fp16":
+        _refuse_overflow(ranges[best])
+        quantised = to_half(quantised)
     cpu_model = quantise(model, ranges[best], choice.left_out, layout="onnxruntime")
     for written in (quantised, cpu_model):
         _note(written, quantised_note(ranges[best]))
@@ -190,6 +197,16 @@ def quantised_note(ranges: Ranges) -> str:
     What TensorRT's plans say of their calibration is this.
     """
     return f"{ranges.method}, {ranges.frames} frames, sha256 {ranges.frames_sha256}"
+
+
+def _refuse_overflow(ranges: Ranges) -> None:
+    """ONNX Runtime computes float16 mostly in float32 on CPUs, so a comparison does not show it."""
+    largest, name = max((max(-r.low, r.high), name) for name, r in ranges.tensors.items())
+    if largest > FLOAT16_MAX:
+        raise CalibrationError(
+            f"{name}: reaches {largest:g}, more than float16 can hold ({FLOAT16_MAX:g}); leave the "
+            "rest in fp32"
+        )
 
 
 def _choose(

@@ -17,7 +17,7 @@ import onnx
 
 from jdetrt.errors import CalibrationError
 
-__all__ = ["ACTIVATIONS", "Layers", "match_layers"]
+__all__ = ["ACTIVATIONS", "Layers", "match_layers", "tensors_before_a_convolution"]
 
 ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
 # What stands between convolutions besides activations and additions.
@@ -56,7 +56,7 @@ class Layers:
 
         self.nodes: dict[str, onnx.NodeProto] = {}
         self.bridges: dict[str, onnx.NodeProto] = {}
-        before_conv = _tensors_before_a_convolution(graph.node)
+        before_conv = tensors_before_a_convolution(graph.node)
         for node in graph.node:
             inside = any(name in before_conv for name in node.output)
             if node.op_type == "Conv":
@@ -167,7 +167,7 @@ def _check(model: onnx.ModelProto) -> None:
         )
 
 
-def _tensors_before_a_convolution(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+def tensors_before_a_convolution(nodes: Iterable[onnx.NodeProto]) -> set[str]:
     """The tensors that some convolution depends on; nodes stand in the order in which they run."""
     found: set[str] = set()
     for node in reversed(list(nodes)):

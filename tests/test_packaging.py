@@ -48,6 +48,7 @@ def data() -> set[str]:
         "jdetrt/py.typed",
         *(f"jdetrt/benchmarks/page/{path.name}" for path in page),
         *(f"jdetrt/training/recipes/{path.name}" for path in recipes),
+        "jdetrt/calibration/report.html",
         *(f"jdetrt/models/{path.name}" for path in models),
     }
 

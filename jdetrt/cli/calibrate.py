@@ -72,6 +72,14 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--all-layers", is_flag=True, help="Leave no layer in float but those named.")
 @click.option(
+    "--backend",
+    type=click.Choice(["jdetrt", "modelopt"]),
+    default="jdetrt",
+    show_default=True,
+    help="Who quantises; NVIDIA ModelOpt writes OUTPUT and nothing else, with --method entropy or "
+    "min-max.",
+)
+@click.option(
     "--target-cosine",
     type=click.FloatRange(-1.0, 1.0),
     default=0.99,
@@ -105,6 +113,13 @@ _FILE = click.Path(path_type=Path)
     help="A layer to keep in float, or a pattern with * and ?; may be repeated.",
 )
 @click.option(
+    "--rest",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="What OUTPUT computes in where it is not in INT8; decoding is always in fp32.",
+)
+@click.option(
     "--compare",
     "compared",
     type=click.IntRange(1),
@@ -124,7 +139,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; default: one a core.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
-def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
+def command(model: Path, output: Path, backend: str, quiet: bool, **given: Any) -> None:
     """Turn an ONNX model of `jdetrt export` into one in INT8.
 
     MODEL computes in float32; nano ships (a file of that name is ./nano). Ranges come from frames
@@ -148,9 +163,21 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
     _refuse(model, output, given)
     with Steps(quiet=quiet) as steps:
         run = CalibrationRun(settings, on_step=steps)
-        run.run()
-    if not quiet:
+        if backend == "modelopt":
+            _only_for_jdetrt(given)
+            run.by_modelopt()
+        else:
+            run.run()
+    if not quiet and run.data:
         click.echo(_summary(run))
+
+
+def _only_for_jdetrt(given: dict[str, Any]) -> None:
+    unused = ("cpu_output", "cache", "gt", "fp16", "report", "json_path", "labelled")
+    if wrong := [name.split("_path")[0].replace("_", "-") for name in unused if given[name]]:
+        raise click.UsageError(f"--backend modelopt does without --{wrong[0]}")
+    if given["method"] not in ("auto", "entropy", "min-max") or given["rest"] != "fp32":
+        raise click.UsageError("--backend modelopt: --method entropy or min-max, --rest fp32")
 
 
 def _refuse(model: Path, output: Path, given: dict[str, Any]) -> None:

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from small_graphs import run_onnx
 from tiny_network import SIZE, save_tiny
 
-from jdetrt.calibration.calibrate import Calibration, calibrate, read_model
+from jdetrt.calibration.calibrate import (
+    Calibration,
+    _refuse_overflow,
+    calibrate,
+    read_model,
+)
 from jdetrt.calibration.frames import FrameList, choose_frames
 from jdetrt.calibration.qdq import layer_names, quantise
-from jdetrt.calibration.ranges import METHODS
+from jdetrt.calibration.ranges import METHODS, Range
 from jdetrt.calibration.record import record
 from jdetrt.calibration.report import page
 from jdetrt.calibration.sensitivity import Targets
@@ -126,6 +132,27 @@ def test_ranges_for_a_calibration_cache(folder: Path, frames: FrameList) -> None
     made = {o for n in onnx.load(folder / "model.onnx").graph.node for o in n.output}
     assert every - {"images"} < made
     assert few.model.graph == more.model.graph
+
+
+def test_the_rest_in_float16(folder: Path, frames: FrameList) -> None:
+    found = calibrate(
+        folder / "model.onnx",
+        frames,
+        method="min-max",
+        leave_out=["*/embedding/Conv"],
+        compared=1,
+        rest="fp16",
+        threads=1,
+    )
+    notes = {entry.key: entry.value for entry in found.model.metadata_props}
+    assert notes["precision"] == "int8+fp16"
+    assert notes["int8_float_layers"].count("\n") == 2
+    cpu = {entry.key: entry.value for entry in found.cpu_model.metadata_props}
+    assert cpu["precision"] == "int8"
+    assert found.chosen.closeness != found.methods["min-max"].closeness
+    large = found.ranges["min-max"].tensors | {"images": Range(-7e4, 1.0, 1.0)}
+    with pytest.raises(CalibrationError, match="images: reaches 70000, more than float16"):
+        _refuse_overflow(msgspec.structs.replace(found.ranges["min-max"], tensors=large))
 
 
 def test_models_that_cannot_be_read(tmp_path: Path) -> None:

@@ -133,6 +133,34 @@ def test_a_run_that_is_ended_goes_on(
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
 
 
+def test_modelopt(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def stand_in(model: Path, output: Path, frames: FrameList, **wanted: Any) -> None:
+        asked.append((model.name, output.name, len(frames), wanted))
+
+    monkeypatch.setattr("jdetrt.benchmarks.calibration_run.quantise_with_modelopt", stand_in)
+    options: list[str | Path] = [made / "model.onnx", "--frames", made / "footage", "--no-people"]
+    options += ["-o", tmp_path / "int8.onnx", "--backend", "modelopt", "--leave-out", "*"]
+    assert run(*options) == run(*options, "--method", "min-max") == 0
+    kept = ("model.onnx", "int8.onnx", 5)
+    assert asked == [
+        (*kept, {"method": "entropy", "leave_out": ("*",)}),
+        (*kept, {"method": "max", "leave_out": ("*",)}),
+    ]
+    capsys.readouterr()
+    for wrong, words in (
+        (["--cpu-output", "a.onnx"], "does without --cpu-output"),
+        (["--json", "a.json"], "does without --json"),
+        (["--method", "mse"], "--method entropy or min-max"),
+        (["--rest", "fp16"], "--rest fp32"),
+    ):
+        assert run(*options, *wrong) == 2
+        assert words in one_error(capsys)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
