@@ -126,6 +126,7 @@ class Observer:
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or 0
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.x64quantprecision", "1")  # as in OrtSession
         self._session: Any = ort.InferenceSession(
             watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
