@@ -3,7 +3,7 @@
 EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946, in the "Lite" form published with the
 TensorFlow TPU models in 2020: ReLU6, no squeeze-and-excitation) up to its last stage, without the
 1280-channel layer and the classifier. All activations are ReLU6 and all the rest is convolutions,
-additions, products, averages over squares and one nearest upsampling a level, so that INT8 suits
+additions, averages over squares and one nearest upsampling a level, so that INT8 suits
 every layer.
 """
 
@@ -16,10 +16,10 @@ from jdetrt.config import ANCHORS_PER_CELL
 from jdetrt.training.layers import ConvBlock, relu6
 from jdetrt.training.pyramid import BOX_AND_LOGITS, Body, HeadMaps
 
-__all__ = ["SHADES", "EfficientNetLite0", "SlimLevel"]
+__all__ = ["SHADES", "EfficientNetLite0", "SharedEmbedding", "SlimLevel"]
 
 SHADES = 64  # channels for the embedding at the end of each map of the body
-_LOOKS = 128  # channels inside the embedding branch of a level
+_LOOKS = 128  # channels inside the embedding branch
 
 # Blocks of each stage: expansion, kernel, stride of the first, channels out, blocks.
 _STAGES = (
@@ -62,13 +62,10 @@ def separable(width: int) -> nn.Sequential:
 class SlimLevel(nn.Module):
     """One scale of the slim pyramid: add the coarser level, refine, and predict.
 
-    The last `SHADES` channels of what the body gives are for the embedding only. It sees nothing
-    else: the refined map, which knows where people are, opens and closes each of its channels, so
-    that a person's embedding is of the person's own colours and textures, not of the place. (With
-    the refined map itself in it, an embedding learnt from few pictures told places apart.)
+    The last `SHADES` channels of what the body gives go past it, to `SharedEmbedding`.
     """
 
-    def __init__(self, skip: int, above: int | None, width: int, embedding_dim: int) -> None:
+    def __init__(self, skip: int, above: int | None, width: int) -> None:
         super().__init__()
         self.lateral = ConvBlock(skip - SHADES, width, 1, activation=None if above else relu6)
         self.merged = nn.ReLU6()
@@ -78,22 +75,36 @@ class SlimLevel(nn.Module):
             separable(width),
             nn.Conv2d(width, ANCHORS_PER_CELL * BOX_AND_LOGITS, 1),
         )
-        self.gate = ConvBlock(width, _LOOKS, 1, activation=relu6)
-        self.look = ConvBlock(SHADES, _LOOKS, 1, activation=relu6)
-        self.embedding = nn.Sequential(
-            ConvBlock(_LOOKS, _LOOKS, 7, groups=_LOOKS, activation=relu6),
-            nn.Conv2d(_LOOKS, embedding_dim, 1),
-        )
 
     def forward(self, skip: Tensor, above: Tensor | None) -> tuple[Tensor, HeadMaps]:
         """The refined feature map for the next level, and the outputs of this one."""
-        late, shades = skip.split([skip.shape[1] - SHADES, SHADES], dim=1)
+        late, shades = skip[:, :-SHADES], skip[:, -SHADES:]
         x = self.lateral(late)
         if above is not None:
             x = self.merged(x + nn.functional.interpolate(above, scale_factor=2.0, mode="nearest"))
         feature = self.refine(x)
-        looks = self.look(shades) * self.gate(feature)
-        return feature, HeadMaps(self.detection(feature), self.embedding(looks))
+        return feature, HeadMaps(self.detection(feature), shades)
+
+
+class SharedEmbedding(nn.Module):
+    """What makes the embeddings of all levels: colours and textures, weighed over the surroundings.
+
+    It sees the shades of the body alone, and after them it is linear: a person's embedding is a sum
+    over the cells around, as a histogram is, and tells little of the place. A branch that saw the
+    refined map too learnt places and not people from few pictures. The levels share it, so that
+    what people of one size teach holds for all sizes, and a person who comes nearer stays the same.
+    """
+
+    def __init__(self, embedding_dim: int) -> None:
+        super().__init__()
+        self.look = ConvBlock(SHADES, _LOOKS, 1, activation=relu6)
+        self.around = ConvBlock(_LOOKS, _LOOKS, 7, groups=_LOOKS, activation=None)
+        self.output = nn.Conv2d(_LOOKS, embedding_dim, 1)
+
+    def forward(self, shades: Tensor) -> Tensor:
+        """``[N, SHADES, rows, columns]`` of a level to ``[N, D, rows, columns]``."""
+        embedding: Tensor = self.output(self.around(self.look(shades)))
+        return embedding
 
 
 class EfficientNetLite0(Body):
@@ -107,6 +118,7 @@ class EfficientNetLite0(Body):
     channels = (40 + SHADES, 112 + SHADES, 320 + SHADES)
     widths = (96, 96, 96)
     level = SlimLevel
+    embedding = SharedEmbedding
 
     def __init__(self) -> None:
         super().__init__()

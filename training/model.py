@@ -60,11 +60,14 @@ class JdeNetwork(nn.Module):
         self.body_name = body
         self.embedding_dim = embedding_dim
         self.body = BODIES[body]()
+        shared = self.body.embedding
         above: int | None = None
         self.levels = nn.ModuleList()
         for skip, width in zip(reversed(self.body.channels), self.body.widths, strict=True):
-            self.levels.append(self.body.level(skip, above, width, embedding_dim))
+            own = () if shared else (embedding_dim,)
+            self.levels.append(self.body.level(skip, above, width, *own))
             above = width
+        self.embedding = shared(embedding_dim) if shared else None
 
     def forward(self, images: Tensor) -> tuple[HeadMaps, HeadMaps, HeadMaps]:
         """Raw maps of the levels /32, /16, /8.
@@ -76,6 +79,8 @@ class JdeNetwork(nn.Module):
         outputs = []
         for level, skip in zip(self.levels, reversed(self.body(images)), strict=True):
             feature, maps = level(skip, feature)
+            if self.embedding is not None:
+                maps = maps._replace(embedding=self.embedding(maps.embedding))
             outputs.append(maps)
         return outputs[0], outputs[1], outputs[2]
 

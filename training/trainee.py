@@ -34,18 +34,26 @@ class Trainee(nn.Module):
         self.loss = JdeLoss(recipe.loss, network.embedding_dim, identities)
         self.frozen_norms = recipe.frozen_norms
         for name, parameter in self.named_parameters():
-            if any(fnmatchcase(name, pattern) for pattern in recipe.frozen):
+            if _matches(name, recipe.frozen):
                 parameter.requires_grad_(False)
+        fixed = [
+            norm
+            for name, norm in network.named_modules(prefix="network")
+            if isinstance(norm, nn.BatchNorm2d) and _matches(f"{name}.weight", recipe.frozen)
+        ]
         if recipe.frozen_norms != "none":
-            for norm in _norms(network.body if recipe.frozen_norms == "body" else network):
+            chosen = _norms(network.body if recipe.frozen_norms == "body" else network)
+            for norm in chosen:
                 norm.requires_grad_(False)
+            if recipe.frozen_norms != "scales":
+                fixed += chosen
+        self._fixed_norms = fixed
 
     def train(self, mode: bool = True) -> Trainee:
-        """Set the training mode, but for batch norms whose statistics are frozen."""
+        """Set the training mode, but for batch norms that are frozen: their statistics stay."""
         super().train(mode)
-        if self.frozen_norms in ("body", "all"):
-            for norm in _norms(self.network.body if self.frozen_norms == "body" else self.network):
-                norm.eval()
+        for norm in self._fixed_norms:
+            norm.eval()
         return self
 
     def synchronise_norms(self) -> None:
@@ -116,6 +124,10 @@ def set_prior(network: JdeNetwork, score: float) -> None:
         background, foreground = bias.view(-1, BOX_AND_LOGITS)[:, 4:].unbind(1)
         background.fill_(-half)
         foreground.fill_(half)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _norms(module: nn.Module) -> list[nn.BatchNorm2d]:

@@ -31,17 +31,23 @@ def test_maps_end_with_shades_of_the_early_ones_averaged() -> None:
 
 
 def test_embeddings_are_of_the_shades_alone() -> None:
-    """Where the shades are nothing, so is what the refined map can say of the place."""
     network = random_network(0, "nano", 32)
-    level = network.levels[0]
-    above = torch.rand(1, 320 + SHADES, 4, 6)
-    above[:, 320:] = 0
-    other = torch.rand(1, 320 + SHADES, 4, 6)
-    other[:, 320:] = 0
+    sum(maps.embedding.square().sum() for maps in network(torch.rand(1, 3, 64, 96))).backward()
+    learnt = {name for name, p in network.named_parameters() if p.grad is not None}
+    early = ("body.stem.", "body.stages.0.", "body.stages.1.", "body.stages.2.")
+    own = ("body.fine.", "body.coarse.", "embedding.")
+    expected = {n for n, _ in network.named_parameters() if n.startswith((*early, *own))}
+    assert learnt == expected
+
+
+def test_levels_share_the_embedding() -> None:
+    network = random_network(0, "nano", 32)
+    body, shared = network.body, network.embedding
+    assert shared is not None
+    images = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
-        first, second = level(above, None)[1], level(other, None)[1]
-    assert not torch.equal(first.detection, second.detection)
-    assert torch.equal(first.embedding, second.embedding)
+        for maps, found in zip(reversed(body(images)), network(images), strict=True):
+            torch.testing.assert_close(found.embedding, shared(maps[:, -SHADES:]))
 
 
 def test_activations_suit_int8() -> None:

@@ -78,6 +78,13 @@ def test_frozen_weights_by_patterns_of_their_names() -> None:
     assert made.network.body.get_parameter("first.2.conv.weight").requires_grad
 
 
+def test_what_is_frozen_keeps_the_statistics_of_its_norms() -> None:
+    made = trainee(frozen=["network.body.*", "network.levels.0.*"], frozen_norms="none").train()
+    for name, module in made.network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.training == (not name.startswith(("body.", "levels.0."))), name
+
+
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_the_optimiser_has_all_that_is_not_frozen(name: str) -> None:
     made = trainee(frozen=["network.body.second.*"], frozen_norms="none")
