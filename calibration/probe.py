@@ -130,9 +130,9 @@ def _load(
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads or 0
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Memory goes back to the system after each frame, instead of into an arena that keeps it.
-    options.enable_cpu_mem_arena = False
+    # Planned as one block, so many outputs take half as much memory again.
     options.enable_mem_pattern = False
+    options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     content = model.SerializeToString()
     del model
     try:
@@ -175,14 +175,26 @@ def _refuse_missing(
 
 
 def _reduce(model: onnx.ModelProto, tensors: Sequence[str]) -> list[str]:
-    """Let a model compute the extremes of tensors; give the names of what it gives."""
+    """Let a model compute the extremes of tensors; give the names of what it gives.
+
+    Each is taken as soon as its tensor is there (ONNX Runtime's priority-based order goes by the
+    order of the nodes), so that the tensor need not be kept.
+    """
     outputs = []
+    after: dict[str, list[onnx.NodeProto]] = {}
     for i, tensor in enumerate(tensors):
+        after[tensor] = []
         for kind in _REDUCTIONS:
             name = f"{kind}:{i}:{tensor}"
             node = onnx.helper.make_node(kind, [tensor], [name], name)
             if kind != "Size":
                 node.attribute.append(onnx.helper.make_attribute("keepdims", 0))
-            model.graph.node.append(node)
+            after[tensor].append(node)
             outputs.append(name)
+    nodes = [node for value in model.graph.input for node in after.get(value.name, ())]
+    for node in model.graph.node:
+        nodes.append(node)
+        nodes += [reduction for name in node.output for reduction in after.get(name, ())]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     return outputs
