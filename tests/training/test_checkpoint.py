@@ -220,7 +220,7 @@ def test_half_round_trip(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found.numpy(), want)
         else:
             assert torch.equal(found, tensor)
-    assert network.get_parameter("levels.0.embedding.1.weight").dtype == torch.float32
+    assert network.get_parameter("embedding.output.weight").dtype == torch.float32
 
 
 def test_a_weight_beyond_half_precision_is_not_saved(tmp_path: Path) -> None:
