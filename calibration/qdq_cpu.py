@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from jdetrt.calibration.layers import Layers
+from jdetrt.calibration.layers import ACTIVATIONS, Layers
 from jdetrt.calibration.rewrite import (
     INT8_MAX,
     Rewriter,
@@ -82,7 +82,14 @@ class CpuPlan:
             if node.name not in chosen and node.name not in leave_out:
                 chosen.add(node.name)
                 waiting += layers.features(node)
-        return frozenset(chosen)
+        # What a layer in float gives goes through its activation before it is rounded.
+        return frozenset(name for name in chosen if not self._follows_float(name, chosen))
+
+    def _follows_float(self, name: str, chosen: set[str]) -> bool:
+        """Whether a node is an activation of something that is not on integers itself."""
+        node = self._inside[name]
+        before = self._layers.producers.get(node.input[0])
+        return node.op_type in ACTIVATIONS and (before is None or before.name not in chosen)
 
     def _is_stored(self, tensor: str) -> bool:
         """Whether something reads a tensor as integers, or may as well, since it comes as such."""

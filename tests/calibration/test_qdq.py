@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import numpy_helper
 from small_graphs import FixedScales, graph, observed, run_onnx
 from tiny_network import SIZE, save_tiny
@@ -204,6 +206,26 @@ def test_integers_of_onnx_runtime(activation: str, tmp_path: Path) -> None:
     step = np.abs(wanted).max() / 127
     assert np.abs(out - plain).max() < 2 * step
     assert np.abs(out - wanted).max() < 6 * step
+
+
+@given(st.sets(st.sampled_from(["first", "second", "add", "last"])), st.sampled_from(LAYOUTS))
+def test_ranges_suffice_whatever_is_left_out(left_out: set[str], layout: Layout) -> None:
+    for activation in ("Clip", "Relu", "LeakyRelu"):
+        source = residual(activation)
+        scales = observed(source, tensors_to_quantise(source), IMAGE)  # asserts that it has them
+        out, _ = run_onnx(quantise(source, scales, sorted(left_out), layout=layout), IMAGE)
+        wanted, _ = run_onnx(source, IMAGE)
+        assert np.abs(out - wanted).max() < 6 * np.abs(wanted).max() / 127
+
+
+@pytest.mark.parametrize("activation", ["Clip", "LeakyRelu"])
+def test_a_float_layer_is_rounded_after_its_activation(activation: str) -> None:
+    source = residual(activation)
+    model = quantise(source, FixedScales(RANGES), ["first"], layout="onnxruntime")
+    assert kinds_before(model, "act")[0] == "Conv"
+    assert kinds_before(model, "second")[0] == "DequantizeLinear"
+    readers = {name: node.op_type for node in model.graph.node for name in node.input}
+    assert readers["c1"] == activation
 
 
 def test_a_cut_below_the_measured_range() -> None:
