@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from jdetrt.config import ANCHORS_PER_CELL
 from jdetrt.training.layers import ConvBlock, relu6
-from jdetrt.training.pyramid import BOX_AND_LOGITS, Body, HeadMaps
+from jdetrt.training.pyramid import BOX_AND_LOGITS, Body
 
-__all__ = ["SHADES", "EfficientNetLite0", "SharedEmbedding", "SlimLevel"]
+__all__ = ["EfficientNetLite0", "SharedEmbedding", "SlimLevel"]
 
-SHADES = 64  # channels for the embedding at the end of each map of the body
+_SHADES = 64  # channels that the early maps are cut into
 _LOOKS = 128  # channels inside the embedding branch
 
 # Blocks of each stage: expansion, kernel, stride of the first, channels out, blocks.
@@ -62,12 +62,12 @@ def separable(width: int) -> nn.Sequential:
 class SlimLevel(nn.Module):
     """One scale of the slim pyramid: add the coarser level, refine, and predict.
 
-    The last `SHADES` channels of what the body gives go past it, to `SharedEmbedding`.
+    It gives no embeddings: `SharedEmbedding` makes those of all levels.
     """
 
     def __init__(self, skip: int, above: int | None, width: int) -> None:
         super().__init__()
-        self.lateral = ConvBlock(skip - SHADES, width, 1, activation=None if above else relu6)
+        self.lateral = ConvBlock(skip, width, 1, activation=None if above else relu6)
         self.merged = nn.ReLU6()
         self.refine = separable(width)
         self.detection = nn.Sequential(
@@ -76,46 +76,49 @@ class SlimLevel(nn.Module):
             nn.Conv2d(width, ANCHORS_PER_CELL * BOX_AND_LOGITS, 1),
         )
 
-    def forward(self, skip: Tensor, above: Tensor | None) -> tuple[Tensor, HeadMaps]:
-        """The refined feature map for the next level, and the outputs of this one."""
-        late, shades = skip[:, :-SHADES], skip[:, -SHADES:]
-        x = self.lateral(late)
+    def forward(self, skip: Tensor, above: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The refined feature map for the next level, and the detection map of this one."""
+        x = self.lateral(skip)
         if above is not None:
             x = self.merged(x + nn.functional.interpolate(above, scale_factor=2.0, mode="nearest"))
         feature = self.refine(x)
-        return feature, HeadMaps(self.detection(feature), shades)
+        return feature, self.detection(feature)
 
 
 class SharedEmbedding(nn.Module):
-    """What makes the embeddings of all levels: colours and textures, weighed over the surroundings.
+    """The embeddings of all levels, from colours and textures weighed over the surroundings.
 
-    It sees the shades of the body alone, and after them it is linear: a person's embedding is a sum
-    over the cells around, as a histogram is, and tells little of the place. A branch that saw the
-    refined map too learnt places and not people from few pictures. The levels share it, so that
-    what people of one size teach holds for all sizes, and a person who comes nearer stays the same.
+    It sees early maps alone, which still hold the colours by which people are told apart, and which
+    the late ones have lost: /4 and /8, cut into shades (a 1x1 convolution and ReLU6 each) and
+    averaged over the cells of a level. After that it is all but linear, so that an embedding is a
+    sum over the cells around a person, as a histogram is, and tells little of the place: a branch
+    that saw late maps too learnt places rather than people from few pictures. The levels share it,
+    so that what people of one size teach holds for all sizes, and who comes nearer stays the same.
     """
 
     def __init__(self, embedding_dim: int) -> None:
         super().__init__()
-        self.look = ConvBlock(SHADES, _LOOKS, 1, activation=relu6)
+        self.fine = nn.Sequential(nn.Conv2d(24, _SHADES // 2, 1), nn.ReLU6())
+        self.coarse = nn.Sequential(nn.Conv2d(40, _SHADES // 2, 1), nn.ReLU6())
+        self.look = ConvBlock(_SHADES, _LOOKS, 1, activation=relu6)
         self.around = ConvBlock(_LOOKS, _LOOKS, 7, groups=_LOOKS, activation=None)
         self.output = nn.Conv2d(_LOOKS, embedding_dim, 1)
 
-    def forward(self, shades: Tensor) -> Tensor:
-        """``[N, SHADES, rows, columns]`` of a level to ``[N, D, rows, columns]``."""
+    def forward(self, quarter: Tensor, eighth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embedding maps of the levels /32, /16, /8 from the body's maps /4 and /8."""
+        pool = nn.functional.avg_pool2d
+        shades = torch.cat([pool(self.fine(quarter), 2), self.coarse(eighth)], dim=1)
+        return self._of(pool(shades, 4)), self._of(pool(shades, 2)), self._of(shades)
+
+    def _of(self, shades: Tensor) -> Tensor:
         embedding: Tensor = self.output(self.around(self.look(shades)))
         return embedding
 
 
 class EfficientNetLite0(Body):
-    """Pictures in, feature maps /8 (40 channels), /16 (112) and /32 (320) out.
+    """Pictures in, feature maps /4 (24 channels), /8 (40), /16 (112) and /32 (320) out."""
 
-    Each map ends with `SHADES` more channels: the early maps /4 and /8, cut into shades (a 1x1
-    convolution and ReLU6 each) and averaged over the cell. The early maps still hold the colours,
-    by which people are told apart and which the late ones have lost.
-    """
-
-    channels = (40 + SHADES, 112 + SHADES, 320 + SHADES)
+    channels = (40, 112, 320)
     widths = (96, 96, 96)
     level = SlimLevel
     embedding = SharedEmbedding
@@ -134,20 +137,12 @@ class EfficientNetLite0(Body):
                 )
                 inputs = outputs
             self.stages.append(stage)
-        self.fine = nn.Sequential(nn.Conv2d(24, SHADES // 2, 1), nn.ReLU6())
-        self.coarse = nn.Sequential(nn.Conv2d(40, SHADES // 2, 1), nn.ReLU6())
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` pictures."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Feature maps /4, /8, /16 and /32 of ``[N, 3, H, W]`` pictures."""
         x = self.stem(images)
         maps = []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        pool = nn.functional.avg_pool2d
-        shades = torch.cat([pool(self.fine(maps[1]), 2), self.coarse(maps[2])], dim=1)
-        return (
-            torch.cat([maps[2], shades], dim=1),
-            torch.cat([maps[4], pool(shades, 2)], dim=1),
-            torch.cat([maps[6], pool(shades, 4)], dim=1),
-        )
+        return maps[1], maps[2], maps[4], maps[6]

@@ -75,13 +75,13 @@ class JdeNetwork(nn.Module):
         Args:
             images: ``[N, 3, H, W]`` RGB from 0 to 1; H and W multiples of 32.
         """
+        maps = self.body(images)
+        embeddings = None if self.embedding is None else self.embedding(*maps[:2])
         feature: Tensor | None = None
         outputs = []
-        for level, skip in zip(self.levels, reversed(self.body(images)), strict=True):
-            feature, maps = level(skip, feature)
-            if self.embedding is not None:
-                maps = maps._replace(embedding=self.embedding(maps.embedding))
-            outputs.append(maps)
+        for number, (level, skip) in enumerate(zip(self.levels, maps[:-4:-1], strict=True)):
+            feature, found = level(skip, feature)
+            outputs.append(found if embeddings is None else HeadMaps(found, embeddings[number]))
         return outputs[0], outputs[1], outputs[2]
 
 

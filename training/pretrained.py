@@ -49,7 +49,7 @@ def start_from(network: JdeNetwork, source: str) -> None:
             raise CheckpointError(
                 f"no ImageNet weights are at hand for the body '{network.body_name}'; name a file"
             )
-        network.body.load_state_dict(_lite0(network.body), strict=False)
+        network.body.load_state_dict(_lite0(network.body))
         return
     if isinstance(network.body, ResNet) and recognise(source).format is Format.TORCH:
         network.body.load_state_dict(_torchvision(network, Path(source)))
@@ -82,8 +82,7 @@ def _lite0(body: nn.Module) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: holds {outline(stored)}; install the package again")
     classifier = ("_conv_head", "_bn1", "_fc")
     values = [value for name, value in stored.items() if not name.startswith(classifier)]
-    ours = ("fine", "coarse")  # what the published network does not have
-    own = {k: v for k, v in body.state_dict().items() if not k.startswith(ours)}
+    own = body.state_dict()
     if [v.shape for v in values] != [v.shape for v in own.values()]:
         raise CheckpointError(f"{path}: holds another network than EfficientNet-Lite0")
     weights = dict(zip(own, values, strict=True))

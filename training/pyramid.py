@@ -69,8 +69,8 @@ class Body(nn.Module):
         channels: of the maps /8, /16, /32.
         widths: channels of the pyramid levels /32, /16, /8 that go with this body.
         level: what the levels are made of.
-        embedding: makes the embedding maps of all levels from what each gives for it; None where
-            each level makes its own.
+        embedding: makes the embedding maps of all levels, from the maps /4 and /8, for a body that
+            gives /4 too, before the others; None where each level makes its own.
     """
 
     channels: tuple[int, int, int]

@@ -28,9 +28,8 @@ def stored() -> dict[str, Tensor]:
 
 def as_published(body: nn.Module) -> nn.Module:
     """The weights as they are in the package, for normalised pictures, and its epsilon."""
-    names = [name for name in body.state_dict() if not name.startswith(("fine", "coarse"))]
-    values = list(stored().values())[: len(names)]
-    body.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
+    values = list(stored().values())[: len(body.state_dict())]
+    body.load_state_dict(dict(zip(body.state_dict(), values, strict=True)))
     for module in body.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1e-3
