@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
+from jdetrt.engine.integer_products import keep_exact
 from jdetrt.errors import CalibrationError
 from jdetrt.runtime.decode import nms
 from jdetrt.training.metrics import judge
@@ -126,7 +127,7 @@ class Observer:
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or 0
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.x64quantprecision", "1")  # as in OrtSession
+        keep_exact(options)
         self._session: Any = ort.InferenceSession(
             watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

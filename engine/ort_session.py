@@ -11,6 +11,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from jdetrt.engine.integer_products import keep_exact
 from jdetrt.errors import SessionError
 from jdetrt.runtime.native_name import native_name
 from jdetrt.runtime.session_base import SessionBase
@@ -74,9 +75,7 @@ class OrtSession(SessionBase):
         # Threads that spin while they wait for the next operator take the cores from the reader
         # and the association.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # x86 CPUs without VNNI add products of uint8 and int8 in 16 bits, which overflow; with
-        # this, weights are uint8 there. Elsewhere it changes nothing.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        keep_exact(options)
         self._session, self.provider = _load(path, provider, options)
         super().__init__(
             [_spec(path, node) for node in self._session.get_inputs()],
