@@ -300,7 +300,8 @@ def _table(
 ) -> str:
     """A table of cells that are HTML already."""
     cell = "<td class='wrap left'>" if wrap else "<td>"
-    head = "".join(f"<th>{escape(title)}</th>" for title in heads)
+    side = " class=left" if wrap else ""
+    head = "".join(f"<th{side}>{escape(title)}</th>" for title in heads)
     body = "".join(f"<tr>{''.join(f'{cell}{value}</td>' for value in line)}</tr>" for line in lines)
     return (
         f'<div class="scroll {size}" tabindex=0><table><thead><tr>{head}</tr></thead>'
