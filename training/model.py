@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt.errors import ConfigError
-from jdetrt.training.darknet53 import Darknet53, Residual
+from jdetrt.training.darknet53 import Darknet53, DarknetSmall, Residual
 from jdetrt.training.efficientnet_lite import EfficientNetLite0, SlimLevel
 from jdetrt.training.layers import LEAK, ConvBlock
 from jdetrt.training.pyramid import Body, HeadMaps, PyramidLevel
@@ -33,6 +33,7 @@ __all__ = ["BODIES", "JdeNetwork", "initialise", "random_network"]
 
 BODIES: Mapping[str, type[Body]] = {
     "darknet53": Darknet53,
+    "darknet-small": DarknetSmall,
     "resnet50": ResNet50,
     "resnet101": ResNet101,
     "nano": EfficientNetLite0,

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
+from jdetrt.errors import ConfigError
 from jdetrt.training.loss import JdeLoss, LossResult, Whole
 from jdetrt.training.mgda import head_inputs
 from jdetrt.training.model import JdeNetwork
@@ -26,10 +27,18 @@ class Trainee(nn.Module):
         network: it is trained in place.
         recipe: the loss, and what is frozen.
         identities: of the training set.
+
+    Raises:
+        ConfigError: the balance needs what the network does not have.
     """
 
     def __init__(self, network: JdeNetwork, recipe: Recipe, identities: int) -> None:
         super().__init__()
+        if network.embedding is not None and recipe.loss.balance == "mgda-ub":
+            raise ConfigError(
+                f"loss.balance: mgda-ub weighs what the tasks do to the inputs of their heads, which "
+                f"the embeddings of the body '{network.body_name}' do not use; take another balance"
+            )
         self.network = network
         self.loss = JdeLoss(recipe.loss, network.embedding_dim, identities)
         self.frozen_norms = recipe.frozen_norms

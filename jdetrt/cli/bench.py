@@ -174,7 +174,7 @@ def system(
 
 @command.command()
 @click.option(
-    "--epochs", type=click.IntRange(1), default=12, show_default=True, help="Of each network."
+    "--epochs", type=click.IntRange(1), default=30, show_default=True, help="Of each network."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(

@@ -10,10 +10,11 @@ from small_runs import ALONE, SomePeople, learn_tiny_body, small_recipe
 from tiny_network import EMBEDDING_DIM, SIZE
 from torch import nn
 
+from jdetrt.errors import ConfigError
 from jdetrt.training import model
 from jdetrt.training.anchors import network_anchors
 from jdetrt.training.batches import batches
-from jdetrt.training.recipe import OptimiserConfig
+from jdetrt.training.recipe import LossConfig, OptimiserConfig, Recipe
 from jdetrt.training.targets import assign
 from jdetrt.training.trainee import Trainee, optimiser, set_prior
 
@@ -159,3 +160,9 @@ def test_body_and_classifier_have_rates_of_their_own() -> None:
         assert rates[id(parameter)] == expected[part], name
         seen.add(part)
     assert seen == set(expected)
+
+
+def test_a_balance_of_shared_inputs_needs_tasks_that_share_them() -> None:
+    recipe = Recipe(loss=LossConfig(balance="mgda-ub"))
+    with pytest.raises(ConfigError, match=r"loss\.balance: mgda-ub .* of the body 'nano'"):
+        Trainee(model.random_network(0, "nano", 8), recipe, 3)
