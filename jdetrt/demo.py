@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jdetrt import shipped
+from jdetrt.config import IouConfig, load
 from jdetrt.engine.open import open_session
 from jdetrt.errors import SinkError
 from jdetrt.runtime.mot_io import every_frame, read_detections
@@ -76,11 +77,16 @@ def run_demo(
         report = Pipeline(
             source,
             session,
-            Tracker("iou" if model is None else "reference", source.frame_rate),
+            _tracker(model, source.frame_rate),
             [MotSink(mot), VideoSink(video, source.frame_rate)],
             on_frame=on_frame,
         ).run()
     return DemoResult(model, folder, mot, video, report)
+
+
+def _tracker(model: Path | None, frame_rate: float) -> Tracker:
+    file = None if model is None else shipped.settings(model)
+    return Tracker("iou", frame_rate, None if file is None else load(file, IouConfig))
 
 
 def _fake(folder: Path, clip: SyntheticClip) -> Session:

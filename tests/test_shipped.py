@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jdetrt import shipped
+from jdetrt.config import IouConfig, load
 from jdetrt.errors import ConfigError
 from jdetrt.shipped import resolve, resolve_checkpoint
 
@@ -82,3 +83,16 @@ def test_the_models_of_this_checkout_have_sizes_for_names() -> None:
         width, height = map(int, size.split("x"))
         assert width % 32 == height % 32 == 0
         assert resolve(f"nano:{size}") == path
+
+
+def test_settings_go_with_what_ships_alone(folder: Path) -> None:
+    model = folder / "nano-576x320.onnx"
+    assert shipped.settings(model) is None
+    (folder / "nano.toml").write_text('preset = "iou"')
+    assert shipped.settings(model) == folder / "nano.toml"
+    assert shipped.settings(folder.parent / "nano-576x320.onnx") is None
+
+
+def test_the_settings_that_ship_are_settings() -> None:
+    config = load(shipped.FOLDER / "nano.toml", IouConfig)
+    assert config != IouConfig()

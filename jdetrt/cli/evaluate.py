@@ -16,6 +16,7 @@ from jdetrt.cli.export import parse_size
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions
 from jdetrt.shipped import resolve_checkpoint
+from jdetrt.shipped import settings as shipped_settings
 
 if TYPE_CHECKING:
     from jdetrt.training.sample import Sample
@@ -222,7 +223,8 @@ def tracking(
         from jdetrt.runtime.contract import has_embeddings
 
         default = "reference" if has_embeddings(session) else "iou"
-        settings = tracker_settings(config, preset, default, {})
+        shipped = shipped_settings(model) if preset is None else None
+        settings = tracker_settings(config or shipped, preset, default, {})
         with ProgressBar("Tracking", None, quiet=False) as bar:
             scores = evaluate_tracking(
                 session,

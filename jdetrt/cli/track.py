@@ -16,7 +16,7 @@ from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.run_output import ProgressBar, print_summary
 from jdetrt.cli.settings import preset_of, toml_text, tracker_settings
 from jdetrt.errors import DataError
-from jdetrt.shipped import NANO, resolve
+from jdetrt.shipped import NANO, resolve, settings
 
 if TYPE_CHECKING:
     from jdetrt.config import TrackerConfig
@@ -178,7 +178,8 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
                 progress=build_bar,
             )
         )
-    config = _settings(options, "reference" if has_embeddings(session) else "iou")
+    shipped = settings(model) if options.preset is None else None
+    config = _settings(options, "reference" if has_embeddings(session) else "iou", shipped)
     source = stack.enter_context(open_source(options.source, frame_rate=options.frame_rate))
     lengths = [n for n in (source.length, options.max_frames) if n is not None]
     bar = ProgressBar(source.name, min(lengths, default=None), quiet=options.quiet)
@@ -256,12 +257,12 @@ def _find(source: str, detections: Path) -> Path:
     return inside if os.path.exists(inside) else detections
 
 
-def _settings(options: _Options, default: str) -> TrackerConfig:
+def _settings(options: _Options, default: str, shipped: Path | None = None) -> TrackerConfig:
     """The settings in effect; written down if asked for."""
     from jdetrt.files import write_text
 
     changes = {"score_threshold": options.score_threshold, "nms_iou": options.nms_iou}
-    config = tracker_settings(options.config, options.preset, default, changes)
+    config = tracker_settings(options.config or shipped, options.preset, default, changes)
     if options.save_config is not None:
         write_text(options.save_config, toml_text(config))
     return config
