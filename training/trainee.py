@@ -36,8 +36,8 @@ class Trainee(nn.Module):
         super().__init__()
         if network.embedding is not None and recipe.loss.balance == "mgda-ub":
             raise ConfigError(
-                f"loss.balance: mgda-ub weighs what the tasks do to the inputs of their heads, which "
-                f"the embeddings of the body '{network.body_name}' do not use; take another balance"
+                "loss.balance: mgda-ub weighs what the tasks do to the inputs of their heads, "
+                f"which the embeddings of the body '{network.body_name}' do not use; take another"
             )
         self.network = network
         self.loss = JdeLoss(recipe.loss, network.embedding_dim, identities)
