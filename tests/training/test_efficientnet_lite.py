@@ -21,8 +21,8 @@ def test_maps_are_those_of_the_stages() -> None:
         (1, 112, 4, 6),
         (1, 320, 2, 3),
     ]
-    for found, stage in zip(maps, (1, 2, 4, 6), strict=True):
-        assert torch.equal(found, seen[stage])
+    for found, number in zip(maps, (1, 2, 4, 6), strict=True):
+        assert torch.equal(found, seen[number])
 
 
 def test_embeddings_are_of_early_maps_alone() -> None:
