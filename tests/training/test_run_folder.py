@@ -22,7 +22,9 @@ def test_recipes_by_name_and_by_file(tmp_path: Path) -> None:
 
 
 def test_no_such_recipe() -> None:
-    with pytest.raises(ConfigError, match="pico: no such file; recipes of jdetrt: nano, nano-emb.*, paper"):
+    with pytest.raises(
+        ConfigError, match="pico: no such file; recipes of jdetrt: nano, nano-emb.*, paper"
+    ):
         open_recipe("pico")
 
 
