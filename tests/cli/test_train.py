@@ -179,7 +179,8 @@ def test_what_is_wrong_is_one_message(
 
 def test_missing_recipes_and_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("none.toml", "-o", "out") == 1
-    message = "ConfigError: none.toml: no such file; recipes of jdetrt: nano, paper\n"
+    names = "nano, nano-embedding, nano-large, paper"
+    message = f"ConfigError: none.toml: no such file; recipes of jdetrt: {names}\n"
     assert capsys.readouterr().err == message
     assert run("paper", "-o", "out") == 1
     error = capsys.readouterr().err
