@@ -31,7 +31,7 @@ from jdetrt.benchmarks.stages import ENGINE, LEFT_OUT, PAPER, time_stages
 from jdetrt.benchmarks.summary import summary
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
-from jdetrt.runtime.contract import has_embeddings, network_size
+from jdetrt.runtime.contract import default_preset, network_size
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.sinks import MotSink, Sink, VideoSink
 from jdetrt.runtime.sources import open_source
@@ -85,9 +85,7 @@ def measure_system(
             with open_source(source) as opened:
                 if opened.live:
                     raise ConfigError(f"{source}: a live source waits for its camera; use a file")
-                tracker = Tracker(
-                    "reference" if has_embeddings(session) else "iou", opened.frame_rate
-                )
+                tracker = Tracker(default_preset(session), opened.frame_rate)
                 sinks: list[Sink] = [MotSink(Path(folder, "tracks.txt"))]
                 if video:
                     sinks.append(VideoSink(Path(folder, "tracks.mp4"), opened.frame_rate))
@@ -221,7 +219,7 @@ def measure_run(
     """
     if frames < 2 or warm_up < 1:
         raise ConfigError(f"expected 2 frames and 1 to warm up or more, got {frames} and {warm_up}")
-    preset = preset or ("reference" if has_embeddings(session) else "iou")
+    preset = preset or default_preset(session)
     with TemporaryDirectory(prefix="jdetrt-bench-") as temporary:
         folder = Path(temporary)
         opened = open_source(source)

@@ -14,7 +14,7 @@ import numpy as np
 from jdetrt.benchmarks.machine import manifest
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
-from jdetrt.runtime.contract import has_embeddings, network_size
+from jdetrt.runtime.contract import default_preset, network_size
 from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream
 from jdetrt.runtime.sinks import MotSink
 from jdetrt.runtime.sources import open_source
@@ -66,7 +66,7 @@ def measure_streams(
     runs: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
     order = random.Random(seed)
     with open_session(model, backend=backend, provider=provider) as session:
-        preset = "reference" if has_embeddings(session) else "iou"
+        preset = default_preset(session)
         _track(session, sources, 1, preset, 3)  # kernels compiled, memory taken
         for number in range(repeats):
             for count in order.sample(counts, len(counts)):

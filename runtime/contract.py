@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from jdetrt.errors import SessionError
 from jdetrt.types import Array, Session, TensorSpec
 
-__all__ = ["check_feeds", "check_model", "has_embeddings", "network_size"]
+__all__ = ["check_feeds", "check_model", "default_preset", "has_embeddings", "network_size"]
 
 _EXPORT = "make one with: jdetrt export CHECKPOINT -o model.onnx --size 1088x608"
 
@@ -86,6 +86,11 @@ def network_size(session: Session) -> tuple[int, int]:
 def has_embeddings(session: Session) -> bool:
     """Whether the model gives appearance vectors beside its boxes."""
     return any(spec.name == "embeddings" for spec in session.outputs)
+
+
+def default_preset(session: Session) -> str:
+    """The preset of the tracker that suits what a model gives (`jdetrt.runtime.tracker`)."""
+    return "reference" if has_embeddings(session) else "iou"
 
 
 def _names(names: Sequence[str]) -> str:

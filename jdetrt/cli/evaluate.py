@@ -220,11 +220,10 @@ def tracking(
         from jdetrt.benchmarks.tracking import evaluate_tracking
         from jdetrt.cli.score import scores_table
         from jdetrt.cli.settings import preset_of, tracker_settings
-        from jdetrt.runtime.contract import has_embeddings
+        from jdetrt.runtime.contract import default_preset
 
-        default = "reference" if has_embeddings(session) else "iou"
         shipped = shipped_settings(model) if preset is None else None
-        settings = tracker_settings(config or shipped, preset, default, {})
+        settings = tracker_settings(config or shipped, preset, default_preset(session), {})
         with ProgressBar("Tracking", None, quiet=False) as bar:
             scores = evaluate_tracking(
                 session,

@@ -161,7 +161,7 @@ def command(**given: Any) -> None:
 def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
     from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.open import open_session
-    from jdetrt.runtime.contract import has_embeddings, network_size
+    from jdetrt.runtime.contract import default_preset, network_size
     from jdetrt.runtime.pipeline import Pipeline
     from jdetrt.runtime.sources import open_source
     from jdetrt.runtime.tracker import Tracker
@@ -179,7 +179,7 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
             )
         )
     shipped = settings(model) if options.preset is None else None
-    config = _settings(options, "reference" if has_embeddings(session) else "iou", shipped)
+    config = _settings(options, default_preset(session), shipped)
     source = stack.enter_context(open_source(options.source, frame_rate=options.frame_rate))
     lengths = [n for n in (source.length, options.max_frames) if n is not None]
     bar = ProgressBar(source.name, min(lengths, default=None), quiet=options.quiet)
