@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from types import TracebackType
 from typing import TYPE_CHECKING
+
+from jdetrt.cli.bar import Bar
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["BuildBar"]
 
 
-class BuildBar:
+class BuildBar(Bar):
     """One bar a phase that is running, on stderr, while it is entered as a context manager.
 
     Implements `jdetrt.engine.build_progress.Progress`. Nothing is shown with ``quiet``, or where
@@ -20,18 +21,15 @@ class BuildBar:
     """
 
     def __init__(self, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
-        console = Console(stderr=True)
         self._quiet = quiet
-        self._bar = Progress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
+            quiet=quiet,
         )
         self._lock = threading.Lock()
         self._tasks: dict[str, tuple[TaskID, int]] = {}  # phase -> task, depth
@@ -60,15 +58,3 @@ class BuildBar:
             task, depth = self._tasks.pop(phase, (None, 0))
             if task is not None and depth:
                 self._bar.remove_task(task)
-
-    def __enter__(self) -> BuildBar:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bar.stop()

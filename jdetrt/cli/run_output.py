@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import click
+
+from jdetrt.cli.bar import Bar
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -18,18 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["ProgressBar", "print_summary"]
 
 
-class ProgressBar:
+class ProgressBar(Bar):
     """A bar with frames and FPS on stderr, shown while it is entered as a context manager.
 
     Nothing is shown with ``quiet``, or where stderr is not a terminal.
     """
 
     def __init__(self, title: str, total: int | None, *, quiet: bool) -> None:
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
-            Progress,
             ProgressColumn,
             TextColumn,
             TimeRemainingColumn,
@@ -40,33 +39,19 @@ class ProgressBar:
             def render(self, task: Task) -> Text:
                 return Text(f"{task.speed:.1f} FPS" if task.speed else "")
 
-        console = Console(stderr=True)
-        self._bar = Progress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             Fps(),
             TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
+            quiet=quiet,
         )
         self._task = self._bar.add_task(title, total=total)
 
     def advance(self, frame: Frame, tracks: Tracks) -> None:
         """One frame more; an ``OnFrame``."""
         self._bar.advance(self._task)
-
-    def __enter__(self) -> ProgressBar:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
 
 def print_summary(report: RunReport, title: str, written: Iterable[Path]) -> None:

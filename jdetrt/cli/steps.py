@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING
+
+from jdetrt.cli.bar import Bar
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -11,32 +12,28 @@ if TYPE_CHECKING:
 __all__ = ["Steps"]
 
 
-class Steps:
+class Steps(Bar):
     """One bar a phase on stderr, while it is entered as a context manager; call it to go on.
 
     Nothing is shown with ``quiet``, or where stderr is not a terminal.
     """
 
     def __init__(self, *, quiet: bool) -> None:
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
-            Progress,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
 
-        console = Console(stderr=True)
-        self._bar = Progress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
+            quiet=quiet,
         )
         self._tasks: dict[str, TaskID] = {}
 
@@ -45,15 +42,3 @@ class Steps:
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(what, total=steps)
         self._bar.update(self._tasks[what], completed=done, total=steps)
-
-    def __enter__(self) -> Steps:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
