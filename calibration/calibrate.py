@@ -17,6 +17,7 @@ from jdetrt.calibration.compare import Comparison, Reference
 from jdetrt.calibration.frame_list import FrameList
 from jdetrt.calibration.half_rest import to_half
 from jdetrt.calibration.layers import match_layers
+from jdetrt.calibration.model_file import read_model
 from jdetrt.calibration.probe import activations
 from jdetrt.calibration.qdq import quantise, tensors_to_quantise
 from jdetrt.calibration.ranges import METHODS, PERCENTILE, Method, Ranges, measure_ranges
@@ -30,7 +31,7 @@ from jdetrt.calibration.sensitivity import (
 )
 from jdetrt.errors import CalibrationError
 
-__all__ = ["COMPARED", "Calibration", "calibrate", "quantised_note", "read_model"]
+__all__ = ["COMPARED", "Calibration", "calibrate", "quantised_note"]
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 COMPARED = 16  # frames that models are compared on
@@ -173,22 +174,6 @@ def calibrate(
         model=quantised,
         cpu_model=cpu_model,
     )
-
-
-def read_model(path: str | Path) -> onnx.ModelProto:
-    """Read an ONNX model, weights kept beside it included.
-
-    Raises:
-        CalibrationError: it cannot be read, or is no ONNX model.
-    """
-    try:
-        return onnx.load(path)
-    except OSError as err:
-        raise CalibrationError(f"{path}: cannot be read ({err.strerror or err})") from err
-    except Exception as err:  # protobuf's DecodeError: protobuf is onnx's dependency, not ours
-        raise CalibrationError(
-            f"{path}: is cut short or not an ONNX model; copy or export it again"
-        ) from err
 
 
 def quantised_note(ranges: Ranges) -> str:

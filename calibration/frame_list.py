@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from jdetrt import __version__, files
 from jdetrt.calibration.footage import Footage
+from jdetrt.calibration.json_file import read_json
 from jdetrt.errors import CalibrationError
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Frame
@@ -86,24 +87,18 @@ class FrameList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         Raises:
             CalibrationError: it cannot be read, or is no list of frames.
         """
-        try:
-            with files.open_regular(path) as file:
-                chosen = msgspec.json.decode(file.read(), type=cls)
-        except OSError as err:
-            raise CalibrationError(f"{path}: cannot be read ({err.strerror or err})") from err
-        except (msgspec.DecodeError, UnicodeDecodeError) as err:
-            raise CalibrationError(f"{path}: is no list of calibration frames ({err})") from err
-        if chosen.format != _FORMAT:
-            raise CalibrationError(
-                f"{path}: is a list of format {chosen.format}, this jdetrt reads {_FORMAT}; "
-                "choose the frames again"
-            )
-        return chosen
+        return read_json(
+            path,
+            cls,
+            _FORMAT,
+            foreign="is no list of calibration frames",
+            older="is a list of format",
+            again="choose the frames again",
+        )
 
     def write(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all. Raises SinkError."""
-        text = msgspec.json.format(msgspec.json.encode(self), indent=2)
-        files.write_bytes(path, text + b"\n")
+        files.write_json(path, self)
 
     def verify(self) -> None:
         """Read every frame and compare it with its hash. Raises CalibrationError."""

@@ -18,9 +18,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from jdetrt import files
-from jdetrt.calibration.calibrate import read_model
 from jdetrt.calibration.layers import Layers, match_layers
 from jdetrt.calibration.measure import Frames
+from jdetrt.calibration.model_file import read_model
 from jdetrt.errors import CalibrationError, MissingDependencyError
 
 __all__ = ["quantise_with_modelopt"]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
+from jdetrt.calibration.model_file import read_model
 from jdetrt.errors import CalibrationError
 from jdetrt.types import Array
 
@@ -117,7 +118,7 @@ class Probe:
 def _load(
     path: Path, tensors: tuple[str, ...], reduced: bool, threads: int | None
 ) -> tuple[Any, list[str]]:
-    model = _read(path)
+    model = read_model(path)
     inputs = {value.name for value in model.graph.input}
     _refuse_missing(path, model, tensors, inputs)
     outputs = _reduce(model, tensors) if reduced else [t for t in tensors if t not in inputs]
@@ -150,17 +151,6 @@ def _load(
                 f"{path}: '{name}' is {types[name]}; ranges are measured on the FP32 model"
             )
     return session, outputs
-
-
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        return onnx.load(path)
-    except OSError as err:
-        raise CalibrationError(f"{path}: cannot be read ({err.strerror or err})") from err
-    except Exception as err:  # protobuf's DecodeError: protobuf is onnx's dependency, not ours
-        raise CalibrationError(
-            f"{path}: is cut short or not an ONNX model; copy or export it again"
-        ) from err
 
 
 def _refuse_missing(

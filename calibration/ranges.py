@@ -18,6 +18,7 @@ import msgspec
 
 from jdetrt import __version__, files
 from jdetrt.calibration.histogram import Histogram
+from jdetrt.calibration.json_file import read_json
 from jdetrt.calibration.measure import BUDGET, Frames, OnProgress, measure
 from jdetrt.calibration.statistics import Statistics
 from jdetrt.calibration.thresholds import LEVELS, entropy, least_error, percentile
@@ -101,24 +102,18 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Raises:
             CalibrationError: the file cannot be read, or holds no ranges.
         """
-        try:
-            with files.open_regular(path) as file:
-                ranges = msgspec.json.decode(file.read(), type=cls)
-        except OSError as err:
-            raise CalibrationError(f"{path}: cannot be read ({err.strerror or err})") from err
-        except (msgspec.DecodeError, UnicodeDecodeError) as err:
-            raise CalibrationError(f"{path}: holds no calibration ranges ({err})") from err
-        if ranges.format != _FORMAT:
-            raise CalibrationError(
-                f"{path}: holds ranges of format {ranges.format}, this jdetrt reads {_FORMAT}; "
-                "measure them again"
-            )
-        return ranges
+        return read_json(
+            path,
+            cls,
+            _FORMAT,
+            foreign="holds no calibration ranges",
+            older="holds ranges of format",
+            again="measure them again",
+        )
 
     def write(self, path: str | Path) -> None:
         """Write them as JSON, whole or not at all. Raises SinkError."""
-        text = msgspec.json.format(msgspec.json.encode(self), indent=2)
-        files.write_bytes(path, text + b"\n")
+        files.write_json(path, self)
 
 
 def measure_ranges(

@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 
 from jdetrt import __version__, files
-from jdetrt.calibration.calibrate import Calibration, read_model
+from jdetrt.calibration.calibrate import Calibration
 from jdetrt.calibration.compare import Comparison
 from jdetrt.calibration.layers import Layers
+from jdetrt.calibration.model_file import read_model
 
 __all__ = ["FORMAT", "record"]
 

@@ -17,7 +17,7 @@ import msgspec
 
 from jdetrt.config import Section
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular, write_bytes
+from jdetrt.files import open_regular, write_json
 from jdetrt.types import TensorSpec
 
 __all__ = ["Compiled", "Layer", "from_inspector", "from_log", "layers_path", "read_layers"]
@@ -112,8 +112,7 @@ class Compiled(Section, frozen=True):
 
     def write(self, plan: Path) -> None:
         """Keep it beside the plan. Raises SinkError."""
-        text = msgspec.json.format(msgspec.json.encode(self), indent=1)
-        write_bytes(layers_path(plan), text + b"\n")
+        write_json(layers_path(plan), self, indent=1)
 
 
 def layers_path(plan: Path) -> Path:

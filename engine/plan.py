@@ -19,7 +19,7 @@ from jdetrt.engine.build_options import BuildOptions
 from jdetrt.engine.compat import BACKENDS, TensorRt
 from jdetrt.engine.device import Device, l4t_release, platform_name
 from jdetrt.errors import PlanMismatchError, SessionError
-from jdetrt.files import open_regular, write_bytes
+from jdetrt.files import open_regular, write_json
 from jdetrt.types import TensorSpec
 
 __all__ = ["PLAN_SUFFIXES", "Place", "Sidecar", "open_plan", "read_sidecar", "sidecar_path"]
@@ -111,8 +111,7 @@ class Sidecar(Section, frozen=True):
 
     def write(self, path: Path) -> None:
         """Write it beside the plan at ``path``. Raises SinkError."""
-        text = msgspec.json.format(msgspec.json.encode(self), indent=2)
-        write_bytes(sidecar_path(path), text + b"\n")
+        write_json(sidecar_path(path), self)
 
 
 def sidecar_path(plan: Path) -> Path:

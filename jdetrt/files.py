@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from jdetrt.errors import SinkError
 
-__all__ = ["atomic_path", "open_regular", "sha256", "write_bytes", "write_text"]
+__all__ = ["atomic_path", "open_regular", "sha256", "write_bytes", "write_json", "write_text"]
 
 
 _REMEDIES = {
@@ -84,6 +84,13 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all. Raises SinkError."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_json(path: str | Path, value: object, *, indent: int = 2) -> None:
+    """Write what msgspec knows as JSON for people, whole or not at all. Raises SinkError."""
+    import msgspec  # not for those who only write results
+
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=indent) + b"\n")
 
 
 def write_text(path: str | Path, text: str) -> None:

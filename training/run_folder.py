@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from jdetrt import files
 from jdetrt.config import load
 from jdetrt.errors import ConfigError
@@ -65,5 +63,4 @@ def prepare(folder: Path, recipe: Recipe) -> None:
     Raises:
         SinkError: the folder cannot be written.
     """
-    text = msgspec.json.format(msgspec.json.encode(recipe), indent=2).decode()
-    files.write_text(folder / _RECIPE, text + "\n")
+    files.write_json(folder / _RECIPE, recipe)

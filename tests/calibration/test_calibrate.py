@@ -18,9 +18,9 @@ from jdetrt.calibration.calibrate import (
     Calibration,
     _refuse_overflow,
     calibrate,
-    read_model,
 )
 from jdetrt.calibration.frames import FrameList, choose_frames
+from jdetrt.calibration.model_file import read_model
 from jdetrt.calibration.qdq import layer_names, quantise
 from jdetrt.calibration.ranges import METHODS, Range
 from jdetrt.calibration.record import record
