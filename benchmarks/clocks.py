@@ -49,28 +49,27 @@ class Clock:
 def clocks(probe: Probe) -> list[Clock]:
     """The clocks that the system tells of: processor first, then an integrated GPU."""
     found = [
-        Clock(
-            name=f"cpu {folder.name}",
-            governor=probe.text(f"{_CPU}/{folder.name}/scaling_governor"),
-            min_mhz=_mhz(probe, f"{_CPU}/{folder.name}/scaling_min_freq", 1e3),
-            max_mhz=_mhz(probe, f"{_CPU}/{folder.name}/scaling_max_freq", 1e3),
-            now_mhz=_mhz(probe, f"{_CPU}/{folder.name}/scaling_cur_freq", 1e3),
-        )
+        _clock(probe, f"cpu {folder.name}", f"{_CPU}/{folder.name}/scaling_", 1e3)
         for folder in _folders(probe, _CPU)
         if folder.name.startswith("policy")
     ]
     found += [
-        Clock(
-            name=f"gpu {folder.name}",
-            governor=probe.text(f"{_DEVICES}/{folder.name}/governor"),
-            min_mhz=_mhz(probe, f"{_DEVICES}/{folder.name}/min_freq", 1e6),
-            max_mhz=_mhz(probe, f"{_DEVICES}/{folder.name}/max_freq", 1e6),
-            now_mhz=_mhz(probe, f"{_DEVICES}/{folder.name}/cur_freq", 1e6),
-        )
+        _clock(probe, f"gpu {folder.name}", f"{_DEVICES}/{folder.name}/", 1e6)
         for folder in _folders(probe, _DEVICES)
         if folder.name.startswith("gpu-gpc") or folder.name.split(".")[-1] in _GPUS
     ]
     return found
+
+
+def _clock(probe: Probe, name: str, prefix: str, unit: float) -> Clock:
+    """The clock whose files begin with ``prefix``; ``unit`` of what they count in are a MHz."""
+    return Clock(
+        name=name,
+        governor=probe.text(f"{prefix}governor"),
+        min_mhz=_mhz(probe, f"{prefix}min_freq", unit),
+        max_mhz=_mhz(probe, f"{prefix}max_freq", unit),
+        now_mhz=_mhz(probe, f"{prefix}cur_freq", unit),
+    )
 
 
 def locked(found: list[Clock]) -> bool | None:

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from jdetrt.benchmarks.machine import manifest
 from jdetrt.benchmarks.paper import FIGURE_3
@@ -37,6 +38,7 @@ _SIZE = (1920, 1080)
 _WARM_UP = 3
 
 Parts = dict[str, list[float]]
+Image = npt.NDArray[np.uint8]
 
 
 def measure_density(
@@ -130,21 +132,11 @@ def _row(
             separate_parts.clear()
             seen_people.clear()
         seen_people.append(len(seen))
-        with _part(jde_parts, "preprocess"):
-            tensor, fit = letterbox(image, size)
-        with _part(jde_parts, "network"):
-            outputs = jde.infer({jde.inputs[0].name: tensor[np.newaxis]})
-        with _part(jde_parts, "decode"):
-            decode(outputs, fit)
+        _detect(jde_parts, jde, image, size)
         with _part(jde_parts, "association"):
             trackers[0].update(seen)
 
-        with _part(separate_parts, "preprocess"):
-            tensor, fit = letterbox(image, size)
-        with _part(separate_parts, "network"):
-            outputs = detector.infer({detector.inputs[0].name: tensor[np.newaxis]})
-        with _part(separate_parts, "decode"):
-            decode(outputs, fit)
+        _detect(separate_parts, detector, image, size)
         with _part(separate_parts, "reid"):
             if len(seen):
                 reid.infer({reid.inputs[0].name: crops(image, scale * apart.boxes)})
@@ -157,6 +149,15 @@ def _row(
         "jde_parts_ms": {name: float(np.mean(ms)) for name, ms in jde_parts.items()},
         "separate_parts_ms": {name: float(np.mean(ms)) for name, ms in separate_parts.items()},
     }
+
+
+def _detect(parts: Parts, session: Session, image: Image, size: tuple[int, int]) -> None:
+    with _part(parts, "preprocess"):
+        tensor, fit = letterbox(image, size)
+    with _part(parts, "network"):
+        outputs = session.infer({session.inputs[0].name: tensor[np.newaxis]})
+    with _part(parts, "decode"):
+        decode(outputs, fit)
 
 
 def _embedding_dim(session: Session) -> int:

@@ -12,7 +12,7 @@ from jdetrt.cli.bench_paper import density, table1
 from jdetrt.cli.bench_report import compare, report
 from jdetrt.cli.bench_streams import streams
 from jdetrt.cli.bench_sweep import sweep
-from jdetrt.cli.bench_table import numbers, print_table, write_result
+from jdetrt.cli.bench_table import JSON, numbers, print_table, write_result
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
 from jdetrt.shipped import resolve
@@ -51,9 +51,7 @@ def command() -> None:
     help="Length of the embeddings.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
-)
+@JSON
 def association(
     targets: str, preset: str, frames: int, dim: int, seed: int, json_path: Path | None
 ) -> None:
@@ -83,9 +81,7 @@ def association(
 @click.option(
     "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Timed passes."
 )
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
-)
+@JSON
 def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | None) -> None:
     """Compare motion-only tracking with the PyPI package 'trackers' on public detections.
 
@@ -141,9 +137,7 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
     default="auto",
     show_default=True,
 )
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
-)
+@JSON
 def system(
     source: str,
     model: Path,
@@ -177,9 +171,7 @@ def system(
     "--epochs", type=click.IntRange(1), default=30, show_default=True, help="Of each network."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
-)
+@JSON
 def losses(epochs: int, seed: int, json_path: Path | None) -> None:
     """Train seven small networks on rendered clips: embedding losses and balances (table 3)."""
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from jdetrt.cli.bench_table import numbers, print_table, write_result
+from jdetrt.cli.bench_table import JSON, numbers, print_table, write_result
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.shipped import resolve
@@ -41,9 +41,7 @@ __all__ = ["calibration_memory"]
     default="entropy",
     show_default=True,
 )
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
-)
+@JSON
 def calibration_memory(
     sources: tuple[str, ...], model: Path, counts: list[int], method: str, json_path: Path | None
 ) -> None:

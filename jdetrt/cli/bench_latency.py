@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jdetrt.cli.bench_table import print_table, write_result
+from jdetrt.cli.bench_table import JSON, print_table, write_result
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.shipped import resolve
 
@@ -39,9 +39,6 @@ PRESET = click.option(
     type=click.Choice(["reference", "paper", "iou"]),
     help="How to associate; by default as in jdetrt track.",
 )
-_JSON = click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
-)
 
 
 @click.command()
@@ -58,7 +55,7 @@ _JSON = click.option(
 @PRESET
 @BACKEND
 @PROVIDER
-@_JSON
+@JSON
 def latency(
     source: str,
     model: Path,
@@ -113,7 +110,7 @@ def latency(
 )
 @BACKEND
 @PROVIDER
-@_JSON
+@JSON
 def repeatability(
     source: str,
     model: Path,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from jdetrt.cli.bench_latency import BACKEND, PROVIDER
-from jdetrt.cli.bench_table import numbers, print_table, write_result
+from jdetrt.cli.bench_table import JSON, numbers, print_table, write_result
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.errors import ConfigError
@@ -37,7 +37,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @BACKEND
 @PROVIDER
-@click.option("--json", "json_path", type=_FILE, help="Write the numbers here.")
+@JSON
 def table1(
     model: Path | None,
     low: str | None,
@@ -102,7 +102,7 @@ def table1(
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @PROVIDER
 @click.option("--png", type=_FILE, metavar="FILE", help="Draw the figure.")
-@click.option("--json", "json_path", type=_FILE, help="Write the numbers here.")
+@JSON
 def density(
     model: Path,
     people: str,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from jdetrt.cli.bench_latency import BACKEND, MODEL, PROVIDER
-from jdetrt.cli.bench_table import numbers, print_table, write_result
+from jdetrt.cli.bench_table import JSON, numbers, print_table, write_result
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 
 __all__ = ["streams"]
@@ -22,9 +22,7 @@ __all__ = ["streams"]
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @BACKEND
 @PROVIDER
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
-)
+@JSON
 def streams(
     sources: tuple[str, ...],
     model: Path,

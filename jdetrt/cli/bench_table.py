@@ -9,7 +9,11 @@ from typing import Any
 
 import click
 
-__all__ = ["numbers", "print_table", "sizes", "write_result"]
+__all__ = ["JSON", "numbers", "print_table", "sizes", "write_result"]
+
+JSON = click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
+)
 
 _WIDE = 200  # characters
 
