@@ -24,6 +24,7 @@ from jdetrt.benchmarks.paper import FIGURE_3
 from jdetrt.benchmarks.reid import crops, write_detector, write_reid
 from jdetrt.benchmarks.streams import crowd, picture_size
 from jdetrt.benchmarks.summary import summary
+from jdetrt.engine.open import open_session
 from jdetrt.engine.ort_session import OrtSession
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.runtime.contract import network_size
@@ -78,15 +79,17 @@ def measure_density(
         )
     rows = []
     with TemporaryDirectory(prefix="jdetrt-density-") as temporary, ExitStack() as stack:
+        jde = stack.enter_context(open_session(model, backend="onnxruntime", provider=provider))
         report("making the detector and the re-identification network")
         detector_path, reid_path = Path(temporary, "detector.onnx"), Path(temporary, "reid.onnx")
         write_detector(model, detector_path)
         write_reid(reid_path, reid)
         sessions = [
-            stack.enter_context(OrtSession(path, provider=provider))
-            for path in (Path(model), detector_path, reid_path)
+            jde,
+            stack.enter_context(OrtSession(detector_path, provider=provider)),
+            stack.enter_context(OrtSession(reid_path, provider=provider)),
         ]
-        size = network_size(sessions[0])
+        size = network_size(jde)
         for count in people:
             report(f"{count} people")
             rows.append(_row(sessions, size, count, frames, seed))
@@ -112,7 +115,7 @@ def measure_density(
 
 
 def _row(
-    sessions: Sequence[OrtSession], size: tuple[int, int], count: int, frames: int, seed: int
+    sessions: Sequence[Session], size: tuple[int, int], count: int, frames: int, seed: int
 ) -> dict[str, Any]:
     jde, detector, reid = sessions
     rng = np.random.default_rng(seed)

@@ -159,6 +159,11 @@ def test_the_density_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for wrong in ([], [0]):
         with pytest.raises(ConfigError, match="people from 1 on"):
             measure_density(model, people=wrong)
+    with pytest.raises(SessionError, match=r"none\.onnx: no such file"):
+        measure_density(tmp_path / "none.onnx", reid="tiny")
+    (tmp_path / "foreign.onnx").write_text("not a model")
+    with pytest.raises(SessionError, match=r"foreign\.onnx: is not an ONNX model"):
+        measure_density(tmp_path / "foreign.onnx", reid="tiny")
 
 
 def test_density_by_one_command(
