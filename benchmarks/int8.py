@@ -73,7 +73,6 @@ def score_precisions(
     models: Mapping[str, Path],
     sequence: str | Path,
     *,
-    preset: str = "reference",
     known: Mapping[str, dict[str, Any]] | None = None,
     threads: int | None = None,
     on_model: Callable[[str, int, int], None] | None = None,
@@ -83,7 +82,6 @@ def score_precisions(
     Args:
         models: files by the name of their row.
         sequence: folder of a MOT sequence with pictures and ground truth.
-        preset: of the tracker.
         known: rows that were measured before and stay as they are.
         threads: CPU threads; None for one a physical core.
         on_model: called with the name of the model, those done before it and how many there are.
@@ -105,7 +103,7 @@ def score_precisions(
             on_model(name, done, len(models))
         try:
             with open_session(path, provider="cpu", threads=threads) as session:
-                rows[name] = quick_score(session, sequence, preset=preset).to_dict()
+                rows[name] = quick_score(session, sequence).to_dict()
         except (DataError, SessionError) as err:
             if not rows:
                 raise

@@ -31,7 +31,7 @@ from jdetrt.benchmarks.stages import ENGINE, LEFT_OUT, PAPER, time_stages
 from jdetrt.benchmarks.summary import summary
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
-from jdetrt.runtime.contract import default_preset, network_size
+from jdetrt.runtime.contract import network_size, tracker_config
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.sinks import MotSink, Sink, VideoSink
 from jdetrt.runtime.sources import open_source
@@ -85,7 +85,7 @@ def measure_system(
             with open_source(source) as opened:
                 if opened.live:
                     raise ConfigError(f"{source}: a live source waits for its camera; use a file")
-                tracker = Tracker(default_preset(session), opened.frame_rate)
+                tracker = Tracker(tracker_config(session), opened.frame_rate)
                 sinks: list[Sink] = [MotSink(Path(folder, "tracks.txt"))]
                 if video:
                     sinks.append(VideoSink(Path(folder, "tracks.mp4"), opened.frame_rate))
@@ -219,14 +219,14 @@ def measure_run(
     """
     if frames < 2 or warm_up < 1:
         raise ConfigError(f"expected 2 frames and 1 to warm up or more, got {frames} and {warm_up}")
-    preset = preset or default_preset(session)
+    settings = tracker_config(session, preset)
     with TemporaryDirectory(prefix="jdetrt-bench-") as temporary:
         folder = Path(temporary)
         opened = open_source(source)
         times = time_stages(
             session,
             opened,
-            Tracker(preset, opened.frame_rate),
+            Tracker(settings, opened.frame_rate),
             folder,
             frames=frames,
             warm_up=warm_up,
@@ -237,7 +237,7 @@ def measure_run(
         sinks: list[Sink] = [MotSink(folder / "tracks.txt")]
         if video:
             sinks.append(VideoSink(folder / "tracks.mp4", opened.frame_rate))
-        tracker = Tracker(preset, opened.frame_rate)
+        tracker = Tracker(settings, opened.frame_rate)
         sensors = open_sensors()
         rest = rest if sensors.present else 0.0
         with Monitor(sensors) as monitor:

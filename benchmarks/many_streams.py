@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from jdetrt.benchmarks.machine import manifest
+from jdetrt.config import TrackerConfig, preset_of
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
-from jdetrt.runtime.contract import default_preset, network_size
+from jdetrt.runtime.contract import network_size, tracker_config
 from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream
 from jdetrt.runtime.sinks import MotSink
 from jdetrt.runtime.sources import open_source
@@ -66,12 +67,12 @@ def measure_streams(
     runs: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
     order = random.Random(seed)
     with open_session(model, backend=backend, provider=provider) as session:
-        preset = default_preset(session)
-        _track(session, sources, 1, preset, 3)  # kernels compiled, memory taken
+        settings = tracker_config(session)
+        _track(session, sources, 1, settings, 3)  # kernels compiled, memory taken
         for number in range(repeats):
             for count in order.sample(counts, len(counts)):
                 report(f"run {number + 1} of {repeats}: {count} streams")
-                runs[count].append(_track(session, sources, count, preset, frames))
+                runs[count].append(_track(session, sources, count, settings, frames))
         size = list(network_size(session))
         metadata = dict(session.metadata)
         batched = session.inputs[0].shape[0] == -1
@@ -99,7 +100,7 @@ def measure_streams(
             "repeats": repeats,
             "backend": backend,
             "provider": provider,
-            "preset": preset,
+            "preset": preset_of(settings),
             "seed": seed,
         },
         "batched": batched,
@@ -108,7 +109,7 @@ def measure_streams(
 
 
 def _track(
-    session: Session, sources: Sequence[str], count: int, preset: str, frames: int
+    session: Session, sources: Sequence[str], count: int, settings: TrackerConfig, frames: int
 ) -> dict[str, float]:
     streams = []
     with TemporaryDirectory(prefix="jdetrt-streams-") as folder:
@@ -116,7 +117,7 @@ def _track(
             source = open_source(uri)
             if source.live:
                 raise ConfigError(f"{uri}: a live source waits for its camera; use a file")
-            tracker = Tracker(preset, source.frame_rate)
+            tracker = Tracker(settings, source.frame_rate)
             streams.append(Stream(source, tracker, [MotSink(Path(folder, f"{index}.txt"))]))
         done = MultiPipeline(streams, session, max_frames=frames).run()
     return {

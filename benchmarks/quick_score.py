@@ -14,6 +14,7 @@ from jdetrt.benchmarks.embedding import EmbeddingTest
 from jdetrt.benchmarks.inference import infer
 from jdetrt.config import TrackerConfig
 from jdetrt.errors import DataError
+from jdetrt.runtime.contract import tracker_config
 from jdetrt.runtime.decode import detections
 from jdetrt.runtime.mot_io import mot_lines
 from jdetrt.runtime.pipeline import reportable
@@ -66,8 +67,7 @@ def quick_score(
     sequence: str | Path,
     *,
     size: tuple[int, int] | None = None,
-    preset: str = "reference",
-    config: TrackerConfig | None = None,
+    tracker: TrackerConfig | None = None,
 ) -> QuickScore:
     """Run a model over a sequence once and measure everything; this picks checkpoints.
 
@@ -75,8 +75,7 @@ def quick_score(
         session: a JDE model with embeddings, such as a ``TorchSession`` of a network in training.
         sequence: folder of a MOT sequence with pictures and ground truth.
         size: network width and height, for a model that leaves them free.
-        preset: of the tracker.
-        config: other settings than the preset's own.
+        tracker: its settings; by default as in ``jdetrt track``.
 
     Raises:
         DataError: pictures or ground truth are missing, wrong, or without two identified people.
@@ -91,8 +90,8 @@ def quick_score(
     if len(data) != info.length:
         raise DataError(f"{folder}: seqinfo.ini promises {info.length} pictures, not {len(data)}")
     detection, embedding = DetectionTest(), EmbeddingTest(session, fars=[FAR])
-    tracker = Tracker(preset, info.frame_rate, config)
-    settings = tracker.config
+    settings = tracker_config(session) if tracker is None else tracker
+    follows = Tracker(settings, info.frame_rate)
     lines = []
     for frame, seen in enumerate(infer(session, _in_order(data), size=size), start=1):
         detection.add(seen)
@@ -103,7 +102,7 @@ def quick_score(
             score_threshold=settings.score_threshold,
             nms_iou=settings.nms_iou,
         )
-        tracks = reportable(tracker.update(found), settings.max_aspect, settings.min_area)
+        tracks = reportable(follows.update(found), settings.max_aspect, settings.min_area)
         lines.append(mot_lines(frame, tracks))
 
     with TemporaryDirectory(prefix="jdetrt-score-") as temporary:

@@ -24,7 +24,7 @@ from jdetrt.benchmarks.machine import manifest
 from jdetrt.benchmarks.tracking import evaluate_tracking
 from jdetrt.errors import ConfigError, DataError, JdetrtError
 from jdetrt.files import write_text
-from jdetrt.runtime.contract import default_preset
+from jdetrt.runtime.contract import tracker_config
 from jdetrt.types import Session
 
 __all__ = ["measure_accuracy", "read_result", "sweep"]
@@ -156,8 +156,8 @@ def measure_accuracy(
         MissingDependencyError: TrackEval is not installed.
         SessionError, SourceError: the model or the pictures fail.
     """
-    preset = preset or default_preset(session)
-    scores = evaluate_tracking(session, [gt], preset=preset).combined.to_dict()
+    settings = tracker_config(session, preset)
+    scores = evaluate_tracking(session, [gt], tracker=settings).combined.to_dict()
     try:
         from jdetrt.training.data import open_data_set
     except ModuleNotFoundError:

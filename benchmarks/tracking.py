@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from jdetrt.benchmarks.accuracy import Scores, score_files
 from jdetrt.config import TrackerConfig
 from jdetrt.errors import DataError
+from jdetrt.runtime.contract import tracker_config
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
 from jdetrt.runtime.sinks import MotSink
@@ -25,8 +26,7 @@ def evaluate_tracking(
     session: Session,
     sequences: Sequence[str | Path],
     *,
-    preset: str = "reference",
-    config: TrackerConfig | None = None,
+    tracker: TrackerConfig | None = None,
     size: tuple[int, int] | None = None,
     rules: str = "auto",
     results_dir: str | Path | None = None,
@@ -38,8 +38,7 @@ def evaluate_tracking(
         session: a JDE model of any kind. It stays open.
         sequences: MOT sequences with pictures and ground truth, folders of them, or patterns; each
             goes by the name of its folder.
-        preset: of the tracker.
-        config: other settings than the preset's own.
+        tracker: its settings; by default as in ``jdetrt track``.
         size: network width and height, for a model that leaves them free.
         rules: which ground truth counts, as in ``jdetrt.benchmarks.accuracy.score``.
         results_dir: keep the tracks here, ``<sequence>.txt``.
@@ -54,13 +53,14 @@ def evaluate_tracking(
     folders = _by_name(sequences)
     for folder in folders.values():
         read_mot(folder / "gt" / "gt.txt")  # refused now and not after minutes of tracking
+    settings = tracker_config(session) if tracker is None else tracker
     with ExitStack() as stack:
         kept = Path(results_dir or stack.enter_context(TemporaryDirectory(prefix="jdetrt-track-")))
         files = {name: (folder, kept / f"{name}.txt") for name, folder in folders.items()}
         for folder, results in files.values():
             with open_source(folder) as source, MotSink(results) as sink:
-                tracker = Tracker(preset, source.frame_rate, config)
-                Pipeline(source, session, tracker, [sink], size=size, on_frame=on_frame).run()
+                follows = Tracker(settings, source.frame_rate)
+                Pipeline(source, session, follows, [sink], size=size, on_frame=on_frame).run()
         return score_files(files, rules=rules)
 
 

@@ -16,13 +16,14 @@ import onnx
 import torch
 
 from jdetrt import __version__, files
-from jdetrt.config import STRIDES, ExportConfig
+from jdetrt.config import STRIDES, ExportConfig, TrackerConfig
 from jdetrt.errors import ConfigError, ExportError, JdetrtError
 from jdetrt.export.deploy_graph import DeployGraph
 from jdetrt.export.half_weights import round_weights, store_as_half
 from jdetrt.export.onnx_graph import tensor_specs
 from jdetrt.export.parity import FLOAT16, FLOAT32, Parity, check_parity, synthetic_pictures
 from jdetrt.export.precision import record_peaks, refuse_overflow, to_half
+from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.training import checkpoint as checkpoints
 from jdetrt.training.anchors import grids, network_anchors
@@ -72,6 +73,7 @@ def export_onnx(
     config: ExportConfig,
     *,
     trained_size: tuple[int, int] | None = None,
+    tracker: TrackerConfig | None = None,
     frames: Sequence[npt.NDArray[np.uint8]] = (),
 ) -> Exported:
     """Export a checkpoint; the file appears only after it has been compared with torch.
@@ -87,6 +89,7 @@ def export_onnx(
         config: size, top-k, batch, precision, weights, opset. With half weights or half precision
             the network that is compared is the one with rounded weights, batch norms folded.
         trained_size: network width and height at training.
+        tracker: settings that travel with the model, in place of the checkpoint's.
         frames: ``(H, W, 3)`` uint8 BGR pictures of any size to compare on; without them two
             synthetic ones.
 
@@ -161,6 +164,7 @@ def export_onnx(
             "checkpoint_kind": info.kind,
             "checkpoint_sha256": files.sha256(checkpoint),
             "parity": json.dumps(note),
+            **tracker_note(tracker or info.config.tracker),
         }
         onnx.helper.set_model_props(model, metadata)
         temporary.write_bytes(model.SerializeToString())

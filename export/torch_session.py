@@ -11,13 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from jdetrt.config import ExportConfig
+from jdetrt.config import ExportConfig, TrackerConfig
 from jdetrt.errors import ExportError, SessionError
 from jdetrt.export.deploy_graph import DeployGraph, normalise
+from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.session_base import SessionBase
 from jdetrt.training import checkpoint as checkpoints
 from jdetrt.training.anchors import anchor_sizes, candidate_priors, grids, network_anchors
 from jdetrt.training.model import JdeNetwork
+from jdetrt.training.state import CheckpointInfo
 from jdetrt.types import Array, TensorSpec
 
 __all__ = ["TorchSession", "load_network", "open_checkpoint"]
@@ -38,6 +40,7 @@ class TorchSession(SessionBase):
         size: network width and height.
         anchors: ``(3, 4, 2)`` anchor sizes that it was trained with; those of ``size`` by default.
         top_k: candidates that it gives; by default 1024, or all where there are fewer.
+        tracker: settings that suit the network; they go into the session's metadata.
 
     Raises:
         ConfigError: width or height is not a multiple of 32.
@@ -51,6 +54,7 @@ class TorchSession(SessionBase):
         anchors: npt.NDArray[np.float32] | None = None,
         *,
         top_k: int | None = None,
+        tracker: TrackerConfig | None = None,
     ) -> None:
         width, height = size
         anchors = anchor_sizes(*size) if anchors is None else anchors
@@ -68,7 +72,11 @@ class TorchSession(SessionBase):
                 TensorSpec("embeddings", "float32", (-1, top_k, dim)),
                 TensorSpec(_MAPS, "float32", (-1, cells, dim)),
             ],
-            {"body": network.body_name, "anchors": json.dumps(anchors.tolist())},
+            {
+                "body": network.body_name,
+                "anchors": json.dumps(anchors.tolist()),
+                **tracker_note(tracker),
+            },
         )
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="torch")
 
@@ -106,10 +114,11 @@ def open_checkpoint(
         SessionError: the device is not there.
         CheckpointError, ConfigError, ExportError: as `load_network`.
     """
-    network, size, anchors = load_network(path, size)
+    network, size, info = _whole(path, size)
     if device != "cpu" and not torch.cuda.is_available():
         raise SessionError(f"device '{device}': torch {torch.__version__} finds no CUDA GPU here")
-    return TorchSession(network.to(device), size, anchors)
+    anchors = network_anchors(info.config, info.config.size or size)
+    return TorchSession(network.to(device), size, anchors, tracker=info.config.tracker)
 
 
 def load_network(
@@ -130,6 +139,13 @@ def load_network(
         ConfigError: a width or height is not a multiple of 32.
         ExportError: the checkpoint is of a body alone, or there is no size.
     """
+    network, size, info = _whole(path, size)
+    return network, size, network_anchors(info.config, info.config.size or size)
+
+
+def _whole(
+    path: str | Path, size: tuple[int, int] | None
+) -> tuple[JdeNetwork, tuple[int, int], CheckpointInfo]:
     network, info = checkpoints.load(path)
     size = size or info.config.size
     if size is None:
@@ -139,4 +155,4 @@ def load_network(
         )
     if not info.complete:
         raise ExportError(f"{path}: holds the body only (layers 0-74); train the network first")
-    return network, size, network_anchors(info.config, info.config.size or size)
+    return network, size, info

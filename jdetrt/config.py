@@ -18,16 +18,20 @@ from jdetrt.errors import ConfigError
 __all__ = [
     "ANCHORS_PER_CELL",
     "LOSS_WEIGHT_INIT",
+    "PRESETS",
     "PUBLISHED_ANCHORS",
     "STRIDES",
     "TOP_K_LIMIT",
+    "AnyTrackerConfig",
     "ExportConfig",
     "IouConfig",
     "NetworkConfig",
     "PaperConfig",
     "ReferenceConfig",
     "TrackerConfig",
+    "default_config",
     "load",
+    "preset_of",
 ]
 
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -117,6 +121,24 @@ class IouConfig(TrackerConfig, frozen=True, tag="iou", tag_field="preset"):
     )
 
 
+AnyTrackerConfig = ReferenceConfig | PaperConfig | IouConfig  # told apart by the key "preset"
+
+PRESETS = ("reference", "paper", "iou")
+
+
+def default_config(preset: str) -> AnyTrackerConfig:
+    """The settings of a preset by its name. Raises ConfigError."""
+    if preset not in PRESETS:
+        raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    config: AnyTrackerConfig = msgspec.convert({"preset": preset}, AnyTrackerConfig)
+    return config
+
+
+def preset_of(config: TrackerConfig) -> str:
+    """The name of the preset that settings belong to."""
+    return str(msgspec.to_builtins(config)["preset"])
+
+
 # ---- network and export --------------------------------------------------------------------
 
 STRIDES = (32, 16, 8)  # network pixels a cell of each head, in output order; paper section 3.2
@@ -147,7 +169,7 @@ LOSS_WEIGHT_INIT = {"s_c": -4.15, "s_r": -4.85, "s_id": -2.3}
 
 
 class NetworkConfig(Section, frozen=True):
-    """The shape of a JDE network, and the size that its anchors belong to."""
+    """The shape of a JDE network, the size that its anchors belong to, and how to track with it."""
 
     body: str = "darknet53"
     # Network width and height at training; None where a checkpoint does not record it.
@@ -156,6 +178,9 @@ class NetworkConfig(Section, frozen=True):
     # Anchor width and height in network pixels, heads /32, /16, /8, the same at every network
     # size; None for the reference's rule, which goes by the size (jdetrt.training.anchors).
     anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None
+    # What suits the network where nobody says otherwise; it goes with the checkpoint, the models
+    # and the plans that are made of it. None for a preset's own (jdetrt.runtime.contract).
+    tracker: AnyTrackerConfig | None = None
 
 
 TOP_K_LIMIT = 3840  # TensorRT's TopK takes no more

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jdetrt import shipped
-from jdetrt.config import IouConfig, load
 from jdetrt.engine.open import open_session
 from jdetrt.errors import SinkError
+from jdetrt.runtime.contract import tracker_config
 from jdetrt.runtime.mot_io import every_frame, read_detections
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
@@ -77,16 +77,11 @@ def run_demo(
         report = Pipeline(
             source,
             session,
-            _tracker(model, source.frame_rate),
+            Tracker(tracker_config(session), source.frame_rate),
             [MotSink(mot), VideoSink(video, source.frame_rate)],
             on_frame=on_frame,
         ).run()
     return DemoResult(model, folder, mot, video, report)
-
-
-def _tracker(model: Path | None, frame_rate: float) -> Tracker:
-    file = None if model is None else shipped.settings(model)
-    return Tracker("iou", frame_rate, None if file is None else load(file, IouConfig))
 
 
 def _fake(folder: Path, clip: SyntheticClip) -> Session:

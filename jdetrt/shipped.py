@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jdetrt.errors import ConfigError
 
-__all__ = ["FOLDER", "NANO", "resolve", "resolve_checkpoint", "settings", "sizes"]
+__all__ = ["FOLDER", "NANO", "resolve", "resolve_checkpoint", "sizes"]
 
 NANO = "nano"
 FOLDER = Path(__file__).parent / "models"
@@ -58,12 +58,6 @@ def resolve_checkpoint(model: str | Path) -> Path:
     if not path.is_file():
         raise _absent(NANO, path.name)
     return path
-
-
-def settings(model: Path) -> Path | None:
-    """The settings of the tracker that ship with a model's file; None for a model of yours."""
-    file = FOLDER / f"{NANO}.toml"
-    return file if model.parent == FOLDER and file.is_file() else None
 
 
 def _absent(model: str, what: str) -> ConfigError:

@@ -1,13 +1,25 @@
-"""What a JDE model takes and gives, whatever loads it: the checks that every session shares."""
+"""What a JDE model takes, gives and says of itself, whatever loads it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
+from jdetrt.config import AnyTrackerConfig, TrackerConfig, default_config
 from jdetrt.errors import SessionError
 from jdetrt.types import Array, Session, TensorSpec
 
-__all__ = ["check_feeds", "check_model", "default_preset", "has_embeddings", "network_size"]
+__all__ = [
+    "check_feeds",
+    "check_model",
+    "has_embeddings",
+    "network_size",
+    "tracker_config",
+    "tracker_note",
+]
+
+_TRACKER = "tracker"  # key of a model's metadata: settings of the tracker, as JSON
 
 _EXPORT = "make one with: jdetrt export CHECKPOINT -o model.onnx --size 1088x608"
 
@@ -88,9 +100,39 @@ def has_embeddings(session: Session) -> bool:
     return any(spec.name == "embeddings" for spec in session.outputs)
 
 
-def default_preset(session: Session) -> str:
-    """The preset of the tracker that suits what a model gives (`jdetrt.runtime.tracker`)."""
-    return "reference" if has_embeddings(session) else "iou"
+def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerConfig:
+    """How to track what a model sees, where nobody gives all settings.
+
+    Args:
+        session: of the model.
+        preset: asked for by name; its own settings are taken then.
+
+    Returns:
+        Those that travel with the model (`tracker_note`), where it has any; or
+        else the preset ``"reference"`` for a model with embeddings, ``"iou"`` for one without.
+
+    Raises:
+        ConfigError: there is no such preset.
+        SessionError: the settings in the model cannot be read.
+    """
+    if preset is not None:
+        return default_config(preset)
+    note = session.metadata.get(_TRACKER)
+    if note is None:
+        return default_config("reference" if has_embeddings(session) else "iou")
+    try:
+        config: AnyTrackerConfig = msgspec.json.decode(note, type=AnyTrackerConfig)
+    except msgspec.MsgspecError as err:
+        raise SessionError(
+            f"the settings of the tracker in the model's metadata cannot be used ({err}); say how "
+            "to track with --preset, or export the model again"
+        ) from err
+    return config
+
+
+def tracker_note(config: TrackerConfig | None) -> dict[str, str]:
+    """The entry of a model's metadata that `tracker_config` reads; nothing for None."""
+    return {} if config is None else {_TRACKER: msgspec.json.encode(config).decode()}
 
 
 def _names(names: Sequence[str]) -> str:

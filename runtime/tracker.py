@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig, TrackerConfig
+from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig, TrackerConfig, default_config
 from jdetrt.errors import ConfigError, DataError
 from jdetrt.runtime.assignment import assign
 from jdetrt.runtime.matching import Pairs
@@ -17,23 +17,24 @@ from jdetrt.runtime.preset_reference import ReferencePreset
 from jdetrt.runtime.tracks import Observations
 from jdetrt.types import Detections, Tracks
 
-__all__ = ["PRESETS", "Tracker"]
-
-PRESETS = ("reference", "paper", "iou")
+__all__ = ["Tracker"]
 
 
 class Tracker:
     """Follows people from frame to frame. One tracker a video; its ids start at 1.
 
     Args:
-        preset: ``"reference"`` makes the decisions of the paper's own code; ``"paper"`` follows
-            the paper's text (section 3.6); ``"iou"`` uses motion alone, for detections without
+        settings: a preset by name, or settings of one, such as ``IouConfig(buffer=90)``.
+            ``"reference"`` makes the decisions of the paper's own code; ``"paper"`` follows the
+            paper's text (section 3.6); ``"iou"`` uses motion alone, for detections without
             embeddings.
         frame_rate: of the video, in Hz; lost tracks are kept for ``buffer`` frames at 30 Hz.
-        config: other settings than the preset's own; its type must be that of the preset.
+
+    Attributes:
+        config: the settings in effect.
 
     Raises:
-        ConfigError: no such preset, a configuration of another preset, a frame rate of 0 or less.
+        ConfigError: no such preset, a frame rate of 0 or less.
 
     >>> tracker = Tracker("iou")
     >>> box = np.array([[10, 10, 50, 110]], np.float32)
@@ -44,21 +45,19 @@ class Tracker:
     """
 
     def __init__(
-        self,
-        preset: str = "reference",
-        frame_rate: float = 30.0,
-        config: TrackerConfig | None = None,
+        self, settings: str | TrackerConfig = "reference", frame_rate: float = 30.0
     ) -> None:
         if not frame_rate > 0.0 or not np.isfinite(frame_rate):
             raise ConfigError(f"frame_rate: expected a number above 0, got {frame_rate}")
-        self.preset = preset
         self.frame_rate = frame_rate
-        self.config = default_config(preset) if config is None else config
+        self.config: TrackerConfig = (
+            default_config(settings) if isinstance(settings, str) else settings
+        )
         self.reset()
 
     def reset(self) -> None:
         """Forget all tracks; ids start at 1 again."""
-        self._preset = _make(self.preset, self.config, self.frame_rate)
+        self._preset = _make(self.config, self.frame_rate)
 
     def warm_up(self) -> None:
         """Compile all that ``update`` needs, so that no frame has to wait for it.
@@ -66,7 +65,7 @@ class Tracker:
         Takes some seconds the first time after an installation, then milliseconds: compiled
         kernels are kept on disk. The tracks of this tracker are not touched.
         """
-        preset = _make(self.preset, self.config, self.frame_rate)
+        preset = _make(self.config, self.frame_rate)
         people = np.arange(12)
         for frame in range(16):
             # Pairs of people side by side, who take turns at being hidden for a while.
@@ -130,23 +129,11 @@ class Tracker:
         return Tracks(store.id[slots], store.boxes(slots).astype(np.float32), store.score[slots])
 
 
-def default_config(preset: str) -> TrackerConfig:
-    """The settings of a preset by its name. Raises ConfigError."""
-    configs: dict[str, type[TrackerConfig]] = {
-        "reference": ReferenceConfig,
-        "paper": PaperConfig,
-        "iou": IouConfig,
-    }
-    if preset not in configs:
-        raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
-    return configs[preset]()
-
-
-def _make(preset: str, config: TrackerConfig, frame_rate: float) -> Preset[Any]:
-    if preset == "reference" and isinstance(config, ReferenceConfig):
+def _make(config: TrackerConfig, frame_rate: float) -> Preset[Any]:
+    if isinstance(config, ReferenceConfig):
         return ReferencePreset(config, frame_rate)
-    if preset == "paper" and isinstance(config, PaperConfig):
+    if isinstance(config, PaperConfig):
         return PaperPreset(config, frame_rate)
-    if preset == "iou" and isinstance(config, IouConfig):
+    if isinstance(config, IouConfig):
         return IouPreset(config, frame_rate)
-    raise ConfigError(f"preset {preset!r} does not take a {type(config).__name__}")
+    raise ConfigError(f"settings: expected those of a preset, got a {type(config).__name__}")

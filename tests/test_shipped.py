@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from jdetrt import shipped
-from jdetrt.config import IouConfig, load
+from jdetrt.benchmarks.open_model import open_model
+from jdetrt.config import IouConfig
+from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
+from jdetrt.files import sha256
+from jdetrt.runtime.contract import tracker_config
 from jdetrt.shipped import resolve, resolve_checkpoint
 
 
@@ -85,14 +89,22 @@ def test_the_models_of_this_checkout_have_sizes_for_names() -> None:
         assert resolve(f"nano:{size}") == path
 
 
-def test_settings_go_with_what_ships_alone(folder: Path) -> None:
-    model = folder / "nano-576x320.onnx"
-    assert shipped.settings(model) is None
-    (folder / "nano.toml").write_text('preset = "iou"')
-    assert shipped.settings(model) == folder / "nano.toml"
-    assert shipped.settings(folder.parent / "nano-576x320.onnx") is None
+def test_the_settings_of_the_tracker_are_in_all_files_alike() -> None:
+    """In the models' metadata and the checkpoint's, where sessions of either find them."""
+    found = []
+    for path in shipped.sizes().values():
+        with open_session(path) as session:
+            found.append(tracker_config(session))
+    with open_model(resolve_checkpoint("nano"), size=(64, 32)) as session:
+        found.append(tracker_config(session))
+    assert len(found) == 3
+    assert all(config == found[0] for config in found)
+    assert isinstance(found[0], IouConfig)
+    assert found[0] != IouConfig()
 
 
-def test_the_settings_that_ship_are_settings() -> None:
-    config = load(shipped.FOLDER / "nano.toml", IouConfig)
-    assert config != IouConfig()
+def test_the_models_name_the_checkpoint_beside_them() -> None:
+    digest = sha256(resolve_checkpoint("nano"))
+    for path in shipped.sizes().values():
+        with open_session(path) as session:
+            assert session.metadata["checkpoint_sha256"] == digest

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from jdetrt import __version__, files
-from jdetrt.config import HeadAnchors, NetworkConfig
+from jdetrt.config import AnyTrackerConfig, HeadAnchors, NetworkConfig
 from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.training.anchors import grids
 from jdetrt.training.darknet_weights import read_darknet
@@ -67,6 +67,7 @@ def save(
     *,
     size: tuple[int, int] | None = None,
     anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None,
+    tracker: AnyTrackerConfig | None = None,
     identities: int | None = None,
     epoch: int | None = None,
     half: bool = False,
@@ -78,6 +79,7 @@ def save(
         network: its weights, from any device.
         size: network width and height that it was trained at; its anchors go with it.
         anchors: its own, where they do not follow from the size (`NetworkConfig`).
+        tracker: settings that suit it (`NetworkConfig`).
         identities: number of identities that it was trained with.
         epoch: epochs trained.
         half: round the weights of convolutions to float16, for a file of half the size; biases and
@@ -88,7 +90,11 @@ def save(
         SinkError: the file cannot be written.
     """
     config = NetworkConfig(
-        body=network.body_name, size=size, embedding_dim=network.embedding_dim, anchors=anchors
+        body=network.body_name,
+        size=size,
+        embedding_dim=network.embedding_dim,
+        anchors=anchors,
+        tracker=tracker,
     )
     metadata = {
         "format": FORMAT,

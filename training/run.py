@@ -230,6 +230,7 @@ class Run:
             self._learner.network,
             size=self._size,
             anchors=self._recipe.network.anchors,
+            tracker=self._recipe.network.tracker,
             identities=self._data_set.identities,
             epoch=self.epoch,
         )

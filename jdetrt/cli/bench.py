@@ -15,6 +15,7 @@ from jdetrt.cli.bench_sweep import sweep
 from jdetrt.cli.bench_table import JSON, numbers, print_table, write_result
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
+from jdetrt.config import PRESETS
 from jdetrt.shipped import resolve
 
 
@@ -32,7 +33,7 @@ def command() -> None:
 )
 @click.option(
     "--preset",
-    type=click.Choice(["reference", "paper", "iou"]),
+    type=click.Choice(PRESETS),
     default="reference",
     show_default=True,
 )

@@ -9,6 +9,7 @@ import click
 
 from jdetrt.cli.bench_table import JSON, print_table, write_result
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
+from jdetrt.config import PRESETS
 from jdetrt.shipped import resolve
 
 __all__ = ["BACKEND", "MODEL", "PRESET", "PROVIDER", "latency", "repeatability"]
@@ -36,7 +37,7 @@ BACKEND = click.option(
 )
 PRESET = click.option(
     "--preset",
-    type=click.Choice(["reference", "paper", "iou"]),
+    type=click.Choice(PRESETS),
     help="How to associate; by default as in jdetrt track.",
 )
 

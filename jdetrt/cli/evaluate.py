@@ -15,15 +15,15 @@ import click
 from jdetrt.cli.export import parse_size
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions
+from jdetrt.config import PRESETS
 from jdetrt.shipped import resolve_checkpoint
-from jdetrt.shipped import settings as shipped_settings
 
 if TYPE_CHECKING:
     from jdetrt.training.sample import Sample
     from jdetrt.types import Session
 
 _FILE = click.Path(path_type=Path)
-_PRESETS = click.Choice(["reference", "paper", "iou"])
+_PRESETS = click.Choice(PRESETS)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 Size = tuple[int, int]
@@ -219,17 +219,15 @@ def tracking(
 
         from jdetrt.benchmarks.tracking import evaluate_tracking
         from jdetrt.cli.score import scores_table
-        from jdetrt.cli.settings import preset_of, tracker_settings
-        from jdetrt.runtime.contract import default_preset
+        from jdetrt.cli.settings import tracker_settings
+        from jdetrt.runtime.contract import tracker_config
 
-        shipped = shipped_settings(model) if preset is None else None
-        settings = tracker_settings(config or shipped, preset, default_preset(session), {})
+        settings = tracker_settings(config, preset, tracker_config(session, preset), {})
         with ProgressBar("Tracking", None, quiet=False) as bar:
             scores = evaluate_tracking(
                 session,
                 sequences,
-                preset=preset_of(settings),
-                config=settings,
+                tracker=settings,
                 size=size,
                 rules=rules,
                 results_dir=results,
@@ -242,12 +240,12 @@ def tracking(
 @command.command()
 @click.argument("model", type=resolve_checkpoint)
 @click.argument("sequence")
-@click.option("--preset", type=_PRESETS, default="reference", show_default=True)
+@click.option("--preset", type=_PRESETS, help="How to associate; by default as in jdetrt track.")
 @_options
 def summary(
     model: Path,
     sequence: str,
-    preset: str,
+    preset: str | None,
     size: Size | None,
     provider: str,
     threads: int | None,
@@ -257,8 +255,11 @@ def summary(
     _refuse(model, [sequence], json_path)
     with _opened(model, size, provider, threads) as session:
         from jdetrt.benchmarks.quick_score import quick_score
+        from jdetrt.runtime.contract import tracker_config
 
-        scores = quick_score(session, sequence, size=size, preset=preset).to_dict()
+        scores = quick_score(
+            session, sequence, size=size, tracker=tracker_config(session, preset)
+        ).to_dict()
     titles = {"ap50": "AP50", "tpr": "TPR@0.1", "coverage": "Coverage"}
     _print(*((titles.get(name, name.upper()), value) for name, value in scores.items()))
     _write(scores, json_path)

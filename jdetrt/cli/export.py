@@ -11,6 +11,7 @@ import click
 
 from jdetrt.cli.models import missing, shapes
 from jdetrt.cli.paths import refuse_collisions, source_files
+from jdetrt.cli.settings import read_tracker_settings
 from jdetrt.config import TOP_K_LIMIT, ExportConfig
 from jdetrt.errors import ConfigError
 from jdetrt.shipped import resolve_checkpoint
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from jdetrt.export.onnx_writer import Exported
 
 _FRAMES_OF_A_SOURCE = 4
-_NOT_OF_A_MODEL = ("size", "trained_size", "top_k", "dynamic_batch", "half_weights")
+_NOT_OF_A_MODEL = ("size", "trained_size", "top_k", "dynamic_batch", "half_weights", "tracker")
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -69,6 +70,13 @@ def parse_size(text: str) -> tuple[int, int]:
     "size; the model still computes in float32 (--precision fp16 is another thing).",
 )
 @click.option(
+    "--tracker",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Settings of the tracker (TOML) that travel with the model, for every command that tracks "
+    "with it; default: what the checkpoint records.",
+)
+@click.option(
     "--frames",
     multiple=True,
     metavar="SOURCE",
@@ -85,6 +93,7 @@ def command(
     dynamic_batch: bool,
     precision: Literal["fp32", "fp16"],
     half_weights: bool,
+    tracker: Path | None,
     frames: tuple[str, ...],
 ) -> None:
     """Turn a torch checkpoint into an ONNX model with decoding in its graph.
@@ -105,6 +114,7 @@ def command(
     refuse_collisions(
         {
             "CHECKPOINT": [checkpoint],
+            "--tracker": [tracker] if tracker else (),
             "--frames": itertools.chain.from_iterable(map(source_files, frames)),
         },
         {"--output": Path(output)},
@@ -121,7 +131,12 @@ def command(
         half_weights=half_weights,
     )
     exported = export_onnx(
-        checkpoint, output, config, trained_size=trained_size, frames=_pictures(frames)
+        checkpoint,
+        output,
+        config,
+        trained_size=trained_size,
+        tracker=read_tracker_settings(tracker) if tracker else None,
+        frames=_pictures(frames),
     )
     click.echo(_summary(exported))
 

@@ -66,6 +66,8 @@ def _checkpoint(content: CheckpointContent) -> str:
         f"  trained at  {size}",
         f"  identities  {'not recorded' if info.identities is None else info.identities}",
     ]
+    if info.config.tracker is not None:
+        lines.append(f"  tracker     {msgspec.json.encode(info.config.tracker).decode()}")
     if info.epoch is not None:
         lines.append(f"  epoch       {info.epoch}")
     if not info.complete:

@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Any, cast
 from jdetrt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jdetrt.config import TrackerConfig
+    from jdetrt.config import AnyTrackerConfig, TrackerConfig
 
-__all__ = ["preset_of", "toml_text", "tracker_settings"]
+__all__ = ["read_tracker_settings", "toml_text", "tracker_settings"]
 
 
 def tracker_settings(
-    file: Path | None, preset: str | None, default: str, changes: dict[str, float | None]
+    file: Path | None,
+    preset: str | None,
+    default: TrackerConfig,
+    changes: dict[str, float | None],
 ) -> TrackerConfig:
     """The settings to track with.
 
     Args:
         file: TOML; its key ``preset`` says which of the three it is.
         preset: asked for by name, or None.
-        default: the preset where neither says one.
+        default: the settings where there is no file; those of the preset, if one was asked for.
         changes: values by key, which override the file; None for those not given.
 
     Raises:
@@ -30,14 +33,9 @@ def tracker_settings(
     """
     import msgspec
 
-    from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig, load
-    from jdetrt.runtime.tracker import default_config
+    from jdetrt.config import preset_of
 
-    config: TrackerConfig
-    if file is None:
-        config = default_config(preset or default)
-    else:
-        config = load(file, cast(Any, ReferenceConfig | PaperConfig | IouConfig))
+    config = default if file is None else read_tracker_settings(file)
     if preset not in (None, preset_of(config)):
         raise ConfigError(
             f"{file}: holds settings of the preset '{preset_of(config)}', but --preset says "
@@ -47,11 +45,12 @@ def tracker_settings(
     return msgspec.structs.replace(config, **given)
 
 
-def preset_of(config: TrackerConfig) -> str:
-    """The name of the preset that ``config`` belongs to."""
-    import msgspec
+def read_tracker_settings(file: Path) -> AnyTrackerConfig:
+    """The settings of a TOML file. Raises ConfigError where it cannot be used."""
+    from jdetrt.config import AnyTrackerConfig, load
 
-    return str(msgspec.to_builtins(config)["preset"])
+    config: AnyTrackerConfig = load(file, cast(Any, AnyTrackerConfig))
+    return config
 
 
 def toml_text(config: TrackerConfig) -> str:

@@ -14,9 +14,10 @@ import click
 
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.run_output import ProgressBar, print_summary
-from jdetrt.cli.settings import preset_of, toml_text, tracker_settings
+from jdetrt.cli.settings import toml_text, tracker_settings
+from jdetrt.config import PRESETS, default_config
 from jdetrt.errors import DataError
-from jdetrt.shipped import NANO, resolve, settings
+from jdetrt.shipped import NANO, resolve
 
 if TYPE_CHECKING:
     from jdetrt.config import TrackerConfig
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path)
 _FRACTION = click.FloatRange(0.0, 1.0)
-_PRESETS = click.Choice(["reference", "paper", "iou"])
+_PRESETS = click.Choice(PRESETS)
 _BACKENDS = click.Choice(["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"])
 _PROVIDERS = click.Choice(["auto", "cpu", "cuda", "tensorrt"])
 
@@ -90,7 +91,8 @@ class _Options:
 @click.option(
     "--preset",
     type=_PRESETS,
-    help="How to associate; by default reference with embeddings, iou without.",
+    help="How to associate, with the preset's own settings; by default as the model says, or "
+    "else reference with embeddings and iou without.",
 )
 @click.option("--score-threshold", type=_FRACTION, help="Leave out detections up to this score.")
 @click.option("--nms-iou", type=_FRACTION, help="Overlap above which two detections are one.")
@@ -161,7 +163,7 @@ def command(**given: Any) -> None:
 def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
     from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.open import open_session
-    from jdetrt.runtime.contract import default_preset, network_size
+    from jdetrt.runtime.contract import network_size, tracker_config
     from jdetrt.runtime.pipeline import Pipeline
     from jdetrt.runtime.sources import open_source
     from jdetrt.runtime.tracker import Tracker
@@ -178,15 +180,14 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
                 progress=build_bar,
             )
         )
-    shipped = settings(model) if options.preset is None else None
-    config = _settings(options, default_preset(session), shipped)
+    config = _settings(options, tracker_config(session, options.preset))
     source = stack.enter_context(open_source(options.source, frame_rate=options.frame_rate))
     lengths = [n for n in (source.length, options.max_frames) if n is not None]
     bar = ProgressBar(source.name, min(lengths, default=None), quiet=options.quiet)
     pipeline = Pipeline(
         source,
         session,
-        Tracker(preset_of(config), source.frame_rate, config),
+        Tracker(config, source.frame_rate),
         _open_sinks(options, source.frame_rate, stack),
         size=network_size(session),
         max_frames=options.max_frames,
@@ -208,7 +209,7 @@ def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> 
     seen = read_detections(detections, length=info.length)
     length = min(info.length, options.max_frames or info.length)
     frame_rate = options.frame_rate or info.frame_rate
-    config = _settings(options, "iou")
+    config = _settings(options, default_config(options.preset or "iou"))
     name = sequence.resolve().name
     draws = options.video is not None or options.frames is not None
     pictures = stack.enter_context(open_source(sequence)) if draws else None
@@ -217,7 +218,7 @@ def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> 
     run = partial(
         track_detections,
         {index: detected for index, detected in seen.items() if index <= length},
-        Tracker(preset_of(config), frame_rate, config),
+        Tracker(config, frame_rate),
         _open_sinks(options, frame_rate, stack),
         length=length,
         frames=pictures,
@@ -257,12 +258,12 @@ def _find(source: str, detections: Path) -> Path:
     return inside if os.path.exists(inside) else detections
 
 
-def _settings(options: _Options, default: str, shipped: Path | None = None) -> TrackerConfig:
+def _settings(options: _Options, default: TrackerConfig) -> TrackerConfig:
     """The settings in effect; written down if asked for."""
     from jdetrt.files import write_text
 
     changes = {"score_threshold": options.score_threshold, "nms_iou": options.nms_iou}
-    config = tracker_settings(options.config or shipped, options.preset, default, changes)
+    config = tracker_settings(options.config, options.preset, default, changes)
     if options.save_config is not None:
         write_text(options.save_config, toml_text(config))
     return config

@@ -115,7 +115,8 @@ def _scorer(recipe: Recipe, sequence: Path) -> Callable[[JdeNetwork], Mapping[st
     read_seqinfo(sequence)
 
     def score(network: JdeNetwork) -> Mapping[str, float]:
-        with TorchSession(network, size, network_anchors(recipe.network, size)) as session:
+        anchors = network_anchors(recipe.network, size)
+        with TorchSession(network, size, anchors, tracker=recipe.network.tracker) as session:
             return quick_score(session, sequence).to_dict()
 
     return score

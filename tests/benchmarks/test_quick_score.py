@@ -77,7 +77,7 @@ def test_a_network_in_training(
 
 def test_settings_reach_the_tracker(folder: Path) -> None:
     strict = ReferenceConfig(score_threshold=0.99)
-    found = quick_score(true_session(samples_of(folder)), folder, config=strict)
+    found = quick_score(true_session(samples_of(folder)), folder, tracker=strict)
     assert (found.fn, found.mota, found.ap50) == (FRAMES * PEOPLE, 0, 1)
 
 

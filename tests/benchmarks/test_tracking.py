@@ -9,7 +9,7 @@ from walkers import FRAMES, PEOPLE, samples_of, true_session, walkers
 from jdetrt.benchmarks.accuracy import score_files
 from jdetrt.benchmarks.tracking import evaluate_tracking
 from jdetrt.config import ReferenceConfig
-from jdetrt.errors import ConfigError, DataError
+from jdetrt.errors import DataError
 from jdetrt.types import Detections, Frame, Tracks
 
 REAL = Path(__file__).parents[2] / "../shared/data/sequences"
@@ -57,9 +57,8 @@ def test_settings_reach_the_tracker(folder: Path) -> None:
         return evaluate_tracking(session, [folder], **settings).combined.fn  # type: ignore[arg-type]
 
     assert fn() == FRAMES * PEOPLE
-    assert fn(config=ReferenceConfig(score_threshold=0.4)) == PEOPLE
-    with pytest.raises(ConfigError, match="does not take a ReferenceConfig"):
-        fn(preset="iou", config=ReferenceConfig())
+    assert fn(tracker=ReferenceConfig(score_threshold=0.4)) == PEOPLE
+    assert fn(tracker=None) == FRAMES * PEOPLE
 
 
 def test_folders_of_sequences(folder: Path) -> None:
@@ -92,7 +91,7 @@ def test_real_ground_truth_is_tracked_without_an_error() -> None:
     samples = samples_of(folder)
     # Real people overlap, and some are wide or small.
     config = ReferenceConfig(nms_iou=1.0, max_aspect=1e3, min_area=0.0)
-    one = evaluate_tracking(true_session(samples, (960, 544)), [folder], config=config).combined
+    one = evaluate_tracking(true_session(samples, (960, 544)), [folder], tracker=config).combined
     assert (one.fp, one.idsw, one.fn) == (0, 0, len(samples[0].boxes))
 
 

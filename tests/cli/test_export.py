@@ -13,7 +13,10 @@ import torch
 from tiny_network import save_tiny
 
 from jdetrt.cli import main
+from jdetrt.config import PaperConfig
+from jdetrt.engine.open import open_session
 from jdetrt.export import autocast
+from jdetrt.runtime.contract import tracker_config
 
 VIDEO_SEQUENCE = Path(__file__).parents[3] / "shared/data/sequences/MOT17-09"
 
@@ -240,3 +243,20 @@ def test_pictures_as_frames(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert code == 0, said.err
     assert "on 1 frames" in said.out
+
+
+def test_settings_of_the_tracker_travel_with_the_model(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, model = tmp_path / "settings.toml", tmp_path / "model.onnx"
+    settings.write_text('preset = "paper"\nbuffer = 7\n')
+    assert run("export", tiny, "-o", model, "--tracker", settings) == 0
+    with open_session(model) as session:
+        assert tracker_config(session) == PaperConfig(buffer=7)
+    kept = model.read_bytes()
+    settings.write_text('preset = "paper"\nbufer = 7\n')
+    assert run("export", tiny, "-o", model, "--tracker", settings) == 1
+    assert f"{settings}: Object contains unknown field `bufer`" in capsys.readouterr().err
+    assert run("export", tiny, "-o", settings, "--tracker", settings) == 1
+    assert "--tracker" in capsys.readouterr().err
+    assert model.read_bytes() == kept

@@ -12,9 +12,9 @@ import pytest
 from slow_jde_tracker import SlowJdeTracker
 
 from jdetrt.benchmarks.streams import crowd
-from jdetrt.config import IouConfig, ReferenceConfig
+from jdetrt.config import PRESETS, IouConfig, TrackerConfig
 from jdetrt.errors import ConfigError, DataError
-from jdetrt.runtime.tracker import PRESETS, Tracker
+from jdetrt.runtime.tracker import Tracker
 from jdetrt.types import Detections, Tracks
 
 
@@ -177,9 +177,9 @@ def test_settings_that_make_no_sense_are_named() -> None:
         Tracker("sort")
     with pytest.raises(ConfigError, match="frame_rate"):
         Tracker("iou", 0.0)
-    with pytest.raises(ConfigError, match="does not take"):
-        Tracker("iou", config=ReferenceConfig())
-    assert Tracker("iou", config=IouConfig(buffer=5)).config.buffer == 5
+    with pytest.raises(ConfigError, match="expected those of a preset, got a TrackerConfig"):
+        Tracker(TrackerConfig())
+    assert Tracker(IouConfig(buffer=5)).config.buffer == 5
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from jdetrt.config import IouConfig
 from jdetrt.errors import CheckpointError, SinkError
 from jdetrt.training import checkpoint
 from jdetrt.training.darknet_weights import file_sizes
@@ -182,7 +183,8 @@ def test_old_torch_format_and_bare_state_dict(
 
 def test_own_round_trip(network: JdeNetwork, tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
-    checkpoint.save(path, network, size=(864, 480), identities=520, epoch=30)
+    tracker = IouConfig(score_threshold=0.3)
+    checkpoint.save(path, network, size=(864, 480), tracker=tracker, identities=520, epoch=30)
     loaded, info = checkpoint.load(path)
     assert (info.kind, info.config.size, info.identities, info.epoch) == (
         "jdetrt",
@@ -190,6 +192,7 @@ def test_own_round_trip(network: JdeNetwork, tmp_path: Path) -> None:
         520,
         30,
     )
+    assert info.config.tracker == tracker
     assert equal(network, loaded)
     with path.open("r+b") as file:
         file.truncate(100_000_000)
