@@ -8,6 +8,7 @@ are what that takes.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from jdetrt.errors import ConfigError, TrainingError
 __all__ = ["Processes", "mean", "processes", "total"]
 
 _PATIENCE = timedelta(hours=2)  # the others wait while the first one validates
+# Threads of a broken group outlive it, and one that frees a tensor while Python ends aborts the
+# process ("terminate called without an active exception"): seconds for them to free what they hold.
+_LETTING_GO = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         yield Processes(distributed.get_rank(), world, chosen)
     except RuntimeError as err:
         if "gloo" in str(err) or isinstance(err, distributed.DistError):
+            time.sleep(_LETTING_GO)
             raise TrainingError("another process has ended; its message says why") from err
         raise
     finally:

@@ -250,7 +250,7 @@ def test_settings_of_the_tracker_travel_with_the_model(
 ) -> None:
     settings, model = tmp_path / "settings.toml", tmp_path / "model.onnx"
     settings.write_text('preset = "paper"\nbuffer = 7\n')
-    assert run("export", tiny, "-o", model, "--tracker", settings) == 0
+    assert run("export", tiny, "-o", model, "--top-k", "64", "--tracker", settings) == 0
     with open_session(model) as session:
         assert tracker_config(session) == PaperConfig(buffer=7)
     kept = model.read_bytes()
