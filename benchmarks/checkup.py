@@ -69,7 +69,7 @@ def diagnose(probe: Probe | None = None) -> list[Fact]:
         *_gpu(probe, board, cards),
         _tensorrt(probe, board, cards),
         _cuda(probe, cards),
-        _pycuda(probe, cards),
+        *_cuda_libraries(probe, cards),
         _onnxruntime(probe, cards),
         *_opencv(probe, board),
         *_extras(probe),
@@ -193,11 +193,17 @@ def _cuda(probe: Probe, cards: list[Gpu]) -> Fact:
     return Fact("CUDA", "missing", "no toolkit and no runtime package", hint)
 
 
-def _pycuda(probe: Probe, cards: list[Gpu]) -> Fact:
-    if version := probe.version("pycuda"):
-        return Fact("PyCUDA", "ok", version)
-    hint = "pip install pycuda (needs the CUDA toolkit)" if cards else "of use only with TensorRT"
-    return Fact("PyCUDA", "missing", "not installed", hint)
+def _cuda_libraries(probe: Probe, cards: list[Gpu]) -> Iterator[Fact]:
+    """Either lets a plan run; CUDA graphs need cuda-bindings."""
+    for name, package, needs in (
+        ("PyCUDA", "pycuda", "pip install pycuda (needs the CUDA toolkit)"),
+        ("cuda-python", "cuda-bindings", "for --cuda-graph: pip install 'jdetrt[cuda]'"),
+    ):
+        if version := probe.version(package):
+            yield Fact(name, "ok", version)
+        else:
+            hint = needs if cards else "of use only with TensorRT"
+            yield Fact(name, "missing", "not installed", hint)
 
 
 def _onnxruntime(probe: Probe, cards: list[Gpu]) -> Fact:

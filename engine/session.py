@@ -108,7 +108,9 @@ class TensorRtSession(SessionBase):
             if isinstance(err, SessionError):
                 raise SessionError(f"{path}: {_explained(err)}") from err
             raise
-        super().__init__(self._execution.inputs, self._execution.outputs, sidecar.metadata)
+        # The graph's precision is not that of a plan for which TensorRT chose lower types.
+        metadata = {**sidecar.metadata, "precision": sidecar.precision}
+        super().__init__(self._execution.inputs, self._execution.outputs, metadata)
         self.memory()
 
     def frame_slots(self, size: tuple[int, int], count: int) -> Sequence[FrameSlot]:

@@ -128,7 +128,7 @@ def test_gives_what_the_network_gives(version: str, graphs: bool, machine: Make)
         assert isinstance(session, FrameSession)
         assert session.inputs == (TensorSpec("images", "float32", (1, 3, 32, 64)),)
         assert [spec.name for spec in session.outputs] == ["boxes", "scores", "probe"]
-        assert session.metadata == {"width": "64", "height": "32"}
+        assert session.metadata == {"width": "64", "height": "32", "precision": "fp32"}
         results = [session.infer({"images": image}) for image in images]
         assert session.last_run_seconds > 0.0
     for outputs, image in zip(results, images, strict=True):  # later runs leave them alone
