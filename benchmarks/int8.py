@@ -73,6 +73,7 @@ def score_precisions(
     models: Mapping[str, Path],
     sequence: str | Path,
     *,
+    shakes: int = 0,
     known: Mapping[str, dict[str, Any]] | None = None,
     threads: int | None = None,
     on_model: Callable[[str, int, int], None] | None = None,
@@ -82,6 +83,7 @@ def score_precisions(
     Args:
         models: files by the name of their row.
         sequence: folder of a MOT sequence with pictures and ground truth.
+        shakes: how often to track with shaken boxes too (`jdetrt.benchmarks.shaken`).
         known: rows that were measured before and stay as they are.
         threads: CPU threads; None for one a physical core.
         on_model: called with the name of the model, those done before it and how many there are.
@@ -103,7 +105,7 @@ def score_precisions(
             on_model(name, done, len(models))
         try:
             with open_session(path, provider="cpu", threads=threads) as session:
-                rows[name] = quick_score(session, sequence).to_dict()
+                rows[name] = quick_score(session, sequence, shakes=shakes).to_dict()
         except (DataError, SessionError) as err:
             if not rows:
                 raise

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jdetrt.benchmarks.accuracy import score_files
 from jdetrt.benchmarks.detection import DetectionTest
 from jdetrt.benchmarks.embedding import EmbeddingTest
 from jdetrt.benchmarks.inference import infer
+from jdetrt.benchmarks.shaken import Candidates, margin, score_shaken, score_tracks
 from jdetrt.config import TrackerConfig
 from jdetrt.errors import DataError
 from jdetrt.runtime.contract import tracker_config
-from jdetrt.runtime.decode import detections
-from jdetrt.runtime.mot_io import mot_lines
-from jdetrt.runtime.pipeline import reportable
+from jdetrt.runtime.decode import candidates
 from jdetrt.runtime.seqinfo import read_seqinfo
-from jdetrt.runtime.tracker import Tracker
 from jdetrt.types import Session
 
 if TYPE_CHECKING:
@@ -45,6 +41,8 @@ class QuickScore:
         idsw: ID switches.
         fp: false positives of the tracks.
         fn: people whom no track was on.
+        shaken: ``mota``, ``idf1`` and ``hota`` of each run over shaken boxes
+            (`jdetrt.benchmarks.shaken`); None where none was asked for.
     """
 
     ap50: float
@@ -56,10 +54,11 @@ class QuickScore:
     idsw: int
     fp: int
     fn: int
+    shaken: dict[str, list[float]] | None = None
 
-    def to_dict(self) -> dict[str, float | int]:
-        """The numbers by name."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers by name, those that there are."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def quick_score(
@@ -68,6 +67,7 @@ def quick_score(
     *,
     size: tuple[int, int] | None = None,
     tracker: TrackerConfig | None = None,
+    shakes: int = 0,
 ) -> QuickScore:
     """Run a model over a sequence once and measure everything; this picks checkpoints.
 
@@ -76,6 +76,7 @@ def quick_score(
         sequence: folder of a MOT sequence with pictures and ground truth.
         size: network width and height, for a model that leaves them free.
         tracker: its settings; by default as in ``jdetrt track``.
+        shakes: how often to track with shaken boxes too.
 
     Raises:
         DataError: pictures or ground truth are missing, wrong, or without two identified people.
@@ -91,24 +92,16 @@ def quick_score(
         raise DataError(f"{folder}: seqinfo.ini promises {info.length} pictures, not {len(data)}")
     detection, embedding = DetectionTest(), EmbeddingTest(session, fars=[FAR])
     settings = tracker_config(session) if tracker is None else tracker
-    follows = Tracker(settings, info.frame_rate)
-    lines = []
-    for frame, seen in enumerate(infer(session, _in_order(data), size=size), start=1):
+    frames: list[Candidates] = []
+    for seen in infer(session, _in_order(data), size=size):
         detection.add(seen)
         embedding.add(seen)
-        found = detections(
-            seen.outputs,
-            seen.letterbox,
-            score_threshold=settings.score_threshold,
-            nms_iou=settings.nms_iou,
-        )
-        tracks = reportable(follows.update(found), settings.max_aspect, settings.min_area)
-        lines.append(mot_lines(frame, tracks))
-
-    with TemporaryDirectory(prefix="jdetrt-score-") as temporary:
-        results = Path(temporary, "tracks.txt")
-        results.write_text("".join(lines))
-        tracked = score_files({folder.resolve().name: (folder, results)}).combined
+        found = candidates(seen.outputs, score_threshold=margin(settings.score_threshold))
+        frames.append((found, seen.letterbox))
+    tracked = score_tracks(frames, folder, settings, info.frame_rate)
+    shaken = None
+    if shakes:
+        shaken = score_shaken(frames, folder, settings, info.frame_rate, runs=shakes)
     told_apart = embedding.scores()
     return QuickScore(
         ap50=detection.scores().ap50,
@@ -120,6 +113,7 @@ def quick_score(
         idsw=tracked.idsw,
         fp=tracked.fp,
         fn=tracked.fn,
+        shaken=shaken,
     )
 
 

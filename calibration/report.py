@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files as resources
+from statistics import mean, pstdev
 from string import Template
 from typing import Any
 
@@ -27,6 +28,7 @@ _SCORES = {
     "fp": ("FP", 0),
     "fn": ("FN", 0),
 }
+_SHAKEN = {"hota": "HOTA", "mota": "MOTA", "idf1": "IDF1"}
 _CLOSENESS = {
     "iou": "mean IoU",
     "score": "mean score difference",
@@ -107,6 +109,28 @@ def _accuracy(data: Mapping[str, Any]) -> str:
         f"difference from {escape(rows[0][0])}. ONNX Runtime computes all of them: what TensorRT's "
         "kernels give may differ in rounding.</p>"
         + _table(["", *(title for title, _ in _SCORES.values())], lines)
+        + _shaken({name: scores["shaken"] for name, scores in rows if "shaken" in scores})
+    )
+
+
+def _shaken(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Where a run over shaken boxes is like another one, a difference is one of the models."""
+    if not rows:
+        return ""
+    first = next(iter(rows.values()))
+    lines = []
+    for name, scores in rows.items():
+        cells = [escape(name)]
+        for key in _SHAKEN:
+            middle, change = mean(scores[key]), mean(scores[key]) - mean(first[key])
+            shown = f"{middle:.2f} ± {pstdev(scores[key]):.2f}"
+            cells.append(shown if scores is first else f"{shown} <small>({change:+.2f})</small>")
+        lines.append(cells)
+    return (
+        f"<p>Means and standard deviations of {len(first['mota'])} runs with boxes and scores "
+        "shaken by about what INT8 moves them. A difference in the table above that is not here "
+        "too is chance: one sequence, a few people who swap early or late.</p>"
+        + _table(["", *_SHAKEN.values()], lines)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -231,4 +232,12 @@ def _scores(scores: dict[str, Any]) -> str:
     return (
         f"AP50 {scores['ap50']:.4f}  TPR {scores['tpr']:.4f}  HOTA {scores['hota']:.2f}  MOTA "
         f"{scores['mota']:.2f}  IDF1 {scores['idf1']:.2f}  IDSW {scores['idsw']}"
+        + _shaken(scores.get("shaken"))
     )
+
+
+def _shaken(runs: dict[str, list[float]] | None) -> str:
+    if runs is None:
+        return ""
+    words = (f"{key.upper()} {mean(runs[key]):.2f}±{pstdev(runs[key]):.2f}" for key in runs)
+    return f"\n  {'':<22} boxes shaken {len(runs['mota'])} times: {'  '.join(words)}"

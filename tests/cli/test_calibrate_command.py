@@ -57,10 +57,11 @@ def test_everything_at_once(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Scores:
-        def to_dict(self) -> dict[str, float | int]:
+        def to_dict(self) -> dict[str, Any]:
             rates = {"ap50": 0.5, "tpr": 0.6, "coverage": 0.7}
             percents = {"mota": 1.0, "idf1": 2.0, "hota": 3.0}
-            return {**rates, **percents, "idsw": 4, "fp": 5, "fn": 6}
+            shaken = {"mota": [1.0, 2.0], "idf1": [2.0, 4.0], "hota": [3.0, 3.0]}
+            return {**rates, **percents, "idsw": 4, "fp": 5, "fn": 6, "shaken": shaken}
 
     scored: list[str] = []
 
@@ -82,6 +83,7 @@ def test_everything_at_once(
     assert said.err == ""
     assert "INT8: int8.onnx" in said.out
     assert "  FP32                   AP50 0.5000  TPR 0.6000  HOTA 3.00" in said.out
+    assert "boxes shaken 2 times: MOTA 1.50±0.50  IDF1 3.00±1.00  HOTA 3.00±0.00" in said.out
     assert "times as fast as FP32" in said.out
     assert f"Written: {report / 'index.html'}" in said.out
     assert scored == ["float", "float", "tensorrt", "tensorrt", "onnxruntime"]
