@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -241,11 +242,19 @@ def tracking(
 @click.argument("model", type=resolve_checkpoint)
 @click.argument("sequence")
 @click.option("--preset", type=_PRESETS, help="How to associate; by default as in jdetrt track.")
+@click.option(
+    "--shakes",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Also track N times with boxes shaken a little, which shows how much is chance.",
+)
 @_options
 def summary(
     model: Path,
     sequence: str,
     preset: str | None,
+    shakes: int,
     size: Size | None,
     provider: str,
     threads: int | None,
@@ -257,11 +266,18 @@ def summary(
         from jdetrt.benchmarks.quick_score import quick_score
         from jdetrt.runtime.contract import tracker_config
 
-        scores = quick_score(
-            session, sequence, size=size, tracker=tracker_config(session, preset)
-        ).to_dict()
+        tracker = tracker_config(session, preset)
+        found = quick_score(session, sequence, size=size, tracker=tracker, shakes=shakes)
+    scores = found.to_dict()
     titles = {"ap50": "AP50", "tpr": "TPR@0.1", "coverage": "Coverage"}
-    _print(*((titles.get(name, name.upper()), value) for name, value in scores.items()))
+    rows: list[tuple[str, float | int | str]] = [
+        (titles.get(name, name.upper()), value)
+        for name, value in scores.items()
+        if name != "shaken"
+    ]
+    for name, values in (found.shaken or {}).items():
+        rows.append((f"{name.upper()}, shaken", f"{mean(values):.2f} ± {pstdev(values):.2f}"))
+    _print(*rows)
     _write(scores, json_path)
 
 

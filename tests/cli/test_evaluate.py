@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -156,6 +157,11 @@ def test_summary(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (shown["TPR@0.1"], shown["Coverage"]) == ("1.0000", "0.5000")
     assert shown["FN"] == str(written["fn"]) == str(2 * PEOPLE)
     assert shown["MOTA"] == f"{written['mota']:.4f}"
+    assert run("summary", "model.onnx", "walkers", "--shakes", "2", "--json", "shaken.json") == 0
+    assert re.search(r"^IDF1, shaken +\d+\.\d\d ± \d+\.\d\d$", capsys.readouterr().out, re.M)
+    shaken = json.loads(Path("shaken.json").read_text())
+    assert [len(values) for values in shaken.pop("shaken").values()] == [2, 2, 2]
+    assert shaken == json.loads(Path("s.json").read_text())
 
 
 def test_a_checkpoint_of_any_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
