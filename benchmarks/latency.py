@@ -52,16 +52,18 @@ def measure_system(
     frames: int = 60,
     repeats: int = 3,
     video: bool = False,
+    backend: str = "auto",
     provider: str = "auto",
 ) -> dict[str, Any]:
     """Compare the network alone with the whole line on the same frames, in turn, in one process.
 
     Args:
-        model: ONNX file of ``jdetrt export``.
+        model: of any kind that ``open_session`` opens.
         source: URI of a source that can be read again, with at least ``frames`` frames.
         frames: of each measurement.
         repeats: of the pair network alone, whole line.
         video: also draw the tracks and write a video, not only MOT text.
+        backend: of ``open_session``.
         provider: of ``open_session``.
 
     Returns:
@@ -78,7 +80,10 @@ def measure_system(
     if frames < 2 or repeats < 1:
         raise ConfigError(f"expected 2 frames and 1 repeat or more, got {frames} and {repeats}")
     rows = []
-    with open_session(model, provider=provider) as session, TemporaryDirectory() as folder:
+    with (
+        open_session(model, backend=backend, provider=provider) as session,
+        TemporaryDirectory() as folder,
+    ):
         _network_fps(session, WARM_UP)
         for _ in range(repeats):
             alone = _network_fps(session, frames)
@@ -108,6 +113,7 @@ def measure_system(
                 "frames": frames,
                 "repeats": repeats,
                 "video": video,
+                "backend": backend,
                 "provider": provider,
             },
             "rows": rows,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from jdetrt.cli.bench_calibration import calibration_memory
-from jdetrt.cli.bench_latency import latency, repeatability
+from jdetrt.cli.bench_latency import BACKEND, MODEL, PROVIDER, latency, repeatability
 from jdetrt.cli.bench_paper import density, table1
 from jdetrt.cli.bench_report import compare, report
 from jdetrt.cli.bench_streams import streams
@@ -16,7 +16,6 @@ from jdetrt.cli.bench_table import JSON, numbers, print_table, write_result
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
 from jdetrt.config import PRESETS
-from jdetrt.shipped import resolve
 
 
 @click.group()
@@ -110,13 +109,7 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
 
 @command.command()
 @click.argument("source")
-@click.option(
-    "--model",
-    type=resolve,
-    metavar="FILE",
-    required=True,
-    help="ONNX file, or nano or nano:WxH, which ship (a file of that name is ./nano).",
-)
+@MODEL
 @click.option(
     "--frames",
     type=click.IntRange(2),
@@ -132,12 +125,8 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
     help="Network alone, then everything.",
 )
 @click.option("--video", is_flag=True, help="Draw and write a video too, not only MOT text.")
-@click.option(
-    "--provider",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
-    default="auto",
-    show_default=True,
-)
+@BACKEND
+@PROVIDER
 @JSON
 def system(
     source: str,
@@ -145,6 +134,7 @@ def system(
     frames: int,
     repeats: int,
     video: bool,
+    backend: str,
     provider: str,
     json_path: Path | None,
 ) -> None:
@@ -155,7 +145,13 @@ def system(
         {"SOURCE": source_files(source), "--model": model_files(model)}, {"--json": json_path}
     )
     result = measure_system(
-        model, source, frames=frames, repeats=repeats, video=video, provider=provider
+        model,
+        source,
+        frames=frames,
+        repeats=repeats,
+        video=video,
+        backend=backend,
+        provider=provider,
     )
     print_table(
         result["rows"],
