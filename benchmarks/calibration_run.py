@@ -32,10 +32,11 @@ __all__ = ["REPORT_FILES", "ROWS", "CalibrationRun", "CalibrationSettings"]
 OnStep = Callable[[str, int, int | None], None]
 
 # What the models are called in the report.
-_SHAKES = 10  # runs over shaken boxes, which tell a loss from chance
 ROWS = ("FP32", "FP16", "INT8, all layers", "INT8", "INT8 for ONNX Runtime")
 _FLOAT, _HALF, _NAIVE, _CHOSEN, _CPU = ROWS
 REPORT_FILES = ("report.json", "frames.json", "ranges.json", "index.html")
+
+_SHAKES = 30  # runs over shaken boxes, which tell a loss from chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

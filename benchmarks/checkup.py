@@ -197,7 +197,7 @@ def _cuda_libraries(probe: Probe, cards: list[Gpu]) -> Iterator[Fact]:
     """Either lets a plan run; CUDA graphs need cuda-bindings."""
     for name, package, needs in (
         ("PyCUDA", "pycuda", "pip install pycuda (needs the CUDA toolkit)"),
-        ("cuda-python", "cuda-bindings", "for --cuda-graph: pip install 'jdetrt[cuda]'"),
+        ("cuda-python", "cuda-bindings", "for --cuda-graph; which version: docs/guide/gpu.md"),
     ):
         if version := probe.version(package):
             yield Fact(name, "ok", version)

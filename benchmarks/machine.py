@@ -37,7 +37,7 @@ PACKAGES = (
     *("jdetrt", "numpy", "numba", "lap", "onnxruntime", "onnxruntime-gpu"),
     *("opencv-python", "opencv-python-headless", "opencv-contrib-python"),
     *("torch", "onnx", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx"),
-    *("pycuda", "cuda-python"),
+    *("pycuda", "cuda-bindings"),
     *("trackeval", "trackers"),
 )
 

@@ -92,11 +92,13 @@ def quick_score(
         raise DataError(f"{folder}: seqinfo.ini promises {info.length} pictures, not {len(data)}")
     detection, embedding = DetectionTest(), EmbeddingTest(session, fars=[FAR])
     settings = tracker_config(session) if tracker is None else tracker
+    threshold = settings.score_threshold
+    least = margin(threshold) if shakes else threshold
     frames: list[Candidates] = []
     for seen in infer(session, _in_order(data), size=size):
         detection.add(seen)
         embedding.add(seen)
-        found = candidates(seen.outputs, score_threshold=margin(settings.score_threshold))
+        found = candidates(seen.outputs, score_threshold=least)
         frames.append((found, seen.letterbox))
     tracked = score_tracks(frames, folder, settings, info.frame_rate)
     shaken = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files as resources
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from string import Template
 from typing import Any
 
@@ -114,22 +114,24 @@ def _accuracy(data: Mapping[str, Any]) -> str:
 
 
 def _shaken(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Where a run over shaken boxes is like another one, a difference is one of the models."""
+    """Two samples a column: what differs by more than chance is a difference of the models."""
     if not rows:
         return ""
     first = next(iter(rows.values()))
+    count = len(first["mota"])
     lines = []
     for name, scores in rows.items():
         cells = [escape(name)]
         for key in _SHAKEN:
             middle, change = mean(scores[key]), mean(scores[key]) - mean(first[key])
-            shown = f"{middle:.2f} ± {pstdev(scores[key]):.2f}"
+            shown = f"{middle:.2f} ± {stdev(scores[key]):.2f}"
             cells.append(shown if scores is first else f"{shown} <small>({change:+.2f})</small>")
         lines.append(cells)
     return (
-        f"<p>Means and standard deviations of {len(first['mota'])} runs with boxes and scores "
-        "shaken by about what INT8 moves them. A difference in the table above that is not here "
-        "too is chance: one sequence, a few people who swap early or late.</p>"
+        f"<p>One run is chance as well: a few people who swap early or late. Here are means and "
+        f"standard deviations of {count} runs with boxes and scores shaken by about what INT8 "
+        "moves them. A mean is uncertain by its standard deviation divided by "
+        f"{count**0.5:.1f}; differences below twice that say nothing.</p>"
         + _table(["", *_SHAKEN.values()], lines)
     )
 

@@ -96,6 +96,8 @@ def _precision(trt: TensorRt, definition: Any) -> str:
     quantised = half = False
     for index in range(definition.num_layers):
         layer = definition.get_layer(index)
+        if layer.type == trt.module.LayerType.CONSTANT:  # weights may be stored in half
+            continue
         quantised |= layer.type == trt.module.LayerType.QUANTIZE
         half |= any(
             layer.get_output(output).dtype == trt.module.DataType.HALF

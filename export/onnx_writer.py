@@ -16,7 +16,7 @@ import onnx
 import torch
 
 from jdetrt import __version__, files
-from jdetrt.config import STRIDES, ExportConfig, TrackerConfig
+from jdetrt.config import STRIDES, AnyTrackerConfig, ExportConfig
 from jdetrt.errors import ConfigError, ExportError, JdetrtError
 from jdetrt.export.deploy_graph import DeployGraph
 from jdetrt.export.half_weights import round_weights, store_as_half
@@ -73,7 +73,7 @@ def export_onnx(
     config: ExportConfig,
     *,
     trained_size: tuple[int, int] | None = None,
-    tracker: TrackerConfig | None = None,
+    tracker: AnyTrackerConfig | None = None,
     frames: Sequence[npt.NDArray[np.uint8]] = (),
 ) -> Exported:
     """Export a checkpoint; the file appears only after it has been compared with torch.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from jdetrt.config import ExportConfig, TrackerConfig
+from jdetrt.config import AnyTrackerConfig, ExportConfig
 from jdetrt.errors import ExportError, SessionError
 from jdetrt.export.deploy_graph import DeployGraph, normalise
 from jdetrt.runtime.contract import tracker_note
@@ -54,7 +54,7 @@ class TorchSession(SessionBase):
         anchors: npt.NDArray[np.float32] | None = None,
         *,
         top_k: int | None = None,
-        tracker: TrackerConfig | None = None,
+        tracker: AnyTrackerConfig | None = None,
     ) -> None:
         width, height = size
         anchors = anchor_sizes(*size) if anchors is None else anchors

@@ -76,6 +76,7 @@ class FakeSession(SessionBase):
         size: tuple[int, int],
         source_size: tuple[int, int] | None = None,
         seconds: float = 0.0,
+        metadata: Mapping[str, str] | None = None,
     ) -> FakeSession:
         """A session that "sees" given detections, such as a clip's ground truth.
 
@@ -85,6 +86,7 @@ class FakeSession(SessionBase):
             source_size: width and height of the source when the boxes are in source pixels; by
                 default they are in network pixels.
             seconds: what a run takes.
+            metadata: what the model says about itself.
 
         >>> box = np.array([[100, 50, 160, 200]], np.float32)
         >>> person = Detections(box, np.array([0.9], np.float32))
@@ -102,6 +104,7 @@ class FakeSession(SessionBase):
             size=size,
             embedding_size=lengths.pop() if lengths else None,
             seconds=seconds,
+            metadata=metadata,
         )
 
     def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from jdetrt.config import AnyTrackerConfig, TrackerConfig, default_config
+from jdetrt.config import AnyTrackerConfig, default_config
 from jdetrt.errors import SessionError
 from jdetrt.types import Array, Session, TensorSpec
 
@@ -124,13 +124,14 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
         config: AnyTrackerConfig = msgspec.json.decode(note, type=AnyTrackerConfig)
     except msgspec.MsgspecError as err:
         raise SessionError(
-            f"the settings of the tracker in the model's metadata cannot be used ({err}); say how "
-            "to track with --preset, or export the model again"
+            f"the settings of the tracker in the model's metadata cannot be used ({err}); "
+            "give others with --config or --preset where there is such an option, or export the "
+            "model again"
         ) from err
     return config
 
 
-def tracker_note(config: TrackerConfig | None) -> dict[str, str]:
+def tracker_note(config: AnyTrackerConfig | None) -> dict[str, str]:
     """The entry of a model's metadata that `tracker_config` reads; nothing for None."""
     return {} if config is None else {_TRACKER: msgspec.json.encode(config).decode()}
 

@@ -49,7 +49,8 @@ class Pipeline:
 
         with open_session("model.onnx") as session:
             sinks = [MotSink("tracks.txt")]
-            report = Pipeline(open_source("video.mp4"), session, Tracker(), sinks).run()
+            tracker = Tracker(tracker_config(session))
+            report = Pipeline(open_source("video.mp4"), session, tracker, sinks).run()
         print(report.system_fps)
     """
 

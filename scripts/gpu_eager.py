@@ -10,7 +10,9 @@ import torch
 from jdetrt.config import ExportConfig
 from jdetrt.export.deploy_graph import DeployGraph
 from jdetrt.export.torch_session import load_network
+from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.session_base import SessionBase
+from jdetrt.training import checkpoint as checkpoints
 from jdetrt.types import Array, TensorSpec
 
 
@@ -34,7 +36,7 @@ class EagerSession(SessionBase):
                 TensorSpec("scores", "float32", (1, top_k)),
                 TensorSpec("embeddings", "float32", (1, top_k, dim)),
             ],
-            {},
+            tracker_note(checkpoints.load(checkpoint)[1].config.tracker),
         )
         self.last_run_seconds = 0.0
 

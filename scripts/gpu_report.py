@@ -23,7 +23,7 @@ from jdetrt.benchmarks.machine import manifest
 from jdetrt.engine.session import TensorRtSession
 from jdetrt.errors import JdetrtError
 from jdetrt.files import write_text
-from jdetrt.runtime.contract import check_model, has_embeddings, network_size
+from jdetrt.runtime.contract import check_model, network_size, tracker_config
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.sources import open_source
 from jdetrt.runtime.tracker import Tracker
@@ -47,8 +47,7 @@ def line(session: TensorRtSession | EagerSession, source: str, frames: int) -> d
         if i >= WARM_UP:
             seconds.append(session.last_run_seconds)
     with open_source(source) as opened:
-        preset = "reference" if has_embeddings(session) else "iou"
-        tracker = Tracker(preset, opened.frame_rate)
+        tracker = Tracker(tracker_config(session), opened.frame_rate)
         report = Pipeline(opened, session, tracker, max_frames=frames).run()
     return {
         "network_ms": {f"p{q}": float(np.percentile(seconds, q)) * 1e3 for q in (50, 95, 99)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -239,5 +239,5 @@ def _scores(scores: dict[str, Any]) -> str:
 def _shaken(runs: dict[str, list[float]] | None) -> str:
     if runs is None:
         return ""
-    words = (f"{key.upper()} {mean(runs[key]):.2f}±{pstdev(runs[key]):.2f}" for key in runs)
+    words = (f"{key.upper()} {mean(runs[key]):.2f}±{stdev(runs[key]):.2f}" for key in runs)
     return f"\n  {'':<22} boxes shaken {len(runs['mota'])} times: {'  '.join(words)}"

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -223,7 +223,7 @@ def tracking(
         from jdetrt.cli.settings import tracker_settings
         from jdetrt.runtime.contract import tracker_config
 
-        settings = tracker_settings(config, preset, tracker_config(session, preset), {})
+        settings = tracker_settings(config, preset, lambda: tracker_config(session, preset), {})
         with ProgressBar("Tracking", None, quiet=False) as bar:
             scores = evaluate_tracking(
                 session,
@@ -244,8 +244,7 @@ def tracking(
 @click.option("--preset", type=_PRESETS, help="How to associate; by default as in jdetrt track.")
 @click.option(
     "--shakes",
-    type=click.IntRange(0),
-    default=0,
+    type=click.IntRange(2),
     metavar="N",
     help="Also track N times with boxes shaken a little, which shows how much is chance.",
 )
@@ -254,7 +253,7 @@ def summary(
     model: Path,
     sequence: str,
     preset: str | None,
-    shakes: int,
+    shakes: int | None,
     size: Size | None,
     provider: str,
     threads: int | None,
@@ -267,7 +266,7 @@ def summary(
         from jdetrt.runtime.contract import tracker_config
 
         tracker = tracker_config(session, preset)
-        found = quick_score(session, sequence, size=size, tracker=tracker, shakes=shakes)
+        found = quick_score(session, sequence, size=size, tracker=tracker, shakes=shakes or 0)
     scores = found.to_dict()
     titles = {"ap50": "AP50", "tpr": "TPR@0.1", "coverage": "Coverage"}
     rows: list[tuple[str, float | int | str]] = [
@@ -276,7 +275,7 @@ def summary(
         if name != "shaken"
     ]
     for name, values in (found.shaken or {}).items():
-        rows.append((f"{name.upper()}, shaken", f"{mean(values):.2f} ± {pstdev(values):.2f}"))
+        rows.append((f"{name.upper()}, shaken", f"{mean(values):.2f} ± {stdev(values):.2f}"))
     _print(*rows)
     _write(scores, json_path)
 

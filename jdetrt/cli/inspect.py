@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,11 +92,14 @@ def _onnx(content: OnnxContent) -> str:
         operators = ", ".join(f"{kind} {count}" for kind, count in content.operators.items())
         lines.append(f"  operators   {operators}")
     lines.append(f"  sha256      {content.sha256}")
-    if content.metadata:
-        lines.append("  metadata")
-        width = max(map(len, content.metadata))
-        lines += [f"    {key:<{width}}  {value}" for key, value in content.metadata.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_metadata(content.metadata)])
+
+
+def _metadata(metadata: Mapping[str, str]) -> Iterator[str]:
+    if metadata:
+        yield "  metadata"
+    for key, value in metadata.items():
+        yield f"    {key:<{max(map(len, metadata))}}  {value}"
 
 
 def _plan(content: PlanContent) -> str:
@@ -122,6 +125,8 @@ def _plan(content: PlanContent) -> str:
         lines.append(f"  layers        {len(compiled.layers)}, told by the {compiled.source}")
     if content.note:
         lines.append(f"  note          {content.note}")
+    if made is not None:
+        lines += _metadata(made.metadata)
     if compiled is not None:
         lines += _layer_table(compiled.layers)
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +18,7 @@ __all__ = ["read_tracker_settings", "toml_text", "tracker_settings"]
 def tracker_settings(
     file: Path | None,
     preset: str | None,
-    default: TrackerConfig,
+    default: Callable[[], TrackerConfig],
     changes: dict[str, float | None],
 ) -> TrackerConfig:
     """The settings to track with.
@@ -25,7 +26,8 @@ def tracker_settings(
     Args:
         file: TOML; its key ``preset`` says which of the three it is.
         preset: asked for by name, or None.
-        default: the settings where there is no file; those of the preset, if one was asked for.
+        default: gives the settings where there is no file: those of the preset, if one was asked
+            for.
         changes: values by key, which override the file; None for those not given.
 
     Raises:
@@ -35,7 +37,7 @@ def tracker_settings(
 
     from jdetrt.config import preset_of
 
-    config = default if file is None else read_tracker_settings(file)
+    config = default() if file is None else read_tracker_settings(file)
     if preset not in (None, preset_of(config)):
         raise ConfigError(
             f"{file}: holds settings of the preset '{preset_of(config)}', but --preset says "

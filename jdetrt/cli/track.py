@@ -180,7 +180,7 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
                 progress=build_bar,
             )
         )
-    config = _settings(options, tracker_config(session, options.preset))
+    config = _settings(options, lambda: tracker_config(session, options.preset))
     source = stack.enter_context(open_source(options.source, frame_rate=options.frame_rate))
     lengths = [n for n in (source.length, options.max_frames) if n is not None]
     bar = ProgressBar(source.name, min(lengths, default=None), quiet=options.quiet)
@@ -209,7 +209,7 @@ def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> 
     seen = read_detections(detections, length=info.length)
     length = min(info.length, options.max_frames or info.length)
     frame_rate = options.frame_rate or info.frame_rate
-    config = _settings(options, default_config(options.preset or "iou"))
+    config = _settings(options, lambda: default_config(options.preset or "iou"))
     name = sequence.resolve().name
     draws = options.video is not None or options.frames is not None
     pictures = stack.enter_context(open_source(sequence)) if draws else None
@@ -258,7 +258,7 @@ def _find(source: str, detections: Path) -> Path:
     return inside if os.path.exists(inside) else detections
 
 
-def _settings(options: _Options, default: TrackerConfig) -> TrackerConfig:
+def _settings(options: _Options, default: Callable[[], TrackerConfig]) -> TrackerConfig:
     """The settings in effect; written down if asked for."""
     from jdetrt.files import write_text
 

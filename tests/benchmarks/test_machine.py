@@ -166,7 +166,7 @@ def test_jetpack_6(tmp_path: Path) -> None:
     probe = replay(
         tmp_path,
         ORIN_62,
-        versions={**BASE, "tensorrt": "10.3.0"},
+        versions={**BASE, "tensorrt": "10.3.0", "cuda-bindings": "12.9.4"},
         python={
             "tensorrt": Output(0, "10.3.0\n", ""),
             "cv2": Output(0, CV.format("YES (1.20.3)"), ""),
@@ -180,6 +180,8 @@ def test_jetpack_6(tmp_path: Path) -> None:
     report = facts(probe)
     assert report["TensorRT"] == Fact("TensorRT", "ok", "10.3.0")
     assert report["CUDA"].value == "12.6.11 (toolkit)"
+    assert report["cuda-python"] == Fact("cuda-python", "ok", "12.9.4")
+    assert report["PyCUDA"].status == "missing"
     assert report["GStreamer"] == Fact("GStreamer", "ok", "yes")
     assert report["OpenCV"].value == "4.8.0"
     assert report["INT8"].status == "ok"
@@ -225,6 +227,7 @@ def test_desktop_cards(tmp_path: Path) -> None:
     assert report["CPU"].value.startswith("AMD Ryzen 9, ")
     assert report["Jetson"].value == "no"
     assert report["TensorRT"].hint == "pip install 'jdetrt[tensorrt]'"
+    assert "docs/guide/gpu.md" in report["cuda-python"].hint
     assert "onnxruntime-gpu" in report["ONNX Runtime"].hint
 
 

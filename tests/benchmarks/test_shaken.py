@@ -70,7 +70,6 @@ def test_boxes_move_by_what_int8_moves_them(folder: Path, monkeypatch: pytest.Mo
     assert (np.diff(one.scores) <= 0).all()
     overlap = intersection_over_union(one.boxes[order(one, seen)], seen.boxes)
     assert overlap.mean() == pytest.approx(0.974, abs=0.002)
-    assert np.abs(one.scores[order(one, seen)] - seen.scores).std() < 0.015
     assert (one.scores[order(one, seen)] - seen.scores).std() == pytest.approx(0.015, rel=0.05)
 
 

@@ -58,7 +58,6 @@ def test_settings_reach_the_tracker(folder: Path) -> None:
 
     assert fn() == FRAMES * PEOPLE
     assert fn(tracker=ReferenceConfig(score_threshold=0.4)) == PEOPLE
-    assert fn(tracker=None) == FRAMES * PEOPLE
 
 
 def test_folders_of_sequences(folder: Path) -> None:

@@ -30,8 +30,8 @@ def test_what_is_written_is_what_is_read(tmp_path: Path, config: TrackerConfig) 
     path = tmp_path / "settings.toml"
     path.write_text(toml_text(config))
     assert load(path, type(config)) == config
-    assert tracker_settings(path, None, IouConfig(), {}) == config
-    assert tracker_settings(path, preset_of(config), config, {"nms_iou": None}) == config
+    assert tracker_settings(path, None, IouConfig, {}) == config
+    assert tracker_settings(path, preset_of(config), IouConfig, {"nms_iou": None}) == config
 
 
 def test_every_number_is_toml() -> None:

@@ -48,6 +48,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     nano = folder / "nano.safetensors"
     checkpoint.save(nano, network, size=(320, 192), identities=3)
     export_onnx(nano, folder / "nano.onnx", ExportConfig(size=(320, 192), top_k=200))
+    halved = ExportConfig(size=(320, 192), top_k=200, half_weights=True)
+    export_onnx(nano, folder / "halved.onnx", halved)
     return {path.stem: path for path in folder.glob("*.onnx")}
 
 
@@ -72,6 +74,14 @@ def test_nano_becomes_a_plan(trt: TensorRt, models: dict[str, Path], tmp_path: P
     if sidecar.made.gpu is None:
         with pytest.raises(SessionError, match=r"refuses the plan: .*CUDA driver version"):
             deserialize(trt, Log(trt), data, host_code=False)
+
+
+def test_weights_stored_in_half_are_no_half_precision(
+    trt: TensorRt, models: dict[str, Path], tmp_path: Path
+) -> None:
+    assert models["halved"].stat().st_size < 0.6 * models["nano"].stat().st_size
+    sidecar = build_plan(trt, models["halved"], tmp_path / "halved.plan", CAPABILITIES)
+    assert sidecar.precision == "fp32"
 
 
 def test_a_free_batch_needs_and_gets_its_profile(

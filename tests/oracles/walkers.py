@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -49,6 +49,7 @@ def true_session(
     samples: list[Sample],
     size: tuple[int, int] = NET,
     change: Callable[[int, Detections], Detections] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> FakeSession:
     """A session that sees the people of the samples in turn; each identity has its own embedding.
 
@@ -56,6 +57,7 @@ def true_session(
         samples: what will be fed, in this order.
         size: network width and height.
         change: what it is to see instead, given the index of the sample and the truth.
+        metadata: what it says about itself.
     """
     dim = 1 + max(int(sample.ids.max(initial=-1)) for sample in samples)
     frames = []
@@ -64,4 +66,6 @@ def true_session(
         seen = Detections(sample.boxes, scores, np.eye(dim, dtype=np.float32)[sample.ids])
         frames.append(seen if change is None else change(index, seen))
     height, width, _ = samples[0].image.shape
-    return FakeSession.from_detections(frames, size=size, source_size=(width, height))
+    return FakeSession.from_detections(
+        frames, size=size, source_size=(width, height), metadata=metadata
+    )
