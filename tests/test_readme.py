@@ -6,7 +6,10 @@ import importlib
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
 
 import click
 import pytest
@@ -68,15 +71,38 @@ def test_numbers_are_those_of_the_json_behind_them() -> None:
     """Each table is rows of a JSON: the first cell names the row, the others are its numbers."""
     assert tables()
     for path, rows in tables():
-        result = json.loads((ROOT / path).read_text())
-        named = {
-            str(row.get("targets", row.get("tracker", number))): row
-            for number, row in enumerate(result["rows"], start=1)
-        }
+        named = rows_by_name(json.loads((ROOT / path).read_text()))
         for name, *cells in rows:
-            row = named[name.strip("*")]
-            numbers = {**row, **row.get("combined", {})}.values()
+            known = list(numbers(named[name.strip("*")]))
             for cell in cells:
-                digits = len(cell.strip("*").partition(".")[2])
-                shown = {f"{n:.{digits}f}" for n in numbers if isinstance(n, (int, float))}
-                assert cell.strip("*") in shown, f"{path}: {name}: {cell}"
+                for part in cell.strip("*").split(" ± "):
+                    digits = len(part.partition(".")[2])
+                    shown = {f"{number:.{digits}f}" for number in known}
+                    assert part in shown, f"{path}: {name}: {cell}"
+
+
+def rows_by_name(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A calibration has names for its rows; others go by what was measured, or by their number."""
+    if "rows" not in result:
+        accuracy: dict[str, dict[str, Any]] = result["accuracy"]["rows"]
+        return accuracy
+    return {row_name(row, number): row for number, row in enumerate(result["rows"], start=1)}
+
+
+def row_name(row: dict[str, Any], number: int) -> str:
+    size = row.get("size")
+    if size is not None:
+        size = size if isinstance(size, str) else "{}x{}".format(*size)
+        return " ".join([size, row.get("precision") or row["preset"].partition(",")[0]])
+    return str(row.get("targets", row.get("tracker", number)))
+
+
+def numbers(row: dict[str, Any]) -> Iterator[float]:
+    """All numbers of a row, rates in percent too; means and deviations of samples."""
+    for key, value in row.items():
+        if isinstance(value, dict):
+            yield from numbers(value)
+        elif isinstance(value, (int, float)):
+            yield from (value, 100 * value) if key in ("ap50", "tpr", "share") else (value,)
+        elif key in ("mota", "idf1", "hota"):
+            yield from (mean(value), stdev(value))
