@@ -123,7 +123,8 @@ def _shaken(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     for name, scores in rows.items():
         cells = [escape(name)]
         for key in _SHAKEN:
-            middle, change = mean(scores[key]), mean(scores[key]) - mean(first[key])
+            middle = mean(scores[key])
+            change = middle - mean(first[key])
             shown = f"{middle:.2f} ± {stdev(scores[key]):.2f}"
             cells.append(shown if scores is first else f"{shown} <small>({change:+.2f})</small>")
         lines.append(cells)

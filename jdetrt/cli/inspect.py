@@ -96,10 +96,12 @@ def _onnx(content: OnnxContent) -> str:
 
 
 def _metadata(metadata: Mapping[str, str]) -> Iterator[str]:
-    if metadata:
-        yield "  metadata"
+    if not metadata:
+        return
+    yield "  metadata"
+    width = max(map(len, metadata))
     for key, value in metadata.items():
-        yield f"    {key:<{max(map(len, metadata))}}  {value}"
+        yield f"    {key:<{width}}  {value}"
 
 
 def _plan(content: PlanContent) -> str:
