@@ -13,6 +13,9 @@ __all__ = ["check_options", "configure", "is_strong"]
 
 _HARDWARE = {"same-compute-capability": "SAME_COMPUTE_CAPABILITY", "ampere+": "AMPERE_PLUS"}
 
+_FOREIGN_KERNELS = ("CUBLAS", "CUBLAS_LT", "CUDNN")
+_NO_FOREIGN_KERNELS = "DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805"
+
 
 def is_strong(trt: TensorRt, options: BuildOptions) -> bool:
     """Whether every tensor is to have the type of the graph.
@@ -107,6 +110,7 @@ def configure(
         config.hardware_compatibility_level = getattr(module.HardwareCompatibilityLevel, level)
     if options.compute_capabilities:
         _set_targets(trt, config, options.compute_capabilities)
+    _set_own_kernels(trt, config)
     _set_batch(builder, config, network, options.batch)
     if not strong:
         _set_precision(trt, config, network, options, calibrator=calibrator)
@@ -128,6 +132,20 @@ def _set_targets(trt: TensorRt, config: Any, capabilities: tuple[str, ...]) -> N
     config.num_compute_capabilities = len(names)
     for index, name in enumerate(names):
         config.set_compute_capability(known[name], index)
+
+
+def _set_own_kernels(trt: TensorRt, config: Any) -> None:
+    """No kernels of cuDNN and cuBLAS, which 8.5 would take: the plan needs TensorRT alone.
+
+    Every later TensorRT leaves them out by itself (release notes of 8.5.2, "Announcements").
+    """
+    sources = trt.module.TacticSource.__members__
+    foreign = sum(1 << int(sources[name]) for name in _FOREIGN_KERNELS if name in sources)
+    if foreign:
+        config.set_tactic_sources(config.get_tactic_sources() & ~foreign)
+    if trt.has("PreviewFeature", _NO_FOREIGN_KERNELS):
+        feature = getattr(trt.module.PreviewFeature, _NO_FOREIGN_KERNELS)
+        config.set_preview_feature(feature, True)
 
 
 def _set_batch(builder: Any, config: Any, network: Network, batch: tuple[int, int, int]) -> None:

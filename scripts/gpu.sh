@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
 # Everything about TensorRT that needs a GPU, in one go; docs/guide/gpu.md says how to use it.
-#   gpu.sh models FOLDER SOURCE [NAME ...]   where torch and onnx are: write the models
-#   gpu.sh run FOLDER SOURCE OUT             where the GPU is: tests, plans, speed, JSON into OUT
-#   gpu.sh kit                               print what to add to a Python that is carried there
+#   gpu.sh models FOLDER SOURCE [NAME ...]    where torch and onnx are: write the models
+#   gpu.sh run FOLDER SOURCE OUT [NAME ...]   where the GPU is: tests, plans, speed, JSON into OUT
+#   gpu.sh kit                                print what to add to a Python that is carried there
+# SOURCE: a video or sequence of at least FRAMES frames (default 500).
+# NAME: networks such as nano-576x320 or darknet53-576x320.fp16, in this order; default: all.
 # TRT_PYTHON: the Python with TensorRT and a CUDA library (default: .venv/bin/python).
 # TORCH_PYTHON: the Python with torch for CUDA, for the baseline (default: the same; none: "").
-# SOURCE: a video or sequence of at least FRAMES frames (default 500).
+# SEQUENCE: a MOT sequence; what the plans of nano-864x480 see in it is kept (default: none).
+# JOBS: builds at a time (default 1; more disturb each other's timing of kernels).
+# SECONDS_LEFT: no step begins after so many (default 86400). STEP_SECONDS: the most for one (600).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 trt=${TRT_PYTHON:-.venv/bin/python}
 torch=${TORCH_PYTHON-$trt}
 frames=${FRAMES:-500}
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 
 case ${1:-} in
 models)
@@ -19,22 +24,26 @@ models)
     ;;
 kit)
     # Wheels for CPython 3.10 beside TensorRT, pycuda and the base: graphs, kernels without nvcc,
-    # ONNX Runtime to compare with, and what the tests need. NVRTC and bindings fit CUDA 12.
+    # ONNX Runtime to compare with, power, and what the tests need. Bindings and NVRTC fit CUDA 12.
     echo "onnx==1.17.0 protobuf==5.29.5 onnxruntime==1.23.2 flatbuffers cuda-bindings==12.9.4" \
-        "cuda-pathfinder nvidia-cuda-nvrtc-cu12==12.9.86 pytest iniconfig pluggy exceptiongroup" \
-        "packaging hypothesis attrs sortedcontainers"
+        "cuda-pathfinder nvidia-cuda-nvrtc-cu12==12.9.86 nvidia-ml-py pytest iniconfig pluggy" \
+        "exceptiongroup packaging hypothesis attrs sortedcontainers"
     exit
     ;;
 run) ;;
 *)
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
 
-[ $# = 4 ] || { echo "gpu.sh run FOLDER SOURCE OUT" >&2; exit 2; }
+[ $# -ge 4 ] || { echo "gpu.sh run FOLDER SOURCE OUT [NAME ...]" >&2; exit 2; }
 models=$2 source=$3 out=$4
-mkdir -p "$out"
+shift 4
+if [ $# = 0 ]; then
+    set -- $(ls "$models" | sed -n 's/\.[a-z0-9]*\.onnx$//p' | sort -u)
+fi
+mkdir -p "$out/plans"
 # NVRTC that came as a wheel is not found beside a Python that knows its packages by PYTHONPATH.
 nvrtc=$("$trt" -c 'import glob, sys
 print(*[d for p in sys.path for d in glob.glob(p + "/nvidia/cuda_nvrtc/lib")][:1])')
@@ -43,38 +52,71 @@ print(*[d for p in sys.path for d in glob.glob(p + "/nvidia/cuda_nvrtc/lib")][:1
 
 # A step that fails is noted and does not stop the others: GPU time is dear.
 step() {
-    local name=$1 code=0
+    local name=$1 code=0 begin=$SECONDS
     shift
-    echo "== $name"
-    "$@" >"$out/$name.log" 2>&1 || code=$?
-    echo "$code $name" | tee -a "$out/steps.txt"
+    if [ "$SECONDS" -ge "${SECONDS_LEFT:-86400}" ]; then
+        echo "not-begun $name" | tee -a "$out/steps.txt"
+        return 1
+    fi
+    timeout -k 5 "${STEP_SECONDS:-600}" "$@" >"$out/$name.log" 2>&1 || code=$?
+    echo "$code $name $((SECONDS - begin))s" | tee -a "$out/steps.txt"
     [ "$code" = 0 ] || tail -5 "$out/$name.log"
     return "$code"
 }
 
+# At most JOBS of those that run beside each other.
+room() {
+    while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-1}" ]; do wait -n; done
+}
+
+build() {
+    local plan=$out/plans/$1.plan
+    step "build-$1" "$trt" -m jdetrt build "$models/$1.onnx" -o "$plan" -q &&
+        cp "$plan.json" "$out/$1.plan.json"
+}
+
+look() {
+    local plan=$out/plans/$1.plan
+    step "inspect-$1" "$trt" -m jdetrt inspect "$plan" --json
+    step "verify-$1" "$trt" -m jdetrt verify "$plan" --against "$models/${1%.*}.fp32.onnx" \
+        --provider cpu --frames "$source" --limit 8 --score-threshold 0 --json "$out/$1.verify.json"
+}
+
 step doctor "$trt" -m jdetrt doctor
-step tests "$trt" -m pytest tests/gpu -q -m gpu --junitxml="$out/tests.xml"
-for model in "$models"/*.onnx; do
-    name=$(basename "$model" .onnx) # darknet53-576x320.fp16
-    plan=$out/plans/$name.plan
-    step "build-$name" "$trt" -m jdetrt build "$model" -o "$plan" || continue
-    cp "$plan.json" "$out/$name.plan.json"
-    step "inspect-$name" "$trt" -m jdetrt inspect "$plan"
-    step "verify-$name" "$trt" -m jdetrt verify "$plan" --against "${model%.*.onnx}.fp32.onnx" \
-        --provider cpu --frames "$source" --limit 20 --score-threshold 0 \
-        --json "$out/$name.verify.json"
-    step "latency-$name" "$trt" -m jdetrt bench latency "$source" --model "$plan" \
-        --frames "$frames" --json "$out/$name.latency.json"
-    step "report-$name" "$trt" scripts/gpu_report.py plan "$plan" "$source" \
-        "$out/$name.report.json" "$frames"
-done
-if [ -n "$torch" ]; then
-    for checkpoint in "$models"/*.safetensors; do
-        name=$(basename "$checkpoint" .safetensors)
-        step "torch-$name" "$torch" scripts/gpu_report.py torch "$checkpoint" "${name##*-}" \
-            "$source" "$out/$name.torch.json" "$frames"
+step tests "$trt" -m pytest tests/gpu -q -m gpu -p no:cacheprovider --junitxml="$out/tests.xml" &
+for name in "$@"; do
+    built=$(cd "$models" && ls "$name".onnx "$name".*.onnx 2>/dev/null | sed 's/\.onnx$//')
+    for model in $built; do
+        room
+        build "$model" &
     done
-fi
+    wait
+    for model in $built; do
+        [ ! -f "$out/plans/$model.plan" ] || { room; look "$model" & }
+    done
+    wait
+    for model in $built; do
+        [ -f "$out/plans/$model.plan" ] || continue
+        step "report-$model" "$trt" scripts/gpu_report.py plan "$out/plans/$model.plan" "$source" \
+            "$out/$model.report.json" "$frames"
+    done
+    network=${built%%.*}
+    if [ -n "$torch" ] && [ -f "$models/$network.safetensors" ]; then
+        step "torch-$network" "$torch" scripts/gpu_report.py torch "$models/$network.safetensors" \
+            "${network##*-}" "$source" "$out/$network.torch.json" "$frames"
+    fi
+    for model in $built; do
+        plan=$out/plans/$model.plan
+        if [ -f "$plan" ]; then
+            step "latency-$model" "$trt" -m jdetrt bench latency "$source" --model "$plan" \
+                --frames "$frames" --repeats 1 --json "$out/$model.latency.json"
+        fi
+        if [ -f "$plan" ] && [ -n "${SEQUENCE:-}" ] && [ "$network" = nano-864x480 ]; then
+            step "seen-$model" "$trt" scripts/gpu_report.py seen "$plan" "$SEQUENCE" \
+                "$out/$model"
+        fi
+    done
+done
 # TensorRT-RTX, where it is installed: does a plan of it run here, and what does it say?
 if "$trt" -c 'import tensorrt_rtx' 2>/dev/null; then
     for model in "$models"/nano-*.onnx; do

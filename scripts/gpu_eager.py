@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +15,15 @@ from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.session_base import SessionBase
 from jdetrt.training import checkpoint as checkpoints
 from jdetrt.types import Array, TensorSpec
+
+
+def settings() -> dict[str, Any]:
+    """What of torch a speed depends on: TF32 is as torch has it by itself."""
+    return {
+        "torch": torch.__version__,
+        "cudnn": torch.backends.cudnn.version(),
+        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+    }
 
 
 class EagerSession(SessionBase):

@@ -3,7 +3,7 @@
     python scripts/gpu_models.py FOLDER SOURCE [NAME ...]
 
 For each network and size a checkpoint and ONNX models in float32, float16 and INT8, calibrated on a
-few frames of SOURCE: Darknet-53 at the paper's three sizes and nano at 576x320. NAME picks some, as
+few frames of SOURCE: nano at two sizes and Darknet-53 at the paper's three. NAME picks some, as
 darknet53-576x320. Weights are random where none ship: good for speed and for agreement between
 backends, not for accuracy.
 """
@@ -27,10 +27,11 @@ from jdetrt.training import checkpoint
 from jdetrt.training.model import random_network
 
 NETWORKS = {
-    "darknet53-1088x608": (1088, 608),
-    "darknet53-864x480": (864, 480),
-    "darknet53-576x320": (576, 320),
     "nano-576x320": (576, 320),
+    "nano-864x480": (864, 480),
+    "darknet53-576x320": (576, 320),
+    "darknet53-864x480": (864, 480),
+    "darknet53-1088x608": (1088, 608),
 }
 CALIBRATION_FRAMES = 32
 

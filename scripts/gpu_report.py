@@ -2,10 +2,13 @@
 
     python scripts/gpu_report.py plan MODEL.plan SOURCE OUT.json [FRAMES]
     python scripts/gpu_report.py torch CHECKPOINT SIZE SOURCE OUT.json [FRAMES]
+    python scripts/gpu_report.py seen MODEL.plan SOURCE OUT
 
 Part of scripts/gpu.sh. `plan` runs the whole line with each way to letterbox and to launch, twice
 in turn so that a drift of the clocks is seen; `torch` runs the same line with the network in
-PyTorch's eager float32, the baseline.
+PyTorch's eager float32, the baseline. `seen` keeps what a plan sees in each frame, with the
+letterbox of the GPU in OUT.gpu.npz and that of the CPU in OUT.cpu.npz, so that it can be tracked
+and scored elsewhere.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from jdetrt.errors import JdetrtError
 from jdetrt.files import write_text
 from jdetrt.runtime.contract import check_model, network_size, tracker_config
 from jdetrt.runtime.pipeline import Pipeline
+from jdetrt.runtime.slots import make_slots
 from jdetrt.runtime.sources import open_source
 from jdetrt.runtime.tracker import Tracker
 
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
     from gpu_eager import EagerSession
 
 WARM_UP = 50
+SEEN_FROM = 0.3  # least score of a candidate whose embedding is kept
+# CUDA graph, letterbox on the GPU.
+WAYS = ((False, False), (False, True), (True, True))
 REPEATS = 2
 FRAMES = 500
 
@@ -66,15 +73,14 @@ def plan(path: Path, source: str, frames: int) -> dict[str, Any]:
     """All ways, in turn; one that this machine cannot do says why."""
     rows = []
     for repeat in range(REPEATS):
-        for graphs in (False, True):
-            for gpu_letterbox in (False, True):
-                row: dict[str, Any] = {
-                    "repeat": repeat,
-                    "cuda_graph": graphs,
-                    "letterbox": "gpu" if gpu_letterbox else "cpu",
-                }
-                rows.append(row)
-                row |= attempt(path, source, frames, graphs, gpu_letterbox)
+        for graphs, gpu_letterbox in WAYS:
+            row: dict[str, Any] = {
+                "repeat": repeat,
+                "cuda_graph": graphs,
+                "letterbox": "gpu" if gpu_letterbox else "cpu",
+            }
+            rows.append(row)
+            row |= attempt(path, source, frames, graphs, gpu_letterbox)
     return {"plan": path.name, "rows": rows}
 
 
@@ -93,16 +99,44 @@ def attempt(
 
 def torch(checkpoint: Path, size: str, source: str, frames: int) -> dict[str, Any]:
     """PyTorch, eager, float32, batch norms folded, on the GPU."""
-    from gpu_eager import EagerSession
+    from gpu_eager import EagerSession, settings
 
     width, height = (int(n) for n in size.split("x"))
     with EagerSession(checkpoint, (width, height)) as session:
         rows = [line(session, source, frames) for _ in range(REPEATS)]
-    return {"checkpoint": checkpoint.name, "size": size, "rows": rows}
+    return {"checkpoint": checkpoint.name, "size": size, **settings(), "rows": rows}
+
+
+def seen(path: Path, source: str, output: str) -> None:
+    """Every candidate of every frame: boxes, scores, and embeddings from ``SEEN_FROM`` on."""
+    for gpu_letterbox in (True, False):
+        kept: dict[str, list[Any]] = {"boxes": [], "scores": [], "embeddings": []}
+        with (
+            TensorRtSession(path, gpu_letterbox=gpu_letterbox) as session,
+            open_source(source) as opened,
+        ):
+            [slot] = make_slots(session, network_size(session), 1)
+            for frame in opened:
+                slot.fill(frame.image)
+                slot.submit()
+                found = session.wait()
+                kept["boxes"].append(found["boxes"][0])
+                kept["scores"].append(found["scores"][0])
+                certain = found["scores"][0] >= SEEN_FROM
+                kept["embeddings"].append(found["embeddings"][0][certain])
+        np.savez_compressed(
+            f"{output}.{'gpu' if gpu_letterbox else 'cpu'}.npz",
+            boxes=np.stack(kept["boxes"]),
+            scores=np.stack(kept["scores"]),
+            embeddings=np.concatenate(kept["embeddings"]).astype(np.float16),
+        )
 
 
 def main(command: str, *arguments: str) -> None:
-    """Run one command and write its JSON."""
+    """Run one command and write what it finds."""
+    if command == "seen":
+        seen(Path(arguments[0]), *arguments[1:])
+        return
     commands: dict[str, tuple[int, Callable[..., dict[str, Any]]]] = {
         "plan": (2, plan),
         "torch": (3, torch),

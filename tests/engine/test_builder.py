@@ -93,6 +93,16 @@ def test_weak_typing_on_request_holds_decoding_in_float32(
     assert (sidecar.precision, sidecar.typing) == ("fp16", "weak")
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_plan_needs_neither_cudnn_nor_cublas(
+    version: str, install: Any, model: Path, on_orin: Device
+) -> None:
+    told, _ = build(install(version), model)
+    assert told["kernels"] == ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
+    core = ["DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805"] if version == V8 else []
+    assert told["preview"] == core
+
+
 @pytest.mark.parametrize("version", [V11, RTX])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_weak_typing_where_it_is_gone(

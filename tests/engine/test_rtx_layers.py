@@ -172,7 +172,6 @@ def test_cards_before_ampere_run_int8_in_float(tiny: Models) -> None:
         assert {layer.computes_in for layer in found.values()} == {wanted}
 
 
-@pytest.mark.slow
 def test_darknet53(tmp_path: Path) -> None:
     darknet = models(tmp_path, "darknet53", SIZE)
     check_fp32(darknet("fp32"))

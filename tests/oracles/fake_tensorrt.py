@@ -259,9 +259,21 @@ class _Config(_Strict):
         self._cache: Any = None
         self._targets: dict[int, str] = {}
         self._devices: dict[str, str] = {}
+        self._preview: set[str] = set()
+        self._sources = sum(1 << int(source) for source in type(self)._trt.TacticSource)
 
     def set_flag(self, flag: Any) -> None:
         self._flags.add(flag.name)
+
+    def get_tactic_sources(self) -> int:
+        return self._sources
+
+    def set_tactic_sources(self, sources: int) -> bool:
+        self._sources = sources
+        return True
+
+    def set_preview_feature(self, feature: Any, enable: bool) -> None:
+        (self._preview.add if enable else self._preview.discard)(feature.name)
 
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         self._pools[pool.name] = size
@@ -327,6 +339,8 @@ class _Builder(_Strict):
             "profiles": [profile._shapes for profile in config._profiles],
             "targets": [config._targets[i] for i in range(len(config._targets))],
             "devices": config._devices,
+            "kernels": [s.name for s in trt.TacticSource if config._sources >> int(s) & 1],
+            "preview": sorted(config._preview),
             "single": [
                 layer.name for layer in network._layers if layer._output_types.get(0) is not None
             ],
