@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jdetrt.engine.compat import Log, TensorRt, device_memory_size, io_specs
-from jdetrt.engine.cuda import Cuda, CudaError, DeviceBuffer, Graph, Pinned, Stream
+from jdetrt.engine.cuda import Cuda, CudaError, DeviceBuffer, Event, Graph, Pinned, Stream
 from jdetrt.engine.free import free_later
 from jdetrt.errors import SessionError
 from jdetrt.types import Array, TensorSpec
 
-__all__ = ["Execution", "Shapes", "mib", "nbytes"]
+__all__ = ["DEPTH", "Execution", "Run", "Shapes", "mib", "nbytes"]
 
 Shapes = Mapping[str, tuple[int, ...]]  # by name of the input
+DEPTH = 2  # runs that may be enqueued: one at work, and the next, so that the GPU need not wait
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Where the outputs of a run arrive; used again once it is finished.
+
+    Attributes:
+        results: on the host, by name of the output.
+        shapes: of the outputs.
+        begin: reached when the network begins.
+        end: reached when it is done.
+        done: reached when all outputs have arrived.
+    """
+
+    results: dict[str, Pinned]
+    shapes: dict[str, tuple[int, ...]]
+    begin: Event
+    end: Event
+    done: Event
 
 
 class Execution:
-    """Runs a plan on one stream.
+    """Runs a plan on one stream; up to ``DEPTH`` runs may be enqueued before one is finished.
 
     Everything is allocated once, for the largest shapes that the plan takes. A CUDA graph is
     captured at the second run of a shape: the first one lets TensorRT set up what it needs. A graph
@@ -74,15 +96,12 @@ class Execution:
             for spec in self.inputs
         }
         self._output_buffers: dict[str, DeviceBuffer] = {}
-        self._results: dict[str, Pinned] = {}
         for spec in self.outputs:
             shape = self._shape(spec.name)
             self._output_buffers[spec.name] = self._buffer(shape, spec.dtype, cleanup)
-            pinned = cuda.pinned((math.prod(shape),), spec.dtype)
-            self._results[spec.name] = free_later(cleanup, pinned)
+        self._runs = deque(self._new_run(cleanup) for _ in range(DEPTH))
         buffers = (*self.input_buffers.values(), *self._output_buffers.values())
         self.buffers = sum(buffer.nbytes for buffer in buffers)
-        self._begin, self._end, self._done = (free_later(cleanup, cuda.event()) for _ in range(3))
         cleanup.callback(self._drop_graph)
         self._graph: Graph | None = None
         self._warm = False
@@ -102,13 +121,16 @@ class Execution:
         shapes: Shapes,
         sources: Mapping[str, DeviceBuffer],
         stream: Stream,
-    ) -> None:
+    ) -> Run:
         """Enqueue a run: the network, and the copies of its outputs to the host.
 
         Args:
-            shapes: of the inputs, checked.
+            shapes: of the inputs, checked; others than before only when no run is open.
             sources: where the inputs lie on the GPU.
-            stream: where all is enqueued.
+            stream: where all is enqueued, the same for all runs.
+
+        Returns:
+            What `finish` takes, in the order of the runs.
 
         Raises:
             SessionError: TensorRT refuses, for example for want of memory.
@@ -123,30 +145,42 @@ class Execution:
                     self._cuda.copy(own, sources[name], stream)
             sources = self.input_buffers
             if self._graph is None and self._warm:
+                stream.synchronize()  # nothing of TensorRT's is at work while it is recorded
                 self._bind(sources)
                 self._graph = self._capture(stream)
-        self._begin.record(stream)
+        run = self._runs[0]
+        self._runs.rotate(-1)
+        run.begin.record(stream)
         if self._graph is not None:
             self._graph.launch(stream)
         else:
             self._bind(sources)
             self._execute(stream)
-        self._end.record(stream)
-        for name, pinned in self._results.items():
-            count = math.prod(self._shape(name))
-            self._cuda.download(pinned.array[:count], self._output_buffers[name], stream)
-        self._done.record(stream)
+        run.end.record(stream)
+        run.shapes = {name: self._shape(name) for name in run.results}
+        for name, shape in run.shapes.items():
+            taken = run.results[name].array[: math.prod(shape)]
+            self._cuda.download(taken, self._output_buffers[name], stream)
+        run.done.record(stream)
+        return run
 
-    def finish(self) -> dict[str, Array]:
-        """Wait for the run that was started; give its outputs, which are the caller's."""
-        self._done.synchronize()
+    def finish(self, run: Run) -> dict[str, Array]:
+        """Wait for a run that was started; give its outputs, which are the caller's."""
+        run.done.synchronize()
         self._warm = True
-        self.seconds = self._end.seconds_since(self._begin)
-        outputs = {}
-        for name, pinned in self._results.items():
-            shape = self._shape(name)
-            outputs[name] = pinned.array[: math.prod(shape)].reshape(shape).copy()
-        return outputs
+        self.seconds = run.end.seconds_since(run.begin)
+        return {
+            name: run.results[name].array[: math.prod(shape)].reshape(shape).copy()
+            for name, shape in run.shapes.items()
+        }
+
+    def _new_run(self, cleanup: ExitStack) -> Run:
+        results = {}
+        for spec in self.outputs:
+            pinned = self._cuda.pinned((math.prod(self._shape(spec.name)),), spec.dtype)
+            results[spec.name] = free_later(cleanup, pinned)
+        begin, end, done = (free_later(cleanup, self._cuda.event()) for _ in range(3))
+        return Run(results, {}, begin, end, done)
 
     def _bind(self, sources: Mapping[str, DeviceBuffer]) -> None:
         for name, buffer in {**sources, **self._output_buffers}.items():

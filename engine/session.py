@@ -12,7 +12,7 @@ from jdetrt.engine.compat import Log, deserialize, load
 from jdetrt.engine.cuda import CudaError, DeviceBuffer, Event, Pinned, Stream, open_cuda
 from jdetrt.engine.cuda_preprocess import LetterboxKernel
 from jdetrt.engine.device import current_device
-from jdetrt.engine.execution import Execution, Shapes, captures_itself
+from jdetrt.engine.execution import DEPTH, Execution, Run, Shapes, captures_itself
 from jdetrt.engine.frame_slot import FrameSlot
 from jdetrt.engine.free import free_later, quietly
 from jdetrt.engine.plan import Place, open_plan, read_sidecar
@@ -60,7 +60,8 @@ class TensorRtSession(SessionBase):
 
     ``submit`` enqueues and returns: between it and ``wait`` the GPU works and the caller's Python
     goes on. Pictures in slots (`frame_slots`) are uploaded and letterboxed on a stream of their
-    own, so the next one is on its way while the network runs.
+    own, so the next one is on its way while the network runs; and one more may be submitted while
+    the network is at work, which then goes on by itself.
 
     Args:
         path: the plan; its sidecar is beside it and is checked first.
@@ -69,6 +70,7 @@ class TensorRtSession(SessionBase):
             CPU does it all the same.
 
     Attributes:
+        depth: slots that may be submitted before one is waited for.
         last_run_seconds: what the network took in the last run, on the GPU's clock.
 
     Raises:
@@ -76,6 +78,8 @@ class TensorRtSession(SessionBase):
         MissingDependencyError: TensorRT or a CUDA library is not installed.
         SessionError: there is no driver, not enough memory, or TensorRT refuses the plan.
     """
+
+    depth = DEPTH
 
     def __init__(
         self, path: str | Path, *, graphs: bool = False, gpu_letterbox: bool = True
@@ -179,10 +183,10 @@ class TensorRtSession(SessionBase):
 
     def _run_slot(self, slot: FrameSlot) -> None:
         """Start the network on a slot that is filled."""
-        self._check_idle()
+        self._check_room(self.depth)
         name = self._inputs[0].name
         with self._cuda.current():
-            self._result = self._begin({name: slot.shape}, {name: slot.buffer}, slot.ready)
+            self._open.append(self._begin({name: slot.shape}, {name: slot.buffer}, slot.ready))
 
     def _begin(
         self, shapes: Shapes, sources: Mapping[str, DeviceBuffer], after: Event | None = None
@@ -190,15 +194,15 @@ class TensorRtSession(SessionBase):
         if after is not None:
             self._stream.wait(after)
         try:
-            self._execution.start(shapes, sources, self._stream)
+            run = self._execution.start(shapes, sources, self._stream)
         except SessionError as err:
             raise SessionError(_explained(err)) from err
-        return self._finish
+        return lambda: self._finish(run)
 
-    def _finish(self) -> dict[str, Array]:
+    def _finish(self, run: Run) -> dict[str, Array]:
         try:
             with self._cuda.current():
-                outputs = self._execution.finish()
+                outputs = self._execution.finish(run)
         except SessionError as err:
             raise SessionError(_explained(err)) from err
         self.last_run_seconds = self._execution.seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
@@ -16,7 +17,7 @@ from jdetrt.runtime.interrupt import interrupt_held
 from jdetrt.runtime.read_ahead import SLOTS, Prepared, ReadAhead
 from jdetrt.runtime.report import RunReport, Stopwatch
 from jdetrt.runtime.sinks import Sink
-from jdetrt.runtime.slots import make_slots
+from jdetrt.runtime.slots import FrameSession, make_slots
 from jdetrt.runtime.sources import Source
 from jdetrt.runtime.tracker import Tracker
 from jdetrt.types import Array, Detections, Frame, Session
@@ -31,7 +32,9 @@ class Pipeline:
     the network on frame k+1, and the calling thread decodes, associates and writes frame k. Frames
     are finished in their order. Of a live source the newest frame is taken and those that came
     while the network was busy are left out. A `jdetrt.runtime.slots.FrameSession` letterboxes on
-    its GPU; the stage "preprocess" then ends when the CPU is done with the frame.
+    its GPU; the stage "preprocess" then ends when the CPU is done with the frame. It may take
+    frame k+2 as well while it is at k+1, so that its GPU need not wait for the CPU; not that of a
+    live source, where a frame that queues is late.
 
     Args:
         source: frames; it is iterated once and then closed.
@@ -73,6 +76,8 @@ class Pipeline:
         self._frames_left = float("inf") if max_frames is None else max_frames
         slots = make_slots(session, size or network_size(session), SLOTS)
         self._ahead = ReadAhead(source, slots, self._stopwatch)
+        # Runs that are open at a time.
+        self._depth = session.depth if isinstance(session, FrameSession) and not source.live else 1
         self._submitted_at = 0.0
 
     def run(self) -> RunReport:
@@ -106,25 +111,33 @@ class Pipeline:
         return self._stopwatch.report()
 
     def _loop(self) -> None:
-        at_network: Prepared | None = None
+        at_network: deque[Prepared] = deque()  # oldest first
+        ended = False
+        failure: Exception | None = None
         try:
-            while True:
-                outputs = self._collect(at_network)
+            while at_network or not ended:
+                full = ended or len(at_network) == self._depth
+                done = at_network[0] if at_network and full else None
+                outputs = self._collect(done)
                 # With a result in hand, do not hold it back until a camera gives its next frame.
-                following = self._next(wait=at_network is None or not self._source.live)
+                wait = done is None or not self._source.live
+                following = None if ended else self._next(wait=wait)
+                ended = ended or (following is None and wait)
                 with interrupt_held():
-                    done, at_network = at_network, None
-                    try:
-                        if following is not None:
+                    if done is not None:
+                        at_network.popleft()
+                    if following is not None:
+                        try:
                             self._submit(following)
-                            at_network = following
-                    finally:
-                        if done is not None:
-                            self._finish(done, outputs)
-                if done is None and at_network is None:
-                    return
+                            at_network.append(following)
+                        except Exception as err:  # raised when the frames before it are done
+                            failure, ended = err, True
+                    if done is not None:
+                        self._finish(done, outputs)
+            if failure is not None:
+                raise failure
         finally:
-            if at_network is not None:  # left by an error: give the session back idle
+            for _ in at_network:  # left by an error: give the session back idle
                 with suppress(JdetrtError):
                     self._session.wait()
 

@@ -18,7 +18,7 @@ from jdetrt.types import Frame
 
 __all__ = ["SLOTS", "Prepared", "ReadAhead"]
 
-SLOTS = 4  # one at the network, one next, one waiting, one being filled
+SLOTS = 4  # one or two at the network, one or two waiting, one being filled
 _HUNG_AFTER = 5.0  # seconds; a camera that is gone can block its read for ever
 
 

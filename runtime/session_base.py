@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from jdetrt.errors import SessionError
@@ -31,7 +32,7 @@ class SessionBase(Closing):
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
         self._metadata = metadata
-        self._result: Callable[[], dict[str, Array]] | None = None  # of the run that is open
+        self._open: deque[Callable[[], dict[str, Array]]] = deque()  # runs, oldest first
         self._closed = False
 
     @property
@@ -60,38 +61,41 @@ class SessionBase(Closing):
         Raises:
             SessionError: a wrong name, dtype or shape; a run is open already; or it is closed.
         """
-        self._check_idle()
+        self._check_room(1)
         check_feeds(self._inputs, feeds)
-        self._result = self._start(feeds)
+        self._open.append(self._start(feeds))
 
     def wait(self) -> dict[str, Array]:
-        """Wait for the run that ``submit`` started and return its outputs by name.
+        """Wait for the oldest run that is open and return its outputs by name.
 
         Raises:
             SessionError: no run is open, or the run failed.
         """
-        if self._result is None:
+        if not self._open:
             raise SessionError("no run is open: call submit() before wait()")
         # An interrupted wait leaves the run open, so that it can be waited for again.
         try:
-            outputs = self._result()
+            outputs = self._open[0]()
         except Exception:
-            self._result = None
+            self._open.popleft()
             raise
-        self._result = None
+        self._open.popleft()
         return outputs
 
     def close(self) -> None:
         """Run no more; a second call does nothing."""
         self._closed = True
-        self._result = None
+        self._open.clear()
 
-    def _check_idle(self) -> None:
-        """Refuse a run when the session is closed or has one open. Raises SessionError."""
+    def _check_room(self, most: int) -> None:
+        """Refuse a run when the session is closed or has ``most`` open. Raises SessionError."""
         if self._closed:
             raise SessionError("the session is closed")
-        if self._result is not None:
-            raise SessionError("a run is open already: call wait() before the next submit()")
+        if len(self._open) >= most:
+            raise SessionError(
+                f"{'a run is' if most == 1 else f'{most} runs are'} open already: call wait() "
+                "before the next submit()"
+            )
 
     @abstractmethod
     def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:

@@ -37,12 +37,19 @@ class Slot(Protocol):
         """
 
     def submit(self) -> None:
-        """Start the network on it, as ``Session.submit`` does; then call the session's ``wait``."""
+        """Start the network on it, or queue it behind others; then call the session's ``wait``."""
 
 
 @runtime_checkable
 class FrameSession(Protocol):
-    """What a session has that takes pictures as they are, beside ``jdetrt.types.Session``."""
+    """What a session has that takes pictures as they are, beside ``jdetrt.types.Session``.
+
+    Attributes:
+        depth: how many slots may be submitted before the first of them is waited for, 2 or more
+            where the network is to begin with the next one by itself.
+    """
+
+    depth: int
 
     def frame_slots(self, size: tuple[int, int], count: int) -> Sequence[Slot]:
         """Places for pictures, letterboxed to ``size`` (width, height), for one user at a time."""

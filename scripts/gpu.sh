@@ -71,7 +71,7 @@ room() {
 
 build() {
     local plan=$out/plans/$1.plan
-    step "build-$1" "$trt" -m jdetrt build "$models/$1.onnx" -o "$plan" -q &&
+    [ -f "$plan" ] || step "build-$1" "$trt" -m jdetrt build "$models/$1.onnx" -o "$plan" -q &&
         cp "$plan.json" "$out/$1.plan.json"
 }
 
@@ -83,7 +83,13 @@ look() {
 }
 
 step doctor "$trt" -m jdetrt doctor
-step tests "$trt" -m pytest tests/gpu -q -m gpu -p no:cacheprovider --junitxml="$out/tests.xml" &
+# Not beside builds: tests that fill the GPU's memory, or count it.
+pytest() {
+    step "$1" "$trt" -m pytest tests/gpu -q -m gpu -p no:cacheprovider -k "$2" \
+        --junitxml="$out/$1.xml"
+}
+pytest tests "not memory" &
+[ "${JOBS:-1}" -gt 1 ] || wait
 for name in "$@"; do
     built=$(cd "$models" && ls "$name".onnx "$name".*.onnx 2>/dev/null | sed 's/\.onnx$//')
     for model in $built; do
@@ -101,7 +107,8 @@ for name in "$@"; do
             "$out/$model.report.json" "$frames"
     done
     network=${built%%.*}
-    if [ -n "$torch" ] && [ -f "$models/$network.safetensors" ]; then
+    if [ -n "$torch" ] && [ -f "$models/$network.safetensors" ] &&
+        [ ! -f "$out/$network.torch.json" ]; then
         step "torch-$network" "$torch" scripts/gpu_report.py torch "$models/$network.safetensors" \
             "${network##*-}" "$source" "$out/$network.torch.json" "$frames"
     fi
@@ -117,6 +124,7 @@ for name in "$@"; do
         fi
     done
 done
+pytest tests-memory memory
 # TensorRT-RTX, where it is installed: does a plan of it run here, and what does it say?
 if "$trt" -c 'import tensorrt_rtx' 2>/dev/null; then
     for model in "$models"/nano-*.onnx; do

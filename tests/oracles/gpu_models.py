@@ -54,7 +54,9 @@ class _Graph:
         if self._precision == "int8":
             tensor = self.quantised(tensor, scale)
             weight = self.quantised(weight, float(np.abs(weights).max() / 127))
-        return self.add("Conv", [tensor, weight, bias], name, strides=list(shape[2:]))
+        # TensorRT 8.5 does not find out the size of weights that come out of a Q/DQ pair.
+        size = list(shape[2:])
+        return self.add("Conv", [tensor, weight, bias], name, strides=size, kernel_shape=size)
 
 
 def write_model(path: Path, precision: str) -> Path:

@@ -479,6 +479,8 @@ def test_the_memory_of_a_stopwatch_does_not_grow_with_the_run() -> None:
 class _FrameSession(FakeSession):
     """Takes pictures as they are; a run ends only once the next picture is in its slot."""
 
+    depth = 1
+
     def __init__(self, frames: int) -> None:
         outputs = [
             {"boxes": PERSON.boxes[None], "scores": PERSON.scores[None]} for _ in range(frames)
@@ -530,6 +532,52 @@ def test_a_session_that_takes_frames_gets_the_next_while_it_runs() -> None:
     assert session.asked == (SIZE, SLOTS)
     assert session.submitted == session.filled == list(range(1, 21))
     assert [row for _, row in sink.rows[2:]] == [[1]] * 18
+
+
+class _DeepSession(_FrameSession):
+    """Two runs may be open."""
+
+    depth = 2
+
+    def __init__(self, frames: int) -> None:
+        super().__init__(frames)
+        self.log: list[str] = []
+
+    def submit(self, feeds: Any) -> None:
+        self._check_room(self.depth)
+        self._open.append(self._start(feeds))
+        self.log.append("submit")
+
+    def wait(self) -> dict[str, Any]:
+        self.log.append("wait")
+        return FakeSession.wait(self)
+
+
+def test_a_session_that_queues_has_the_next_frame_before_it_is_waited_for() -> None:
+    session, sink = _DeepSession(5), _Sink()
+    assert Pipeline(_Source(5), session, Tracker("iou"), [sink]).run().frames == 5
+    turns = ["wait", "submit"] * 3
+    assert session.log == ["submit", "submit", *turns, "wait", "wait"]
+    assert session.submitted == [1, 2, 3, 4, 5]
+    assert [index for index, _ in sink.rows] == [1, 2, 3, 4, 5]
+    for frames in (1, 2):
+        session = _DeepSession(frames)
+        assert Pipeline(_Source(frames), session, Tracker("iou")).run().frames == frames
+        assert session.log == ["submit"] * frames + ["wait"] * frames
+
+
+def test_frames_of_a_live_source_do_not_queue() -> None:
+    session = _DeepSession(20)
+    frames = Pipeline(_Source(20, live=True), session, Tracker("iou")).run().frames
+    assert session.log == ["submit", "wait"] * frames
+
+
+def test_an_error_with_two_runs_open_keeps_what_is_done_and_leaves_the_session_idle() -> None:
+    session, sink = _DeepSession(2), _Sink()  # the third run fails
+    with pytest.raises(SessionError):
+        Pipeline(_Source(6), session, Tracker("iou"), [sink]).run()
+    assert [index for index, _ in sink.rows] == [1, 2]
+    session._check_room(1)
 
 
 def test_a_slot_that_refuses_a_frame_ends_the_run_with_what_is_done() -> None:
