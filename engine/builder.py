@@ -31,6 +31,8 @@ from jdetrt.files import write_bytes
 __all__ = ["build_plan"]
 
 _MIB = 1 << 20
+# https://github.com/NVIDIA/TensorRT/issues/3040; seen with nano on 8.5.3.
+_INT8_FAULT = "incorrectly marked as an int8 node"
 # What TensorRT says when memory is the reason, in its versions.
 _MEMORY_WORDS = ("out of memory", "outofmemory", "bad_alloc", "workspace limit", "failed_alloc")
 
@@ -179,5 +181,11 @@ def _failed(reasons: list[str]) -> BuildError:
         hint = (
             "\nMemory is what is lacking: close programs that use the GPU, set another "
             "--workspace (MiB), or export the model at a smaller size"
+        )
+    if _INT8_FAULT in text:
+        hint = (
+            "\nTensorRT 8 fails so on some INT8 models with depthwise convolutions, those of nano "
+            "among them (9 and later do not, its developers say): build with TensorRT 10, or try "
+            "with these layers in float (`jdetrt calibrate --leave-out '*depthwise*'`)"
         )
     return BuildError(f"TensorRT cannot build this model:\n  {text}{hint}")

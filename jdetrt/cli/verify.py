@@ -129,8 +129,8 @@ def command(
     Console().print(comparison_table(found, limits))
     if json_path is not None:
         content = {
-            "model": str(model),
-            "against": str(against),
+            "model": Path(model).name,
+            "against": Path(against).name,
             "precision": precision,
             "score_threshold": score_threshold,
             **asdict(found),

@@ -392,6 +392,17 @@ def test_a_memory_error_of_python(install: Any, model: Path, on_orin: Device) ->
         build(install(V8, Scenario(on_step=no_more)), model)
 
 
+def test_an_int8_model_that_tensorrt_8_fails_on(install: Any, model: Path, on_orin: Device) -> None:
+    # The words of 8.5.3 about nano in INT8, on an H200.
+    words = (
+        "2: [optimizer.cpp::filterQDQFormats::4422] Error Code 2: Internal Error (Assertion "
+        "!n->candidateRequirements.empty() failed. All of the candidates were removed, which "
+        "points to the node being incorrectly marked as an int8 node.)"
+    )
+    with pytest.raises(BuildError, match=r"(?s)filterQDQFormats.*TensorRT 8 fails.*--leave-out"):
+        build(install(V8, Scenario(build_error=words)), model)
+
+
 def test_too_little_memory_is_seen_before_the_build(
     install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
