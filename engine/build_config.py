@@ -13,6 +13,8 @@ __all__ = ["check_options", "configure", "is_strong"]
 
 _HARDWARE = {"same-compute-capability": "SAME_COMPUTE_CAPABILITY", "ampere+": "AMPERE_PLUS"}
 
+# Up to this optimisation level TensorRT guesses which kernels are fast and times only those.
+_GUESSING_LEVEL = 2
 _FOREIGN_KERNELS = ("CUBLAS", "CUBLAS_LT", "CUDNN")
 _NO_FOREIGN_KERNELS = "DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805"
 
@@ -100,9 +102,7 @@ def configure(
     if workspace is not None:
         config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, workspace)
     if options.optimization_level is not None:
-        if not hasattr(config, "builder_optimization_level"):
-            raise BuildError(f"{trt.backend} {trt.version} has no --optimization-level")
-        config.builder_optimization_level = options.optimization_level
+        _set_effort(trt, config, options.optimization_level)
     if options.version_compatible:
         config.set_flag(module.BuilderFlag.VERSION_COMPATIBLE)
     if options.hardware != "this":
@@ -117,6 +117,13 @@ def configure(
     if options.dla_core is None:
         return ()
     return _set_dla(trt, builder, config, network, options.dla_core)
+
+
+def _set_effort(trt: TensorRt, config: Any, level: int) -> None:
+    if hasattr(config, "builder_optimization_level"):
+        config.builder_optimization_level = level
+    elif level <= _GUESSING_LEVEL:  # 8.5 guesses, or times all kernels
+        config.set_flag(trt.module.BuilderFlag.ENABLE_TACTIC_HEURISTIC)
 
 
 def _set_targets(trt: TensorRt, config: Any, capabilities: tuple[str, ...]) -> None:

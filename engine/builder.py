@@ -186,6 +186,7 @@ def _failed(reasons: list[str]) -> BuildError:
         hint = (
             "\nTensorRT 8 fails so on some INT8 models with depthwise convolutions, those of nano "
             "among them (9 and later do not, its developers say): build with TensorRT 10, or try "
-            "with these layers in float (`jdetrt calibrate --leave-out '*depthwise*'`)"
+            "the float32 model with --precision int8 --calibration-cache (`jdetrt calibrate "
+            "--cache` writes it)"
         )
     return BuildError(f"TensorRT cannot build this model:\n  {text}{hint}")

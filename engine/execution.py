@@ -64,6 +64,7 @@ class Execution:
         activations: bytes of GPU memory that the context needs.
         buffers: bytes of GPU memory of the inputs and outputs.
         seconds: what the network took in the last run, on the GPU's clock, without copies.
+        download_seconds: what the copies of its outputs took after it.
 
     Raises:
         SessionError: TensorRT makes no context, or an output has a size that is only known when the
@@ -83,7 +84,7 @@ class Execution:
     ) -> None:
         self.inputs, self.outputs = io_specs(trt, engine)
         self.activations = device_memory_size(engine)
-        self.seconds = 0.0
+        self.seconds = self.download_seconds = 0.0
         self._cuda, self._log = cuda, log
         self._limits = {spec.name: _limits(engine, spec) for spec in self.inputs}
         self._graphs = graphs and not captures_itself(trt)
@@ -169,6 +170,7 @@ class Execution:
         run.done.synchronize()
         self._warm = True
         self.seconds = run.end.seconds_since(run.begin)
+        self.download_seconds = run.done.seconds_since(run.end)
         return {
             name: run.results[name].array[: math.prod(shape)].reshape(shape).copy()
             for name, shape in run.shapes.items()

@@ -36,6 +36,7 @@ class FrameSlot:
     Attributes:
         shape: of the network input, ``(1, 3, H, W)``.
         buffer: the network input on the GPU.
+        sent: reached when the picture sets out.
         ready: reached when the input is complete.
     """
 
@@ -57,6 +58,7 @@ class FrameSlot:
         self._picture: tuple[Pinned, DeviceBuffer] | None = None
         with ExitStack() as made:
             self.buffer = free_later(made, cuda.buffer(nbytes(self.shape, dtype)))
+            self.sent: Event = free_later(made, cuda.event())
             self.ready: Event = free_later(made, cuda.event())
             if kernel is None:
                 self._tensor: Pinned = free_later(made, cuda.pinned(self.shape, dtype))
@@ -93,12 +95,14 @@ class FrameSlot:
     def _upload(self, image: npt.NDArray[np.uint8]) -> Letterbox:
         if self._kernel is None:
             _, fit = letterbox(image, self._size, out=self._tensor.array[0])
+            self.sent.record(self._stream)
             self._cuda.upload(self.buffer, self._tensor.array, self._stream)
             return fit
         fit = Letterbox.fit((image.shape[1], image.shape[0]), self._size)
         pinned, picture = self._room(image.nbytes)
         taken = pinned.array[: image.nbytes]
         np.copyto(taken.reshape(image.shape), image)
+        self.sent.record(self._stream)
         self._cuda.upload(picture, taken, self._stream)
         self._kernel.launch(picture, self.buffer, fit, self._stream)
         return fit

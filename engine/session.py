@@ -72,6 +72,8 @@ class TensorRtSession(SessionBase):
     Attributes:
         depth: slots that may be submitted before one is waited for.
         last_run_seconds: what the network took in the last run, on the GPU's clock.
+        last_stage_seconds: what went before and after it, on the same clock: ``upload`` of
+            arrays, or of a picture with its letterbox, and ``download`` of the outputs.
 
     Raises:
         PlanMismatchError: the plan was made for another TensorRT or GPU, or is damaged.
@@ -96,11 +98,15 @@ class TensorRtSession(SessionBase):
         self._gpu_letterbox = gpu_letterbox
         self._runs = 0
         self.last_run_seconds = 0.0
+        self.last_stage_seconds: dict[str, float] = {}
         try:
             with self._cuda.current():
                 self._free_before = self._cuda.memory()[0]
                 self._peak = 0
                 self._stream, self._copies = self._new_stream(), self._new_stream()
+                self._sent, self._ready = (
+                    free_later(self._cleanup, self._cuda.event()) for _ in range(2)
+                )
                 log = Log(trt)
                 engine = deserialize(trt, log, plan, host_code=sidecar.options.version_compatible)
                 del plan
@@ -170,6 +176,7 @@ class TensorRtSession(SessionBase):
         self._execution.check(shapes)
         with self._cuda.current():
             buffers = self._execution.input_buffers
+            self._sent.record(self._stream)
             for spec in self._inputs:
                 array = feeds[spec.name]
                 if spec.name not in self._staging:
@@ -179,33 +186,37 @@ class TensorRtSession(SessionBase):
                 taken = self._staging[spec.name].array[: array.size]
                 taken.reshape(array.shape)[...] = array
                 self._cuda.upload(buffers[spec.name], taken, self._stream)
-            return self._begin(shapes, buffers)
+            self._ready.record(self._stream)
+            return self._begin(shapes, buffers, self._sent, self._ready)
 
     def _run_slot(self, slot: FrameSlot) -> None:
         """Start the network on a slot that is filled."""
         self._check_room(self.depth)
         name = self._inputs[0].name
         with self._cuda.current():
-            self._open.append(self._begin({name: slot.shape}, {name: slot.buffer}, slot.ready))
+            run = self._begin({name: slot.shape}, {name: slot.buffer}, slot.sent, slot.ready)
+            self._open.append(run)
 
     def _begin(
-        self, shapes: Shapes, sources: Mapping[str, DeviceBuffer], after: Event | None = None
+        self, shapes: Shapes, sources: Mapping[str, DeviceBuffer], sent: Event, ready: Event
     ) -> Callable[[], dict[str, Array]]:
-        if after is not None:
-            self._stream.wait(after)
+        self._stream.wait(ready)
         try:
             run = self._execution.start(shapes, sources, self._stream)
         except SessionError as err:
             raise SessionError(_explained(err)) from err
-        return lambda: self._finish(run)
+        return lambda: self._finish(run, sent, ready)
 
-    def _finish(self, run: Run) -> dict[str, Array]:
+    def _finish(self, run: Run, sent: Event, ready: Event) -> dict[str, Array]:
         try:
             with self._cuda.current():
                 outputs = self._execution.finish(run)
+                upload = ready.seconds_since(sent)
         except SessionError as err:
             raise SessionError(_explained(err)) from err
         self.last_run_seconds = self._execution.seconds
+        download = self._execution.download_seconds
+        self.last_stage_seconds = {"upload": upload, "download": download}
         self._runs += 1
         if self._runs <= _WATCHED_RUNS:
             self.memory()

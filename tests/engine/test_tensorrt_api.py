@@ -44,6 +44,7 @@ FROM_10 = VERSIONS[1:]
 TO_10 = [v for v in VERSIONS if v.startswith(("8.", "10."))]
 RTX = VERSIONS[-1:]
 PARTIAL = {
+    "BuilderFlag.ENABLE_TACTIC_HEURISTIC": VERSIONS[:1],
     "BuilderFlag.FP16": TO_10,
     "BuilderFlag.INT8": TO_10,
     "BuilderFlag.OBEY_PRECISION_CONSTRAINTS": TO_10,

@@ -1,4 +1,4 @@
-"""Plans, sessions and kernels on a real GPU. Not run where the project is developed: no GPU there.
+"""Plans, sessions and kernels on a real GPU, skipped elsewhere.
 
 `scripts/gpu.sh` runs them; docs/guide/gpu.md says what has been run.
 """
@@ -107,6 +107,33 @@ def test_frames_through_slots(on_gpu: bool, plans: dict[str, Path], library: str
                     np.testing.assert_allclose(outputs[name], array, atol=0.05)
                 else:
                     np.testing.assert_array_equal(outputs[name], array)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_frame_queues_behind_the_one_at_work(
+    graphs: bool, plans: dict[str, Path], library: str
+) -> None:
+    if graphs and library == "pycuda":
+        pytest.skip("pycuda has no CUDA graphs")
+    pictures = [_picture(640 + 2 * i, 480) for i in range(30)]
+    with TensorRtSession(plans["fp32"], graphs=graphs) as session:
+        slots = session.frame_slots(SIZE, 3)
+        alone = []
+        for picture in pictures:
+            slots[0].fill(picture)
+            slots[0].submit()
+            alone.append(session.wait())
+        queued = []
+        for i, picture in enumerate(pictures):
+            slots[i % 3].fill(picture)
+            if i >= session.depth:
+                queued.append(session.wait())
+            slots[i % 3].submit()
+        queued += [session.wait() for _ in range(session.depth)]
+        assert min(session.last_stage_seconds.values()) > 0
+    for one, other in zip(alone, queued, strict=True):
+        for name, array in one.items():
+            np.testing.assert_array_equal(other[name], array)
 
 
 def test_a_cuda_graph_gives_the_same(plans: dict[str, Path], library: str) -> None:
