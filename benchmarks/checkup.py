@@ -195,15 +195,24 @@ def _cuda(probe: Probe, cards: list[Gpu]) -> Fact:
 
 def _cuda_libraries(probe: Probe, cards: list[Gpu]) -> Iterator[Fact]:
     """Either lets a plan run; CUDA graphs need cuda-bindings."""
-    for name, package, needs in (
-        ("PyCUDA", "pycuda", "pip install pycuda (needs the CUDA toolkit)"),
-        ("cuda-python", "cuda-bindings", "for --cuda-graph; which version: docs/guide/gpu.md"),
+    for name, package, module, needs in (
+        ("PyCUDA", "pycuda", "pycuda.driver", "pip install pycuda (needs the CUDA toolkit)"),
+        (
+            *("cuda-python", "cuda-bindings", "cuda.bindings.driver"),
+            "for --cuda-graph; which version: docs/guide/gpu.md",
+        ),
     ):
-        if version := probe.version(package):
-            yield Fact(name, "ok", version)
-        else:
+        version = probe.version(package)
+        if version is None:
             hint = needs if cards else "of use only with TensorRT"
             yield Fact(name, "missing", "not installed", hint)
+            continue
+        # Without a driver it does not load, and need not.
+        done = probe.run((sys.executable, "-c", f"import {module}")) if cards else None
+        if done is not None and done.code != 0:
+            yield Fact(name, "broken", f"{version} does not load: {_last_line(done.err)}", needs)
+        else:
+            yield Fact(name, "ok", version)
 
 
 def _onnxruntime(probe: Probe, cards: list[Gpu]) -> Fact:

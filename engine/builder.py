@@ -183,7 +183,7 @@ def _failed(reasons: list[str]) -> BuildError:
             "--workspace (MiB), or export the model at a smaller size"
         )
     if _INT8_FAULT in text:
-        hint = (
+        hint += (
             "\nTensorRT 8 fails so on some INT8 models with depthwise convolutions, those of nano "
             "among them (9 and later do not, its developers say): build with TensorRT 10, or try "
             "the float32 model with --precision int8 --calibration-cache (`jdetrt calibrate "

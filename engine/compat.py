@@ -72,6 +72,8 @@ _LEVELS = {
     "VERBOSE": logging.DEBUG,
 }
 _ERRORS_KEPT = 50
+# TensorRT 8 has no INT64: shapes and the ends of slices ("to the last") are what it clamps.
+_HARMLESS = ("has been generated with INT64 weights", "outside the range of INT32 was clamped")
 _COMPILED = ("Layers:", "Total Activation Memory:", "Total Weights Memory:")
 
 _log = logging.getLogger("jdetrt.engine.tensorrt")
@@ -212,6 +214,8 @@ def _logger(module: Any) -> tuple[Any, WeakSet[Log]]:
                 for log in list(logs):
                     log.keep(message)
                 level = logging.INFO  # it becomes part of an exception
+            elif any(words in message for words in _HARMLESS):
+                level = logging.INFO
             elif message.startswith(_COMPILED):
                 for log in list(logs):
                     log.compiled.append(message)

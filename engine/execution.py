@@ -46,7 +46,7 @@ class Execution:
     """Runs a plan on one stream; up to ``DEPTH`` runs may be enqueued before one is finished.
 
     Everything is allocated once, for the largest shapes that the plan takes. A CUDA graph is
-    captured at the second run of a shape: the first one lets TensorRT set up what it needs. A graph
+    captured once a run of a shape has ended: it lets TensorRT set up what it needs. A graph
     keeps the addresses that it was captured with, so with graphs the inputs are copied on the GPU
     into buffers of their own; a change of shape drops the graph.
 
@@ -63,6 +63,7 @@ class Execution:
         outputs: what it gives.
         activations: bytes of GPU memory that the context needs.
         buffers: bytes of GPU memory of the inputs and outputs.
+        shapes: of the inputs in the last run; at first the largest.
         seconds: what the network took in the last run, on the GPU's clock, without copies.
         download_seconds: what the copies of its outputs took after it.
 
@@ -90,10 +91,10 @@ class Execution:
         self._graphs = graphs and not captures_itself(trt)
         self._context = _create_context(trt, engine, cuda, log, captured=graphs)
         cleanup.callback(self._drop_context)
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self._set_shapes({name: largest for name, (_, largest) in self._limits.items()})
         self.input_buffers = {
-            spec.name: self._buffer(self._shapes[spec.name], spec.dtype, cleanup)
+            spec.name: self._buffer(self.shapes[spec.name], spec.dtype, cleanup)
             for spec in self.inputs
         }
         self._output_buffers: dict[str, DeviceBuffer] = {}
@@ -136,7 +137,7 @@ class Execution:
         Raises:
             SessionError: TensorRT refuses, for example for want of memory.
         """
-        if shapes != self._shapes:
+        if shapes != self.shapes:
             self._drop_graph()
             self._set_shapes(shapes)
             self._warm = False
@@ -150,7 +151,6 @@ class Execution:
                 self._bind(sources)
                 self._graph = self._capture(stream)
         run = self._runs[0]
-        self._runs.rotate(-1)
         run.begin.record(stream)
         if self._graph is not None:
             self._graph.launch(stream)
@@ -163,6 +163,7 @@ class Execution:
             taken = run.results[name].array[: math.prod(shape)]
             self._cuda.download(taken, self._output_buffers[name], stream)
         run.done.record(stream)
+        self._runs.rotate(-1)  # last: a run that fails above is not open, and is taken again
         return run
 
     def finish(self, run: Run) -> dict[str, Array]:
@@ -202,11 +203,11 @@ class Execution:
             ) from err
 
     def _set_shapes(self, shapes: Shapes) -> None:
-        self._shapes = {}  # should TensorRT refuse: set them again at the next run
+        self.shapes = {}  # should TensorRT refuse: set them again at the next run
         for name, shape in shapes.items():
             if not self._context.set_input_shape(name, shape):
                 raise SessionError(f"input '{name}': TensorRT refuses {shape}")
-        self._shapes = dict(shapes)
+        self.shapes = dict(shapes)
         for spec in self.outputs:
             if min(self._shape(spec.name), default=0) < 0:
                 raise SessionError(

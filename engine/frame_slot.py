@@ -52,6 +52,7 @@ class FrameSlot:
         self.shape = (1, 3, size[1], size[0])
         self._cuda, self._stream, self._kernel = cuda, stream, kernel
         self._size, self._run = size, run
+        self._filled = False
         self._lock = threading.Lock()  # held by the reader while it fills, and to free
         self._cleanup: ExitStack | None = ExitStack()
         self._pictures = ExitStack()
@@ -77,12 +78,16 @@ class FrameSlot:
                 raise SessionError("the session is closed")
             with self._cuda.current():
                 self.ready.synchronize()  # the picture before has left the page-locked memory
+                self._filled = False
                 fit = self._upload(image)
                 self.ready.record(self._stream)
+                self._filled = True
         return fit
 
     def submit(self) -> None:
-        """Start the network on the picture."""
+        """Start the network on the picture. Raises SessionError."""
+        if not self._filled:
+            raise SessionError("the slot holds no picture: fill it before it is submitted")
         self._run(self)
 
     def free(self) -> None:

@@ -191,10 +191,11 @@ class TensorRtSession(SessionBase):
 
     def _run_slot(self, slot: FrameSlot) -> None:
         """Start the network on a slot that is filled."""
-        self._check_room(self.depth)
         name = self._inputs[0].name
+        shapes = {name: slot.shape}
+        self._check_room(self.depth if shapes == self._execution.shapes else 1)
         with self._cuda.current():
-            run = self._begin({name: slot.shape}, {name: slot.buffer}, slot.sent, slot.ready)
+            run = self._begin(shapes, {name: slot.buffer}, slot.sent, slot.ready)
             self._open.append(run)
 
     def _begin(

@@ -78,7 +78,7 @@ class Pipeline:
         self._ahead = ReadAhead(source, slots, self._stopwatch)
         # Runs that are open at a time.
         self._depth = session.depth if isinstance(session, FrameSession) and not source.live else 1
-        self._submitted_at = 0.0
+        self._submitted: deque[float] = deque()  # when, of the runs that are open
 
     def run(self) -> RunReport:
         """Track to the end of the source and complete the sinks.
@@ -134,6 +134,11 @@ class Pipeline:
                             failure, ended = err, True
                     if done is not None:
                         self._finish(done, outputs)
+        except Exception as err:
+            if failure is not None:  # which came first
+                raise failure from err
+            raise
+        else:
             if failure is not None:
                 raise failure
         finally:
@@ -149,14 +154,15 @@ class Pipeline:
         return item
 
     def _submit(self, item: Prepared) -> None:
-        self._submitted_at = time.perf_counter()
+        begin = time.perf_counter()
         item.slot.submit()
+        self._submitted.append(begin)
 
     def _collect(self, item: Prepared | None) -> dict[str, Array]:
         if item is None:
             return {}
         outputs = self._session.wait()
-        elapsed = time.perf_counter() - self._submitted_at
+        elapsed = time.perf_counter() - self._submitted.popleft()
         # Where the rest is slower than the network, `elapsed` includes its wait for us; a session
         # that times its own runs knows better.
         self._stopwatch.add("network", getattr(self._session, "last_run_seconds", elapsed))

@@ -9,7 +9,8 @@
 # TORCH_PYTHON: the Python with torch for CUDA, for the baseline (default: the same; none: "").
 # SEQUENCE: a MOT sequence; what the plans of nano-864x480 see in it is kept (default: none).
 # JOBS: builds at a time (default 1; more disturb each other's timing of kernels).
-# SECONDS_LEFT: no step begins after so many (default 86400). STEP_SECONDS: the most for one (600).
+# SECONDS_LEFT: no step begins after so many (default 86400). STEP_SECONDS: the most for one (3600).
+# A plan in OUT that is newer than its model is kept.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 trt=${TRT_PYTHON:-.venv/bin/python}
@@ -32,7 +33,7 @@ kit)
     ;;
 run) ;;
 *)
-    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
@@ -40,6 +41,10 @@ esac
 [ $# -ge 4 ] || { echo "gpu.sh run FOLDER SOURCE OUT [NAME ...]" >&2; exit 2; }
 models=$2 source=$3 out=$4
 shift 4
+for name in "$@"; do
+    compgen -G "$models/$name*.onnx" >/dev/null ||
+        { echo "$models has no model $name" >&2; exit 1; }
+done
 if [ $# = 0 ]; then
     set -- $(ls "$models" | sed -n 's/\.[a-z0-9]*\.onnx$//p' | sort -u)
 fi
@@ -49,6 +54,8 @@ nvrtc=$("$trt" -c 'import glob, sys
 print(*[d for p in sys.path for d in glob.glob(p + "/nvidia/cuda_nvrtc/lib")][:1])')
 [ -z "$nvrtc" ] || export LD_LIBRARY_PATH="$nvrtc${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 : >"$out/steps.txt"
+trap 'kill $(jobs -p) 2>/dev/null' EXIT
+trap 'exit 130' INT TERM
 
 # A step that fails is noted and does not stop the others: GPU time is dear.
 step() {
@@ -58,7 +65,7 @@ step() {
         echo "not-begun $name" | tee -a "$out/steps.txt"
         return 1
     fi
-    timeout -k 5 "${STEP_SECONDS:-600}" "$@" >"$out/$name.log" 2>&1 || code=$?
+    timeout -k 5 "${STEP_SECONDS:-3600}" "$@" >"$out/$name.log" 2>&1 || code=$?
     echo "$code $name $((SECONDS - begin))s" | tee -a "$out/steps.txt"
     [ "$code" = 0 ] || tail -5 "$out/$name.log"
     return "$code"
@@ -71,8 +78,12 @@ room() {
 
 build() {
     local plan=$out/plans/$1.plan
-    [ -f "$plan" ] || step "build-$1" "$trt" -m jdetrt build "$models/$1.onnx" -o "$plan" -q &&
-        cp "$plan.json" "$out/$1.plan.json"
+    if [ "$plan" -nt "$models/$1.onnx" ]; then
+        echo "0 build-$1 kept" | tee -a "$out/steps.txt"
+    else
+        step "build-$1" "$trt" -m jdetrt build "$models/$1.onnx" -o "$plan" -q &&
+            cp "$plan.json" "$out/$1.plan.json"
+    fi
 }
 
 look() {
@@ -90,6 +101,7 @@ pytest() {
 }
 pytest tests "not memory" &
 [ "${JOBS:-1}" -gt 1 ] || wait
+compared=" " # networks that torch has run
 for name in "$@"; do
     built=$(cd "$models" && ls "$name".onnx "$name".*.onnx 2>/dev/null | sed 's/\.onnx$//')
     for model in $built; do
@@ -108,7 +120,8 @@ for name in "$@"; do
     done
     network=${built%%.*}
     if [ -n "$torch" ] && [ -f "$models/$network.safetensors" ] &&
-        [ ! -f "$out/$network.torch.json" ]; then
+        [ "${compared#* "$network "}" = "$compared" ]; then
+        compared="$compared$network "
         step "torch-$network" "$torch" scripts/gpu_report.py torch "$models/$network.safetensors" \
             "${network##*-}" "$source" "$out/$network.torch.json" "$frames"
     fi
@@ -127,10 +140,10 @@ done
 pytest tests-memory memory
 # TensorRT-RTX, where it is installed: does a plan of it run here, and what does it say?
 if "$trt" -c 'import tensorrt_rtx' 2>/dev/null; then
-    for model in "$models"/nano-*.onnx; do
-        name=$(basename "$model" .onnx)
+    for model in $(cd "$models" && printf '%s*.onnx\n' "$@" | grep ^nano | xargs -r sh -c 'ls $*' -); do
+        name=${model%.onnx}
         plan=$out/plans/$name.rtx.plan
-        step "rtx-build-$name" "$trt" -m jdetrt build "$model" -o "$plan" --backend tensorrt-rtx &&
+        step "rtx-build-$name" "$trt" -m jdetrt build "$models/$model" -o "$plan" --backend tensorrt-rtx &&
             step "rtx-report-$name" "$trt" scripts/gpu_report.py plan "$plan" "$source" \
                 "$out/$name.rtx.report.json" "$frames"
     done

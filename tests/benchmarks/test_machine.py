@@ -166,8 +166,15 @@ def test_jetpack_6(tmp_path: Path) -> None:
     probe = replay(
         tmp_path,
         ORIN_62,
-        versions={**BASE, "tensorrt": "10.3.0", "cuda-bindings": "12.9.4"},
+        versions={
+            **BASE,
+            "tensorrt": "10.3.0",
+            "cuda-bindings": "12.9.4",
+            "pycuda": "2026.1",
+        },
         python={
+            "cuda": Output(0, "", ""),
+            "pycuda": Output(1, "", "Traceback\nImportError: undefined symbol: cuArrayCreate_v2"),
             "tensorrt": Output(0, "10.3.0\n", ""),
             "cv2": Output(0, CV.format("YES (1.20.3)"), ""),
         },
@@ -181,7 +188,10 @@ def test_jetpack_6(tmp_path: Path) -> None:
     assert report["TensorRT"] == Fact("TensorRT", "ok", "10.3.0")
     assert report["CUDA"].value == "12.6.11 (toolkit)"
     assert report["cuda-python"] == Fact("cuda-python", "ok", "12.9.4")
-    assert report["PyCUDA"].status == "missing"
+    assert report["PyCUDA"].status == "broken"
+    assert report["PyCUDA"].value == (
+        "2026.1 does not load: ImportError: undefined symbol: cuArrayCreate_v2"
+    )
     assert report["GStreamer"] == Fact("GStreamer", "ok", "yes")
     assert report["OpenCV"].value == "4.8.0"
     assert report["INT8"].status == "ok"

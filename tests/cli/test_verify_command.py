@@ -51,6 +51,7 @@ def test_half_against_float(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     for row in ("boxes, px", "boxes, IoU", "scores", "embeddings, cosine", "without a partner"):
         assert row in said.out
     found = json.loads((here / "out" / "numbers.json").read_text())
+    assert (found["model"], found["against"]) == ("half.onnx", "full.onnx")
     assert (found["frames"], found["precision"], found["agrees"]) == (3, "fp16", True)
     assert set(found["boxes_px"]) == {"max", "p99", "mean"}
     assert 0 < found["scores"]["max"] < 1e-3

@@ -109,12 +109,14 @@ def test_one_logger_a_process_and_each_log_its_own_errors(
         first.logger.log(severity.INTERNAL_ERROR, "two")
         first.logger.log(severity.ERROR, "two")
         first.logger.log(severity.WARNING, "beware")
+        first.logger.log(severity.WARNING, "weights outside the range of INT32 was clamped")
         first.logger.log(severity.VERBOSE, "Layers: ...")
     assert first.take_errors() == ["one", "two"]
     assert second.reason() == "two"
     assert second.reason() == "TensorRT gave no reason"
     levels = {record.message: record.levelname for record in caplog.records}
-    assert levels == {"two": "INFO", "beware": "WARNING", "Layers: ...": "DEBUG"}
+    clamped = {"weights outside the range of INT32 was clamped": "INFO"}
+    assert levels == {"two": "INFO", "beware": "WARNING", **clamped, "Layers: ...": "DEBUG"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

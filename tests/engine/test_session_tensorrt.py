@@ -215,6 +215,45 @@ def test_a_frame_may_queue_behind_the_one_at_work(graphs: bool, machine: Make) -
         _check(outputs, letterbox(picture, SIZE)[0][None])
 
 
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_run_that_fails_leaves_the_open_one_its_outputs(graphs: bool, machine: Make) -> None:
+    here = machine()
+    pictures = [_picture() for _ in range(3)]
+    with TensorRtSession(here.plan(), graphs=graphs) as session:
+        slots = session.frame_slots(SIZE, 3)
+        for slot, picture in zip(slots, pictures, strict=True):
+            slot.fill(picture)
+        slots[0].submit()
+        here.network.refuse_at = 2
+        with pytest.raises(SessionError, match="cannot run the plan"):
+            slots[1].submit()
+        slots[2].submit()
+        _check(session.wait(), letterbox(pictures[0], SIZE)[0][None])
+        _check(session.wait(), letterbox(pictures[2], SIZE)[0][None])
+
+
+def test_a_run_of_another_shape_does_not_queue(machine: Make) -> None:
+    here = machine(free_batch=True)
+    with TensorRtSession(here.plan(batch=(1, 2, 4))) as session:
+        (slot,) = session.frame_slots(SIZE, 1)
+        slot.fill(_picture())
+        images = _images(4)
+        session.submit({"images": images})
+        with pytest.raises(SessionError, match="a run is open already"):
+            slot.submit()
+        _check(session.wait(), images)
+        slot.submit()
+        session.wait()
+
+
+def test_an_empty_slot_is_refused(machine: Make) -> None:
+    with TensorRtSession(machine().plan()) as session:
+        (slot,) = session.frame_slots(SIZE, 1)
+        with pytest.raises(SessionError, match="holds no picture"):
+            slot.submit()
+        session.infer({"images": _images()})
+
+
 def test_slots_are_filled_from_another_thread(machine: Make) -> None:
     here = machine()
     pictures = [_picture() for _ in range(20)]

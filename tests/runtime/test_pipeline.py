@@ -580,6 +580,45 @@ def test_an_error_with_two_runs_open_keeps_what_is_done_and_leaves_the_session_i
     session._check_room(1)
 
 
+class _FailingSession(_DeepSession):
+    """Waiting for one run fails, with or without a submission that failed before."""
+
+    def __init__(self, frames: int, *, submit: int, wait: int, error: BaseException) -> None:
+        super().__init__(frames)
+        self._at, self._wait_at, self._error = submit, wait, error
+
+    def submit(self, feeds: Any) -> None:
+        if len(self.submitted) == self._at:
+            raise SessionError("the cause")
+        super().submit(feeds)
+
+    def wait(self) -> dict[str, Any]:
+        if self.log.count("wait") + 1 == self._wait_at:
+            self.log.append("wait")
+            self._open.popleft()
+            raise self._error
+        return super().wait()
+
+
+def test_of_two_errors_the_first_is_raised() -> None:
+    late = SessionError("what followed")
+    session = _FailingSession(6, submit=3, wait=2, error=late)
+    with pytest.raises(SessionError, match="the cause") as caught:
+        Pipeline(_Source(6), session, Tracker("iou")).run()
+    assert caught.value.__cause__ is late
+    session._check_room(1)
+
+
+@pytest.mark.parametrize("error", [SessionError("a fault"), KeyboardInterrupt()])
+def test_a_wait_that_ends_badly_with_another_run_open(error: BaseException) -> None:
+    session, sink = _FailingSession(6, submit=99, wait=3, error=error), _Sink()
+    with pytest.raises(type(error)):
+        Pipeline(_Source(6), session, Tracker("iou"), [sink]).run()
+    assert [index for index, _ in sink.rows] == [1, 2]
+    assert session.log[-2:] == ["wait", "wait"]  # the run behind it was waited for
+    session._check_room(1)
+
+
 def test_a_slot_that_refuses_a_frame_ends_the_run_with_what_is_done() -> None:
     session, sink = _FrameSession(5), _Sink()
     fill = session.fill
