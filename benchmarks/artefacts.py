@@ -63,6 +63,7 @@ class Artefacts:
         top_k: candidates that an exported model gives.
         calibration: footage that INT8 models are calibrated on.
         calibration_frames: how many frames of it.
+        cuda_graph: replay plans as a CUDA graph.
         report: is told what is being made.
 
     Attributes:
@@ -81,12 +82,14 @@ class Artefacts:
         top_k: int = ExportConfig().top_k,
         calibration: Sequence[str] = (),
         calibration_frames: int = CALIBRATION_FRAMES,
+        cuda_graph: bool = False,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         given = [models] if isinstance(models, (str, Path)) else list(models)
         self.models = [Path(model) for model in given]
         self.folder, self.top_k = Path(folder), top_k
         self.calibration, self.calibration_frames = list(calibration), calibration_frames
+        self.cuda_graph = cuda_graph
         self._report = report
         self._is_onnx = all(path.suffix.lower() == ".onnx" for path in self.models)
         if not self.models or (len(self.models) > 1 and not self._is_onnx):
@@ -122,7 +125,12 @@ class Artefacts:
             from jdetrt.benchmarks.open_model import open_model
 
             return open_model(self._for_torch(wanted), size=wanted.size, provider=provider)
-        return open_session(self._onnx(wanted), backend=wanted.backend, provider=provider)
+        return open_session(
+            self._onnx(wanted),
+            backend=wanted.backend,
+            provider=provider,
+            cuda_graph=self.cuda_graph and wanted.backend in PLAN_BACKENDS,
+        )
 
     def deploy_command(
         self, wanted: Configuration, source: str, provider: str = "auto"
@@ -132,7 +140,8 @@ class Artefacts:
             return None
         command = f"jdetrt track {source} --model {self._onnx(wanted)}"
         if wanted.backend in PLAN_BACKENDS:
-            return f"{command} --backend {wanted.backend}"
+            graph = " --cuda-graph" if self.cuda_graph else ""
+            return f"{command} --backend {wanted.backend}{graph}"
         return command if provider == "auto" else f"{command} --provider {provider}"
 
     def _for_torch(self, wanted: Configuration) -> Path:

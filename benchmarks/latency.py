@@ -54,6 +54,7 @@ def measure_system(
     video: bool = False,
     backend: str = "auto",
     provider: str = "auto",
+    cuda_graph: bool = False,
 ) -> dict[str, Any]:
     """Compare the network alone with the whole line on the same frames, in turn, in one process.
 
@@ -65,6 +66,7 @@ def measure_system(
         video: also draw the tracks and write a video, not only MOT text.
         backend: of ``open_session``.
         provider: of ``open_session``.
+        cuda_graph: of ``open_session``.
 
     Returns:
         JSON-ready: the machine, the settings, a row a repeat (``network_fps``: runs of the network
@@ -81,7 +83,7 @@ def measure_system(
         raise ConfigError(f"expected 2 frames and 1 repeat or more, got {frames} and {repeats}")
     rows = []
     with (
-        open_session(model, backend=backend, provider=provider) as session,
+        open_session(model, backend=backend, provider=provider, cuda_graph=cuda_graph) as session,
         TemporaryDirectory() as folder,
     ):
         _network_fps(session, WARM_UP)
@@ -115,6 +117,7 @@ def measure_system(
                 "video": video,
                 "backend": backend,
                 "provider": provider,
+                "cuda_graph": cuda_graph,
             },
             "rows": rows,
             "share": float(np.median([row["share"] for row in rows])),
@@ -131,6 +134,7 @@ def measure_latency(
     video: bool = False,
     backend: str = "auto",
     provider: str = "auto",
+    cuda_graph: bool = False,
     preset: str | None = None,
     rest: float = 2.0,
 ) -> dict[str, Any]:
@@ -145,6 +149,7 @@ def measure_latency(
         video: also draw and encode a video in the system's rate.
         backend: of ``open_session``.
         provider: of ``open_session``.
+        cuda_graph: of ``open_session``.
         preset: of the tracker; by default as in tracking.
         rest: seconds of reading the sensors before and after each run, where there are any.
 
@@ -158,7 +163,7 @@ def measure_latency(
     """
     if repeats < 1:
         raise ConfigError(f"repeats: expected 1 or more, got {repeats}")
-    with open_session(model, backend=backend, provider=provider) as session:
+    with open_session(model, backend=backend, provider=provider, cuda_graph=cuda_graph) as session:
         runs = [
             measure_run(
                 session,
@@ -186,6 +191,7 @@ def measure_latency(
             "video": video,
             "backend": backend,
             "provider": provider,
+            "cuda_graph": cuda_graph,
             "preset": preset,
         },
         "rows": [row],

@@ -100,6 +100,7 @@ def sweep(
         "rest": rest,
         "video": video,
         "provider": provider,
+        "cuda_graph": artefacts.cuda_graph,
         "preset": preset,
         "accuracy": accuracy,
         "seed": seed,

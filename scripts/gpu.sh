@@ -129,7 +129,7 @@ for name in "$@"; do
         plan=$out/plans/$model.plan
         if [ -f "$plan" ]; then
             step "latency-$model" "$trt" -m jdetrt bench latency "$source" --model "$plan" \
-                --frames "$frames" --repeats 1 --json "$out/$model.latency.json"
+                --frames "$frames" --repeats 1 --cuda-graph --json "$out/$model.latency.json"
         fi
         if [ -f "$plan" ] && [ -n "${SEQUENCE:-}" ] && [ "$network" = nano-864x480 ]; then
             step "seen-$model" "$trt" scripts/gpu_report.py seen "$plan" "$SEQUENCE" \
@@ -137,6 +137,20 @@ for name in "$@"; do
         fi
     done
 done
+# nano by size and precision; what was built above is built again, fast, as its timings are kept.
+sizes='' sweep=()
+for name in "$@"; do
+    case $name in nano-*)
+        size=${name#nano-}
+        sizes="$sizes,${size%%.*}"
+        for model in "$models/$name"*.onnx; do sweep+=(--model "$model"); done ;;
+    esac
+done
+if [ -n "$sizes" ]; then
+    step sweep-nano "$trt" -m jdetrt bench sweep "${sweep[@]}" --source "$source" \
+        --sizes "${sizes#,}" --precisions fp32,fp16,int8 --backends tensorrt --cuda-graph \
+        --frames "$frames" --repeats 3 --cool-down 1 -o "$out/sweep-nano.json"
+fi
 pytest tests-memory memory
 # TensorRT-RTX, where it is installed: does a plan of it run here, and what does it say?
 if "$trt" -c 'import tensorrt_rtx' 2>/dev/null; then

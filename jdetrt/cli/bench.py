@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from jdetrt.cli.bench_calibration import calibration_memory
-from jdetrt.cli.bench_latency import BACKEND, MODEL, PROVIDER, latency, repeatability
+from jdetrt.cli.bench_latency import BACKEND, CUDA_GRAPH, MODEL, PROVIDER, latency, repeatability
 from jdetrt.cli.bench_paper import density, table1
 from jdetrt.cli.bench_report import compare, report
 from jdetrt.cli.bench_streams import streams
@@ -127,6 +127,7 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
 @click.option("--video", is_flag=True, help="Draw and write a video too, not only MOT text.")
 @BACKEND
 @PROVIDER
+@CUDA_GRAPH
 @JSON
 def system(
     source: str,
@@ -136,6 +137,7 @@ def system(
     video: bool,
     backend: str,
     provider: str,
+    cuda_graph: bool,
     json_path: Path | None,
 ) -> None:
     """Compare the speed of the network alone with that of the whole line on SOURCE."""
@@ -152,6 +154,7 @@ def system(
         video=video,
         backend=backend,
         provider=provider,
+        cuda_graph=cuda_graph,
     )
     print_table(
         result["rows"],

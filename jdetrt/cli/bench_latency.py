@@ -12,7 +12,7 @@ from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.config import PRESETS
 from jdetrt.shipped import resolve
 
-__all__ = ["BACKEND", "MODEL", "PRESET", "PROVIDER", "latency", "repeatability"]
+__all__ = ["BACKEND", "CUDA_GRAPH", "MODEL", "PRESET", "PROVIDER", "latency", "repeatability"]
 
 MODEL = click.option(
     "--model",
@@ -35,6 +35,9 @@ BACKEND = click.option(
     show_default=True,
     help="What runs the network, as in jdetrt track.",
 )
+CUDA_GRAPH = click.option(
+    "--cuda-graph", is_flag=True, help="Replay plans as a CUDA graph, as in jdetrt track."
+)
 PRESET = click.option(
     "--preset",
     type=click.Choice(PRESETS),
@@ -56,6 +59,7 @@ PRESET = click.option(
 @PRESET
 @BACKEND
 @PROVIDER
+@CUDA_GRAPH
 @JSON
 def latency(
     source: str,
@@ -67,6 +71,7 @@ def latency(
     preset: str | None,
     backend: str,
     provider: str,
+    cuda_graph: bool,
     json_path: Path | None,
 ) -> None:
     """Time each stage of tracking SOURCE, the three FPS, and the power they take.
@@ -86,6 +91,7 @@ def latency(
         video=video,
         backend=backend,
         provider=provider,
+        cuda_graph=cuda_graph,
         preset=preset,
     )
     [row] = result["rows"]

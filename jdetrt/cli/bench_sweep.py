@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jdetrt.cli.bench_latency import PRESET, PROVIDER
+from jdetrt.cli.bench_latency import CUDA_GRAPH, PRESET, PROVIDER
 from jdetrt.cli.bench_table import print_table, sizes
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import refuse_collisions, source_files
@@ -83,6 +83,7 @@ def _words(text: str) -> list[str]:
 @click.option("--max-watts", type=click.FloatRange(0), help="Ask: at most this, while it runs.")
 @PRESET
 @PROVIDER
+@CUDA_GRAPH
 def sweep(
     models: tuple[Path, ...],
     source: str,
@@ -106,6 +107,7 @@ def sweep(
     max_watts: float | None,
     preset: str | None,
     provider: str,
+    cuda_graph: bool,
 ) -> None:
     """Measure every combination of size, precision and backend: speed, accuracy and power.
 
@@ -135,6 +137,7 @@ def sweep(
         top_k=top_k,
         calibration=calibration,
         calibration_frames=calibration_frames,
+        cuda_graph=cuda_graph,
         report=_say,
     )
     wanted = [

@@ -226,6 +226,17 @@ def test_plans_are_built_when_they_are_prepared(
     assert artefacts.deploy_command(wanted, "cam.mp4") == (
         f"jdetrt track cam.mp4 --model {path} --backend tensorrt"
     )
+    opened = []
+    monkeypatch.setattr(
+        "jdetrt.benchmarks.artefacts.open_session", lambda path, **more: opened.append(more)
+    )
+    artefacts.cuda_graph = True
+    command = artefacts.deploy_command(wanted, "cam.mp4")
+    assert command is not None
+    assert command.endswith("--backend tensorrt --cuda-graph")
+    for backend in ("tensorrt", "onnxruntime"):
+        artefacts.open(Configuration(SIZE, "fp32", backend))
+    assert [more["cuda_graph"] for more in opened] == [True, False]
 
 
 def row(fps: float, hota: float | None, watts: float | None = None) -> dict[str, Any]:

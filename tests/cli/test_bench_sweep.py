@@ -88,6 +88,9 @@ def test_latency_prints_stages_rates_and_power(
         assert word in out
     assert json.loads(output.read_text())["benchmark"] == "latency"
     assert run("bench", "report", output, "-o", tmp_path / "page.html") == 0
+    for command in ("latency", "system"):
+        assert run("bench", command, clip, "--model", model, "--cuda-graph") == 1
+        assert "CUDA graphs are for plans" in capsys.readouterr().err
 
     quick = ["--frames", "3", "--repeats", "2", "--slow-down", "9"]
     clip = write_sequence(tmp_path / "longer", SyntheticClip(frames=8, size=(160, 96), people=3))
