@@ -8,6 +8,7 @@
 # TRT_PYTHON: the Python with TensorRT and a CUDA library (default: .venv/bin/python).
 # TORCH_PYTHON: the Python with torch for CUDA, for the baseline (default: the same; none: "").
 # SEQUENCE: a MOT sequence; what the plans of nano-864x480 see in it is kept (default: none).
+# BUILD: more options of jdetrt build, such as "--optimization-level 2" (default: none).
 # JOBS: builds at a time (default 1; more disturb each other's timing of kernels).
 # SECONDS_LEFT: no step begins after so many (default 86400). STEP_SECONDS: the most for one (3600).
 # A plan in OUT that is newer than its model is kept.
@@ -33,7 +34,7 @@ kit)
     ;;
 run) ;;
 *)
-    sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
@@ -49,6 +50,7 @@ if [ $# = 0 ]; then
     set -- $(ls "$models" | sed -n 's/\.[a-z0-9]*\.onnx$//p' | sort -u)
 fi
 mkdir -p "$out/plans"
+version=$("$trt" -c 'import tensorrt; print(tensorrt.__version__)' 2>/dev/null)
 # NVRTC that came as a wheel is not found beside a Python that knows its packages by PYTHONPATH.
 nvrtc=$("$trt" -c 'import glob, sys
 print(*[d for p in sys.path for d in glob.glob(p + "/nvidia/cuda_nvrtc/lib")][:1])')
@@ -78,10 +80,16 @@ room() {
 
 build() {
     local plan=$out/plans/$1.plan
-    if [ "$plan" -nt "$models/$1.onnx" ]; then
+    local model=$models/$1.onnx options=(${BUILD:-})
+    # TensorRT 8 cannot build all INT8 models: beside them the old way, ranges for the float32 model.
+    if [ "${1%.int8-cache}" != "$1" ]; then
+        model=${model%.int8-cache.onnx}.fp32.onnx
+        options+=(--precision int8 --calibration-cache "$models/$1")
+    fi
+    if [ "$plan" -nt "$model" ]; then
         echo "0 build-$1 kept" | tee -a "$out/steps.txt"
     else
-        step "build-$1" "$trt" -m jdetrt build "$models/$1.onnx" -o "$plan" -q &&
+        step "build-$1" "$trt" -m jdetrt build "$model" -o "$plan" -q "${options[@]}" &&
             cp "$plan.json" "$out/$1.plan.json"
     fi
 }
@@ -104,6 +112,7 @@ pytest tests "not memory" &
 compared=" " # networks that torch has run
 for name in "$@"; do
     built=$(cd "$models" && ls "$name".onnx "$name".*.onnx 2>/dev/null | sed 's/\.onnx$//')
+    case $version in 8.*) built="$built $(cd "$models" && ls "$name".int8-cache 2>/dev/null)" ;; esac
     for model in $built; do
         room
         build "$model" &
@@ -154,10 +163,10 @@ fi
 pytest tests-memory memory
 # TensorRT-RTX, where it is installed: does a plan of it run here, and what does it say?
 if "$trt" -c 'import tensorrt_rtx' 2>/dev/null; then
-    for model in $(cd "$models" && printf '%s*.onnx\n' "$@" | grep ^nano | xargs -r sh -c 'ls $*' -); do
-        name=${model%.onnx}
+    for model in "$models"/nano-*.onnx; do
+        name=$(basename "$model" .onnx)
         plan=$out/plans/$name.rtx.plan
-        step "rtx-build-$name" "$trt" -m jdetrt build "$models/$model" -o "$plan" --backend tensorrt-rtx &&
+        step "rtx-build-$name" "$trt" -m jdetrt build "$model" -o "$plan" --backend tensorrt-rtx &&
             step "rtx-report-$name" "$trt" scripts/gpu_report.py plan "$plan" "$source" \
                 "$out/$name.rtx.report.json" "$frames"
     done

@@ -3,9 +3,9 @@
     python scripts/gpu_models.py FOLDER SOURCE [NAME ...]
 
 For each network and size a checkpoint and ONNX models in float32, float16 and INT8, calibrated on a
-few frames of SOURCE: nano at two sizes and Darknet-53 at the paper's three. NAME picks some, as
-darknet53-576x320. Weights are random where none ship: good for speed and for agreement between
-backends, not for accuracy.
+few frames of SOURCE, and the ranges as TensorRT 8.5 takes them beside a float32 model: nano at two
+sizes and Darknet-53 at the paper's three. NAME picks some, as darknet53-576x320. Weights are random
+where none ship: good for speed and for agreement between backends, not for accuracy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 
 import onnx
 
+from jdetrt.calibration.cache import write_cache
 from jdetrt.calibration.frames import choose_frames
+from jdetrt.calibration.probe import activations
 from jdetrt.calibration.qdq import quantise, tensors_to_quantise
 from jdetrt.calibration.ranges import measure_ranges
 from jdetrt.config import ExportConfig
@@ -63,7 +65,9 @@ def main(folder: Path, source: str, names: list[str]) -> None:
             model = folder / f"{name}.fp32.onnx"
             graph = onnx.load(model)
             frames = choose_frames([source], CALIBRATION_FRAMES, network_size=size)
-            ranges = measure_ranges(model, frames, tensors_to_quantise(graph))
+            tensors = list(dict.fromkeys((*tensors_to_quantise(graph), *activations(graph))))
+            ranges = measure_ranges(model, frames, tensors)
+            write_cache(folder / f"{name}.int8-cache", ranges.scales(), "8.5.3")
             quantised = quantise(graph, ranges).SerializeToString()
             write_bytes(folder / f"{name}.int8.onnx", quantised)
         print(f"{name}: done", flush=True)  # noqa: T201
