@@ -2,13 +2,14 @@
 
     python scripts/gpu_report.py plan MODEL.plan SOURCE OUT.json [FRAMES]
     python scripts/gpu_report.py torch CHECKPOINT SIZE SOURCE OUT.json [FRAMES]
-    python scripts/gpu_report.py seen MODEL.plan SOURCE OUT
+    python scripts/gpu_report.py seen MODEL.plan SEQUENCE OUT
+    python scripts/gpu_report.py score SEEN.npz MODEL.onnx SEQUENCE OUT.json
 
 Part of scripts/gpu.sh. `plan` runs the whole line with each way to letterbox and to launch, twice
 in turn so that a drift of the clocks is seen; `torch` runs the same line with the network in
 PyTorch's eager float32, the baseline. `seen` keeps what a plan sees in each frame, with the
-letterbox of the GPU in OUT.gpu.npz and that of the CPU in OUT.cpu.npz, so that it can be tracked
-and scored elsewhere.
+letterbox of the GPU in OUT.gpu.npz and that of the CPU in OUT.cpu.npz; `score` tracks and scores it
+where TrackEval is, with the settings that MODEL.onnx has for its tracker.
 """
 
 from __future__ import annotations
@@ -18,16 +19,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jdetrt.benchmarks.machine import manifest
+from jdetrt.config import IouConfig
+from jdetrt.engine.open import open_session
 from jdetrt.engine.session import TensorRtSession
-from jdetrt.errors import JdetrtError
+from jdetrt.errors import ConfigError, JdetrtError
 from jdetrt.files import write_text
 from jdetrt.runtime.contract import check_model, network_size, tracker_config
+from jdetrt.runtime.decode import candidates
 from jdetrt.runtime.pipeline import Pipeline
+from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.slots import make_slots
 from jdetrt.runtime.sources import open_source
 from jdetrt.runtime.tracker import Tracker
@@ -36,7 +42,8 @@ if TYPE_CHECKING:
     from gpu_eager import EagerSession
 
 WARM_UP = 50
-SEEN_FROM = 0.3  # least score of a candidate whose embedding is kept
+SHAKEN_RUNS = 30
+SEEN_FROM = 0.25  # least score of a candidate whose embedding is kept
 # CUDA graph, letterbox on the GPU.
 WAYS = ((False, False), (False, True), (True, True))
 REPEATS = 2
@@ -108,28 +115,60 @@ def torch(checkpoint: Path, size: str, source: str, frames: int) -> dict[str, An
 
 
 def seen(path: Path, source: str, output: str) -> None:
-    """Every candidate of every frame: boxes, scores, and embeddings from ``SEEN_FROM`` on."""
+    """The candidates of every frame from ``SEEN_FROM`` on; embeddings where its tracker looks."""
     for gpu_letterbox in (True, False):
-        kept: dict[str, list[Any]] = {"boxes": [], "scores": [], "embeddings": []}
+        frames = []
         with (
             TensorRtSession(path, gpu_letterbox=gpu_letterbox) as session,
             open_source(source) as opened,
         ):
+            names = ["boxes", "scores", "embeddings"]
+            if isinstance(tracker_config(session), IouConfig):
+                names.remove("embeddings")
             [slot] = make_slots(session, network_size(session), 1)
             for frame in opened:
                 slot.fill(frame.image)
                 slot.submit()
                 found = session.wait()
-                kept["boxes"].append(found["boxes"][0])
-                kept["scores"].append(found["scores"][0])
                 certain = found["scores"][0] >= SEEN_FROM
-                kept["embeddings"].append(found["embeddings"][0][certain])
+                frames.append({name: found[name][0][certain] for name in names})
         np.savez_compressed(
             f"{output}.{'gpu' if gpu_letterbox else 'cpu'}.npz",
-            boxes=np.stack(kept["boxes"]),
-            scores=np.stack(kept["scores"]),
-            embeddings=np.concatenate(kept["embeddings"]).astype(np.float16),
+            counts=np.array([len(one["scores"]) for one in frames]),
+            **{name: np.concatenate([one[name] for one in frames]) for name in names},
         )
+
+
+def score(path: Path, model: str, sequence: str) -> dict[str, Any]:
+    """MOTA, IDF1 and HOTA in percent: once, and over boxes that are shaken (docs/adr/0014)."""
+    from jdetrt.benchmarks.shaken import SHAKEN, margin, score_shaken, score_tracks
+
+    with open_session(model, backend="onnxruntime", provider="cpu") as session:
+        settings, size = tracker_config(session), network_size(session)
+    with open_source(sequence) as opened:
+        rate, picture = opened.frame_rate, next(iter(opened)).image
+    letterbox = Letterbox.fit((picture.shape[1], picture.shape[0]), size)
+    least = margin(settings.score_threshold)
+    if least < SEEN_FROM:
+        raise ConfigError(
+            f"{path}: embeddings were kept from {SEEN_FROM} on, needed from {least:.2f}"
+        )
+    kept = np.load(path)
+    ends = np.cumsum(kept["counts"])[:-1]
+    arrays = {name: np.split(kept[name], ends) for name in kept.files if name != "counts"}
+    frames = []
+    for index in range(len(kept["counts"])):
+        found = {name: values[index][None] for name, values in arrays.items()}
+        frames.append((candidates(found, score_threshold=least), letterbox))
+    once = score_tracks(frames, Path(sequence), settings, rate)
+    shaken = score_shaken(frames, Path(sequence), settings, rate, runs=SHAKEN_RUNS)
+    return {
+        "seen": path.name,
+        "once": once.to_dict(),
+        "shaken": {
+            name: {"mean": mean(shaken[name]), "std": stdev(shaken[name])} for name in SHAKEN
+        },
+    }
 
 
 def main(command: str, *arguments: str) -> None:
@@ -140,6 +179,7 @@ def main(command: str, *arguments: str) -> None:
     commands: dict[str, tuple[int, Callable[..., dict[str, Any]]]] = {
         "plan": (2, plan),
         "torch": (3, torch),
+        "score": (3, lambda path, model, sequence, _: score(path, model, sequence)),
     }
     count, function = commands[command]
     first, *rest = arguments[:count]
