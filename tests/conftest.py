@@ -1,5 +1,6 @@
 """Settings and fixtures for all tests."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,10 @@ from hypothesis import settings
 # The first call of a kernel compiles it: no example has a deadline.
 settings.register_profile("jdetrt", deadline=None)
 settings.load_profile("jdetrt")
+
+# A shell lets what it starts in the background ignore Ctrl-C; tests send that very signal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -170,6 +170,9 @@ def _broken(folder: Path, kind: str) -> Path:
     elif kind == "weights missing":
         _save(path, external=True)
         (folder / "weights.bin").unlink()
+    elif kind == "weights cut short":
+        _save(path, external=True)
+        os.truncate(folder / "weights.bin", 4)
     return path
 
 
@@ -184,6 +187,7 @@ def _broken(folder: Path, kind: str) -> Path:
         ("huge", "not an ONNX model, or is cut short"),
         ("pipe", "not a regular file"),
         ("weights missing", "weights are kept in a second file"),
+        ("weights cut short", "weights are kept in a second file"),
     ],
 )
 def test_a_bad_file_is_refused_by_name(
