@@ -18,6 +18,7 @@ taken from the network; the overlap hides waiting, not computing.
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,6 +31,7 @@ from jdetrt.benchmarks.sensors import open_sensors
 from jdetrt.benchmarks.stages import ENGINE, LEFT_OUT, PAPER, time_stages
 from jdetrt.benchmarks.summary import summary
 from jdetrt.engine.open import open_session
+from jdetrt.engine.session import memory_of
 from jdetrt.errors import ConfigError
 from jdetrt.runtime.contract import network_size, tracker_config
 from jdetrt.runtime.pipeline import Pipeline
@@ -154,8 +156,8 @@ def measure_latency(
         rest: seconds of reading the sensors before and after each run, where there are any.
 
     Returns:
-        JSON-ready: the machine, the settings and one row with all runs (``measure_run``) and their
-        medians.
+        JSON-ready: the machine, the settings and one row with all runs (``measure_run``), their
+        medians, and ``gpu_memory`` (``MemoryUse``), None where no plan runs.
 
     Raises:
         ConfigError: a number that makes no measurement, or a live source.
@@ -177,6 +179,8 @@ def measure_latency(
             for _ in range(repeats)
         ]
         row = {"size": list(network_size(session)), **medians(runs), "runs": runs}
+        memory = memory_of(session)
+        row["gpu_memory"] = None if memory is None else asdict(memory)
         metadata = dict(session.metadata)
     return {
         "benchmark": "latency",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from jdetrt.engine.build_options import BuildOptions
@@ -11,6 +12,7 @@ from jdetrt.errors import BuildError
 
 __all__ = ["check_options", "configure", "is_strong"]
 
+_XY = re.compile(r"\d+\.\d")
 _HARDWARE = {"same-compute-capability": "SAME_COMPUTE_CAPABILITY", "ampere+": "AMPERE_PLUS"}
 
 # Up to this optimisation level TensorRT guesses which kernels are fast and times only those.
@@ -63,6 +65,11 @@ def check_options(trt: TensorRt, options: BuildOptions, *, calibrator: bool) -> 
     ):
         if wanted and not there:
             raise BuildError(f"{trt.backend} {trt.version} cannot {what}")
+    if calibrator and options.precision != "int8":
+        raise BuildError(
+            "--calibration-cache gives the ranges for --precision int8; name that too, or leave "
+            "the file out"
+        )
     fewest, _, most = options.batch
     if options.dla_core is not None and fewest != most:
         raise BuildError("the DLA takes one batch size only; give --batch one number")
@@ -128,8 +135,8 @@ def _set_effort(trt: TensorRt, config: Any, level: int) -> None:
 
 def _set_targets(trt: TensorRt, config: Any, capabilities: tuple[str, ...]) -> None:
     known = trt.module.ComputeCapability.__members__
-    names = [f"SM{capability.replace('.', '')}" for capability in capabilities]
-    if unknown := [c for c, name in zip(capabilities, names, strict=True) if name not in known]:
+    names = {c: f"SM{c.replace('.', '')}" for c in capabilities}
+    if unknown := [c for c, name in names.items() if not (_XY.fullmatch(c) and name in known)]:
         numbers = sorted(int(name[2:]) for name in known if name.startswith("SM"))
         there = ", ".join(f"{number // 10}.{number % 10}" for number in numbers)
         raise BuildError(
@@ -137,7 +144,7 @@ def _set_targets(trt: TensorRt, config: Any, capabilities: tuple[str, ...]) -> N
             f"{', '.join(unknown)}; it builds for: {there}"
         )
     config.num_compute_capabilities = len(names)
-    for index, name in enumerate(names):
+    for index, name in enumerate(names.values()):
         config.set_compute_capability(known[name], index)
 
 
@@ -158,6 +165,8 @@ def _set_own_kernels(trt: TensorRt, config: Any) -> None:
 def _set_batch(builder: Any, config: Any, network: Network, batch: tuple[int, int, int]) -> None:
     profile = None
     for spec in network.inputs:
+        if not spec.shape:
+            raise BuildError(f"the input '{spec.name}' is a single number; is this a JDE model?")
         size, rest = spec.shape[0], spec.shape[1:]
         if -1 in rest:
             raise BuildError(

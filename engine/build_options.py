@@ -22,6 +22,8 @@ class BuildOptions(Section, frozen=True):
     # "graph": every tensor as the ONNX graph has it. "fp16", "int8": let TensorRT choose, layer by
     # layer, down to this precision; only up to TensorRT 10.
     precision: Literal["graph", "fp16", "int8"] = "graph"
+    # Name of the file of ranges for "int8", where they come from one and not from the graph.
+    calibration_cache: str | None = None
     # Fewest, usual and most pictures at a time, for models that leave it free.
     batch: tuple[_Batch, _Batch, _Batch] = (1, 1, 1)
     # MiB that a kernel may use while it runs; None for half of what is free.
@@ -49,6 +51,8 @@ class BuildOptions(Section, frozen=True):
             words += ["--backend", backend]
         if self.precision != default.precision:
             words += ["--precision", self.precision]
+        if self.calibration_cache is not None:
+            words += ["--calibration-cache", self.calibration_cache]
         if self.batch != default.batch:
             words += ["--batch", ":".join(map(str, self.batch))]
         if self.workspace_mib is not None:

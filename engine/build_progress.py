@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from jdetrt.engine.compat import TensorRt
@@ -37,9 +38,10 @@ def run_build(
     """Run a build so that Ctrl-C ends it.
 
     TensorRT is in a thread of its own while the caller's waits, so that a signal arrives at once;
-    the next step that TensorRT reports is then its last. A TensorRT that reports none (8.5, 8.6)
-    cannot be stopped: for the time of its build Ctrl-C and SIGTERM end the program, as they do
-    programs that do not catch them. In either case nothing has been written.
+    the next step that TensorRT reports is then its last. A second Ctrl-C does not wait for it and
+    ends the program. A TensorRT that reports no steps (8.5, 8.6) cannot be stopped: for the time of
+    its build Ctrl-C and SIGTERM end the program, as they do programs that do not catch them. In
+    either case nothing has been written.
 
     Args:
         trt: the module.
@@ -48,7 +50,7 @@ def run_build(
         progress: who wants to know.
 
     Raises:
-        KeyboardInterrupt: after TensorRT has stopped.
+        KeyboardInterrupt: after TensorRT has stopped, where Ctrl-C raises it.
     """
     if not trt.progress:
         _log.warning("TensorRT %s cannot be stopped: Ctrl-C ends the program", trt.version)
@@ -56,15 +58,15 @@ def run_build(
             return build()
     monitor = _monitor(trt, progress)
     config.progress_monitor = monitor
-    with ThreadPoolExecutor(1, thread_name_prefix="tensorrt-build") as pool:
-        result = pool.submit(build)
+    # Leaving the pool waits for the thread; an exception there would leave TensorRT at work.
+    with _second_ctrl_c_is_deadly(), ThreadPoolExecutor(1, "tensorrt-build") as pool:
         try:
-            return result.result()
+            return pool.submit(build).result()
         except Exception as err:
             if monitor.error is not None:
                 raise monitor.error from err
             raise
-        finally:  # leaving the pool waits for the thread
+        finally:
             monitor.stopped = True
 
 
@@ -99,6 +101,29 @@ def _monitor(trt: TensorRt, progress: Progress | None) -> Any:
                 self.error, self.stopped = err, True
 
     return Monitor()
+
+
+@contextmanager
+def _second_ctrl_c_is_deadly() -> Iterator[None]:
+    """The first raises KeyboardInterrupt; one more does what the system does by default.
+
+    Where Ctrl-C does something else already, it goes on doing that.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if before is not signal.default_int_handler or not main:
+        yield
+        return
+
+    def first(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

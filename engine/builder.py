@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jdetrt import shipped
 from jdetrt.engine import onnx_file
 from jdetrt.engine.build_config import check_options, configure, is_strong
 from jdetrt.engine.build_options import BuildOptions
@@ -23,7 +24,7 @@ from jdetrt.engine.compiled import from_log
 from jdetrt.engine.device import Device, current_device
 from jdetrt.engine.memory import check_memory, default_workspace
 from jdetrt.engine.network import Network, parse
-from jdetrt.engine.plan import FileFacts, Place, Sidecar
+from jdetrt.engine.plan import PLAN_SUFFIXES, FileFacts, Place, Sidecar, sidecar_path
 from jdetrt.engine.timing_cache import default_timing_cache, timing_cache
 from jdetrt.errors import BuildError, SinkError
 from jdetrt.files import write_bytes
@@ -45,7 +46,6 @@ def build_plan(
     *,
     timings: Path | None = None,
     calibrator: Callable[[TensorRt], Any] | None = None,
-    calibration: str | None = None,
     progress: Progress | None = None,
 ) -> Sidecar:
     """Build a plan and its sidecar. Takes seconds to tens of minutes.
@@ -57,7 +57,6 @@ def build_plan(
         options: how.
         timings: the timing cache; None for the one in the cache folder.
         calibrator: makes an INT8 calibrator, for ``precision="int8"`` of a model without Q/DQ.
-        calibration: what it reads, for the sidecar.
         progress: who wants to know how far it is.
 
     Returns:
@@ -73,7 +72,7 @@ def build_plan(
     check_options(trt, options, calibrator=calibrator is not None)
     metadata = onnx_file.metadata(model)
     facts = _facts(model)
-    _check_folder(output)
+    _check_output(output)
     device = current_device()
     if device is None and not trt.ahead_of_time:
         raise BuildError(
@@ -86,6 +85,7 @@ def build_plan(
     start = time.perf_counter()
     builder = _builder(trt, log)
     strong = is_strong(trt, options)
+    workspace = _workspace(options, device, facts.bytes)
     network = parse(trt, builder, log, model, strong=strong, for_dla=options.dla_core is not None)
     config = builder.create_builder_config()
     fallback = configure(
@@ -96,7 +96,7 @@ def build_plan(
         options,
         strong=strong,
         calibrator=calibrator is not None,
-        workspace=_workspace(options, device, facts.bytes),
+        workspace=workspace,
     )
     if calibrator is not None:
         ranges = calibrator(trt)  # named, so that it lives until the build has ended
@@ -122,7 +122,8 @@ def build_plan(
         precision=network.precision if options.precision == "graph" else options.precision,
         inputs=network.inputs,
         outputs=network.outputs,
-        calibration=calibration or metadata.get("calibration"),
+        calibration=options.calibration_cache or metadata.get("calibration"),
+        workspace_mib=None if workspace is None else workspace // _MIB,
         fallback=fallback,
         metadata=metadata,
         build_seconds=round(seconds, 3),
@@ -133,14 +134,19 @@ def build_plan(
 
 def _facts(model: Path) -> FileFacts:
     size = sum(file.stat().st_size for file in onnx_file.model_files(model) if file.is_file())
-    return FileFacts(name=model.name, sha256=onnx_file.fingerprint(model), bytes=size)
+    return FileFacts(name=shipped.name_of(model), sha256=onnx_file.fingerprint(model), bytes=size)
 
 
-def _check_folder(output: Path) -> None:
-    """Before the minutes of a build, see to it that its plan can be written."""
+def _check_output(output: Path) -> None:
+    """Before the minutes of a build, see to it that its plan can be written, and found again."""
+    if output.suffix.lower() not in PLAN_SUFFIXES:
+        raise SinkError(
+            f"{output}: a plan is known by its name; let it end in {', '.join(PLAN_SUFFIXES)}"
+        )
     folder = next((p for p in output.absolute().parents if p.exists()), Path("/"))
-    if output.is_dir():
-        raise SinkError(f"{output}: is a folder; name a file")
+    for path in (output, sidecar_path(output)):
+        if path.exists() and not path.is_file():
+            raise SinkError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; name a file")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise SinkError(f"{output}: cannot be written: {folder} is no folder or not writable")
 

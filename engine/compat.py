@@ -10,7 +10,8 @@ feature                                  8.5     8.6      10      11     RTX
 strong typing                              -       -     yes  always  always
 weak flags (FP16, INT8), calibrators     yes     yes     yes       -       -
 explicit batch as a flag              needed  needed     yes       -       -
-optimisation level, compatible plans       -     yes     yes     yes     yes
+optimisation level                         -     yes     yes     yes     yes
+plans for other versions and GPUs          -     yes     yes     yes       -
 progress monitor                           -       -     yes     yes     yes
 ``device_memory_size_v2``                  -       -     yes    only    only
 timing cache                             yes     yes     yes     yes       -
@@ -29,7 +30,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast
 from weakref import WeakSet
 
 from jdetrt.errors import EngineError, MissingDependencyError, SessionError
@@ -37,6 +38,7 @@ from jdetrt.types import TensorSpec
 
 __all__ = [
     "BACKENDS",
+    "Backend",
     "Log",
     "TensorRt",
     "deserialize",
@@ -47,8 +49,9 @@ __all__ = [
     "load",
 ]
 
+Backend = Literal["tensorrt", "tensorrt-rtx"]
 # What --backend says -> the Python module.
-BACKENDS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+BACKENDS: Mapping[Backend, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _EXTRAS = {"tensorrt": "tensorrt", "tensorrt-rtx": "rtx"}
 _ON_JETSON = (
     "On a Jetson it comes with JetPack: make the environment with "
@@ -88,7 +91,7 @@ class TensorRt:
         module: its Python module.
     """
 
-    backend: str
+    backend: Backend
     module: Any
 
     @property
@@ -145,16 +148,15 @@ def load(backend: str = "tensorrt") -> TensorRt:
         MissingDependencyError: it is not installed.
         EngineError: it is installed, but its libraries cannot be loaded.
     """
-    name = BACKENDS[backend]
+    kind = cast("Backend", backend)
+    name = BACKENDS[kind]
     try:
-        return TensorRt(backend, importlib.import_module(name))
+        return TensorRt(kind, importlib.import_module(name))
     except ModuleNotFoundError as err:
         if err.name != name:
             raise _broken(name, err) from err
         note = _ON_JETSON if backend == "tensorrt" else ""
-        raise MissingDependencyError(
-            name, _EXTRAS[backend], f"The backend '{backend}'", note
-        ) from err
+        raise MissingDependencyError(name, _EXTRAS[kind], f"The backend '{backend}'", note) from err
     except (ImportError, OSError) as err:
         raise _broken(name, err) from err
 

@@ -13,9 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Device", "current_device", "host_memory", "l4t_release", "platform_name"]
+__all__ = ["Device", "current_device", "host_memory", "jetpack", "l4t_release", "platform_name"]
 
 _INTEGRATED, _MAJOR, _MINOR = 18, 75, 76
+# Releases of Jetson Linux begin so -> JetPack; NVIDIA's pages of the JetPack SDK.
+_JETPACKS = {
+    "35.": "5",
+    "36.3": "6.0",
+    "36.4": "6.1 or 6.2",
+    "36.5": "6.2",
+    "38.2": "7.0",
+    "38.4": "7.1",
+    "39.2": "7.2",
+}
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,17 @@ def l4t_release(release: Path = Path("/etc/nv_tegra_release")) -> str | None:
     # "# R36 (release), REVISION: 4.3, GCID: ..." is 36.4.3
     found = re.search(r"# R(\d+) \(release\), REVISION: ([\d.]+)", text)
     return f"{found[1]}.{found[2]}" if found else None
+
+
+def jetpack(l4t: str | None) -> str | None:
+    """The JetPack that a release of Jetson Linux belongs to; None for one that is not known.
+
+    >>> jetpack("36.4.3"), jetpack("35.4.1"), jetpack("99.1"), jetpack(None)
+    ('6.1 or 6.2', '5', None, None)
+    """
+    return next(
+        (name for release, name in _JETPACKS.items() if (l4t or "").startswith(release)), None
+    )
 
 
 def platform_name() -> str:

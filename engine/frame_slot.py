@@ -28,7 +28,7 @@ class FrameSlot:
     Args:
         cuda: the GPU; its context is current while the slot is made.
         stream: for copies, beside that of the network.
-        kernel: the letterbox; None for that of the CPU, which gives float32.
+        kernel: the letterbox; None for that of the CPU.
         size: width and height of the network input.
         dtype: of the network input.
         run: starts the network on the slot.
@@ -95,11 +95,16 @@ class FrameSlot:
         with self._lock:
             cleanup, self._cleanup = self._cleanup, None
             if cleanup is not None:
+                quietly(self._stream.synchronize)  # the reader may have enqueued until now
                 quietly(cleanup.close)
 
     def _upload(self, image: npt.NDArray[np.uint8]) -> Letterbox:
         if self._kernel is None:
-            _, fit = letterbox(image, self._size, out=self._tensor.array[0])
+            tensor = self._tensor.array[0]
+            single = tensor.dtype == np.float32
+            made, fit = letterbox(image, self._size, out=tensor if single else None)
+            if not single:
+                np.copyto(tensor, made, casting="same_kind")
             self.sent.record(self._stream)
             self._cuda.upload(self.buffer, self._tensor.array, self._stream)
             return fit

@@ -68,7 +68,7 @@ def describe_plan(path: Path) -> PlanContent:
         raise PlanMismatchError(
             f"{path}: is not the file that {sidecar_path(path).name} describes: it has {size} "
             f"bytes, that one {sidecar.plan.bytes}, and another SHA-256. Copy both again, or build "
-            f"it again:\n  {sidecar.command()}"
+            f"it again:\n  {sidecar.command(path)}"
         )
     compiled, note = read_layers(path, digest), ""
     if compiled is None:

@@ -6,16 +6,23 @@ with it whatever else runs there.
 
 from __future__ import annotations
 
+import logging
+
 from jdetrt.engine.device import Device, host_memory
 from jdetrt.errors import BuildError
 
 __all__ = ["check_memory", "default_workspace", "needed"]
+
+_log = logging.getLogger(__name__)
 
 # A build held 3.7 times the bytes of the ONNX file of Darknet-53 in float32 at its peak (that of
 # TensorRT-RTX ahead of time); the libraries hold some 200 MB before there is a model.
 _TIMES_THE_MODEL = 4
 _LIBRARIES = 256 << 20
 _MIB = 1 << 20
+# Less than this and kernels for whole layers are missing. A build that takes what swap gives it
+# leaves memory that can be used for this.
+_LEAST_WORKSPACE = 128 * _MIB
 
 
 def needed(model_bytes: int) -> int:
@@ -51,6 +58,9 @@ def default_workspace(
 ) -> int | None:
     """Bytes that a kernel may use for its intermediate results: half of what is free.
 
+    On a Jetson, where the build itself takes its share of the same memory, half of what is left,
+    but 128 MiB at least.
+
     Args:
         device: the GPU; without one (ahead of time) there is no limit, None.
         model_bytes: of the ONNX file, weights included.
@@ -62,4 +72,11 @@ def default_workspace(
     memory = memory or host_memory()
     if device.integrated and memory is not None:
         free = min(free, memory[0]) - needed(model_bytes)
-    return max(free // 2, _MIB)
+    workspace = free // 2
+    if workspace < _LEAST_WORKSPACE:
+        _log.warning(
+            "little memory is free: kernels may use %d MiB, and TensorRT leaves faster ones out; "
+            "close programs before a build, or set --workspace (MiB)",
+            _LEAST_WORKSPACE // _MIB,
+        )
+    return max(workspace, _LEAST_WORKSPACE)

@@ -30,7 +30,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
 def model_files(path: Path) -> Iterator[Path]:
     """An ONNX model, and the files beside it that hold its weights if it does not itself."""
     yield path
-    with suppress(OSError, ValueError), path.open("rb") as file:
+    with suppress(OSError, ValueError), files.open_regular(path) as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             found = {data[at.end() : at.end() + at[1][0]] for at in _EXTERNAL.finditer(data)}
         yield from (path.parent / os.fsdecode(name) for name in sorted(found))
@@ -59,7 +59,10 @@ def metadata(path: Path) -> dict[str, str]:
     """
     notes: dict[str, str] = {}
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with (
+            files.open_regular(path) as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
             for number, start, end in _fields(data, 0, len(data)):
                 if number == _METADATA_PROPS:
                     entry = {n: data[a:b].decode() for n, a, b in _fields(data, start, end)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdetrt.engine.compat import BACKENDS
-from jdetrt.engine.plan import PLAN_SUFFIXES
+from jdetrt.engine.plan import PLAN_SUFFIXES, read_sidecar
 from jdetrt.errors import SessionError
 from jdetrt.runtime.contract import check_model
 from jdetrt.shipped import resolve
@@ -93,6 +93,8 @@ def _open(
         return OrtSession(path, provider=provider, threads=threads)
     from jdetrt.engine.session import TensorRtSession
 
+    if is_plan and backend != "auto" and (made := read_sidecar(path).made.backend) != backend:
+        raise SessionError(f"{path}: is a plan of {made}, not of {backend}; leave --backend out")
     if not is_plan:
         from jdetrt.engine.compat import load
         from jdetrt.engine.plan_cache import find_or_build

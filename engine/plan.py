@@ -16,8 +16,8 @@ import msgspec
 from jdetrt import __version__
 from jdetrt.config import Section
 from jdetrt.engine.build_options import BuildOptions
-from jdetrt.engine.compat import BACKENDS, TensorRt
-from jdetrt.engine.device import Device, l4t_release, platform_name
+from jdetrt.engine.compat import BACKENDS, Backend, TensorRt
+from jdetrt.engine.device import Device, jetpack, l4t_release, platform_name
 from jdetrt.errors import PlanMismatchError, SessionError
 from jdetrt.files import open_regular, write_json
 from jdetrt.types import TensorSpec
@@ -32,17 +32,19 @@ _AMPERE = 8  # major compute capability, from which on plans for "ampere+" run
 class Place(Section, frozen=True):
     """Where a plan is made or run: what TensorRT ties it to, and what helps to understand it."""
 
-    backend: str
+    backend: Backend
     tensorrt: str
     platform: str
     gpu: str | None
     compute_capability: str | None
-    cuda: str | None
-    l4t: str | None  # the release of Jetson Linux, and so the JetPack
+    cuda: str | None  # the newest that the driver runs
+    l4t: str | None  # the release of Jetson Linux
+    jetpack: str | None = None
 
     @staticmethod
     def here(trt: TensorRt, device: Device | None) -> Place:
         """This machine."""
+        l4t = l4t_release()
         return Place(
             backend=trt.backend,
             tensorrt=trt.version,
@@ -50,7 +52,8 @@ class Place(Section, frozen=True):
             gpu=device.name if device else None,
             compute_capability=device.compute_capability if device else None,
             cuda=device.cuda if device else None,
-            l4t=l4t_release(),
+            l4t=l4t,
+            jetpack=jetpack(l4t),
         )
 
     def words(self) -> str:
@@ -59,7 +62,8 @@ class Place(Section, frozen=True):
         gpu = f"{self.gpu} (compute capability {self.compute_capability})" if self.gpu else "no GPU"
         cuda = f", CUDA {self.cuda}" if self.cuda else ""
         l4t = f", Jetson Linux {self.l4t}" if self.l4t else ""
-        return f"{name} {self.tensorrt} on {gpu}, {self.platform}{cuda}{l4t}"
+        jetpack = f" (JetPack {self.jetpack})" if self.jetpack else ""
+        return f"{name} {self.tensorrt} on {gpu}, {self.platform}{cuda}{l4t}{jetpack}"
 
 
 class FileFacts(Section, frozen=True):
@@ -75,7 +79,7 @@ class Sidecar(Section, frozen=True):
 
     Attributes:
         made: where.
-        model: the ONNX file; its hash covers weights in files beside it.
+        model: the ONNX file, or the name of what ships; its hash covers weights in files beside it.
         plan: the plan file.
         options: how.
         typing: ``"strong"``: every tensor has the type of the graph; ``"weak"``: TensorRT chose.
@@ -83,6 +87,7 @@ class Sidecar(Section, frozen=True):
         inputs: what the plan takes.
         outputs: what it gives.
         calibration: where INT8 ranges come from; None without INT8.
+        workspace_mib: MiB that a kernel may use; None for no limit.
         fallback: layers of the body that the DLA does not run; empty without one.
         metadata: the notes of the model.
         build_seconds: what the build took.
@@ -99,15 +104,16 @@ class Sidecar(Section, frozen=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     calibration: str | None
+    workspace_mib: int | None
     fallback: tuple[str, ...]
     metadata: dict[str, str]
     build_seconds: float
     format: int = _FORMAT
     jdetrt: str = __version__
 
-    def command(self) -> str:
-        """The command line that builds the plan again."""
-        return self.options.command(self.model.name, self.plan.name, self.made.backend)
+    def command(self, plan: Path) -> str:
+        """The command line that builds it again as ``plan``, in the folder of the model."""
+        return self.options.command(self.model.name, str(plan), self.made.backend)
 
     def write(self, path: Path) -> None:
         """Write it beside the plan at ``path``. Raises SinkError."""
@@ -174,7 +180,7 @@ def open_plan(path: Path, here: Place) -> tuple[Sidecar, bytes]:
     if differences := _differences(sidecar, here):
         raise PlanMismatchError(
             f"{path}: was made with {sidecar.made.words()}; here is {here.words()}. "
-            f"{'; '.join(differences)}. Build it again on this machine:\n  {sidecar.command()}"
+            f"{'; '.join(differences)}. Build it again on this machine:\n  {sidecar.command(path)}"
         )
     try:
         data = path.read_bytes()
@@ -183,12 +189,12 @@ def open_plan(path: Path, here: Place) -> tuple[Sidecar, bytes]:
     if len(data) < sidecar.plan.bytes:
         raise PlanMismatchError(
             f"{path}: is cut short, {len(data)} of {sidecar.plan.bytes} bytes; copy it again, or "
-            f"build it again:\n  {sidecar.command()}"
+            f"build it again:\n  {sidecar.command(path)}"
         )
     if hashlib.sha256(data).hexdigest() != sidecar.plan.sha256:
         raise PlanMismatchError(
             f"{path}: is not the file that {sidecar_path(path).name} describes: its bytes were "
-            f"changed or replaced. Copy both again, or build it again:\n  {sidecar.command()}"
+            f"changed or replaced. Copy both again, or build it again:\n  {sidecar.command(path)}"
         )
     return sidecar, data
 

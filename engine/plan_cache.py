@@ -75,5 +75,6 @@ def find_or_build(
 
 
 def _key(model: Path, options: BuildOptions, here: Place) -> str:
-    facts = msgspec.json.encode((onnx_file.fingerprint(model), options, here))
+    tied = msgspec.structs.replace(here, cuda=None, l4t=None, jetpack=None)  # to the others
+    facts = msgspec.json.encode((onnx_file.fingerprint(model), options, tied))
     return hashlib.sha256(facts).hexdigest()[:16]

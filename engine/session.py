@@ -18,9 +18,9 @@ from jdetrt.engine.free import free_later, quietly
 from jdetrt.engine.plan import Place, open_plan, read_sidecar
 from jdetrt.errors import SessionError
 from jdetrt.runtime.session_base import SessionBase
-from jdetrt.types import Array
+from jdetrt.types import Array, Session
 
-__all__ = ["MemoryUse", "TensorRtSession"]
+__all__ = ["MemoryUse", "TensorRtSession", "memory_of"]
 
 _WATCHED_RUNS = 3  # TensorRT allocates in the first, a graph is captured in the second
 _MEMORY_WORDS = ("out of memory", "outofmemory", "bad_alloc", "failed_alloc")
@@ -247,6 +247,11 @@ class TensorRtSession(SessionBase):
                 slot.free()
             self._cleanup.close()
         quietly(self._cuda.close)
+
+
+def memory_of(session: Session) -> MemoryUse | None:
+    """GPU memory that a session takes; None where no plan runs, as there it is not known."""
+    return session.memory() if isinstance(session, TensorRtSession) else None
 
 
 def _explained(err: SessionError) -> str:

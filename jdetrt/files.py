@@ -101,7 +101,7 @@ def write_text(path: str | Path, text: str) -> None:
 def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file, read in pieces. Raises OSError."""
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jdetrt.errors import ConfigError
 
-__all__ = ["FOLDER", "NANO", "resolve", "resolve_checkpoint", "sizes"]
+__all__ = ["FOLDER", "NANO", "name_of", "resolve", "resolve_checkpoint", "sizes"]
 
 NANO = "nano"
 FOLDER = Path(__file__).parent / "models"
@@ -44,6 +44,12 @@ def resolve(model: str | Path) -> Path:
             f"made by: jdetrt export {NANO} -o {NANO}.onnx --size WIDTHxHEIGHT"
         )
     return there[size]
+
+
+def name_of(path: Path) -> str:
+    """What people call a file: ``"nano:576x320"`` of what ships, of any other its name."""
+    names = {file: f"{NANO}:{size}" for size, file in sizes().items()}
+    return names.get(path.absolute(), path.name)
 
 
 def resolve_checkpoint(model: str | Path) -> Path:

@@ -47,7 +47,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--workspace",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1 << 20),
     metavar="MiB",
     help="Memory that a kernel may use; default: half of what is free.",
 )
@@ -99,13 +99,14 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
     )
     options = BuildOptions(
         precision=given["precision"],
+        calibration_cache=ranges.name if ranges else None,
         batch=parse_batch(given["batch"]),
         workspace_mib=given["workspace"],
         optimization_level=given["optimization_level"],
         version_compatible=given["version_compatible"],
         hardware=given["hardware"],
         dla_core=given["dla_core"],
-        compute_capabilities=given["compute_capability"],
+        compute_capabilities=tuple(dict.fromkeys(given["compute_capability"])),
     )
     with BuildBar(quiet=quiet) as bar:
         sidecar = build_plan(
@@ -115,7 +116,6 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
             options,
             timings=timings,
             calibrator=cache_calibrator(ranges) if ranges else None,
-            calibration=ranges.name if ranges else None,
             progress=bar,
         )
     if not quiet:

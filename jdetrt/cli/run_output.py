@@ -13,6 +13,7 @@ from jdetrt.cli.bar import Bar
 if TYPE_CHECKING:
     from rich.progress import Task
 
+    from jdetrt.engine.session import MemoryUse
     from jdetrt.runtime.report import RunReport
     from jdetrt.types import Frame, Tracks
 
@@ -54,8 +55,10 @@ class ProgressBar(Bar):
         self._bar.advance(self._task)
 
 
-def print_summary(report: RunReport, title: str, written: Iterable[Path]) -> None:
-    """Print frames, tracks, the three FPS, the time of each stage, and where the files are."""
+def print_summary(
+    report: RunReport, title: str, written: Iterable[Path], memory: MemoryUse | None = None
+) -> None:
+    """Print frames, tracks, the three FPS, stages, GPU memory, and where the files are."""
     dropped = f", {report.dropped} dropped" if report.dropped else ""
     click.echo(
         f"{title}: {report.frames} frames{dropped}, {report.tracks} tracks "
@@ -69,6 +72,11 @@ def print_summary(report: RunReport, title: str, written: Iterable[Path]) -> Non
     click.echo("  stage            mean       p50       p99   ms a frame, stages overlap")
     for name, times in report.stages.items():
         click.echo(f"  {name:<11}{times.mean:10.2f}{times.p50:10.2f}{times.p99:10.2f}")
+    if memory is not None:
+        click.echo(
+            f"  GPU memory  {memory.used / 1e6:9.1f} MB    at most {memory.peak / 1e6:.1f} MB; "
+            "with what other programs took meanwhile"
+        )
     files = list(written)
     for path in files:
         click.echo(f"Written: {path}")

@@ -21,6 +21,7 @@ from jdetrt.shipped import NANO, resolve
 
 if TYPE_CHECKING:
     from jdetrt.config import TrackerConfig
+    from jdetrt.engine.session import MemoryUse
     from jdetrt.runtime.output import Output
     from jdetrt.runtime.report import RunReport
     from jdetrt.runtime.sinks import Sink
@@ -163,6 +164,7 @@ def command(**given: Any) -> None:
 def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
     from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.open import open_session
+    from jdetrt.engine.session import memory_of
     from jdetrt.runtime.contract import network_size, tracker_config
     from jdetrt.runtime.pipeline import Pipeline
     from jdetrt.runtime.sources import open_source
@@ -193,7 +195,7 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
         max_frames=options.max_frames,
         on_frame=bar.advance,
     )
-    _run(options, bar, source.name, pipeline.run, pipeline.report)
+    _run(options, bar, source.name, pipeline.run, pipeline.report, lambda: memory_of(session))
 
 
 def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> None:
@@ -237,6 +239,7 @@ def _run(
     name: str,
     run: Callable[[], RunReport],
     report: Callable[[], RunReport],
+    memory: Callable[[], MemoryUse | None] = lambda: None,
 ) -> None:
     """Run to the end, or to Ctrl-C, and say what was done."""
     try:
@@ -244,12 +247,12 @@ def _run(
             run()
     except KeyboardInterrupt as err:
         if report().frames and not options.quiet:
-            print_summary(report(), name, options.outputs().values())
+            print_summary(report(), name, options.outputs().values(), memory())
         if str(err):
             click.echo(str(err), err=True)
         raise
     if not options.quiet:
-        print_summary(report(), name, options.outputs().values())
+        print_summary(report(), name, options.outputs().values(), memory())
 
 
 def _find(source: str, detections: Path) -> Path:

@@ -55,6 +55,7 @@ _FRACTION = click.FloatRange(0.0, 1.0)
 @click.option("--min-iou", type=_FRACTION, help="Least overlap of 99 of 100 pairs of boxes.")
 @click.option("--max-score", type=_FRACTION, help="Largest difference of 99 of 100 scores.")
 @click.option("--min-cosine", type=_FRACTION, help="Least median cosine of embeddings.")
+@click.option("--min-cosine-p5", type=_FRACTION, help="Least cosine of 19 of 20 embeddings.")
 @click.option("--max-unmatched", type=_FRACTION, help="Largest share of entries without a partner.")
 @click.option(
     "--provider",
@@ -77,6 +78,7 @@ def command(
     min_iou: float | None,
     max_score: float | None,
     min_cosine: float | None,
+    min_cosine_p5: float | None,
     max_unmatched: float | None,
     provider: str,
     threads: int | None,
@@ -114,6 +116,7 @@ def command(
             "iou": min_iou,
             "score": max_score,
             "cosine": min_cosine,
+            "cosine_p5": min_cosine_p5,
             "unmatched": max_unmatched,
         }
         limits = LIMITS[precision]._replace(**{k: v for k, v in asked.items() if v is not None})
@@ -178,6 +181,9 @@ def comparison_table(found: Comparison, limits: Limits) -> Table:
             "",
             f"{found.cosine_median:.6f}",
             f">= {limits.cosine:g}",
+        )
+        table.add_row(
+            "cosine of 19 of 20", f"{found.cosine_p5:.6f}", "", "", f">= {limits.cosine_p5:g}"
         )
     table.add_row(
         "without a partner", "", "", f"{found.unmatched:.2%}", f"<= {limits.unmatched:.2%}"

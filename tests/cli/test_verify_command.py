@@ -56,16 +56,18 @@ def test_half_against_float(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert set(found["boxes_px"]) == {"max", "p99", "mean"}
     assert 0 < found["scores"]["max"] < 1e-3
     assert found["cosine_median"] > 0.999
-    assert set(found["limits"]) == {"iou", "score", "cosine", "unmatched"}
+    assert set(found["limits"]) == {"iou", "score", "cosine", "cosine_p5", "unmatched"}
 
 
 def test_past_the_tolerance(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--max-score", "1e-9", "--min-cosine", "1", "--json", "numbers.json")
+    limits = ("--max-score", "1e-9", "--min-cosine", "1", "--min-cosine-p5", "1")
+    options = (*limits, "--json", "numbers.json")
     assert run("half.onnx", "--against", "full.onnx", *ALL, *options) == 1
     said = capsys.readouterr()
     assert "Within" not in said.out
     assert "Past the tolerance of fp16: scores: 1 of 100 differs by" in said.err
     assert "embeddings: the median cosine is" in said.err
+    assert "embeddings: 1 of 20 has a cosine of 0.99" in said.err
     assert "boxes" not in said.err
     found = json.loads((here / "numbers.json").read_text())
     assert (found["agrees"], found["limits"]["score"]) == (False, 1e-9)

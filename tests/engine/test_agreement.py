@@ -69,6 +69,7 @@ def test_differences_by_hand() -> None:
     assert found.scores.p99 == pytest.approx(np.percentile([0] * 99 + [0.25], 99), abs=1e-6)
     assert found.scores.mean == pytest.approx(0.0025, abs=1e-7)
     assert found.cosine_min == pytest.approx(-1, abs=1e-6)
+    assert found.cosine_p5 == pytest.approx(1, abs=1e-6)
     assert found.cosine_median == pytest.approx(1, abs=1e-6)
 
 
@@ -76,7 +77,7 @@ def test_without_embeddings() -> None:
     people = crowd(4)
     del people["embeddings"]
     found = compare(people, crowd(4))
-    assert (found.cosine_min, found.cosine_median) == (None, None)
+    assert (found.cosine_min, found.cosine_p5, found.cosine_median) == (None, None, None)
     assert found.faults(LIMITS["fp32"]) == []
 
 
@@ -162,6 +163,14 @@ def test_numbers_that_are_none(name: str) -> None:
         compare(crowd(4), broken)
 
 
+@pytest.mark.parametrize("precision", LIMITS)
+def test_embeddings_of_a_few_that_are_wrong_do_not_hide(precision: str) -> None:
+    first, second = crowd(40), crowd(40)
+    second["embeddings"][0, ::10] *= -1  # as if those of one pyramid level were mixed up
+    (fault,) = compare(first, second).faults(LIMITS[precision])
+    assert fault.startswith("embeddings: 1 of 20 has a cosine of -1 or less")
+
+
 def test_each_limit_is_a_limit() -> None:
     first, second = crowd(10), crowd(10)
     second["boxes"] += np.array([2, 0, 2, 0], np.float32)
@@ -169,12 +178,16 @@ def test_each_limit_is_a_limit() -> None:
     second["embeddings"] += np.float32(0.05)
     found = compare(first, chosen(second, [0, 1, 3, 4, 5, 6, 7, 8, 9]))
     assert found.cosine_median is not None
-    exact = Limits(found.iou_p1, found.scores.p99, found.cosine_median, found.unmatched)
+    assert found.cosine_p5 is not None
+    exact = Limits(
+        found.iou_p1, found.scores.p99, found.cosine_median, found.cosine_p5, found.unmatched
+    )
     assert found.faults(exact) == []
     for field, step, word in (
         ("iou", 1e-6, "boxes"),
         ("score", -1e-6, "scores"),
-        ("cosine", 1e-6, "embeddings"),
+        ("cosine", 1e-6, "the median cosine"),
+        ("cosine_p5", 1e-6, "1 of 20 has a cosine"),
         ("unmatched", -1e-6, "without a partner"),
     ):
         (fault,) = found.faults(exact._replace(**{field: getattr(exact, field) + step}))

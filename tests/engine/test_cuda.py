@@ -210,7 +210,7 @@ def test_data_goes_there_and_back(gpu: Gpu) -> None:
         assert len(state.living) == 7
     assert not state.living
     cuda.close()
-    cuda.close()
+    cuda.close()  # gives nothing back that is not its own
 
 
 def test_memory_that_is_not_there(gpu: Gpu) -> None:
@@ -366,6 +366,11 @@ def _misuses() -> dict[str, Callable[[FakeCuda], object]]:
         cuda.upload(buffer, pinned.array, stream)
         buffer.free()
 
+    def at_work(cuda: FakeCuda) -> None:
+        stream = cuda.stream()
+        cuda.event().record(stream)
+        cuda.capture(stream, lambda: None)
+
     def pageable(cuda: FakeCuda) -> None:
         cuda.upload(cuda.buffer(8), np.zeros(8, np.uint8), cuda.stream())
 
@@ -376,6 +381,7 @@ def _misuses() -> dict[str, Callable[[FakeCuda], object]]:
         "freed twice": twice,
         "used after it was freed": freed,
         "still needs it": needed,
+        "at work": at_work,
         "not page-locked": pageable,
         "8 bytes copied into 4": too_long,
         "never freed": lambda cuda: (cuda.event(), cuda.check_all_freed()),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fake_tensorrt import RTX, VERSIONS
 
+from jdetrt.engine.builder import build_plan
 from jdetrt.engine.device import Device
 from jdetrt.engine.open import open_session
 from jdetrt.engine.ort_session import OrtSession
@@ -55,15 +56,25 @@ def test_an_onnx_file_through_the_plan_cache(
 @pytest.mark.parametrize("suffix", [".plan", ".engine", ".TRT"])
 def test_plans_go_to_tensorrt(suffix: str, opened: list[Path], tmp_path: Path) -> None:
     plan = tmp_path / f"model{suffix}"
-    for backend in ("auto", "tensorrt"):
-        open_session(plan, backend=backend).close()
-    assert opened == [plan, plan]
+    open_session(plan).close()
+    assert opened == [plan]
     graphs_wanted.clear()
     open_session(plan, cuda_graph=True).close()
     open_session(plan).close()
     assert graphs_wanted == [True, False]
     with pytest.raises(SessionError, match=r"is a TensorRT plan.*leave --backend out"):
         open_session(plan, backend="onnxruntime")
+
+
+def test_a_plan_and_a_backend_that_is_named(
+    install: Any, model: Path, on_orin: Device, opened: list[Path]
+) -> None:
+    plan = model.with_name("model.plan")
+    build_plan(install(V10), model, plan)
+    open_session(plan, backend="tensorrt").close()
+    assert opened == [plan]
+    with pytest.raises(SessionError, match="a plan of tensorrt, not of tensorrt-rtx; leave --back"):
+        open_session(plan, backend="tensorrt-rtx")
 
 
 def test_onnx_files_go_to_onnx_runtime(model: Path, opened: list[Path]) -> None:

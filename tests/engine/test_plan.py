@@ -14,6 +14,7 @@ from jdetrt.engine.builder import build_plan
 from jdetrt.engine.device import Device
 from jdetrt.engine.plan import Place, open_plan, read_sidecar, sidecar_path
 from jdetrt.errors import PlanMismatchError, SessionError
+from jdetrt.shipped import resolve
 
 V8, V10, V11, _ = VERSIONS
 ORIN = Place(
@@ -24,6 +25,7 @@ ORIN = Place(
     compute_capability="8.7",
     cuda="12.6",
     l4t="36.4.3",
+    jetpack="6.1 or 6.2",
 )
 
 
@@ -68,15 +70,15 @@ def test_made_there_run_here(plan: Path, changes: dict[str, str], words: str) ->
         open_plan(plan, here)
     text = str(caught.value)
     assert f"was made with {ORIN.words()}; here is {here.words()}." in text
-    assert text.endswith("\n  jdetrt build model.onnx -o out.plan")
+    assert text.endswith(f"\n  jdetrt build model.onnx -o {plan}")
 
 
 def test_places_in_words() -> None:
     assert ORIN.words() == (
         "TensorRT 10.3.0 on Orin (compute capability 8.7), linux-aarch64, CUDA 12.6, "
-        "Jetson Linux 36.4.3"
+        "Jetson Linux 36.4.3 (JetPack 6.1 or 6.2)"
     )
-    bare = change(ORIN, backend="tensorrt-rtx", gpu=None, cuda=None, l4t=None)
+    bare = change(ORIN, backend="tensorrt-rtx", gpu=None, cuda=None, l4t=None, jetpack=None)
     assert bare.words() == "TensorRT-RTX 10.3.0 on no GPU, linux-aarch64"
 
 
@@ -157,6 +159,21 @@ def test_a_sidecar_that_is_none(plan: Path, text: str) -> None:
         open_plan(plan, ORIN)
 
 
+def test_a_sidecar_of_a_backend_that_nobody_has(plan: Path) -> None:
+    text = sidecar_path(plan).read_text()
+    sidecar_path(plan).write_text(text.replace('"backend": "tensorrt"', '"backend": "foo"'))
+    with pytest.raises(PlanMismatchError, match=r"is no sidecar of a plan \(Invalid enum value"):
+        read_sidecar(plan)
+
+
+def test_a_model_that_ships_is_named_as_people_name_it(
+    install: Any, model: Path, on_orin: Device
+) -> None:
+    plan = model.with_name("out.plan")
+    sidecar = build_plan(install(V10), resolve("nano"), plan)
+    assert sidecar.command(plan) == f"jdetrt build nano:576x320 -o {plan}"
+
+
 def test_a_sidecar_of_a_later_format(plan: Path) -> None:
     text = sidecar_path(plan).read_text().replace('"format": 1', '"format": 2')
     sidecar_path(plan).write_text(text)
@@ -175,7 +192,8 @@ def test_the_command_builds_the_same_again(install: Any, model: Path, on_orin: D
     from jdetrt.cli.build import command
 
     options = BuildOptions(
-        precision="fp16",
+        precision="int8",
+        calibration_cache="ranges",
         batch=(1, 2, 4),
         workspace_mib=7,
         optimization_level=2,
@@ -192,6 +210,7 @@ def test_the_command_builds_the_same_again(install: Any, model: Path, on_orin: D
     assert given["batch"] == "1:2:4"
     read = {
         "precision": given["precision"],
+        "calibration_cache": str(given["calibration_cache"]),
         "batch": (1, 2, 4),
         "workspace_mib": given["workspace"],
         "optimization_level": given["optimization_level"],
@@ -207,6 +226,7 @@ def test_the_command_builds_the_same_again(install: Any, model: Path, on_orin: D
 def test_a_plan_of_rtx_is_not_one_of_tensorrt(install: Any, model: Path, on_orin: Device) -> None:
     path = model.with_name("rtx.plan")
     sidecar = build_plan(install(RTX), model, path)
-    assert sidecar.command() == "jdetrt build model.onnx -o rtx.plan --backend tensorrt-rtx"
+    command = f"jdetrt build model.onnx -o {path} --backend tensorrt-rtx"
+    assert sidecar.command(path) == command
     with pytest.raises(PlanMismatchError, match="for tensorrt_rtx, not tensorrt"):
         open_plan(path, Place.here(install(V11), on_orin))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fake_tensorrt import VERSIONS, Scenario, read_plan
 from small_onnx import write_small_onnx
 
 from jdetrt.engine import builder, plan_cache
+from jdetrt.engine import plan as plan_module
 from jdetrt.engine.build_options import BuildOptions
 from jdetrt.engine.cache_folder import cache_folder
 from jdetrt.engine.device import Device
@@ -60,6 +62,18 @@ def test_a_change_of_anything_makes_it_another_plan(
     plans.append(plan(ten))
     assert len(set(plans)) == 5
     assert all(path.is_file() for path in plans)
+
+
+def test_a_new_driver_or_jetson_linux_alone_leaves_the_plan(
+    install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    trt = install(V10)
+    before = find_or_build(trt, model, announce=said.append)
+    newer = replace(on_orin, cuda="12.8", free=1 << 30)
+    monkeypatch.setattr(plan_cache, "current_device", lambda: newer)
+    monkeypatch.setattr(plan_module, "l4t_release", lambda: "36.5.0")
+    assert find_or_build(trt, model, announce=said.append) == before
+    assert said[-1] == f"Using the plan {before}"
 
 
 def test_the_same_model_under_another_folder_is_the_same(

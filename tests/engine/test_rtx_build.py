@@ -118,17 +118,23 @@ def test_an_operator_that_it_does_not_know_is_named(trt: TensorRt, tmp_path: Pat
 
 
 _INTERRUPTED = """
-    import os, signal, sys
+    import os, signal, sys, time
     from pathlib import Path
     from jdetrt.engine.builder import build_plan
     from jdetrt.engine.compat import load
 
     class Listener:
+        told = False
         def start(self, phase, parent, steps): pass
         def finish(self, phase): pass
         def step(self, phase, index):
-            if index == 3:
+            if index == 3 and not self.told:
+                self.told = True
                 os.kill(os.getpid(), signal.{signal})
+                if {twice}:
+                    while signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+                        time.sleep(0.01)  # until the first has arrived
+                    os.kill(os.getpid(), signal.{signal})
 
     try:
         build_plan(load("tensorrt-rtx"), sys.argv[1], sys.argv[2], progress=Listener())
@@ -137,9 +143,14 @@ _INTERRUPTED = """
 """
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGKILL", -signal.SIGKILL)])
-def test_ended_in_the_middle(name: str, code: int, models: dict[str, Path], tmp_path: Path) -> None:
-    script = textwrap.dedent(_INTERRUPTED.format(signal=name))
+@pytest.mark.parametrize(
+    ("name", "twice", "code"),
+    [("SIGINT", False, 130), ("SIGINT", True, -signal.SIGINT), ("SIGKILL", False, -signal.SIGKILL)],
+)
+def test_ended_in_the_middle(
+    name: str, twice: bool, code: int, models: dict[str, Path], tmp_path: Path
+) -> None:
+    script = textwrap.dedent(_INTERRUPTED.format(signal=name, twice=twice))
     plan = tmp_path / "nano.plan"
     command = [sys.executable, "-c", script, str(models["nano"]), str(plan)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}

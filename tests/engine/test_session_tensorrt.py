@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -287,8 +288,9 @@ def test_a_slot_that_nobody_submitted_is_filled_again(machine: Make) -> None:
         _check(session.wait(), letterbox(second, SIZE)[0][None])
 
 
-def test_slots_in_half_precision(machine: Make) -> None:
-    here = machine()
+@pytest.mark.parametrize("kernels", [KERNELS, None], ids=["gpu", "cpu"])
+def test_slots_in_half_precision(kernels: Any, machine: Make) -> None:
+    here = machine(kernels=kernels)
     here.network.inputs = (("images", "HALF", (1, 3, 32, 64)),)
     here.trt.module._scenario.inputs = here.network.inputs
     picture = _picture()
@@ -384,6 +386,22 @@ def test_close_ends_an_open_run_and_refuses_the_rest(machine: Make) -> None:
             call()
 
 
+def test_a_picture_that_is_put_in_while_it_closes_is_waited_for(machine: Make) -> None:
+    """The reader's thread may fill one slot after the streams were waited for."""
+    session = TensorRtSession(machine().plan())
+    first, second = session.frame_slots(SIZE, 2)
+    free = first.free
+
+    def free_late() -> None:
+        second.fill(_picture())
+        free()
+
+    first.free = free_late  # type: ignore[method-assign]
+    session.close()
+    with pytest.raises(SessionError, match="closed"):
+        second.fill(_picture())
+
+
 def test_everything_is_freed_in_order(machine: Make) -> None:
     here = machine()
     session = TensorRtSession(here.plan(), graphs=True)
@@ -395,7 +413,8 @@ def test_everything_is_freed_in_order(machine: Make) -> None:
     order = here.cuda.freed
     assert order[-2:] == ["stream", "stream"]  # after all that used them
     assert order.index("graph") < order.index("event", order.index("graph"))
-    assert set(order) == {"graph", "event", "buffer", "pinned", "kernel", "stream"}
+    assert order.index("graph") < order.index("context")  # which it was captured of
+    assert set(order) == {"graph", "event", "buffer", "pinned", "context", "kernel", "stream"}
 
 
 @pytest.mark.parametrize("graphs", [False, True])
@@ -566,10 +585,11 @@ def test_tracks_from_the_command_line(graph: bool, machine: Make) -> None:
     frames.mkdir()
     for i in range(5):
         assert cv2.imwrite(str(frames / f"{i}.png"), _picture())
-    arguments = [str(frames), "--model", str(here.plan()), "--max-frames", "4", "-q"]
+    arguments = [str(frames), "--model", str(here.plan()), "--max-frames", "4"]
     arguments += ["--mot", str(here.folder / "tracks.txt"), *(["--cuda-graph"] if graph else [])]
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 0, done.exception
     assert (here.folder / "tracks.txt").exists()
+    assert re.search(r"GPU memory +\d+\.\d MB +at most \d+\.\d MB", done.output)
     assert "kernel" in here.cuda.freed  # the GPU letterboxed
     assert [g.launches for g in here.cuda.graphs] == ([2] if graph else [])

@@ -14,6 +14,8 @@ import fake_tensorrt
 import pytest
 from fake_tensorrt import surface
 
+from jdetrt.engine import build_config
+
 ENGINE = Path(__file__).parents[2] / "engine"
 VERSIONS: list[str] = fake_tensorrt._golden()["versions"]
 
@@ -113,6 +115,12 @@ def test_all_that_is_touched_exists_where_it_is_served(module: str) -> None:
 def test_the_list_of_partial_attributes_has_no_idle_entry() -> None:
     names = set().union(*(touched((ENGINE / f"{m}.py").read_text()) for m in MODULES))
     assert set(PARTIAL) <= names
+
+
+def test_the_hardware_that_is_named_by_a_string_exists() -> None:
+    names = build_config._HARDWARE.values()
+    found = {name: having(f"HardwareCompatibilityLevel.{name}") for name in names}
+    assert found == {"AMPERE_PLUS": FROM_10, "SAME_COMPUTE_CAPABILITY": VERSIONS[3:]}
 
 
 def test_what_is_touched_is_found_in_the_text() -> None:

@@ -2,8 +2,8 @@
 
 Nothing that is enqueued happens before somebody waits for it: who reads too early reads noise, who
 overwrites too early spoils what is on its way. Calls outside of a ``current()`` block, of the wrong
-size, on freed memory, frees in the wrong order and second frees fail at once; `check_all_freed`
-finds what was left. An address belongs to one buffer for ever.
+size, on freed memory, frees in the wrong order, second frees and captures of a stream at work fail
+at once; `check_all_freed` finds what was left. An address belongs to one buffer for ever.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class FakeCuda:
 
     Attributes:
         living: what is not freed.
-        freed: kinds in the order in which they were freed.
+        freed: kinds in the order in which they were freed, TensorRT's contexts among them.
         fault: when set, all that waits fails with it, as after a fault of the GPU.
         clock: seconds on the GPU; each piece of work takes a millisecond.
     """
@@ -295,6 +295,8 @@ class FakeCuda:
         if not self._can_capture:
             raise MisuseError("a capture with a library that has none")
         stream.use()
+        if stream.queue:
+            raise MisuseError("a capture of a stream that is at work")
         self.capturing = stream, []
         try:
             enqueue()

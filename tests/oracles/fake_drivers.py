@@ -100,6 +100,8 @@ class _Driver:
             return (ok, 77)
 
         def leave(device: int) -> Any:
+            if self.retained == 0:
+                return (_Result.CUDA_ERROR_INVALID_CONTEXT,)
             self.retained -= 1
             return done
 

@@ -39,7 +39,8 @@ class Scenario:
         layers: name, type and type of the output of each layer.
         parser_errors: node index, name, operator and words of what the parser refuses.
         build_error: what the build fails with; None if it succeeds.
-        on_step: called at every step of a build.
+        steps: of a build.
+        on_step: called at every one of them.
         dla_cores: deep learning accelerators.
         dla_refuses: names of the layers that these do not run.
         timings: what a build adds to the timing cache.
@@ -53,6 +54,7 @@ class Scenario:
     layers: Sequence[tuple[str, str, str]] = (("/network/body/conv", "CONVOLUTION", "FLOAT"),)
     parser_errors: Sequence[tuple[int, str, str, str]] = ()
     build_error: str | None = None
+    steps: int = 3
     on_step: Callable[[int], None] = lambda step: None
     dla_cores: int = 0
     dla_refuses: frozenset[str] = frozenset()
@@ -380,9 +382,9 @@ class _Builder(_Strict):
         monitor = config.__dict__.get("progress_monitor")
         if monitor is not None:
             monitor.phase_start("Building engine", None, 2)
-            monitor.phase_start("Timing kernels", "Building engine", 3)
+            monitor.phase_start("Timing kernels", "Building engine", scenario.steps)
         going = True
-        for step in range(3):
+        for step in range(scenario.steps):
             scenario.on_step(step)
             if monitor is not None and not monitor.step_complete("Timing kernels", step):
                 going = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ class Network:
                 severity = module.ILogger.Severity.ERROR
                 logger[-1].log(severity, "OutOfMemory (Requested size was too large)")
                 return None
-            return module.IExecutionContext(engine)
+            made = module.IExecutionContext(engine)
+            weakref.finalize(made, network.cuda.freed.append, "context")
+            return made
 
         run = module.IExecutionContext.execute_async_v3
 
@@ -154,6 +157,7 @@ def write_plan(
         "inputs": tuple(TensorSpec(n, _TYPES[k], s) for n, k, s in network.inputs),
         "outputs": tuple(TensorSpec(n, _TYPES[k], s) for n, k, s in network.outputs),
         "calibration": None,
+        "workspace_mib": None,
         "fallback": (),
         "metadata": {"width": "64", "height": "32"},
         "build_seconds": 1.0,
