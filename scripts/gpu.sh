@@ -3,15 +3,20 @@
 #   gpu.sh models FOLDER SOURCE [NAME ...]    where torch and onnx are: write the models
 #   gpu.sh run FOLDER SOURCE OUT [NAME ...]   where the GPU is: tests, plans, speed, JSON into OUT
 #   gpu.sh kit                                print what to add to a Python that is carried there
-# SOURCE: a video or sequence of at least FRAMES frames (default 500).
-# NAME: networks such as nano-576x320 or darknet53-576x320.fp16, in this order; default: all.
-# TRT_PYTHON: the Python with TensorRT and a CUDA library (default: .venv/bin/python).
-# TORCH_PYTHON: the Python with torch for CUDA, for the baseline (default: the same; none: "").
+# SOURCE: a video or sequence of at least FRAMES frames (default 500) and 20 to warm up.
+# NAME: a network such as nano-576x320, or one model of it such as darknet53-576x320.fp16 (.int8-cache:
+#   TensorRT 8's own INT8), in this order; default: all, small ones first.
+# TRT_PYTHON: the Python with TensorRT and a CUDA library, a program and no function of the shell
+#   (default: .venv/bin/python). TORCH_PYTHON: the one with torch for CUDA, for the baseline
+#   (default: the same; none: ""). Paths count from the root of the repository.
+# PLANS: where plans go (default: OUT/plans); they are large.
+# ONLY: a pattern; steps with other names are left out, for example '^(build|report)-'.
 # SEQUENCE: a MOT sequence; what the plans of nano-864x480 see in it is kept (default: none).
 # BUILD: more options of jdetrt build, such as "--optimization-level 2" (default: none).
 # JOBS: builds at a time (default 1; more disturb each other's timing of kernels).
-# SECONDS_LEFT: no step begins after so many (default 86400). STEP_SECONDS: the most for one (3600).
-# A plan in OUT that is newer than its model is kept.
+# SECONDS_LEFT: all ends after so many (default 86400). STEP_SECONDS: the most for one step (3600).
+# Run again with the same OUT it goes on: what OUT/steps.txt has as done is not done again, nor a
+# plan built that is newer than its model and was built by the same TensorRT with the same options.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 trt=${TRT_PYTHON:-.venv/bin/python}
@@ -34,70 +39,96 @@ kit)
     ;;
 run) ;;
 *)
-    sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,21s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
 
 [ $# -ge 4 ] || { echo "gpu.sh run FOLDER SOURCE OUT [NAME ...]" >&2; exit 2; }
 models=$2 source=$3 out=$4
+plans=${PLANS:-$out/plans}
 shift 4
-for name in "$@"; do
-    compgen -G "$models/$name*.onnx" >/dev/null ||
-        { echo "$models has no model $name" >&2; exit 1; }
-done
+
+# The models that a name stands for: its own, or those of the network by precision.
+named() { (cd "$models" && ls "$1".onnx "$1".*.onnx "$1" 2>/dev/null | sed 's/\.onnx$//'); }
+
 if [ $# = 0 ]; then
-    set -- $(ls "$models" | sed -n 's/\.[a-z0-9]*\.onnx$//p' | sort -u)
+    set -- $(ls -rS "$models" | sed -n 's/\.fp32\.onnx$//p')
 fi
-mkdir -p "$out/plans"
-version=$("$trt" -c 'import tensorrt; print(tensorrt.__version__)' 2>/dev/null)
+for name in "$@"; do
+    [ -n "$(named "$name")" ] || { echo "$models has no model $name" >&2; exit 1; }
+done
+mkdir -p "$out" "$plans"
+version=$(timeout 60 "$trt" -c 'import tensorrt; print(tensorrt.__version__)') ||
+    { echo "$trt cannot import tensorrt" >&2; exit 1; }
 # NVRTC that came as a wheel is not found beside a Python that knows its packages by PYTHONPATH.
 nvrtc=$("$trt" -c 'import glob, sys
 print(*[d for p in sys.path for d in glob.glob(p + "/nvidia/cuda_nvrtc/lib")][:1])')
 [ -z "$nvrtc" ] || export LD_LIBRARY_PATH="$nvrtc${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-: >"$out/steps.txt"
+touch "$out/steps.txt"
+# Whatever ends a shell ends what it has begun.
 trap 'kill $(jobs -p) 2>/dev/null' EXIT
 trap 'exit 130' INT TERM
 
+note() { echo "$@" | tee -a "$out/steps.txt"; }
+# The last word on each step counts.
+finished() { [ "$(awk -v name="$1" '$2 == name { code = $1 } END { print code }' "$out/steps.txt")" = 0 ]; }
+
 # A step that fails is noted and does not stop the others: GPU time is dear.
 step() {
-    local name=$1 code=0 begin=$SECONDS
+    local name=$1 code=0 begin=$SECONDS left=$((${SECONDS_LEFT:-86400} - SECONDS))
+    local limit=${STEP_SECONDS:-3600}
     shift
-    if [ "$SECONDS" -ge "${SECONDS_LEFT:-86400}" ]; then
-        echo "not-begun $name" | tee -a "$out/steps.txt"
+    [[ $name =~ ${ONLY:-} ]] || return 1
+    ! finished "$name" || return 0
+    if [ "$left" -le 0 ]; then
+        note "not-begun $name"
         return 1
     fi
-    timeout -k 5 "${STEP_SECONDS:-3600}" "$@" >"$out/$name.log" 2>&1 || code=$?
-    echo "$code $name $((SECONDS - begin))s" | tee -a "$out/steps.txt"
+    timeout -k 5 "$((left < limit ? left : limit))" "$@" >"$out/$name.log" 2>&1 &
+    wait $! || code=$?
+    note "$code $name $((SECONDS - begin))s"
     [ "$code" = 0 ] || tail -5 "$out/$name.log"
     return "$code"
 }
 
-# At most JOBS of those that run beside each other.
-room() {
+# Beside the others, at most JOBS at a time.
+beside() {
     while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-1}" ]; do wait -n; done
+    (
+        trap 'kill $(jobs -p) 2>/dev/null' EXIT
+        trap 'exit 143' INT TERM
+        "$@"
+    ) &
 }
 
 build() {
-    local plan=$out/plans/$1.plan
-    local model=$models/$1.onnx options=(${BUILD:-})
+    local plan=$plans/$1.plan model=$models/$1.onnx options=(${BUILD:-})
     # TensorRT 8 cannot build all INT8 models: beside them the old way, ranges for the float32 model.
     if [ "${1%.int8-cache}" != "$1" ]; then
         model=${model%.int8-cache.onnx}.fp32.onnx
         options+=(--precision int8 --calibration-cache "$models/$1")
     fi
-    if [ "$plan" -nt "$model" ]; then
-        echo "0 build-$1 kept" | tee -a "$out/steps.txt"
-    else
-        step "build-$1" "$trt" -m jdetrt build "$model" -o "$plan" -q "${options[@]}" &&
-            cp "$plan.json" "$out/$1.plan.json"
+    local how="$version ${options[*]}"
+    if [ "$plan" -nt "$model" ] && [ "$(cat "$plan.how" 2>/dev/null)" = "$how" ]; then
+        return
     fi
+    [[ build-$1 =~ ${ONLY:-} ]] || return
+    rm -f "$plan" "$plan.json" "$plan.how"
+    local kind
+    for kind in build inspect verify report latency seen; do # were of another plan
+        ! finished "$kind-$1" || note "again $kind-$1"
+    done
+    step "build-$1" "$trt" -m jdetrt build "$model" -o "$plan" -q "${options[@]}" &&
+        cp "$plan.json" "$out/$1.plan.json" && echo "$how" >"$plan.how"
 }
 
 look() {
-    local plan=$out/plans/$1.plan
+    local plan=$plans/$1.plan network=${1%.*} against
+    # The very model where it is quantised: what INT8 does to nano is known without a GPU.
+    case $1 in *.int8) against=$1 ;; *) against=$network.fp32 ;; esac
     step "inspect-$1" "$trt" -m jdetrt inspect "$plan" --json
-    step "verify-$1" "$trt" -m jdetrt verify "$plan" --against "$models/${1%.*}.fp32.onnx" \
+    step "verify-$1" "$trt" -m jdetrt verify "$plan" --against "$models/$against.onnx" \
         --provider cpu --frames "$source" --limit 8 --score-threshold 0 --json "$out/$1.verify.json"
 }
 
@@ -105,26 +136,27 @@ step doctor "$trt" -m jdetrt doctor
 # Not beside builds: tests that fill the GPU's memory, or count it.
 pytest() {
     step "$1" "$trt" -m pytest tests/gpu -q -m gpu -p no:cacheprovider -k "$2" \
-        --junitxml="$out/$1.xml"
+        --junitxml="$out/$1.xml" || return
+    tail -1 "$out/$1.log"
+    grep -q ' passed' "$out/$1.log" || note "1 $1-that-ran 0s"
 }
-pytest tests "not memory" &
+beside pytest tests "not memory"
 [ "${JOBS:-1}" -gt 1 ] || wait
 compared=" " # networks that torch has run
 for name in "$@"; do
-    built=$(cd "$models" && ls "$name".onnx "$name".*.onnx 2>/dev/null | sed 's/\.onnx$//')
+    built=$(named "$name")
     case $version in 8.*) built="$built $(cd "$models" && ls "$name".int8-cache 2>/dev/null)" ;; esac
     for model in $built; do
-        room
-        build "$model" &
+        beside build "$model"
     done
     wait
     for model in $built; do
-        [ ! -f "$out/plans/$model.plan" ] || { room; look "$model" & }
+        [ ! -f "$plans/$model.plan" ] || beside look "$model"
     done
     wait
     for model in $built; do
-        [ -f "$out/plans/$model.plan" ] || continue
-        step "report-$model" "$trt" scripts/gpu_report.py plan "$out/plans/$model.plan" "$source" \
+        [ -f "$plans/$model.plan" ] || continue
+        step "report-$model" "$trt" scripts/gpu_report.py plan "$plans/$model.plan" "$source" \
             "$out/$model.report.json" "$frames"
     done
     network=${built%%.*}
@@ -135,41 +167,43 @@ for name in "$@"; do
             "${network##*-}" "$source" "$out/$network.torch.json" "$frames"
     fi
     for model in $built; do
-        plan=$out/plans/$model.plan
-        if [ -f "$plan" ]; then
-            step "latency-$model" "$trt" -m jdetrt bench latency "$source" --model "$plan" \
-                --frames "$frames" --repeats 1 --cuda-graph --json "$out/$model.latency.json"
-        fi
-        if [ -f "$plan" ] && [ -n "${SEQUENCE:-}" ] && [ "$network" = nano-864x480 ]; then
+        plan=$plans/$model.plan
+        [ -f "$plan" ] || continue
+        step "latency-$model" "$trt" -m jdetrt bench latency "$source" --model "$plan" \
+            --frames "$frames" --repeats 3 --cuda-graph --json "$out/$model.latency.json"
+        if [ -n "${SEQUENCE:-}" ] && [ "$network" = nano-864x480 ]; then
             step "seen-$model" "$trt" scripts/gpu_report.py seen "$plan" "$SEQUENCE" \
                 "$out/$model"
         fi
     done
 done
-# nano by size and precision; what was built above is built again, fast, as its timings are kept.
-sizes='' sweep=()
-for name in "$@"; do
-    case $name in nano-*)
-        size=${name#nano-}
-        sizes="$sizes,${size%%.*}"
-        for model in "$models/$name"*.onnx; do sweep+=(--model "$model"); done ;;
-    esac
-done
-if [ -n "$sizes" ]; then
-    step sweep-nano "$trt" -m jdetrt bench sweep "${sweep[@]}" --source "$source" \
-        --sizes "${sizes#,}" --precisions fp32,fp16,int8 --backends tensorrt --cuda-graph \
-        --frames "$frames" --repeats 3 --cool-down 1 -o "$out/sweep-nano.json"
-fi
 pytest tests-memory memory
 # TensorRT-RTX, where it is installed: does a plan of it run here, and what does it say?
 if "$trt" -c 'import tensorrt_rtx' 2>/dev/null; then
-    for model in "$models"/nano-*.onnx; do
-        name=$(basename "$model" .onnx)
-        plan=$out/plans/$name.rtx.plan
-        step "rtx-build-$name" "$trt" -m jdetrt build "$model" -o "$plan" --backend tensorrt-rtx &&
-            step "rtx-report-$name" "$trt" scripts/gpu_report.py plan "$plan" "$source" \
-                "$out/$name.rtx.report.json" "$frames"
+    for model in $(for name in "$@"; do named "$name"; done | sed -n '/cache$/d; /^nano-/p'); do
+        plan=$plans/$model.rtx.plan
+        step "rtx-build-$model" "$trt" -m jdetrt build "$models/$model.onnx" -o "$plan" \
+            --backend tensorrt-rtx &&
+            step "rtx-report-$model" "$trt" scripts/gpu_report.py plan "$plan" "$source" \
+                "$out/$model.rtx.report.json" "$frames"
     done
 fi
+# Last, as it builds the plans of nano again, into the cache folder and without BUILD: sizes and
+# precisions in one table. TensorRT 8 does not build nano in INT8.
+sizes='' sweep=() precisions=fp32,fp16,int8
+case $version in 8.*) precisions=fp32,fp16 ;; esac
+for network in $(printf '%s\n' "$@" | sed -n 's/^\(nano-[0-9]*x[0-9]*\).*/\1/p' | sort -u); do
+    sizes="$sizes,${network#nano-}"
+    for precision in ${precisions//,/ }; do sweep+=(--model "$models/$network.$precision.onnx"); done
+done
+if [ -n "$sizes" ]; then
+    step "sweep-nano${sizes//,/-}" "$trt" -m jdetrt bench sweep "${sweep[@]}" --source "$source" \
+        --sizes "${sizes#,}" --precisions "$precisions" --backends tensorrt --cuda-graph \
+        --frames "$frames" --repeats 3 --cool-down 1 -o "$out/sweep-nano${sizes//,/-}.json"
+fi
 echo "Failed steps:"
-grep -v '^0 ' "$out/steps.txt" || echo "none"
+awk '{ last[$2] = $0 } END {
+    for (name in last) if (last[name] !~ /^0 /) { print last[name]; bad = 1 }
+    if (!bad) print "none"
+    exit bad
+}' "$out/steps.txt"

@@ -6,16 +6,21 @@ For each network and size a checkpoint and ONNX models in float32, float16 and I
 few frames of SOURCE, and the ranges as TensorRT 8.5 takes them beside a float32 model: nano at two
 sizes and Darknet-53 at the paper's three. NAME picks some, as darknet53-576x320. Weights are random
 where none ship: good for speed and for agreement between backends, not for accuracy.
+
+What is in FOLDER already stays. Models are large and ranges take minutes: carry the NAME.int8-cache
+files alone to where torch and a GPU are, and make the rest there.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 
-from jdetrt.calibration.cache import write_cache
+from jdetrt.calibration.cache import read_cache, write_cache
 from jdetrt.calibration.frames import choose_frames
 from jdetrt.calibration.probe import activations
 from jdetrt.calibration.qdq import quantise, tensors_to_quantise
@@ -39,19 +44,34 @@ CALIBRATION_FRAMES = 32
 
 
 def write_checkpoint(path: Path, body: str, size: tuple[int, int]) -> None:
-    """Random weights, but for nano where it ships."""
+    """What ships, with the settings of its tracker; else random weights."""
     if body == NANO:
         try:
-            network, _ = checkpoint.load(resolve_checkpoint(NANO))
+            shutil.copy(resolve_checkpoint(NANO), path)
         except ConfigError:
-            network = random_network(0, body, 128)
+            checkpoint.save(path, random_network(0, body, 128), size=size)
     else:
-        network = random_network(0, body)
-    checkpoint.save(path, network, size=size)
+        checkpoint.save(path, random_network(0, body), size=size)
+
+
+def write_int8(folder: Path, name: str, source: str) -> None:
+    """The quantised model and, where they are not there, its ranges."""
+    model, cache = folder / f"{name}.fp32.onnx", folder / f"{name}.int8-cache"
+    graph = onnx.load(model)
+    if not cache.exists():
+        frames = choose_frames([source], CALIBRATION_FRAMES, network_size=NETWORKS[name])
+        tensors = list(dict.fromkeys((*tensors_to_quantise(graph), *activations(graph))))
+        write_cache(cache, measure_ranges(model, frames, tensors).scales(), "8.5.3")
+    ranges = SimpleNamespace(scale=read_cache(cache).scales.__getitem__)
+    quantised = quantise(graph, ranges)
+    write_bytes(folder / f"{name}.int8.onnx", quantised.SerializeToString())
 
 
 def main(folder: Path, source: str, names: list[str]) -> None:
     """Write them all, or those named; what is there already stays."""
+    if unknown := [name for name in names if name not in NETWORKS]:
+        sys.exit(f"no such network: {', '.join(unknown)}; there are {', '.join(NETWORKS)}")
+    folder.mkdir(parents=True, exist_ok=True)
     for name in names or list(NETWORKS):
         size = NETWORKS[name]
         weights = folder / f"{name}.safetensors"
@@ -62,14 +82,7 @@ def main(folder: Path, source: str, names: list[str]) -> None:
             if not model.exists():
                 export_onnx(weights, model, ExportConfig(size=size, precision=precision))
         if not (folder / f"{name}.int8.onnx").exists():
-            model = folder / f"{name}.fp32.onnx"
-            graph = onnx.load(model)
-            frames = choose_frames([source], CALIBRATION_FRAMES, network_size=size)
-            tensors = list(dict.fromkeys((*tensors_to_quantise(graph), *activations(graph))))
-            ranges = measure_ranges(model, frames, tensors)
-            write_cache(folder / f"{name}.int8-cache", ranges.scales(), "8.5.3")
-            quantised = quantise(graph, ranges).SerializeToString()
-            write_bytes(folder / f"{name}.int8.onnx", quantised)
+            write_int8(folder, name, source)
         print(f"{name}: done", flush=True)  # noqa: T201
 
 

@@ -6,10 +6,11 @@
     python scripts/gpu_report.py score SEEN.npz MODEL.onnx SEQUENCE OUT.json
 
 Part of scripts/gpu.sh. `plan` runs the whole line with each way to letterbox and to launch, twice
-in turn so that a drift of the clocks is seen; `torch` runs the same line with the network in
-PyTorch's eager float32, the baseline. `seen` keeps what a plan sees in each frame, with the
-letterbox of the GPU in OUT.gpu.npz and that of the CPU in OUT.cpu.npz; `score` tracks and scores it
-where TrackEval is, with the settings that MODEL.onnx has for its tracker.
+in turn so that a drift of the clocks is seen; where a way does not work its row says why, the
+others are written, and the exit code is 1. `torch` runs the same line with the network in PyTorch's
+eager float32, the baseline. `seen` keeps what a plan sees in each frame, with the letterbox of the
+GPU in OUT.gpu.npz and that of the CPU in OUT.cpu.npz; `score` tracks and scores it where TrackEval
+is, with the settings that MODEL.onnx has for its tracker.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jdetrt.benchmarks.machine import manifest
+from jdetrt.benchmarks.shaken import margin
 from jdetrt.config import IouConfig
 from jdetrt.engine.open import open_session
 from jdetrt.engine.session import TensorRtSession
@@ -41,9 +43,11 @@ from jdetrt.runtime.tracker import Tracker
 if TYPE_CHECKING:
     from gpu_eager import EagerSession
 
+    from jdetrt.benchmarks.shaken import Candidates
+    from jdetrt.config import TrackerConfig
+
 WARM_UP = 50
 SHAKEN_RUNS = 30
-SEEN_FROM = 0.25  # least score of a candidate whose embedding is kept
 # CUDA graph, letterbox on the GPU.
 WAYS = ((False, False), (False, True), (True, True))
 REPEATS = 2
@@ -115,7 +119,7 @@ def torch(checkpoint: Path, size: str, source: str, frames: int) -> dict[str, An
 
 
 def seen(path: Path, source: str, output: str) -> None:
-    """The candidates of every frame from ``SEEN_FROM`` on; embeddings where its tracker looks."""
+    """The candidates of every frame that shaking can lift; embeddings where its tracker looks."""
     for gpu_letterbox in (True, False):
         frames = []
         with (
@@ -123,17 +127,20 @@ def seen(path: Path, source: str, output: str) -> None:
             open_source(source) as opened,
         ):
             names = ["boxes", "scores", "embeddings"]
-            if isinstance(tracker_config(session), IouConfig):
+            settings = tracker_config(session)
+            if isinstance(settings, IouConfig):
                 names.remove("embeddings")
+            least = margin(settings.score_threshold)
             [slot] = make_slots(session, network_size(session), 1)
             for frame in opened:
                 slot.fill(frame.image)
                 slot.submit()
                 found = session.wait()
-                certain = found["scores"][0] >= SEEN_FROM
+                certain = found["scores"][0] >= least
                 frames.append({name: found[name][0][certain] for name in names})
         np.savez_compressed(
             f"{output}.{'gpu' if gpu_letterbox else 'cpu'}.npz",
+            least=least,
             counts=np.array([len(one["scores"]) for one in frames]),
             **{name: np.concatenate([one[name] for one in frames]) for name in names},
         )
@@ -141,29 +148,34 @@ def seen(path: Path, source: str, output: str) -> None:
 
 def score(path: Path, model: str, sequence: str) -> dict[str, Any]:
     """MOTA, IDF1 and HOTA in percent: once, and over boxes that are shaken (docs/adr/0014)."""
-    from jdetrt.benchmarks.shaken import SHAKEN, margin, score_shaken, score_tracks
-
     with open_session(model, backend="onnxruntime", provider="cpu") as session:
         settings, size = tracker_config(session), network_size(session)
     with open_source(sequence) as opened:
         rate, picture = opened.frame_rate, next(iter(opened)).image
     letterbox = Letterbox.fit((picture.shape[1], picture.shape[0]), size)
     least = margin(settings.score_threshold)
-    if least < SEEN_FROM:
-        raise ConfigError(
-            f"{path}: embeddings were kept from {SEEN_FROM} on, needed from {least:.2f}"
-        )
     kept = np.load(path)
+    if least < kept["least"]:
+        raise ConfigError(f"{path}: was kept from {kept['least']:.2f} on, needed from {least:.2f}")
     ends = np.cumsum(kept["counts"])[:-1]
-    arrays = {name: np.split(kept[name], ends) for name in kept.files if name != "counts"}
+    arrays = {name: np.split(kept[name], ends) for name in kept.files if kept[name].ndim}
+    del arrays["counts"]
     frames = []
     for index in range(len(kept["counts"])):
         found = {name: values[index][None] for name, values in arrays.items()}
         frames.append((candidates(found, score_threshold=least), letterbox))
-    once = score_tracks(frames, Path(sequence), settings, rate)
-    shaken = score_shaken(frames, Path(sequence), settings, rate, runs=SHAKEN_RUNS)
+    return {"seen": path.name, **scores(frames, Path(sequence), settings, rate)}
+
+
+def scores(
+    frames: list[Candidates], sequence: Path, settings: TrackerConfig, rate: float
+) -> dict[str, Any]:
+    """Of what was seen in a sequence, once and shaken."""
+    from jdetrt.benchmarks.shaken import SHAKEN, score_shaken, score_tracks
+
+    once = score_tracks(frames, sequence, settings, rate)
+    shaken = score_shaken(frames, sequence, settings, rate, runs=SHAKEN_RUNS)
     return {
-        "seen": path.name,
         "once": once.to_dict(),
         "shaken": {
             name: {"mean": mean(shaken[name]), "std": stdev(shaken[name])} for name in SHAKEN
@@ -189,6 +201,8 @@ def main(command: str, *arguments: str) -> None:
     head = {"benchmark": f"gpu-{command}", "machine": manifest(), "source": source_name(rest[-1])}
     content = {**head, **content}
     write_text(output, json.dumps(content, indent=2) + "\n")
+    if errors := [row["error"] for row in content.get("rows", ()) if "error" in row]:
+        sys.exit("\n".join(errors))
 
 
 def source_name(source: str) -> str:

@@ -1,9 +1,11 @@
-"""How far the CUDA letterbox is from OpenCV's, as JSON.
+"""How far the CUDA letterbox is from OpenCV's, and what that costs in accuracy, as JSON.
 
-    .venv/bin/python scripts/preprocess_difference.py benchmarks/results/NAME.json [PICTURE ...]
+    .venv/bin/python scripts/preprocess_difference.py levels OUT.json [PICTURE ...]
+    .venv/bin/python scripts/preprocess_difference.py accuracy OUT.json MODEL SEQUENCE
 
 The kernel is compiled for the CPU by the compiler of the host, as in the tests. Pictures: noise,
 rendered people, and those that are given, each brought to the sizes of usual sources first.
+`accuracy` tracks a MOT sequence with either letterbox, the network by ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -17,13 +19,20 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "oracles"))
 
+from gpu_report import scores
 from host_cuda import host_kernel
 
 from jdetrt.benchmarks.machine import manifest
+from jdetrt.benchmarks.shaken import margin
 from jdetrt.engine.cuda_preprocess import SOURCE, letterbox_arguments
+from jdetrt.engine.open import open_session
 from jdetrt.files import write_text
+from jdetrt.runtime.contract import network_size, tracker_config
+from jdetrt.runtime.decode import candidates
 from jdetrt.runtime.opencv import load_cv2
-from jdetrt.runtime.preprocess import letterbox
+from jdetrt.runtime.preprocess import Letterbox, letterbox
+from jdetrt.runtime.sources import open_source
+from jdetrt.shipped import name_of, resolve
 from jdetrt.training.synthetic import SyntheticClip
 
 SOURCES = [(1920, 1080), (1280, 720), (960, 540), (640, 480)]
@@ -31,13 +40,21 @@ NETWORKS = [(1088, 608), (864, 480), (576, 320)]
 BLOCK = (32, 8)
 
 
-def measure(image: Any, network: tuple[int, int]) -> dict[str, Any]:
-    """Largest and mean difference in levels of 255, and the share of values that differ."""
-    reference, fit = letterbox(image, network)
-    out = np.empty_like(reference)
+def cuda_letterbox(image: Any, network: tuple[int, int]) -> tuple[Any, Letterbox]:
+    """What `letterbox` gives, by the kernel."""
+    fit = Letterbox.fit((image.shape[1], image.shape[0]), network)
+    image = np.ascontiguousarray(image)
+    out = np.empty((3, network[1], network[0]), np.float32)
     grid = (-(-network[0] // BLOCK[0]), -(-network[1] // BLOCK[1]))
     arguments = letterbox_arguments(image.ctypes.data, out.ctypes.data, fit)
     host_kernel(SOURCE, "letterbox_float32")(grid, BLOCK, arguments)
+    return out, fit
+
+
+def measure(image: Any, network: tuple[int, int]) -> dict[str, Any]:
+    """Largest and mean difference in levels of 255, and the share of values that differ."""
+    reference, fit = letterbox(image, network)
+    out, _ = cuda_letterbox(image, network)
     difference = np.abs(np.rint(out * 255.0) - np.rint(reference * 255.0))
     return {
         "source": f"{image.shape[1]}x{image.shape[0]}",
@@ -50,7 +67,7 @@ def measure(image: Any, network: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def main(output: Path, pictures: list[Path]) -> None:
+def levels(pictures: list[Path]) -> dict[str, Any]:
     """Measure all pictures at all sizes."""
     cv2 = load_cv2()
     frame, _ = next(iter(SyntheticClip(frames=1, size=SOURCES[0], seed=3)))
@@ -64,9 +81,41 @@ def main(output: Path, pictures: list[Path]) -> None:
             if name != "noise":
                 sized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
             rows += [{"picture": name, **measure(sized, network)} for network in NETWORKS]
-    content = {"benchmark": "preprocess-difference", "machine": manifest(), "rows": rows}
+    return {"benchmark": "preprocess-difference", "machine": manifest(), "rows": rows}
+
+
+def accuracy(model: str, sequence: str) -> dict[str, Any]:
+    """MOTA, IDF1 and HOTA in percent with either letterbox, once and shaken (docs/adr/0014)."""
+    rows = []
+    with open_session(model, backend="onnxruntime", provider="cpu") as session:
+        settings, size = tracker_config(session), network_size(session)
+        least = margin(settings.score_threshold)
+        for name, function in (("opencv", letterbox), ("cuda", cuda_letterbox)):
+            seen = []
+            with open_source(sequence) as source:
+                rate = source.frame_rate
+                for frame in source:
+                    tensor, fit = function(frame.image, size)
+                    outputs = session.infer({session.inputs[0].name: tensor[np.newaxis]})
+                    seen.append((candidates(outputs, score_threshold=least), fit))
+            rows.append({"letterbox": name, **scores(seen, Path(sequence), settings, rate)})
+    return {
+        "benchmark": "preprocess-accuracy",
+        "machine": manifest(),
+        "model": name_of(resolve(model)),
+        "sequence": Path(sequence).name,
+        "rows": rows,
+    }
+
+
+def main(command: str, output: str, *arguments: str) -> None:
+    """Run one command and write what it finds."""
+    if command == "levels":
+        content = levels([Path(name) for name in arguments])
+    else:
+        content = accuracy(*arguments)
     write_text(output, json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    main(*sys.argv[1:])
