@@ -70,6 +70,11 @@ def check_options(trt: TensorRt, options: BuildOptions, *, calibrator: bool) -> 
             "--calibration-cache gives the ranges for --precision int8; name that too, or leave "
             "the file out"
         )
+    if options.calibration_cache is not None and not calibrator:
+        raise BuildError(
+            f"nothing reads {options.calibration_cache}: give `build_plan` a calibrator of it "
+            "(`jdetrt.engine.calibration_file.cache_calibrator`)"
+        )
     fewest, _, most = options.batch
     if options.dla_core is not None and fewest != most:
         raise BuildError("the DLA takes one batch size only; give --batch one number")

@@ -16,6 +16,7 @@ from jdetrt.engine.compat import TensorRt
 __all__ = ["Progress", "run_build"]
 
 _T = TypeVar("_T")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +60,7 @@ def run_build(
     monitor = _monitor(trt, progress)
     config.progress_monitor = monitor
     # Leaving the pool waits for the thread; an exception there would leave TensorRT at work.
-    with _second_ctrl_c_is_deadly(), ThreadPoolExecutor(1, "tensorrt-build") as pool:
+    with _second_signal_is_deadly(), ThreadPoolExecutor(1, "tensorrt-build") as pool:
         try:
             return pool.submit(build).result()
         except Exception as err:
@@ -104,26 +105,27 @@ def _monitor(trt: TensorRt, progress: Progress | None) -> Any:
 
 
 @contextmanager
-def _second_ctrl_c_is_deadly() -> Iterator[None]:
-    """The first raises KeyboardInterrupt; one more does what the system does by default.
+def _second_signal_is_deadly() -> Iterator[None]:
+    """Of Ctrl-C, and SIGTERM where it acts as Ctrl-C: the first raises, one more ends the program.
 
-    Where Ctrl-C does something else already, it goes on doing that.
+    A signal that does something else than to raise KeyboardInterrupt goes on doing that.
     """
-    before = signal.getsignal(signal.SIGINT)
-    main = threading.current_thread() is threading.main_thread()
-    if before is not signal.default_int_handler or not main:
-        yield
-        return
+    raising = [n for n in _SIGNALS if signal.getsignal(n) is signal.default_int_handler]
+    if threading.current_thread() is not threading.main_thread():
+        raising = []
 
     def first(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        for each in raising:
+            signal.signal(each, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, first)
+    for number in raising:
+        signal.signal(number, first)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in raising:
+            signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
@@ -131,8 +133,7 @@ def _deadly_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in _SIGNALS}
     try:
         yield
     finally:

@@ -122,7 +122,7 @@ def build_plan(
         precision=network.precision if options.precision == "graph" else options.precision,
         inputs=network.inputs,
         outputs=network.outputs,
-        calibration=options.calibration_cache or metadata.get("calibration"),
+        calibration=_calibration(options, metadata, calibrator is not None),
         workspace_mib=None if workspace is None else workspace // _MIB,
         fallback=fallback,
         metadata=metadata,
@@ -130,6 +130,12 @@ def build_plan(
     )
     sidecar.write(output)
     return sidecar
+
+
+def _calibration(options: BuildOptions, metadata: dict[str, str], calibrator: bool) -> str | None:
+    if calibrator:
+        return options.calibration_cache or "a calibrator"
+    return metadata.get("calibration")
 
 
 def _facts(model: Path) -> FileFacts:

@@ -112,8 +112,8 @@ class Sidecar(Section, frozen=True):
     jdetrt: str = __version__
 
     def command(self, plan: Path) -> str:
-        """The command line that builds it again as ``plan``, in the folder of the model."""
-        return self.options.command(self.model.name, str(plan), self.made.backend)
+        """The command line that builds it again as ``plan``, typed in the folder of the model."""
+        return self.options.command(self.model.name, str(plan.absolute()), self.made.backend)
 
     def write(self, path: Path) -> None:
         """Write it beside the plan at ``path``. Raises SinkError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -250,8 +250,10 @@ class TensorRtSession(SessionBase):
 
 
 def memory_of(session: Session) -> MemoryUse | None:
-    """GPU memory that a session takes; None where no plan runs, as there it is not known."""
-    return session.memory() if isinstance(session, TensorRtSession) else None
+    """GPU memory that a session takes; None where it is not known: no plan runs, or a GPU fault."""
+    with suppress(SessionError):
+        return session.memory() if isinstance(session, TensorRtSession) else None
+    return None
 
 
 def _explained(err: SessionError) -> str:

@@ -76,7 +76,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     """
     path = Path(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise OSError(errno.EINVAL, "not a regular file")
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return path.open("rb")
 
 

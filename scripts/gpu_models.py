@@ -13,7 +13,6 @@ files alone to where torch and a GPU are, and make the rest there.
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,7 +46,7 @@ def write_checkpoint(path: Path, body: str, size: tuple[int, int]) -> None:
     """What ships, with the settings of its tracker; else random weights."""
     if body == NANO:
         try:
-            shutil.copy(resolve_checkpoint(NANO), path)
+            write_bytes(path, resolve_checkpoint(NANO).read_bytes())
         except ConfigError:
             checkpoint.save(path, random_network(0, body, 128), size=size)
     else:

@@ -32,6 +32,7 @@ class Bar:
 
     def __enter__(self: _Self) -> _Self:
         self._bar.start()
+        self._bar.console.show_cursor(True)  # a process that is killed cannot bring it back
         return self
 
     def __exit__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ import pytest
 from jdetrt.benchmarks import latency
 from jdetrt.benchmarks.sensors import Sensors
 from jdetrt.benchmarks.stages import STAGES, time_stages
+from jdetrt.engine.session import MemoryUse
 from jdetrt.errors import ConfigError, SourceError
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.sinks import MotSink
@@ -63,6 +65,7 @@ def test_latency_has_all_stages_and_rates(
     assert session.runs == 2 * (6 + 4)
     [row] = result["rows"]
     assert row["size"] == [128, 64]
+    assert row["gpu_memory"] is None
     assert len(row["runs"]) == 2
     for run in row["runs"]:
         stages = run["stages"]
@@ -83,6 +86,15 @@ def test_latency_has_all_stages_and_rates(
     assert (row["watts"], row["joules_per_frame"]) == (None, None)
     runs = [run["system_fps"] for run in row["runs"]]
     assert row["system_fps"] == pytest.approx(np.mean(runs))
+
+
+def test_the_memory_that_a_plan_takes_is_kept(
+    session: FakeSession, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = MemoryUse(activations=1, buffers=2, used=5, peak=7, free=10, total=20)
+    monkeypatch.setattr(latency, "memory_of", {session: used}.get)
+    result = latency.measure_latency("m.plan", clip, frames=2, warm_up=1, repeats=1, rest=0)
+    assert result["rows"][0]["gpu_memory"] == asdict(used)
 
 
 def test_a_session_that_times_its_copies_has_them_as_stages(clip: str, tmp_path: Path) -> None:

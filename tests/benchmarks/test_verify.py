@@ -66,8 +66,9 @@ def test_a_model_that_is_off_does_not_agree(tiny: Path, tmp_path: Path) -> None:
     with open_session(right) as first, open_session(wrong) as second:
         found = verify(second, first, frames(), score_threshold=0.0)
     assert found.boxes_px.max < 1e-3
-    (fault,) = found.faults(LIMITS["int8"])
-    assert fault.startswith("embeddings: the median cosine is")
+    median, few = found.faults(LIMITS["int8"])
+    assert median.startswith("embeddings: the median cosine is")
+    assert few.startswith("embeddings: 1 of 20 has a cosine of")
 
 
 def test_both_see_the_same_letterboxed_picture() -> None:

@@ -139,8 +139,8 @@ def test_a_calibration_cache(version: str, install: Any, model: Path, on_orin: D
     assert told["calibrator"]
     assert set(told["flags"]) == {"FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"}
     assert sidecar.calibration == "ranges.cache"
-    assert sidecar.command(Path("a/b.plan")) == (
-        "jdetrt build model.onnx -o a/b.plan --precision int8 --calibration-cache ranges.cache"
+    assert sidecar.command(Path("/a/b.plan")) == (
+        "jdetrt build model.onnx -o /a/b.plan --precision int8 --calibration-cache ranges.cache"
     )
     made = cache_calibrator(cache)(trt)
     assert made.read_calibration_cache() == cache.read_bytes()
@@ -158,6 +158,8 @@ def test_int8_without_ranges_or_with_foreign_ones(
         cache_calibrator(model.with_name("absent"))
     with pytest.raises(BuildError, match=r"11\.4\.0\.106 cannot calibrate"):
         build(install(V11), model, calibrator=lambda trt: None)
+    with pytest.raises(BuildError, match="nothing reads ranges: give `build_plan` a calibrator"):
+        build(install(V10), model, BuildOptions(precision="int8", calibration_cache="ranges"))
     for options in (BuildOptions(), BuildOptions(precision="fp16")):
         with pytest.raises(BuildError, match="gives the ranges for --precision int8"):
             build(install(V10), model, options, calibrator=lambda trt: None)
@@ -320,7 +322,8 @@ def test_the_sidecar_says_everything(install: Any, model: Path, on_orin: Device)
     assert sidecar.metadata == {"body": "nano", "top_k": "5"}
     assert (sidecar.made.tensorrt, sidecar.made.gpu, sidecar.made.cuda) == (V10, "Orin", "12.6")
     assert [spec.name for spec in sidecar.outputs] == ["boxes", "scores"]
-    assert sidecar.command(Path("out.plan")) == "jdetrt build model.onnx -o out.plan"
+    out = Path("folder/out.plan").absolute()
+    assert sidecar.command(Path("folder/out.plan")) == f"jdetrt build model.onnx -o {out}"
     written = sidecar_path(model.with_name("out.plan")).read_bytes()
     assert msgspec.json.decode(written, type=Sidecar) == sidecar
 

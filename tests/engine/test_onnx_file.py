@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -73,6 +74,9 @@ def test_a_fingerprint_covers_weights_in_other_files(tmp_path: Path) -> None:
     assert fingerprint(model) != before
     weights.unlink()
     with pytest.raises(SessionError, match=r"model\.bin: cannot be read"):
+        fingerprint(model)
+    os.mkfifo(weights)
+    with pytest.raises(SessionError, match=r"model\.bin: cannot be read \(not a regular file\)"):
         fingerprint(model)
 
 

@@ -122,6 +122,7 @@ _INTERRUPTED = """
     from pathlib import Path
     from jdetrt.engine.builder import build_plan
     from jdetrt.engine.compat import load
+    from jdetrt.runtime.interrupt import sigterm_as_ctrl_c
 
     class Listener:
         told = False
@@ -130,27 +131,35 @@ _INTERRUPTED = """
         def step(self, phase, index):
             if index == 3 and not self.told:
                 self.told = True
-                os.kill(os.getpid(), signal.{signal})
-                if {twice}:
+                os.kill(os.getpid(), signal.{first})
+                if {second}:
                     while signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
                         time.sleep(0.01)  # until the first has arrived
-                    os.kill(os.getpid(), signal.{signal})
+                    os.kill(os.getpid(), {second})
 
     try:
-        build_plan(load("tensorrt-rtx"), sys.argv[1], sys.argv[2], progress=Listener())
+        with sigterm_as_ctrl_c():
+            build_plan(load("tensorrt-rtx"), sys.argv[1], sys.argv[2], progress=Listener())
     except KeyboardInterrupt:
         sys.exit(130)
 """
 
 
 @pytest.mark.parametrize(
-    ("name", "twice", "code"),
-    [("SIGINT", False, 130), ("SIGINT", True, -signal.SIGINT), ("SIGKILL", False, -signal.SIGKILL)],
+    ("first", "second", "code"),
+    [
+        ("SIGINT", 0, 130),
+        ("SIGTERM", 0, 130),
+        ("SIGKILL", 0, -signal.SIGKILL),
+        ("SIGINT", signal.SIGINT, -signal.SIGINT),
+        ("SIGINT", signal.SIGTERM, -signal.SIGTERM),
+        ("SIGTERM", signal.SIGINT, -signal.SIGINT),
+    ],
 )
 def test_ended_in_the_middle(
-    name: str, twice: bool, code: int, models: dict[str, Path], tmp_path: Path
+    first: str, second: int, code: int, models: dict[str, Path], tmp_path: Path
 ) -> None:
-    script = textwrap.dedent(_INTERRUPTED.format(signal=name, twice=twice))
+    script = textwrap.dedent(_INTERRUPTED.format(first=first, second=int(second)))
     plan = tmp_path / "nano.plan"
     command = [sys.executable, "-c", script, str(models["nano"]), str(plan)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
