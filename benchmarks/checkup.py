@@ -68,6 +68,7 @@ def diagnose(probe: Probe | None = None) -> list[Fact]:
         *_jetson(board),
         *_gpu(probe, board, cards),
         _tensorrt(probe, board, cards),
+        *_tensorrt_rtx(probe, board),
         _cuda(probe, cards),
         *_cuda_libraries(probe, cards),
         _onnxruntime(probe, cards),
@@ -184,6 +185,23 @@ def _tensorrt(probe: Probe, board: Jetson | None, cards: list[Gpu]) -> Fact:
     if cards:
         return Fact("TensorRT", "missing", "not installed", "pip install 'jdetrt[tensorrt]'")
     return Fact("TensorRT", "missing", "not installed", "of use only with an NVIDIA GPU")
+
+
+def _tensorrt_rtx(probe: Probe, board: Jetson | None) -> Iterator[Fact]:
+    """It is for x86 alone; builds ahead of time need no GPU."""
+    version = probe.version("tensorrt-rtx")
+    if version is None:
+        if board is None and platform.machine() == "x86_64":
+            hint = "to build plans for RTX cards, here or elsewhere: pip install 'jdetrt[rtx]'"
+            yield Fact("TensorRT-RTX", "missing", "not installed", hint)
+        return
+    done = probe.run((sys.executable, "-c", "import tensorrt_rtx as t; print(t.__version__)"))
+    if done is not None and done.code == 0:
+        yield Fact("TensorRT-RTX", "ok", done.out.strip() or version)
+        return
+    why = _last_line(done.err) if done else "it does not answer"
+    hint = "pip install --upgrade --force-reinstall 'jdetrt[rtx]'"
+    yield Fact("TensorRT-RTX", "missing", f"{version} does not load: {why}", hint)
 
 
 def _cuda(probe: Probe, cards: list[Gpu]) -> Fact:

@@ -171,18 +171,20 @@ def _set_batch(builder: Any, config: Any, network: Network, batch: tuple[int, in
     profile = None
     for spec in network.inputs:
         if not spec.shape:
-            raise BuildError(f"the input '{spec.name}' is a single number; is this a JDE model?")
+            raise BuildError(
+                f"{network.path}: the input '{spec.name}' is a single number; is this a JDE model?"
+            )
         size, rest = spec.shape[0], spec.shape[1:]
         if -1 in rest:
             raise BuildError(
-                f"the input '{spec.name}' leaves more than its batch free, {spec.shape}; export "
-                "the model with a fixed size"
+                f"{network.path}: the input '{spec.name}' leaves more than its batch free, "
+                f"{spec.shape}; export the model with a fixed size"
             )
         if size != -1:
             if batch not in ((1, 1, 1), (size, size, size)):
                 raise BuildError(
-                    f"the model takes exactly {size} pictures at a time; leave --batch out, or "
-                    "export it with --dynamic-batch"
+                    f"{network.path}: takes exactly {size} pictures at a time; leave --batch out, "
+                    "or export it with --dynamic-batch"
                 )
             continue
         profile = profile or builder.create_optimization_profile()
@@ -199,8 +201,8 @@ def _set_precision(
     quantised = "int8" in network.precision
     if options.precision == "int8" and not (quantised or calibrator):
         raise BuildError(
-            "INT8 needs the ranges of the tensors: give --calibration-cache FILE, or quantise the "
-            "model with `jdetrt calibrate`"
+            f"{network.path}: INT8 needs the ranges of the tensors: give --calibration-cache FILE, "
+            "or quantise the model with `jdetrt calibrate`"
         )
     if options.precision == "int8" or quantised:
         config.set_flag(flags.INT8)
@@ -233,5 +235,7 @@ def _set_dla(
         else:
             refused.append(layer.name)
     if len(refused) == len(body):
-        raise BuildError("the DLA runs no layer of this model's body; leave --dla-core out")
+        raise BuildError(
+            f"{network.path}: the DLA runs no layer of this model's body; leave --dla-core out"
+        )
     return tuple(refused)

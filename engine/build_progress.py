@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from jdetrt.engine.compat import TensorRt
 
-__all__ = ["Progress", "run_build"]
+__all__ = ["Progress", "Watch", "run_build"]
 
 _T = TypeVar("_T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -33,21 +33,42 @@ class Progress(Protocol):
         """A phase ends, perhaps before its last step."""
 
 
-def run_build(
-    trt: TensorRt, config: Any, build: Callable[[], _T], progress: Progress | None = None
-) -> _T:
+class Watch:
+    """Stops a build between two steps of it.
+
+    Attributes:
+        stopped: whether it is to stop.
+        monitor: the ``IProgressMonitor``; None where TensorRT has none.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self.monitor: Any = None
+
+    def check(self) -> None:
+        """Between two calls of TensorRT: raise KeyboardInterrupt if the build is to stop."""
+        if self.stopped:
+            raise KeyboardInterrupt
+
+    def over(self, config: Any) -> None:
+        """Let the build of this ``IBuilderConfig`` report its steps, where it can."""
+        if self.monitor is not None:
+            config.progress_monitor = self.monitor
+
+
+def run_build(trt: TensorRt, build: Callable[[Watch], _T], progress: Progress | None = None) -> _T:
     """Run a build so that Ctrl-C ends it.
 
-    TensorRT is in a thread of its own while the caller's waits, so that a signal arrives at once;
-    the next step that TensorRT reports is then its last. A second Ctrl-C does not wait for it and
-    ends the program. A TensorRT that reports no steps (8.5, 8.6) cannot be stopped: for the time of
-    its build Ctrl-C and SIGTERM end the program, as they do programs that do not catch them. In
-    either case nothing has been written.
+    TensorRT is in a thread of its own while the caller's waits. In the caller's a signal could
+    become an exception within a callback of TensorRT, its logger say, which swallows it. Here it
+    arrives at once, and the next step that TensorRT reports is its last. A second Ctrl-C does not
+    wait for it and ends the program. A TensorRT that reports no steps (8.5, 8.6) cannot be stopped:
+    for the time of its build Ctrl-C and SIGTERM end the program, as they do programs that do not
+    catch them. In either case nothing has been written.
 
     Args:
         trt: the module.
-        config: the ``IBuilderConfig`` of the build.
-        build: what calls TensorRT.
+        build: what calls TensorRT, from its first object to the bytes of the plan.
         progress: who wants to know.
 
     Raises:
@@ -56,22 +77,22 @@ def run_build(
     if not trt.progress:
         _log.warning("TensorRT %s cannot be stopped: Ctrl-C ends the program", trt.version)
         with _deadly_signals():
-            return build()
-    monitor = _monitor(trt, progress)
-    config.progress_monitor = monitor
+            return build(Watch())
+    watch = Watch()
+    monitor = watch.monitor = _monitor(trt, watch, progress)
     # Leaving the pool waits for the thread; an exception there would leave TensorRT at work.
     with _second_signal_is_deadly(), ThreadPoolExecutor(1, "tensorrt-build") as pool:
         try:
-            return pool.submit(build).result()
+            return pool.submit(build, watch).result()
         except Exception as err:
             if monitor.error is not None:
                 raise monitor.error from err
             raise
         finally:
-            monitor.stopped = True
+            watch.stopped = True
 
 
-def _monitor(trt: TensorRt, progress: Progress | None) -> Any:
+def _monitor(trt: TensorRt, watch: Watch, progress: Progress | None) -> Any:
     base: Any = trt.module.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc]  # its base is only known here
@@ -79,7 +100,6 @@ def _monitor(trt: TensorRt, progress: Progress | None) -> Any:
 
         def __init__(self) -> None:
             base.__init__(self)  # pybind11 wants it by name
-            self.stopped = False
             self.error: Exception | None = None
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
@@ -89,7 +109,7 @@ def _monitor(trt: TensorRt, progress: Progress | None) -> Any:
         def step_complete(self, phase_name: str, step: int) -> bool:
             if progress is not None:
                 self._tell(lambda: progress.step(phase_name, step))
-            return not self.stopped
+            return not watch.stopped
 
         def phase_finish(self, phase_name: str) -> None:
             if progress is not None:
@@ -99,7 +119,7 @@ def _monitor(trt: TensorRt, progress: Progress | None) -> Any:
             try:
                 call()
             except Exception as err:  # whatever it is: TensorRT stops, and it is raised
-                self.error, self.stopped = err, True
+                self.error, watch.stopped = err, True
 
     return Monitor()
 

@@ -8,9 +8,10 @@ held in float32 by hand.
 from __future__ import annotations
 
 import hashlib
-import os
+import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,16 @@ from jdetrt import shipped
 from jdetrt.engine import onnx_file
 from jdetrt.engine.build_config import check_options, configure, is_strong
 from jdetrt.engine.build_options import BuildOptions
-from jdetrt.engine.build_progress import Progress, run_build
+from jdetrt.engine.build_progress import Progress, Watch, run_build
 from jdetrt.engine.compat import Log, TensorRt
-from jdetrt.engine.compiled import from_log
+from jdetrt.engine.compiled import from_log, layers_path
 from jdetrt.engine.device import Device, current_device
 from jdetrt.engine.memory import check_memory, default_workspace
 from jdetrt.engine.network import Network, parse
 from jdetrt.engine.plan import PLAN_SUFFIXES, FileFacts, Place, Sidecar, sidecar_path
-from jdetrt.engine.timing_cache import default_timing_cache, timing_cache
+from jdetrt.engine.timing_cache import default_timing_cache, keep_timings, use_timings
 from jdetrt.errors import BuildError, SinkError
-from jdetrt.files import write_bytes
+from jdetrt.files import check_writable, remove_leftovers, to_json, write_together
 
 __all__ = ["build_plan"]
 
@@ -36,6 +37,19 @@ _MIB = 1 << 20
 _INT8_FAULT = "incorrectly marked as an int8 node"
 # What TensorRT says when memory is the reason, in its versions.
 _MEMORY_WORDS = ("out of memory", "outofmemory", "bad_alloc", "workspace limit", "failed_alloc")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """What TensorRT gives: the plan, and what it is asked afterwards."""
+
+    plan: bytes
+    network: Network
+    config: Any
+    timings: Any  # an ITimingCache; None where none are kept
+    fallback: tuple[str, ...]
 
 
 def build_plan(
@@ -53,9 +67,10 @@ def build_plan(
     Args:
         trt: what builds it, `jdetrt.engine.compat.load`.
         model: an ``.onnx`` file.
-        output: the plan to write; it appears only when it is whole, its sidecar after it.
+        output: the plan to write; it appears only when it is whole, with its sidecar.
         options: how.
-        timings: the timing cache; None for the one in the cache folder.
+        timings: the timing cache; None for the one in the cache folder, where it is no fault that
+            it cannot be written.
         calibrator: makes an INT8 calibrator, for ``precision="int8"`` of a model without Q/DQ.
         progress: who wants to know how far it is.
 
@@ -65,14 +80,14 @@ def build_plan(
     Raises:
         BuildError: TensorRT cannot do what is asked, does not take the model, or fails.
         SessionError: the model cannot be read.
-        SinkError: the plan cannot be written.
+        SinkError: the plan cannot be written; or ``timings`` cannot, which leaves the plan.
         KeyboardInterrupt: Ctrl-C; nothing is written.
     """
     model, output, options = Path(model), Path(output), options or BuildOptions()
     check_options(trt, options, calibrator=calibrator is not None)
     metadata = onnx_file.metadata(model)
     facts = _facts(model)
-    _check_output(output)
+    _check_outputs(output, timings)
     device = current_device()
     if device is None and not trt.ahead_of_time:
         raise BuildError(
@@ -82,11 +97,62 @@ def build_plan(
     check_memory(facts.bytes)
 
     log = Log(trt)
-    start = time.perf_counter()
-    builder = _builder(trt, log)
-    strong = is_strong(trt, options)
     workspace = _workspace(options, device, facts.bytes)
+    cache = (timings or default_timing_cache(trt, device)) if trt.timing_cache else None
+
+    def build(watch: Watch) -> _Built:
+        return _build(trt, log, model, facts, options, workspace, cache, calibrator, watch)
+
+    start = time.perf_counter()
+    built = run_build(trt, build, progress)
+    seconds = time.perf_counter() - start
+
+    network, digest = built.network, hashlib.sha256(built.plan).hexdigest()
+    sidecar = Sidecar(
+        made=Place.here(trt, device),
+        model=facts,
+        plan=FileFacts(name=output.name, sha256=digest, bytes=len(built.plan)),
+        options=options,
+        typing="strong" if is_strong(trt, options) else "weak",
+        precision=network.precision if options.precision == "graph" else options.precision,
+        inputs=network.inputs,
+        outputs=network.outputs,
+        calibration=_calibration(options, metadata, calibrator is not None),
+        workspace_mib=None if workspace is None else workspace // _MIB,
+        fallback=built.fallback,
+        metadata=metadata,
+        build_seconds=round(seconds, 3),
+    )
+    contents = {output: built.plan, sidecar_path(output): to_json(sidecar)}
+    compiled = from_log(log.compiled, digest)
+    if compiled is not None:  # where no GPU can load the plan to tell it
+        contents[layers_path(output)] = to_json(compiled, indent=1)
+    remove_leftovers(output)
+    write_together(contents)
+    if cache is not None:
+        _keep(built, cache, output, wanted=timings is not None)
+    return sidecar
+
+
+def _build(
+    trt: TensorRt,
+    log: Log,
+    model: Path,
+    facts: FileFacts,
+    options: BuildOptions,
+    workspace: int | None,
+    cache: Path | None,
+    calibrator: Callable[[TensorRt], Any] | None,
+    watch: Watch,
+) -> _Built:
+    """All that TensorRT does, in a thread that no signal arrives in."""
+    builder = _builder(trt, log)
+    watch.check()
+    strong = is_strong(trt, options)
     network = parse(trt, builder, log, model, strong=strong, for_dla=options.dla_core is not None)
+    if onnx_file.fingerprint(model) != facts.sha256:
+        raise BuildError(f"{model}: was changed while it was read; build it again")
+    watch.check()
     config = builder.create_builder_config()
     fallback = configure(
         trt,
@@ -98,38 +164,27 @@ def build_plan(
         calibrator=calibrator is not None,
         workspace=workspace,
     )
-    if calibrator is not None:
-        ranges = calibrator(trt)  # named, so that it lives until the build has ended
+    ranges = None if calibrator is None else calibrator(trt)  # it must live as long as the build
+    if ranges is not None:
         config.int8_calibrator = ranges
-    with timing_cache(trt, config, timings or default_timing_cache(trt, device)):
-        plan = run_build(trt, config, lambda: _serialize(builder, network, config, log), progress)
-    seconds = time.perf_counter() - start
+    timings = None if cache is None else use_timings(config, cache)
+    watch.check()
+    watch.over(config)
+    plan = _serialize(builder, network, config, log)
     # TensorRT only prints what its calibrator raises, and builds on.
-    if calibrator is not None and (failure := getattr(ranges, "failure", None)) is not None:
+    if (failure := getattr(ranges, "failure", None)) is not None:
         raise failure
+    return _Built(plan, network, config, timings, fallback)
 
-    write_bytes(output, plan)
-    digest = hashlib.sha256(plan).hexdigest()
-    compiled = from_log(log.compiled, digest)
-    if compiled is not None:  # where no GPU can load the plan to tell it
-        compiled.write(output)
-    sidecar = Sidecar(
-        made=Place.here(trt, device),
-        model=facts,
-        plan=FileFacts(name=output.name, sha256=digest, bytes=len(plan)),
-        options=options,
-        typing="strong" if strong else "weak",
-        precision=network.precision if options.precision == "graph" else options.precision,
-        inputs=network.inputs,
-        outputs=network.outputs,
-        calibration=_calibration(options, metadata, calibrator is not None),
-        workspace_mib=None if workspace is None else workspace // _MIB,
-        fallback=fallback,
-        metadata=metadata,
-        build_seconds=round(seconds, 3),
-    )
-    sidecar.write(output)
-    return sidecar
+
+def _keep(built: _Built, cache: Path, output: Path, *, wanted: bool) -> None:
+    """Keep the timings; the plan is written by now, and no fault here may cost it."""
+    try:
+        keep_timings(built.config, built.timings, cache)
+    except SinkError as err:
+        if wanted:
+            raise SinkError(f"{err}. The plan {output} is whole") from err
+        _log.warning("the timings of this build are not kept: %s", err)
 
 
 def _calibration(options: BuildOptions, metadata: dict[str, str], calibrator: bool) -> str | None:
@@ -143,18 +198,15 @@ def _facts(model: Path) -> FileFacts:
     return FileFacts(name=shipped.name_of(model), sha256=onnx_file.fingerprint(model), bytes=size)
 
 
-def _check_output(output: Path) -> None:
+def _check_outputs(output: Path, timings: Path | None) -> None:
     """Before the minutes of a build, see to it that its plan can be written, and found again."""
     if output.suffix.lower() not in PLAN_SUFFIXES:
         raise SinkError(
             f"{output}: a plan is known by its name; let it end in {', '.join(PLAN_SUFFIXES)}"
         )
-    folder = next((p for p in output.absolute().parents if p.exists()), Path("/"))
-    for path in (output, sidecar_path(output)):
-        if path.exists() and not path.is_file():
-            raise SinkError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; name a file")
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise SinkError(f"{output}: cannot be written: {folder} is no folder or not writable")
+    for path in (output, sidecar_path(output), layers_path(output), timings):
+        if path is not None:
+            check_writable(path)
 
 
 def _builder(trt: TensorRt, log: Log) -> Any:

@@ -34,10 +34,8 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f".{path.name}.lock").open("w")
     except OSError as err:
-        raise SinkError(
-            f"{path.parent}: cannot be written ({err.strerror}); name another folder with "
-            "XDG_CACHE_HOME"
-        ) from err
+        where = "; name another folder with XDG_CACHE_HOME" * path.is_relative_to(cache_folder())
+        raise SinkError(f"{path.parent}: cannot be written ({err.strerror}){where}") from err
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

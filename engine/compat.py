@@ -1,8 +1,9 @@
 """Every difference between TensorRT 8.5, 8.6, 10, 11 and TensorRT-RTX, found by feature.
 
 A feature is there or not; no version number is ever compared: TensorRT-RTX counts its own, and a
-Jetson's bindings differ from a desktop's of the same number. What each version has is listed in
-``tests/golden/tensorrt_api.json``, and the tests hold every name used here against it.
+Jetson's bindings differ from a desktop's of the same number. What each has is listed
+in ``tests/golden/tensorrt_api.json``, and the tests hold every name used here against
+it; 8.6 is not in the list.
 
 ====================================  ======  ======  ======  ======  ======
 feature                                  8.5     8.6      10      11     RTX
@@ -34,6 +35,7 @@ from typing import Any, Literal, cast
 from weakref import WeakSet
 
 from jdetrt.errors import EngineError, MissingDependencyError, SessionError
+from jdetrt.runtime.interrupt import interrupt_held
 from jdetrt.types import TensorSpec
 
 __all__ = [
@@ -157,7 +159,7 @@ def load(backend: str = "tensorrt") -> TensorRt:
             raise _broken(name, err) from err
         note = _ON_JETSON if backend == "tensorrt" else ""
         raise MissingDependencyError(name, _EXTRAS[kind], f"The backend '{backend}'", note) from err
-    except (ImportError, OSError) as err:
+    except Exception as err:  # whatever its own code raises while it looks for its libraries
         raise _broken(name, err) from err
 
 
@@ -242,21 +244,22 @@ def deserialize(trt: TensorRt, log: Log, plan: bytes | memoryview, *, host_code:
     Raises:
         SessionError: there is no driver or no GPU, or TensorRT refuses the plan.
     """
-    try:
-        runtime = trt.module.Runtime(log.logger)
-    except TypeError as err:  # what 8.x makes of a missing driver
-        raise SessionError(f"TensorRT {trt.version} cannot start: {log.reason()}") from err
-    if host_code:
-        if not hasattr(runtime, "engine_host_code_allowed"):
-            raise SessionError(
-                f"TensorRT {trt.version} cannot load version-compatible plans; "
-                "build the plan again on this machine"
-            )
-        runtime.engine_host_code_allowed = True
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise SessionError(f"TensorRT {trt.version} refuses the plan: {log.reason()}")
-    return engine
+    with interrupt_held():  # TensorRT swallows what is raised in its logger
+        try:
+            runtime = trt.module.Runtime(log.logger)
+        except TypeError as err:  # what 8.x makes of a missing driver
+            raise SessionError(f"TensorRT {trt.version} cannot start: {log.reason()}") from err
+        if host_code:
+            if not hasattr(runtime, "engine_host_code_allowed"):
+                raise SessionError(
+                    f"TensorRT {trt.version} cannot load version-compatible plans; "
+                    "build the plan again on this machine"
+                )
+            runtime.engine_host_code_allowed = True
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise SessionError(f"TensorRT {trt.version} refuses the plan: {log.reason()}")
+        return engine
 
 
 def io_specs(trt: TensorRt, engine: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:

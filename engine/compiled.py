@@ -17,7 +17,7 @@ import msgspec
 
 from jdetrt.config import Section
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular, write_json
+from jdetrt.files import open_regular
 from jdetrt.types import TensorSpec
 
 __all__ = ["Compiled", "Layer", "from_inspector", "from_log", "layers_path", "read_layers"]
@@ -109,10 +109,6 @@ class Compiled(Section, frozen=True):
     weights: int | None
     source: str
     plan_sha256: str
-
-    def write(self, plan: Path) -> None:
-        """Keep it beside the plan. Raises SinkError."""
-        write_json(layers_path(plan), self, indent=1)
 
 
 def layers_path(plan: Path) -> Path:

@@ -31,6 +31,7 @@ __all__ = [
     "Kernel",
     "Pinned",
     "Stream",
+    "explained",
     "open_cuda",
 ]
 
@@ -51,6 +52,21 @@ class CudaError(SessionError):
 
 class CudaMemoryError(CudaError):
     """The GPU has not enough free memory."""
+
+
+# What CUDA, TensorRT and C++ say when memory is the reason.
+_MEMORY_WORDS = ("out of memory", "outofmemory", "bad_alloc", "failed_alloc")
+_LESS_MEMORY = (
+    "Close other programs that use the GPU, or take a smaller network size or a plan in FP16"
+)
+
+
+def explained(err: SessionError) -> str:
+    """The words of an error; where memory is the reason, also what helps."""
+    words = str(err)
+    if any(word in words.lower() for word in _MEMORY_WORDS):
+        return f"{words}. {_LESS_MEMORY}"
+    return words
 
 
 class _Freed(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from jdetrt.engine.compat import Log, TensorRt, device_memory_size, io_specs
 from jdetrt.engine.cuda import Cuda, CudaError, DeviceBuffer, Event, Graph, Pinned, Stream
 from jdetrt.engine.free import free_later
 from jdetrt.errors import SessionError
+from jdetrt.runtime.interrupt import interrupt_held
 from jdetrt.types import Array, TensorSpec
 
 __all__ = ["DEPTH", "Execution", "Run", "Shapes", "mib", "nbytes"]
@@ -89,7 +90,8 @@ class Execution:
         self._cuda, self._log = cuda, log
         self._limits = {spec.name: _limits(engine, spec) for spec in self.inputs}
         self._graphs = graphs and not captures_itself(trt)
-        self._context = _create_context(trt, engine, cuda, log, captured=graphs)
+        with interrupt_held():
+            self._context = _create_context(trt, engine, cuda, log, captured=graphs)
         cleanup.callback(self._drop_context)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._set_shapes({name: largest for name, (_, largest) in self._limits.items()})
@@ -191,7 +193,10 @@ class Execution:
                 raise SessionError(f"TensorRT refuses '{name}': {self._log.reason()}")
 
     def _execute(self, stream: Stream) -> None:
-        if not self._context.execute_async_v3(stream.handle):
+        # Before it is warm TensorRT compiles and logs, and would swallow Ctrl-C.
+        with nullcontext() if self._warm else interrupt_held():
+            done = self._context.execute_async_v3(stream.handle)
+        if not done:
             raise SessionError(f"TensorRT cannot run the plan: {self._log.reason()}")
 
     def _capture(self, stream: Stream) -> Graph:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.engine.cuda import Cuda, DeviceBuffer, Event, Pinned, Stream
+from jdetrt.engine.cuda import Cuda, CudaError, DeviceBuffer, Event, Pinned, Stream, explained
 from jdetrt.engine.cuda_preprocess import LetterboxKernel
 from jdetrt.engine.execution import nbytes
 from jdetrt.engine.free import free_later, quietly
@@ -76,12 +76,15 @@ class FrameSlot:
         with self._lock:
             if self._cleanup is None:
                 raise SessionError("the session is closed")
-            with self._cuda.current():
-                self.ready.synchronize()  # the picture before has left the page-locked memory
-                self._filled = False
-                fit = self._upload(image)
-                self.ready.record(self._stream)
-                self._filled = True
+            try:
+                with self._cuda.current():
+                    self.ready.synchronize()  # the picture before has left the page-locked memory
+                    self._filled = False
+                    fit = self._upload(image)
+                    self.ready.record(self._stream)
+                    self._filled = True
+            except CudaError as err:
+                raise SessionError(explained(err)) from err
         return fit
 
     def submit(self) -> None:

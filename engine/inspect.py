@@ -42,8 +42,7 @@ class PlanContent:
 def is_plan(path: Path) -> bool:
     """Whether a file is a plan, by its first bytes, or else by its name."""
     try:
-        with files.open_regular(path) as file:
-            return file.read(4) in _MAGIC or path.suffix.lower() in PLAN_SUFFIXES
+        return _begins_like_one(path) or path.suffix.lower() in PLAN_SUFFIXES
     except OSError:
         return False
 
@@ -55,7 +54,7 @@ def describe_plan(path: Path) -> PlanContent:
     machine that can run it can load.
 
     Raises:
-        SessionError: there is no plan, it is empty, or it cannot be read.
+        SessionError: there is no plan, it is empty, it cannot be read, or it is something else.
         PlanMismatchError: it is cut short or changed: its sidecar describes another file.
         DataError: what the build kept is damaged.
     """
@@ -63,6 +62,10 @@ def describe_plan(path: Path) -> PlanContent:
     try:
         sidecar = read_sidecar(path)
     except PlanMismatchError as err:
+        if not _begins_like_one(path):
+            raise SessionError(
+                f"{path}: is no plan, for all its name; name one of `jdetrt build`"
+            ) from err
         return PlanContent(str(path), size, digest, None, read_layers(path, digest), str(err))
     if digest != sidecar.plan.sha256:
         raise PlanMismatchError(
@@ -77,6 +80,11 @@ def describe_plan(path: Path) -> PlanContent:
         except (EngineError, MissingDependencyError) as err:
             note = f"its layers are told by the plan itself, which cannot be loaded here: {err}"
     return PlanContent(str(path), size, digest, sidecar, compiled, note)
+
+
+def _begins_like_one(path: Path) -> bool:
+    with files.open_regular(path) as file:
+        return file.read(4) in _MAGIC
 
 
 def _facts(path: Path) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jdetrt.engine import onnx_file
 from jdetrt.engine.compat import Log, TensorRt, dtype_name
 from jdetrt.errors import BuildError, SessionError
 from jdetrt.runtime.native_name import native_name
@@ -24,6 +25,7 @@ class Network:
     """A network that is parsed.
 
     Attributes:
+        path: the ONNX file.
         definition: the ``INetworkDefinition``.
         parser: the ``OnnxParser``, which owns the weights.
         inputs: what the network takes.
@@ -31,6 +33,7 @@ class Network:
         precision: the lowest in the graph: ``"fp32"``, ``"fp16"``, ``"int8"``, ``"int8+fp16"``.
     """
 
+    path: Path
     definition: Any
     parser: Any
     inputs: tuple[TensorSpec, ...]
@@ -57,7 +60,8 @@ def parse(
         for_dla: let the parser choose layers that the DLA runs, where it can.
 
     Raises:
-        BuildError: TensorRT does not take the model; every node that it refuses is named.
+        BuildError: TensorRT does not take the model; every node that it refuses is named. Or an
+            input or output has a type that NumPy does not know.
     """
     definition = builder.create_network(trt.network_flags(strong=strong))
     parser = trt.module.OnnxParser(definition, log.logger)
@@ -65,17 +69,18 @@ def parse(
         parser.set_flag(trt.module.OnnxParserFlag.ADJUST_FOR_DLA)
     if not parser.parse_from_file(native_name(path, SessionError)):
         refused = [_words(parser.get_error(index)) for index in range(parser.num_errors)]
+        beside = ", ".join(str(file) for file in list(onnx_file.model_files(path))[1:])
         raise BuildError(
             f"{path}: TensorRT {trt.version} cannot read this model:\n  "
             + "\n  ".join(refused or [log.reason()])
+            + (f"\nIts weights are in {beside}: are they whole?" if beside else "")
         )
-    return Network(
-        definition,
-        parser,
-        tuple(_specs(definition.num_inputs, definition.get_input)),
-        tuple(_specs(definition.num_outputs, definition.get_output)),
-        _precision(trt, definition),
-    )
+    try:
+        inputs = tuple(_specs(definition.num_inputs, definition.get_input))
+        outputs = tuple(_specs(definition.num_outputs, definition.get_output))
+    except SessionError as err:
+        raise BuildError(f"{path}: {err}; export it with inputs and outputs in float32") from err
+    return Network(path, definition, parser, inputs, outputs, _precision(trt, definition))
 
 
 def _words(error: Any) -> str:

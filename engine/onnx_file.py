@@ -20,8 +20,8 @@ from jdetrt.errors import SessionError
 __all__ = ["fingerprint", "metadata", "model_files"]
 
 # The entry "location" of a tensor whose values are in another file (onnx.proto, external_data):
-# key, then value, a text of less than 128 bytes.
-_EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
+# the key, then the tag of the value, a text; its length follows.
+_EXTERNAL = re.compile(rb"\x0a\x08location\x12")
 _METADATA_PROPS = 14  # onnx.proto: ModelProto.metadata_props, of StringStringEntryProto
 _KEY, _VALUE = 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
@@ -30,9 +30,12 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
 def model_files(path: Path) -> Iterator[Path]:
     """An ONNX model, and the files beside it that hold its weights if it does not itself."""
     yield path
-    with suppress(OSError, ValueError), files.open_regular(path) as file:
+    with suppress(OSError, ValueError, IndexError), files.open_regular(path) as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = {data[at.end() : at.end() + at[1][0]] for at in _EXTERNAL.finditer(data)}
+            found = set()
+            for match in _EXTERNAL.finditer(data):
+                length, start = _varint(data, match.end())
+                found.add(data[start : start + length])
         yield from (path.parent / os.fsdecode(name) for name in sorted(found))
 
 

@@ -19,7 +19,7 @@ from jdetrt.engine.build_options import BuildOptions
 from jdetrt.engine.compat import BACKENDS, Backend, TensorRt
 from jdetrt.engine.device import Device, jetpack, l4t_release, platform_name
 from jdetrt.errors import PlanMismatchError, SessionError
-from jdetrt.files import open_regular, write_json
+from jdetrt.files import open_regular
 from jdetrt.types import TensorSpec
 
 __all__ = ["PLAN_SUFFIXES", "Place", "Sidecar", "open_plan", "read_sidecar", "sidecar_path"]
@@ -114,10 +114,6 @@ class Sidecar(Section, frozen=True):
     def command(self, plan: Path) -> str:
         """The command line that builds it again as ``plan``, typed in the folder of the model."""
         return self.options.command(self.model.name, str(plan.absolute()), self.made.backend)
-
-    def write(self, path: Path) -> None:
-        """Write it beside the plan at ``path``. Raises SinkError."""
-        write_json(sidecar_path(path), self)
 
 
 def sidecar_path(plan: Path) -> Path:

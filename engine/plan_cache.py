@@ -58,10 +58,13 @@ def find_or_build(
             "`jdetrt doctor` says what is missing. ONNX Runtime runs the model without one"
         )
     here = Place.here(trt, device)
-    plan = cache_folder() / "plans" / f"{model.stem}-{_key(model, options, here)}.plan"
+    digest = onnx_file.fingerprint(model)
+    plan = cache_folder() / "plans" / f"{model.stem[:60]}-{_key(digest, options, here)}.plan"
     with locked(plan):
         try:
-            open_plan(plan, here)
+            sidecar, _ = open_plan(plan, here)
+            if sidecar.model.sha256 != digest:  # the file changed just before it was built
+                raise PlanMismatchError(f"{plan}: is of another content of {model.name}.")
         except SessionError:
             announce(f"No plan of {model.name} for {here.words()} yet: building {plan}")
         except PlanMismatchError as err:
@@ -74,7 +77,7 @@ def find_or_build(
     return plan
 
 
-def _key(model: Path, options: BuildOptions, here: Place) -> str:
+def _key(digest: str, options: BuildOptions, here: Place) -> str:
     tied = msgspec.structs.replace(here, cuda=None, l4t=None, jetpack=None)  # to the others
-    facts = msgspec.json.encode((onnx_file.fingerprint(model), options, tied))
+    facts = msgspec.json.encode((digest, options, tied))
     return hashlib.sha256(facts).hexdigest()[:16]

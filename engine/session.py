@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jdetrt.engine.compat import Log, deserialize, load
-from jdetrt.engine.cuda import CudaError, DeviceBuffer, Event, Pinned, Stream, open_cuda
+from jdetrt.engine.cuda import (
+    CudaError,
+    DeviceBuffer,
+    Event,
+    Pinned,
+    Stream,
+    explained,
+    open_cuda,
+)
 from jdetrt.engine.cuda_preprocess import LetterboxKernel
 from jdetrt.engine.device import current_device
 from jdetrt.engine.execution import DEPTH, Execution, Run, Shapes, captures_itself
@@ -23,10 +31,6 @@ from jdetrt.types import Array, Session
 __all__ = ["MemoryUse", "TensorRtSession", "memory_of"]
 
 _WATCHED_RUNS = 3  # TensorRT allocates in the first, a graph is captured in the second
-_MEMORY_WORDS = ("out of memory", "outofmemory", "bad_alloc", "failed_alloc")
-_LESS_MEMORY = (
-    "Close other programs that use the GPU, or take a smaller network size or a plan in FP16"
-)
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +120,7 @@ class TensorRtSession(SessionBase):
         except BaseException as err:
             self._free()
             if isinstance(err, SessionError):
-                raise SessionError(f"{path}: {_explained(err)}") from err
+                raise SessionError(f"{path}: {explained(err)}") from err
             raise
         # The graph's precision is not that of a plan for which TensorRT chose lower types.
         metadata = {**sidecar.metadata, "precision": sidecar.precision}
@@ -150,7 +154,7 @@ class TensorRtSession(SessionBase):
                     self._slots.append(slot)
                     kept.append(slot)
         except CudaError as err:
-            raise SessionError(_explained(err)) from err
+            raise SessionError(explained(err)) from err
         self.memory()
         return kept[:count]
 
@@ -176,18 +180,24 @@ class TensorRtSession(SessionBase):
         self._execution.check(shapes)
         with self._cuda.current():
             buffers = self._execution.input_buffers
-            self._sent.record(self._stream)
-            for spec in self._inputs:
-                array = feeds[spec.name]
-                if spec.name not in self._staging:
-                    size = buffers[spec.name].nbytes // array.itemsize
-                    pinned = self._cuda.pinned((size,), spec.dtype)
-                    self._staging[spec.name] = free_later(self._cleanup, pinned)
-                taken = self._staging[spec.name].array[: array.size]
-                taken.reshape(array.shape)[...] = array
-                self._cuda.upload(buffers[spec.name], taken, self._stream)
-            self._ready.record(self._stream)
+            try:
+                self._upload(feeds, buffers)
+            except CudaError as err:
+                raise SessionError(explained(err)) from err
             return self._begin(shapes, buffers, self._sent, self._ready)
+
+    def _upload(self, feeds: Mapping[str, Array], buffers: Mapping[str, DeviceBuffer]) -> None:
+        self._sent.record(self._stream)
+        for spec in self._inputs:
+            array = feeds[spec.name]
+            if spec.name not in self._staging:
+                size = buffers[spec.name].nbytes // array.itemsize
+                pinned = self._cuda.pinned((size,), spec.dtype)
+                self._staging[spec.name] = free_later(self._cleanup, pinned)
+            taken = self._staging[spec.name].array[: array.size]
+            taken.reshape(array.shape)[...] = array
+            self._cuda.upload(buffers[spec.name], taken, self._stream)
+        self._ready.record(self._stream)
 
     def _run_slot(self, slot: FrameSlot) -> None:
         """Start the network on a slot that is filled."""
@@ -205,7 +215,7 @@ class TensorRtSession(SessionBase):
         try:
             run = self._execution.start(shapes, sources, self._stream)
         except SessionError as err:
-            raise SessionError(_explained(err)) from err
+            raise SessionError(explained(err)) from err
         return lambda: self._finish(run, sent, ready)
 
     def _finish(self, run: Run, sent: Event, ready: Event) -> dict[str, Array]:
@@ -214,7 +224,7 @@ class TensorRtSession(SessionBase):
                 outputs = self._execution.finish(run)
                 upload = ready.seconds_since(sent)
         except SessionError as err:
-            raise SessionError(_explained(err)) from err
+            raise SessionError(explained(err)) from err
         self.last_run_seconds = self._execution.seconds
         download = self._execution.download_seconds
         self.last_stage_seconds = {"upload": upload, "download": download}
@@ -254,11 +264,3 @@ def memory_of(session: Session) -> MemoryUse | None:
     with suppress(SessionError):
         return session.memory() if isinstance(session, TensorRtSession) else None
     return None
-
-
-def _explained(err: SessionError) -> str:
-    """The error's words; where memory is the reason, also what helps."""
-    words = str(err)
-    if any(word in words.lower() for word in _MEMORY_WORDS):
-        return f"{words}. {_LESS_MEMORY}"
-    return words

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from jdetrt.engine.compat import TensorRt
 from jdetrt.engine.device import Device
 from jdetrt.files import write_bytes
 
-__all__ = ["default_timing_cache", "timing_cache"]
+__all__ = ["default_timing_cache", "keep_timings", "use_timings"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,29 +28,31 @@ def default_timing_cache(trt: TensorRt, device: Device | None) -> Path:
     return cache_folder() / "timing" / f"{name}.cache"
 
 
-@contextmanager
-def timing_cache(trt: TensorRt, config: Any, path: Path | None) -> Iterator[None]:
-    """Build in this block with the timings of a file, and add the new ones to it.
-
-    The file is only written when the block succeeds, whole, and together with what other processes
-    wrote in the meantime. Without a path, or where no timings are taken, this does nothing.
+def use_timings(config: Any, path: Path) -> Any:
+    """Let a build use the timings of a file, which may not exist yet.
 
     Args:
-        trt: the module.
         config: the ``IBuilderConfig`` of the build.
-        path: the file; it may not exist yet.
+        path: the file.
 
-    Raises:
-        SinkError: it cannot be written.
+    Returns:
+        The ``ITimingCache``, to which the build adds what it times.
     """
-    if path is None or not trt.timing_cache:
-        yield
-        return
     cache = _read(config, path)
     if cache is None or not config.set_timing_cache(cache, False):
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, False)
-    yield
+    return cache
+
+
+def keep_timings(config: Any, cache: Any, path: Path) -> None:
+    """Write the timings of a build that succeeded.
+
+    The file is written whole, and together with what other processes wrote in the meantime.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
     with locked(path):
         if (others := _read(config, path)) is not None:
             cache.combine(others, False)

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from jdetrt.errors import SinkError
 
-__all__ = ["atomic_path", "open_regular", "sha256", "write_bytes", "write_json", "write_text"]
-
+__all__ = [
+    "atomic_path",
+    "check_writable",
+    "open_regular",
+    "remove_leftovers",
+    "sha256",
+    "to_json",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "write_together",
+]
 
 _REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space, or ask for a larger quota",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), or write to another disk",
+    errno.ENAMETOOLONG: "give it a shorter name",
 }
 
 
@@ -46,14 +59,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             kind = "a folder" if path.is_dir() else "no regular file"
             raise SinkError(f"{path}: is {kind}; name a file")
         # The suffix is kept: OpenCV chooses the container format by it.
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
-        os.close(handle)
+        handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
     except OSError as err:
         raise _refuse(path, err) from err
     temporary = Path(name)
     try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)  # until this process ends, however it ends
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
@@ -62,10 +74,47 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as err:
         raise _refuse(path, err) from err
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
         if made and not path.exists():
             with suppress(OSError):  # something else is in it by now
                 path.parent.rmdir()
+
+
+def _prefix(path: Path) -> str:
+    """How the names of temporary files of ``path`` begin; short, as names are limited."""
+    return f".{path.stem[:40]}.jdetrt-"
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what a process that was killed while it wrote ``path`` left beside it.
+
+    Files that a process has in work are locked, or still empty, and stay.
+    """
+    path = Path(path)
+    pattern = f"{glob.escape(_prefix(path))}????????{glob.escape(path.suffix)}"
+    for left in path.parent.glob(pattern):
+        with suppress(OSError), open_regular(left) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if left.stat().st_size:
+                left.unlink()
+
+
+def check_writable(path: str | Path) -> None:
+    """See to it before long work that a file can be written there.
+
+    Raises:
+        SinkError: it is a folder, its name is too long, or its folder takes no files.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise SinkError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; name a file")
+        folder = next((p for p in path.absolute().parents if p.exists()), Path("/"))
+    except OSError as err:
+        raise _refuse(path, err) from err
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise SinkError(f"{path}: cannot be written: {folder} is no folder or not writable")
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -86,11 +135,27 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_json(path: str | Path, value: object, *, indent: int = 2) -> None:
-    """Write what msgspec knows as JSON for people, whole or not at all. Raises SinkError."""
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together, all of them or none; the first appears last.
+
+    Raises:
+        SinkError: one cannot be written; what stood at any of the paths still stands there.
+    """
+    with ExitStack() as written:
+        for path, data in contents.items():
+            written.enter_context(atomic_path(path)).write_bytes(data)
+
+
+def to_json(value: object, *, indent: int = 2) -> bytes:
+    """What msgspec knows, as JSON for people."""
     import msgspec  # not for those who only write results
 
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=indent) + b"\n")
+    return msgspec.json.format(msgspec.json.encode(value), indent=indent) + b"\n"
+
+
+def write_json(path: str | Path, value: object, *, indent: int = 2) -> None:
+    """Write what msgspec knows as JSON for people, whole or not at all. Raises SinkError."""
+    write_bytes(path, to_json(value, indent=indent))
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -90,12 +90,18 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
     from jdetrt.engine.builder import build_plan
     from jdetrt.engine.calibration_file import cache_calibrator
     from jdetrt.engine.compat import load
+    from jdetrt.engine.compiled import layers_path
     from jdetrt.engine.plan import sidecar_path
 
     ranges, timings = given["calibration_cache"], given["timing_cache"]
     refuse_collisions(
         {"MODEL": model_files(model), "--calibration-cache": [ranges] if ranges else ()},
-        {"--output": output, "its sidecar": sidecar_path(output), "--timing-cache": timings},
+        {
+            "--output": output,
+            "its sidecar": sidecar_path(output),
+            "its layers": layers_path(output),
+            "--timing-cache": timings,
+        },
     )
     options = BuildOptions(
         precision=given["precision"],

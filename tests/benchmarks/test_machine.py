@@ -309,6 +309,28 @@ def test_what_tracking_needs_and_does_not_load_is_broken(
     assert to_dict(report)["works"] is False
 
 
+def test_tensorrt_rtx_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    nothing: Board = {"files": {}, "programs": {}}
+    missing = facts(replay(tmp_path / "a", nothing))["TensorRT-RTX"]
+    assert (missing.status, missing.value) == ("missing", "not installed")
+    assert "pip install 'jdetrt[rtx]'" in missing.hint
+    versions = {**BASE, "tensorrt-rtx": "1.7.1.116"}
+    for answer, status, value in (
+        (Output(0, "1.7.1.116\n", ""), "ok", "1.7.1.116"),
+        (Output(1, "", "ImportError: no libs\n"), "missing", "does not load: ImportError: no libs"),
+    ):
+        probe = replay(
+            tmp_path / status, nothing, versions=versions, python={"tensorrt_rtx": answer}
+        )
+        fact = facts(probe)["TensorRT-RTX"]
+        assert fact.status == status
+        assert value in fact.value
+    assert "TensorRT-RTX" not in facts(replay(tmp_path / "orin", ORIN_62))
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert "TensorRT-RTX" not in facts(replay(tmp_path / "arm", nothing))
+
+
 def test_a_tensorrt_that_crashes_is_a_line_and_not_a_crash(tmp_path: Path) -> None:
     probe = replay(
         tmp_path,

@@ -105,6 +105,11 @@ def test_ahead_of_time(
         (["model.onnx", "-o", "model.onnx"], "--output model.onnx: is also MODEL"),
         (["model.onnx", "-o", "out.plan", "--batch", "x"], "batch 'x'"),
         (["model.onnx", "-o", "out.plan", "--timing-cache", "out.plan.json"], "is also"),
+        (
+            ["model.onnx", "-o", "out.plan", "--timing-cache", "out.plan.layers.json"],
+            "is also its l",
+        ),
+        (["model.onnx", "-o", "out.plan", "--timing-cache", "model.onnx/x"], "is no folder or not"),
         (["model.onnx", "-o", "out.plan", "--calibration-cache", "absent"], "absent: cannot be"),
         (["model.onnx", "-o", "out.plan", "--dla-core", "0"], "no DLA core 0"),
     ],

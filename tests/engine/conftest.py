@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,28 @@ def on_orin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Device:
 def model(tmp_path: Path) -> Path:
     """A small ONNX file."""
     return write_small_onnx(tmp_path / "model.onnx", body="nano", top_k="5")
+
+
+@pytest.fixture
+def when_said() -> Iterator[Callable[[str, Callable[[], None]], None]]:
+    """Do something in the very call of TensorRT's logger that says these words first."""
+    logger = logging.getLogger("jdetrt.engine.tensorrt")
+    level, handlers = logger.level, []
+
+    def when_said(words: str, do: Callable[[], None]) -> None:
+        class Listener(logging.Handler):
+            heard = False
+
+            def emit(self, record: logging.LogRecord) -> None:
+                if words in record.getMessage() and not self.heard:
+                    self.heard = True
+                    do()
+
+        handlers.append(Listener())
+        logger.addHandler(handlers[-1])
+        logger.setLevel(logging.DEBUG)
+
+    yield when_said
+    for handler in handlers:
+        logger.removeHandler(handler)
+    logger.setLevel(level)

@@ -19,15 +19,17 @@ from typing import Any
 import msgspec
 import pytest
 from fake_tensorrt import MAGIC, RTX, VERSIONS, Scenario, read_plan
+from small_onnx import write_external_onnx
 
 from jdetrt.engine import builder, memory
 from jdetrt.engine.build_options import BuildOptions, parse_batch
+from jdetrt.engine.build_progress import Watch
 from jdetrt.engine.builder import build_plan
 from jdetrt.engine.calibration_file import cache_calibrator
 from jdetrt.engine.compat import TensorRt
 from jdetrt.engine.device import Device
 from jdetrt.engine.plan import Sidecar, sidecar_path
-from jdetrt.engine.timing_cache import timing_cache
+from jdetrt.engine.timing_cache import keep_timings, use_timings
 from jdetrt.errors import BuildError, ConfigError, SessionError, SinkError
 
 V8, V10, V11, _ = VERSIONS
@@ -364,8 +366,9 @@ def test_two_that_write_timings_at_a_time_keep_both(
 
     def learn(timing: str) -> None:
         config = trt.module.IBuilderConfig()
-        with timing_cache(trt, config, file):
-            config._cache._lines.add(timing)
+        cache = use_timings(config, file)
+        cache._lines.add(timing)
+        keep_timings(config, cache, file)
         came.set()
 
     second = threading.Thread(target=learn, args=["b"])
@@ -396,6 +399,42 @@ def test_a_damaged_timing_cache_is_begun_anew(
     build(install(V10), model, timings=file)
     assert file.read_text() == '["timed"]'
     assert "kernels are timed anew" in caplog.text
+
+
+def test_a_cache_folder_that_cannot_be_written_does_not_cost_the_plan(
+    install: Any,
+    model: Path,
+    on_orin: Device,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(model))  # a file
+    build(install(V10), model)
+    assert sidecar_path(model.with_name("out.plan")).is_file()
+    assert "the timings of this build are not kept" in caplog.text
+    assert "XDG_CACHE_HOME" in caplog.text
+
+
+def test_a_timing_cache_that_cannot_be_written_is_seen_before_the_build(
+    install: Any, model: Path, on_orin: Device
+) -> None:
+    trt = install(V10)
+    with pytest.raises(SinkError, match=r"model\.onnx/timings: .*no folder") as caught:
+        build(trt, model, timings=model / "timings")
+    assert "XDG_CACHE_HOME" not in str(caught.value)
+    assert trt.module._scenario.builds == []
+
+
+def test_timings_that_fill_the_disk_leave_the_plan(
+    install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _no_room_for(monkeypatch, b"[")
+    output, timings = model.with_name("out.plan"), model.with_name("timings")
+    with pytest.raises(SinkError, match=r"timings: cannot .*free some space\. The plan .* whole"):
+        build_plan(install(V10), model, output, timings=timings)
+    assert read_plan(output.read_bytes())["version"] == V10
+    assert sidecar_path(output).is_file()
+    assert not timings.exists()
 
 
 def test_ahead_of_time_there_are_no_timings(install: Any, model: Path, on_orin: Device) -> None:
@@ -442,23 +481,34 @@ def test_a_build_that_fails_leaves_what_was_there(
     assert {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()} == before
 
 
-def test_a_disk_that_fills_while_the_plan_is_written_leaves_what_was_there(
-    install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trt = install(V10)
-    build(trt, model, timings=model.with_name("timings"))
-    before = {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()}
+def _no_room_for(monkeypatch: pytest.MonkeyPatch, beginning: bytes) -> None:
+    """Let the disk be full when what begins so is half written."""
     write = Path.write_bytes
 
     def write_half(self: Path, data: bytes) -> int:
-        if not data.startswith(MAGIC):
+        if not data.startswith(beginning):
             return write(self, data)
         write(self, data[: len(data) // 2])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", write_half)
-    with pytest.raises(SinkError, match=r"out\.plan: cannot be written .*; free some space"):
-        build(trt, model, timings=model.with_name("timings"))
+
+
+@pytest.mark.parametrize(("beginning", "name"), [(MAGIC, "out.plan"), (b"{", "out.plan.json")])
+def test_a_disk_that_fills_while_the_plan_is_written_leaves_what_was_there(
+    beginning: bytes,
+    name: str,
+    install: Any,
+    model: Path,
+    on_orin: Device,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trt = install(V10)
+    build(trt, model, timings=model.with_name("timings"))
+    before = {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()}
+    _no_room_for(monkeypatch, beginning)
+    with pytest.raises(SinkError, match=rf"{name}: cannot be written .*; free some space"):
+        build(trt, model, BuildOptions(workspace_mib=77), timings=model.with_name("timings"))
     assert {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()} == before
 
 
@@ -559,16 +609,46 @@ def test_models_that_are_none(install: Any, tmp_path: Path, model: Path, on_orin
             build(trt, tmp_path / f"{name}.onnx")
 
 
+def test_a_model_that_changes_while_it_is_read(
+    install: Any, model: Path, on_orin: Device, when_said: Any
+) -> None:
+    trt = install(V10)
+    when_said("Parsing", lambda: model.write_bytes(b"another"))
+    with pytest.raises(BuildError, match=r"model\.onnx: was changed while it was read"):
+        build(trt, model)
+    assert trt.module._scenario.builds == []
+
+
+def test_weights_beside_a_model_that_is_refused_are_named(
+    install: Any, tmp_path: Path, on_orin: Device
+) -> None:
+    model = write_external_onnx(tmp_path / "model.onnx", "model.bin")
+    scenario = Scenario(parser_errors=[(-1, "", "", "size mismatch")])
+    with pytest.raises(BuildError, match=r"(?s)size mismatch\nIts weights are in .*model\.bin"):
+        build(install(V10, scenario), model)
+
+
+def test_a_tensor_of_a_type_that_numpy_does_not_have(
+    install: Any, model: Path, on_orin: Device
+) -> None:
+    scenario = Scenario(inputs=[("images", "BF16", (1, 3, 32, 64))])
+    with pytest.raises(BuildError, match=r"model\.onnx: 'images' is of the type BF16.*export"):
+        build(install(V10, scenario), model)
+
+
 def test_outputs_that_cannot_be_written_are_seen_before_the_build(
     install: Any, model: Path, on_orin: Device
 ) -> None:
     trt = install(V10)
     (model.parent / "folder.plan").mkdir()
     (model.parent / "beside.plan.json").mkdir()
+    (model.parent / "again.plan.layers.json").mkdir()
     for output, words in (
         (model.parent / "folder.plan", "is a folder"),
         (model / "out.plan", "no folder or not writable"),
         (model.parent / "beside.plan", r"beside\.plan\.json: is a folder"),
+        (model.parent / "again.plan", r"again\.plan\.layers\.json: is a folder"),
+        (model.parent / ("n" * 250 + ".plan"), "File name too long"),
         (model.parent / "out.rtx", r"known by its name; let it end in \.plan, \.engine, \.trt"),
     ):
         with pytest.raises(SinkError, match=words):
@@ -642,18 +722,50 @@ def test_ctrl_c_ends_the_build_at_its_next_step(
     assert [f.name for f in model.parent.iterdir() if f.is_file()] == ["model.onnx"]
 
 
+@pytest.mark.parametrize("version", [V10, V11, RTX])
+def test_ctrl_c_while_the_model_is_read(
+    version: str, install: Any, model: Path, on_orin: Device, when_said: Any
+) -> None:
+    """The call of the logger in which it arrives would swallow what it raises."""
+    when_said("Parsing", lambda: os.kill(os.getpid(), signal.SIGINT))
+    scenario = Scenario(steps=1000, on_step=lambda step: time.sleep(0.01))
+    with pytest.raises(KeyboardInterrupt):
+        build(install(version, scenario), model)
+    assert [f.name for f in model.parent.iterdir() if f.is_file()] == ["model.onnx"]
+
+
+def test_between_two_calls_of_tensorrt_a_build_stops() -> None:
+    watch = Watch()
+    watch.check()
+    watch.stopped = True
+    with pytest.raises(KeyboardInterrupt):
+        watch.check()
+
+
 _KILLED = """
-    import os, signal, sys
+    import logging, os, signal, sys
     from pathlib import Path
     sys.path.insert(0, {oracles!r})
-    from fake_tensorrt import Scenario, fake_tensorrt
+    from fake_tensorrt import MAGIC, Scenario, fake_tensorrt
     from jdetrt.engine import builder
     from jdetrt.engine.compat import TensorRt
     from jdetrt.engine.device import Device
 
     builder.current_device = lambda: Device("Orin", "8.7", True, 32 << 30, 16 << 30, "12.6")
-    dies = lambda step: os.kill(os.getpid(), signal.{signal})
-    trt = TensorRt("tensorrt", fake_tensorrt({version!r}, Scenario(on_step=dies)))
+    dies = lambda *args: os.kill(os.getpid(), signal.{signal})
+    step = dies if {when!r} == "built" else lambda step: None
+    trt = TensorRt("tensorrt", fake_tensorrt({version!r}, Scenario(on_step=step)))
+    if {when!r} == "read":
+        handler = logging.Handler()
+        handler.emit = dies
+        logging.getLogger("jdetrt.engine.tensorrt").addHandler(handler)
+        logging.getLogger("jdetrt.engine.tensorrt").setLevel(logging.INFO)
+    if {when!r} == "written":
+        write = Path.write_bytes
+        def write_half(self, data):
+            write(self, data[: len(data) // 2] if data.startswith(MAGIC) else data)
+            data.startswith(MAGIC) and dies()
+        Path.write_bytes = write_half
     folder = Path({folder!r})
     builder.build_plan(
         trt, folder / "model.onnx", folder / "out.plan", timings=folder / "timings"
@@ -662,10 +774,18 @@ _KILLED = """
 
 
 @pytest.mark.parametrize(
-    ("version", "name"), [(V10, "SIGKILL"), (V8, "SIGKILL"), (V8, "SIGINT"), (V8, "SIGTERM")]
+    ("version", "when", "name"),
+    [
+        (V10, "built", "SIGKILL"),
+        (V8, "built", "SIGKILL"),
+        (V8, "built", "SIGINT"),
+        (V8, "built", "SIGTERM"),
+        (V8, "read", "SIGINT"),
+        (V10, "written", "SIGKILL"),
+    ],
 )
 def test_killed_in_the_middle_of_a_build(
-    version: str, name: str, install: Any, model: Path, on_orin: Device
+    version: str, when: str, name: str, install: Any, model: Path, on_orin: Device
 ) -> None:
     timings = model.with_name("timings")
     build(install(version), model, timings=timings)
@@ -674,12 +794,17 @@ def test_killed_in_the_middle_of_a_build(
         oracles=str(Path(__file__).parents[1] / "oracles"),
         signal=name,
         version=version,
+        when=when,
         folder=str(model.parent),
     )
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
     )
     assert done.returncode == -signal.Signals[name], done.stderr
-    assert {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()} == before
+    files = {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()}
+    left = {name for name in files if name.startswith(".out.jdetrt-")}
+    assert len(left) == (when == "written")
+    assert {name: data for name, data in files.items() if name not in left} == before
     again, _ = build(install(version), model, timings=timings)  # no lock is left
     assert again["timings_before"] == ["timed"]
+    assert {f.name for f in model.parent.iterdir() if f.is_file()} == set(before)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +62,22 @@ def test_network_flags(version: str, strong: bool, wanted: set[str], install: An
     bits = trt.network_flags(strong=strong)
     kind = trt.module.NetworkDefinitionCreationFlag
     assert {flag.name for flag in kind if bits >> int(flag) & 1} == wanted
+
+
+def test_a_module_whose_own_code_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tensorrt.py").write_text("raise RuntimeError('no CUDA toolkit')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    with pytest.raises(EngineError, match=r"cannot be loaded \(no CUDA toolkit\).*doctor"):
+        load("tensorrt")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_ctrl_c_while_a_plan_is_loaded(version: str, install: Any, when_said: Any) -> None:
+    trt = install(version)
+    when_said("magicTag", lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        deserialize(trt, Log(trt), b"not a plan", host_code=False)
 
 
 @pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])

@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fake_tensorrt import RTX, Scenario
 
 from jdetrt.engine import inspect
 from jdetrt.engine.builder import build_plan
 from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.compiled import Compiled, Layer
+from jdetrt.engine.compiled import Compiled, Layer, layers_path
 from jdetrt.engine.device import Device
 from jdetrt.engine.inspect import describe_plan, is_plan
 from jdetrt.engine.plan import sidecar_path
 from jdetrt.errors import PlanMismatchError, SessionError
-from jdetrt.files import sha256
+from jdetrt.files import sha256, write_json
 
 LAYERS = (("/network/body/conv + act", "CONVOLUTION", "FLOAT"), ("top", "TOPK", "FLOAT"))
 
@@ -61,11 +62,9 @@ def test_what_the_build_kept_is_believed_of_this_plan_only(plan: Path) -> None:
         source="build log",
         plan_sha256=sha256(plan),
     )
-    kept.write(plan)
+    write_json(layers_path(plan), kept)
     assert describe_plan(plan).compiled == kept
-    Compiled(
-        layers=kept.layers, activations=5, weights=6, source="build log", plan_sha256="0"
-    ).write(plan)
+    write_json(layers_path(plan), msgspec.structs.replace(kept, plan_sha256="0"))
     found = describe_plan(plan).compiled
     assert found is not None
     assert found.source == "engine inspector"
@@ -93,6 +92,13 @@ def test_without_a_sidecar(plan: Path) -> None:
     found = describe_plan(plan)
     assert (found.sidecar, found.compiled) == (None, None)
     assert "its sidecar model.plan.json" in found.note
+
+
+def test_a_file_that_is_no_plan_but_is_called_one(tmp_path: Path) -> None:
+    odd = tmp_path / "notes.plan"
+    odd.write_text("Tomorrow: build the model\n")
+    with pytest.raises(SessionError, match=r"notes\.plan: is no plan"):
+        describe_plan(odd)
 
 
 def test_another_file_than_its_sidecar_describes(plan: Path) -> None:

@@ -7,13 +7,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
-from small_onnx import write_small_onnx
+from small_onnx import write_external_onnx, write_small_onnx
 
 from jdetrt.engine.onnx_file import fingerprint, metadata, model_files
 from jdetrt.errors import SessionError
@@ -44,27 +42,10 @@ def test_every_place_where_a_file_can_be_cut(tmp_path: Path) -> None:
     assert len(data) - 10 < seen < len(data)
 
 
-def _with_external_weights(folder: Path) -> Path:
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["weights"], ["out"])],
-        "external",
-        [],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [64])],
-        [numpy_helper.from_array(np.arange(64, dtype=np.float32), "weights")],
-    )
-    onnx.save_model(
-        helper.make_model(graph),
-        folder / "model.onnx",
-        save_as_external_data=True,
-        location="model.bin",
-        size_threshold=0,
-    )
-    return folder / "model.onnx"
-
-
-def test_a_fingerprint_covers_weights_in_other_files(tmp_path: Path) -> None:
-    model = _with_external_weights(tmp_path)
-    weights = tmp_path / "model.bin"
+@pytest.mark.parametrize("name", ["model.bin", "w" * 127 + ".bin", "w" * 240 + ".bin"])
+def test_a_fingerprint_covers_weights_in_other_files(name: str, tmp_path: Path) -> None:
+    model = write_external_onnx(tmp_path / "model.onnx", name)
+    weights = tmp_path / name
     assert list(model_files(model)) == [model, weights]
     before = fingerprint(model)
     assert before == fingerprint(model)
@@ -73,10 +54,10 @@ def test_a_fingerprint_covers_weights_in_other_files(tmp_path: Path) -> None:
     weights.write_bytes(data)
     assert fingerprint(model) != before
     weights.unlink()
-    with pytest.raises(SessionError, match=r"model\.bin: cannot be read"):
+    with pytest.raises(SessionError, match=r"\.bin: cannot be read"):
         fingerprint(model)
     os.mkfifo(weights)
-    with pytest.raises(SessionError, match=r"model\.bin: cannot be read \(not a regular file\)"):
+    with pytest.raises(SessionError, match=r"\.bin: cannot be read \(not a regular file\)"):
         fingerprint(model)
 
 

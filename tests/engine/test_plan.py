@@ -14,6 +14,7 @@ from jdetrt.engine.builder import build_plan
 from jdetrt.engine.device import Device
 from jdetrt.engine.plan import Place, open_plan, read_sidecar, sidecar_path
 from jdetrt.errors import PlanMismatchError, SessionError
+from jdetrt.files import write_json
 from jdetrt.shipped import resolve
 
 V8, V10, V11, _ = VERSIONS
@@ -43,7 +44,7 @@ def plan(install: Any, model: Path, on_orin: Device) -> Path:
 
 
 def rewrite(path: Path, **values: Any) -> None:
-    msgspec.structs.replace(read_sidecar(path), **values).write(path)
+    write_json(sidecar_path(path), msgspec.structs.replace(read_sidecar(path), **values))
 
 
 def test_a_plan_that_fits(plan: Path) -> None:

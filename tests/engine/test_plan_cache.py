@@ -12,12 +12,12 @@ import pytest
 from fake_tensorrt import VERSIONS, Scenario, read_plan
 from small_onnx import write_small_onnx
 
-from jdetrt.engine import builder, plan_cache
+from jdetrt.engine import builder, onnx_file, plan_cache
 from jdetrt.engine import plan as plan_module
 from jdetrt.engine.build_options import BuildOptions
-from jdetrt.engine.cache_folder import cache_folder
+from jdetrt.engine.cache_folder import cache_folder, locked
 from jdetrt.engine.device import Device
-from jdetrt.engine.plan import sidecar_path
+from jdetrt.engine.plan import read_sidecar, sidecar_path
 from jdetrt.engine.plan_cache import find_or_build
 from jdetrt.errors import BuildError, SessionError, SinkError
 
@@ -107,6 +107,35 @@ def test_what_is_damaged_is_built_again(
     assert len(trt.module._scenario.builds) == 2
 
 
+def test_a_plan_of_another_content_of_the_model_is_not_used(
+    install: Any, model: Path, on_orin: Device, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = onnx_file.fingerprint(model)
+    trt = install(V10)
+    write_small_onnx(model, body="nano", top_k="7")
+    with monkeypatch.context() as patch:  # the file changes after its plan was named
+        patch.setattr(onnx_file, "fingerprint", lambda path: before)
+        patch.setattr(plan_cache, "build_plan", _unpatched(patch))
+        plan = find_or_build(trt, model, announce=said.append)
+    assert read_sidecar(plan).model.sha256 != before
+    write_small_onnx(model, body="nano", top_k="5")
+    assert onnx_file.fingerprint(model) == before
+    assert find_or_build(trt, model, announce=said.append) == plan
+    assert "is of another content of model.onnx" in said[2]
+    assert read_sidecar(plan).model.sha256 == before
+    assert len(trt.module._scenario.builds) == 2
+
+
+def _unpatched(patch: pytest.MonkeyPatch) -> Any:
+    """A build that reads the model as it is."""
+
+    def build(*args: Any, **kwargs: Any) -> Any:
+        patch.undo()
+        return builder.build_plan(*args, **kwargs)
+
+    return build
+
+
 def test_a_build_that_fails_leaves_no_plan(
     install: Any, model: Path, on_orin: Device, said: list[str]
 ) -> None:
@@ -155,6 +184,13 @@ def test_a_cache_folder_that_cannot_be_written(
     monkeypatch.setenv("XDG_CACHE_HOME", str(model))  # a file
     with pytest.raises(SinkError, match="XDG_CACHE_HOME"):
         find_or_build(install(V10), model, announce=said.append)
+
+
+def test_a_file_elsewhere_that_cannot_be_locked(model: Path, on_orin: Device) -> None:
+    with pytest.raises(SinkError) as caught, locked(model / "timings"):
+        pass
+    assert str(caught.value).startswith(f"{model}: cannot be written (")
+    assert "XDG_CACHE_HOME" not in str(caught.value)
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

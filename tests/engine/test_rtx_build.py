@@ -118,14 +118,26 @@ def test_an_operator_that_it_does_not_know_is_named(trt: TensorRt, tmp_path: Pat
 
 
 _INTERRUPTED = """
-    import os, signal, sys, time
+    import logging, os, signal, sys, time
     from pathlib import Path
     from jdetrt.engine.builder import build_plan
     from jdetrt.engine.compat import load
     from jdetrt.runtime.interrupt import sigterm_as_ctrl_c
 
-    class Listener:
+    class Reader(logging.Handler):
         told = False
+        def emit(self, record):
+            if "Parsing" in record.getMessage() and not self.told:
+                self.told = True
+                os.kill(os.getpid(), signal.{first})
+
+    if {reading}:
+        logger = logging.getLogger("jdetrt.engine.tensorrt")
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(Reader())
+
+    class Listener:
+        told = {reading}
         def start(self, phase, parent, steps): pass
         def finish(self, phase): pass
         def step(self, phase, index):
@@ -145,6 +157,13 @@ _INTERRUPTED = """
 """
 
 
+def interrupted(model: Path, plan: Path, **settings: object) -> subprocess.CompletedProcess[str]:
+    script = textwrap.dedent(_INTERRUPTED.format(**settings))
+    command = [sys.executable, "-c", script, str(model), str(plan)]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(plan.parent / "cache")}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "code"),
     [
@@ -159,11 +178,15 @@ _INTERRUPTED = """
 def test_ended_in_the_middle(
     first: str, second: int, code: int, models: dict[str, Path], tmp_path: Path
 ) -> None:
-    script = textwrap.dedent(_INTERRUPTED.format(first=first, second=int(second)))
     plan = tmp_path / "nano.plan"
-    command = [sys.executable, "-c", script, str(models["nano"]), str(plan)]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = interrupted(models["nano"], plan, first=first, second=int(second), reading=False)
     assert done.returncode == code, done.stderr
-    assert not plan.exists()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_ctrl_c_while_the_model_is_read(models: dict[str, Path], tmp_path: Path) -> None:
+    done = interrupted(
+        models["nano"], tmp_path / "nano.plan", first="SIGINT", second=0, reading=True
+    )
+    assert done.returncode == 130, done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +23,7 @@ from fake_trt_runtime import Network, expected, write_plan
 from jdetrt.cli.track import command
 from jdetrt.engine import session as session_module
 from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.cuda import CudaError
+from jdetrt.engine.cuda import CudaError, CudaMemoryError
 from jdetrt.engine.device import Device
 from jdetrt.engine.plan import Place
 from jdetrt.engine.session import TensorRtSession
@@ -476,6 +478,51 @@ def test_not_enough_memory_for_buffers_and_slots(machine: Make) -> None:
             session.frame_slots(SIZE, 4)
         images = _images()
         _check(session.infer({"images": images}), images)  # it runs on
+
+
+def test_not_enough_memory_for_a_larger_picture(machine: Make) -> None:
+    here = machine(memory=200_000)
+    with TensorRtSession(here.plan()) as session:
+        (slot,) = session.frame_slots(SIZE, 1)
+        slot.fill(_picture())
+        with pytest.raises(SessionError, match=r"out of memory: 3000000 bytes.*Close other"):
+            slot.fill(_picture(1000, 1000))
+        with pytest.raises(SessionError, match="holds no picture"):
+            slot.submit()
+        picture = _picture()
+        slot.fill(picture)
+        slot.submit()
+        _check(session.wait(), letterbox(picture, SIZE)[0][None])
+
+
+def test_not_enough_page_locked_memory(machine: Make) -> None:
+    here = machine()
+    images = _images()
+    with TensorRtSession(here.plan()) as session:
+        with here.patch.context() as patch:
+
+            def refuse(shape: tuple[int, ...], dtype: str) -> Any:
+                raise CudaMemoryError("out of memory: page-locked")
+
+            patch.setattr(here.cuda, "pinned", refuse)
+            with pytest.raises(SessionError, match=r"out of memory: page-locked\. Close other"):
+                session.infer({"images": images})
+        _check(session.infer({"images": images}), images)
+
+
+def test_ctrl_c_while_the_first_run_compiles(machine: Make, when_said: Any) -> None:
+    here = machine()
+    here.network.refuse_at = 1
+    when_said(here.network.refusal, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with TensorRtSession(here.plan()) as session, pytest.raises(KeyboardInterrupt):
+        session.infer({"images": _images()})
+
+
+def test_ctrl_c_while_a_context_is_made(machine: Make, when_said: Any) -> None:
+    here = machine(memory=1 << 20, activations=2 << 20)
+    when_said("OutOfMemory", lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        TensorRtSession(here.plan())
 
 
 @pytest.mark.parametrize("graphs", [False, True])

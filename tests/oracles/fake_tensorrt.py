@@ -15,6 +15,7 @@ A plan that it builds is text that says how it was built: `read_plan`.
 import enum
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tensorrt_api.json"
-MAGIC = b"fake plan\n"
+MAGIC = b"ftrt: a fake plan\n"  # it begins as a real one does
 RTX = "tensorrt_rtx-1.7.1"
 VERSIONS = ("8.5.3.1", "10.3.0", "11.4.0.106", RTX)
 
@@ -204,7 +205,7 @@ class _Parser(_Strict):
     def __init__(self, network: Any, logger: Any) -> None:
         assert logger._ready
         assert network is not None, "create_network refused its flags"
-        self._network = network
+        self._network, self._logger = network, logger
         self._errors: list[Any] = []
         self._flags: set[str] = set()
 
@@ -222,6 +223,7 @@ class _Parser(_Strict):
             self._errors = [trt.ParserError(-1, "", "", "the network must have explicit batch")]
             return False
         scenario = trt._scenario
+        say(trt, self._logger, "INFO", "Parsing the model")
         self._errors = [trt.ParserError(*error) for error in scenario.parser_errors]
         network._layers = [trt.ILayer(*layer) for layer in scenario.layers]
         network._inputs = [trt.ITensor(tensor) for tensor in scenario.inputs]
@@ -560,4 +562,10 @@ def _start(trt: Any, logger: Any) -> None:
 
 
 def _fail(trt: Any, logger: Any, words: str) -> None:
-    logger.log(trt.ILogger.Severity.ERROR, words)
+    say(trt, logger, "ERROR", words)
+
+
+def say(trt: Any, logger: Any, severity: str, words: str) -> None:
+    """Log something; what the logger raises, the real bindings print and swallow."""
+    with suppress(BaseException):
+        logger.log(trt.ILogger.Severity[severity], words)

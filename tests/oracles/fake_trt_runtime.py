@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 from fake_cuda import FakeCuda
-from fake_tensorrt import MAGIC, Scenario, Tensor
+from fake_tensorrt import MAGIC, Scenario, Tensor, say
 
 from jdetrt.engine.build_options import BuildOptions
 from jdetrt.engine.compat import TensorRt
 from jdetrt.engine.device import Device
-from jdetrt.engine.plan import FileFacts, Place, Sidecar
+from jdetrt.engine.plan import FileFacts, Place, Sidecar, sidecar_path
+from jdetrt.files import write_json
 from jdetrt.types import Array, TensorSpec
 
 __all__ = ["Network", "expected", "write_plan"]
@@ -74,8 +75,7 @@ class Network:
                 network.strategies.append(config.cuda_graph_strategy.name)
             free, _ = network.cuda.memory()
             if network.activations > free:
-                severity = module.ILogger.Severity.ERROR
-                logger[-1].log(severity, "OutOfMemory (Requested size was too large)")
+                say(module, logger[-1], "ERROR", "OutOfMemory (Requested size was too large)")
                 return None
             made = module.IExecutionContext(engine)
             weakref.finalize(made, network.cuda.freed.append, "context")
@@ -86,8 +86,7 @@ class Network:
         def execute(context: Any, stream: int) -> bool:
             if network.runs + 1 == network.refuse_at:
                 network.runs += 1
-                severity = module.ILogger.Severity.ERROR
-                logger[-1].log(severity, network.refusal)
+                say(module, logger[-1], "ERROR", network.refusal)
                 return False
             return bool(run(context, stream))
 
@@ -163,5 +162,5 @@ def write_plan(
         "build_seconds": 1.0,
         **changes,
     }
-    Sidecar(**facts).write(path)
+    write_json(sidecar_path(path), Sidecar(**facts))
     return path

@@ -24,3 +24,17 @@ def write_small_onnx(path: Path, **notes: str) -> Path:
     helper.set_model_props(model, notes)
     onnx.save_model(model, path)
     return path
+
+
+def write_external_onnx(path: Path, weights: str) -> Path:
+    """A model whose weights are in the file of this name beside it."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["weights"], ["out"])],
+        "external",
+        [],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [64])],
+        [numpy_helper.from_array(np.arange(64, dtype=np.float32), "weights")],
+    )
+    model = helper.make_model(graph)
+    onnx.save_model(model, path, save_as_external_data=True, location=weights, size_threshold=0)
+    return path
