@@ -83,13 +83,16 @@ def run_build(trt: TensorRt, build: Callable[[Watch], _T], progress: Progress | 
     # Leaving the pool waits for the thread; an exception there would leave TensorRT at work.
     with _second_signal_is_deadly(), ThreadPoolExecutor(1, "tensorrt-build") as pool:
         try:
-            return pool.submit(build, watch).result()
+            built = pool.submit(build, watch).result()
         except Exception as err:
             if monitor.error is not None:
                 raise monitor.error from err
             raise
         finally:
             watch.stopped = True
+    if monitor.error is not None:  # at the last step, which ended well
+        raise monitor.error
+    return built
 
 
 def _monitor(trt: TensorRt, watch: Watch, progress: Progress | None) -> Any:

@@ -20,6 +20,7 @@ from jdetrt.engine import onnx_file
 from jdetrt.engine.build_config import check_options, configure, is_strong
 from jdetrt.engine.build_options import BuildOptions
 from jdetrt.engine.build_progress import Progress, Watch, run_build
+from jdetrt.engine.cache_folder import lock_path
 from jdetrt.engine.compat import Log, TensorRt
 from jdetrt.engine.compiled import from_log, layers_path
 from jdetrt.engine.device import Device, current_device
@@ -29,6 +30,7 @@ from jdetrt.engine.plan import PLAN_SUFFIXES, FileFacts, Place, Sidecar, sidecar
 from jdetrt.engine.timing_cache import default_timing_cache, keep_timings, use_timings
 from jdetrt.errors import BuildError, SinkError
 from jdetrt.files import check_writable, remove_leftovers, to_json, write_together
+from jdetrt.runtime.interrupt import interrupt_held
 
 __all__ = ["build_plan"]
 
@@ -81,12 +83,12 @@ def build_plan(
         BuildError: TensorRT cannot do what is asked, does not take the model, or fails.
         SessionError: the model cannot be read.
         SinkError: the plan cannot be written; or ``timings`` cannot, which leaves the plan.
-        KeyboardInterrupt: Ctrl-C; nothing is written.
+        KeyboardInterrupt: Ctrl-C; nothing is written, or all if it came while that was written.
     """
     model, output, options = Path(model), Path(output), options or BuildOptions()
     check_options(trt, options, calibrator=calibrator is not None)
+    facts = _facts(model)  # first: a model that changes after this is refused
     metadata = onnx_file.metadata(model)
-    facts = _facts(model)
     _check_outputs(output, timings)
     device = current_device()
     if device is None and not trt.ahead_of_time:
@@ -127,10 +129,12 @@ def build_plan(
     compiled = from_log(log.compiled, digest)
     if compiled is not None:  # where no GPU can load the plan to tell it
         contents[layers_path(output)] = to_json(compiled, indent=1)
-    remove_leftovers(output)
-    write_together(contents)
-    if cache is not None:
-        _keep(built, cache, output, wanted=timings is not None)
+    with interrupt_held():
+        for path in contents:
+            remove_leftovers(path)
+        write_together(contents)
+        if cache is not None:
+            _keep(built, cache, output, wanted=timings is not None)
     return sidecar
 
 
@@ -204,9 +208,11 @@ def _check_outputs(output: Path, timings: Path | None) -> None:
         raise SinkError(
             f"{output}: a plan is known by its name; let it end in {', '.join(PLAN_SUFFIXES)}"
         )
-    for path in (output, sidecar_path(output), layers_path(output), timings):
-        if path is not None:
-            check_writable(path)
+    needed = [output, sidecar_path(output), layers_path(output)]
+    if timings is not None:
+        needed += [timings, lock_path(timings)]
+    for path in needed:
+        check_writable(path)
 
 
 def _builder(trt: TensorRt, log: Log) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jdetrt.errors import SinkError
 
-__all__ = ["cache_folder", "locked"]
+__all__ = ["cache_folder", "lock_path", "locked"]
 
 
 def cache_folder() -> Path:
@@ -21,21 +21,27 @@ def cache_folder() -> Path:
     return root / "jdetrt"
 
 
+def lock_path(path: Path) -> Path:
+    """The hidden file that `locked` makes beside ``path``, and leaves there."""
+    return path.with_name(f".{path.name}.lock")
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keep other processes that do the same with this file out; wait for one that is in.
 
-    The lock is a hidden file beside it. The system frees it when its holder ends, however it ends.
+    The system frees the lock when its holder ends, however it ends.
 
     Raises:
-        SinkError: the folder cannot be written.
+        SinkError: the folder cannot be written, or its file system has no locks.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f".{path.name}.lock").open("w")
-    except OSError as err:
-        where = "; name another folder with XDG_CACHE_HOME" * path.is_relative_to(cache_folder())
-        raise SinkError(f"{path.parent}: cannot be written ({err.strerror}){where}") from err
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as opened:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = opened.enter_context(lock_path(path).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as err:
+            where = "; name another folder with XDG_CACHE_HOME"
+            where *= path.is_relative_to(cache_folder())
+            raise SinkError(f"{path.parent}: cannot be written ({err.strerror}){where}") from err
         yield

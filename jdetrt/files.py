@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -35,6 +35,8 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "give it a shorter name",
 }
 
+_IN_WORK = 3600  # seconds
+
 
 def _refuse(path: Path, err: OSError) -> SinkError:
     hint = _REMEDIES.get(err.errno or 0, "check the folder and its permissions")
@@ -60,12 +62,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise SinkError(f"{path}: is {kind}; name a file")
         # The suffix is kept: OpenCV chooses the container format by it.
         handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
+        os.close(handle)
     except OSError as err:
         raise _refuse(path, err) from err
     temporary = Path(name)
     try:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(handle, fcntl.LOCK_EX)  # until this process ends, however it ends
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
@@ -74,7 +75,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as err:
         raise _refuse(path, err) from err
     finally:
-        os.close(handle)
         temporary.unlink(missing_ok=True)
         if made and not path.exists():
             with suppress(OSError):  # something else is in it by now
@@ -89,14 +89,13 @@ def _prefix(path: Path) -> str:
 def remove_leftovers(path: str | Path) -> None:
     """Remove what a process that was killed while it wrote ``path`` left beside it.
 
-    Files that a process has in work are locked, or still empty, and stay.
+    A file that was written to within the last hour may be in work, and stays.
     """
     path = Path(path)
     pattern = f"{glob.escape(_prefix(path))}????????{glob.escape(path.suffix)}"
     for left in path.parent.glob(pattern):
-        with suppress(OSError), open_regular(left) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if left.stat().st_size:
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _IN_WORK:
                 left.unlink()
 
 
@@ -139,7 +138,8 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write files that belong together, all of them or none; the first appears last.
 
     Raises:
-        SinkError: one cannot be written; what stood at any of the paths still stands there.
+        SinkError: one cannot be written; what stood at any of the paths still stands there, unless
+            the system refuses to rename a file that it let be written.
     """
     with ExitStack() as written:
         for path, data in contents.items():

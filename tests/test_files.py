@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -132,13 +133,13 @@ def test_what_the_killed_left_is_removed_and_nothing_else(tmp_path: Path) -> Non
     others = [tmp_path / name for name in (".a[b]-12345678.txt", ".c.jdetrt-12345678.txt")]
     for other in others:
         other.write_text("mine")
-    others.append(tmp_path / ".a[b].jdetrt-12345678.txt")  # of one that is about to lock it
-    others[-1].touch()
+    long_ago = time.time() - 3700
+    for each in (left, *others):
+        os.utime(each, (long_ago, long_ago))
     with atomic_path(path) as at_work:
-        remove_leftovers(path)  # empty as yet
-        at_work.write_text("whole")
         remove_leftovers(path)
         assert not left.exists()
+        at_work.write_text("whole")
     assert path.read_text() == "whole"
     assert sorted(tmp_path.iterdir()) == sorted([path, *others])
     remove_leftovers(tmp_path / "absent" / "a.txt")

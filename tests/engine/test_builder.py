@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 import pytest
 from fake_tensorrt import MAGIC, RTX, VERSIONS, Scenario, read_plan
-from small_onnx import write_external_onnx
+from small_onnx import write_external_onnx, write_small_onnx
 
-from jdetrt.engine import builder, memory
+from jdetrt.engine import builder, memory, onnx_file
 from jdetrt.engine.build_options import BuildOptions, parse_batch
 from jdetrt.engine.build_progress import Watch
 from jdetrt.engine.builder import build_plan
@@ -422,7 +422,26 @@ def test_a_timing_cache_that_cannot_be_written_is_seen_before_the_build(
     with pytest.raises(SinkError, match=r"model\.onnx/timings: .*no folder") as caught:
         build(trt, model, timings=model / "timings")
     assert "XDG_CACHE_HOME" not in str(caught.value)
+    with pytest.raises(SinkError, match="File name too long"):
+        build(trt, model, timings=model.with_name("t" * 251))  # the lock's name is longer
     assert trt.module._scenario.builds == []
+
+
+def test_a_file_system_without_locks_costs_the_timings_alone(
+    install: Any,
+    model: Path,
+    on_orin: Device,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def no_locks(file: Any, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    build(install(V10), model)
+    assert sidecar_path(model.with_name("out.plan")).is_file()
+    assert "are not kept: " in caplog.text
+    assert "No locks available" in caplog.text
 
 
 def test_timings_that_fill_the_disk_leave_the_plan(
@@ -609,6 +628,22 @@ def test_models_that_are_none(install: Any, tmp_path: Path, model: Path, on_orin
             build(trt, tmp_path / f"{name}.onnx")
 
 
+def test_a_model_that_changes_before_its_notes_are_read(
+    install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_small_onnx(model, body="nano")
+    read = onnx_file.metadata
+
+    def read_then_change(path: Path) -> dict[str, str]:
+        notes = read(path)
+        write_small_onnx(model, body="darknet53")
+        return notes
+
+    monkeypatch.setattr(onnx_file, "metadata", read_then_change)
+    with pytest.raises(BuildError, match=r"model\.onnx: was changed while it was read"):
+        build(install(V10), model)
+
+
 def test_a_model_that_changes_while_it_is_read(
     install: Any, model: Path, on_orin: Device, when_said: Any
 ) -> None:
@@ -704,6 +739,16 @@ def test_a_listener_that_fails_ends_the_build_with_its_error(
     assert not model.with_name("out.plan").exists()
 
 
+def test_a_listener_that_fails_at_the_end(install: Any, model: Path, on_orin: Device) -> None:
+    class Failing(Listener):
+        def finish(self, phase: str) -> None:
+            raise OSError("the terminal is gone")
+
+    with pytest.raises(OSError, match="the terminal is gone"):
+        build(install(V10), model, progress=Failing())
+    assert not model.with_name("out.plan").exists()
+
+
 @pytest.mark.parametrize("version", [V10, V11, RTX])
 def test_ctrl_c_ends_the_build_at_its_next_step(
     version: str, install: Any, model: Path, on_orin: Device
@@ -734,6 +779,26 @@ def test_ctrl_c_while_the_model_is_read(
     assert [f.name for f in model.parent.iterdir() if f.is_file()] == ["model.onnx"]
 
 
+@pytest.mark.parametrize("version", [V8, V10])
+def test_ctrl_c_between_sidecar_and_plan(
+    version: str, install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, replace = model.with_name("out.plan"), Path.replace
+
+    def replace_and_interrupt(self: Path, target: Path) -> Path:
+        os.kill(os.getpid(), signal.SIGINT)
+        return replace(self, target)
+
+    build(install(version), model)
+    before = output.read_bytes()
+    monkeypatch.setattr(Path, "replace", replace_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        build(install(version), model, BuildOptions(workspace_mib=77))
+    sidecar = msgspec.json.decode(sidecar_path(output).read_bytes())
+    assert sidecar["plan"]["sha256"] == hashlib.sha256(output.read_bytes()).hexdigest()
+    assert output.read_bytes() != before
+
+
 def test_between_two_calls_of_tensorrt_a_build_stops() -> None:
     watch = Watch()
     watch.check()
@@ -746,7 +811,7 @@ _KILLED = """
     import logging, os, signal, sys
     from pathlib import Path
     sys.path.insert(0, {oracles!r})
-    from fake_tensorrt import MAGIC, Scenario, fake_tensorrt
+    from fake_tensorrt import Scenario, fake_tensorrt
     from jdetrt.engine import builder
     from jdetrt.engine.compat import TensorRt
     from jdetrt.engine.device import Device
@@ -763,8 +828,9 @@ _KILLED = """
     if {when!r} == "written":
         write = Path.write_bytes
         def write_half(self, data):
-            write(self, data[: len(data) // 2] if data.startswith(MAGIC) else data)
-            data.startswith(MAGIC) and dies()
+            last = self.name.endswith(".json")
+            write(self, data[: len(data) // 2] if last else data)
+            last and dies()
         Path.write_bytes = write_half
     folder = Path({folder!r})
     builder.build_plan(
@@ -802,9 +868,11 @@ def test_killed_in_the_middle_of_a_build(
     )
     assert done.returncode == -signal.Signals[name], done.stderr
     files = {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()}
-    left = {name for name in files if name.startswith(".out.jdetrt-")}
-    assert len(left) == (when == "written")
+    left = {name for name in files if name.startswith((".out.jdetrt-", ".out.plan.jdetrt-"))}
+    assert len(left) == 2 * (when == "written")
     assert {name: data for name, data in files.items() if name not in left} == before
+    for name in left:
+        os.utime(model.with_name(name), (0, 0))
     again, _ = build(install(version), model, timings=timings)  # no lock is left
     assert again["timings_before"] == ["timed"]
     assert {f.name for f in model.parent.iterdir() if f.is_file()} == set(before)
