@@ -73,6 +73,7 @@ def run_build(trt: TensorRt, build: Callable[[Watch], _T], progress: Progress | 
 
     Raises:
         KeyboardInterrupt: after TensorRT has stopped, where Ctrl-C raises it.
+        Exception: what ``progress`` raised.
     """
     if not trt.progress:
         _log.warning("TensorRT %s cannot be stopped: Ctrl-C ends the program", trt.version)

@@ -83,7 +83,7 @@ def build_plan(
         BuildError: TensorRT cannot do what is asked, does not take the model, or fails.
         SessionError: the model cannot be read.
         SinkError: the plan cannot be written; or ``timings`` cannot, which leaves the plan.
-        KeyboardInterrupt: Ctrl-C; nothing is written, or all if it came while that was written.
+        KeyboardInterrupt: Ctrl-C; nothing is written or, late, the plan and its sidecar.
     """
     model, output, options = Path(model), Path(output), options or BuildOptions()
     check_options(trt, options, calibrator=calibrator is not None)
@@ -133,8 +133,8 @@ def build_plan(
         for path in contents:
             remove_leftovers(path)
         write_together(contents)
-        if cache is not None:
-            _keep(built, cache, output, wanted=timings is not None)
+    if cache is not None:
+        _keep(built, cache, output, wanted=timings is not None)
     return sidecar
 
 

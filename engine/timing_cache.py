@@ -15,6 +15,7 @@ from jdetrt.engine.cache_folder import cache_folder, locked
 from jdetrt.engine.compat import TensorRt
 from jdetrt.engine.device import Device
 from jdetrt.files import write_bytes
+from jdetrt.runtime.interrupt import interrupt_held
 
 __all__ = ["default_timing_cache", "keep_timings", "use_timings"]
 
@@ -53,7 +54,7 @@ def keep_timings(config: Any, cache: Any, path: Path) -> None:
     Raises:
         SinkError: it cannot be written.
     """
-    with locked(path):
+    with locked(path), interrupt_held():  # TensorRT swallows what is raised in its logger
         if (others := _read(config, path)) is not None:
             cache.combine(others, False)
         write_bytes(path, bytes(memoryview(cache.serialize())))

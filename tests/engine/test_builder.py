@@ -25,6 +25,7 @@ from jdetrt.engine import builder, memory, onnx_file
 from jdetrt.engine.build_options import BuildOptions, parse_batch
 from jdetrt.engine.build_progress import Watch
 from jdetrt.engine.builder import build_plan
+from jdetrt.engine.cache_folder import lock_path
 from jdetrt.engine.calibration_file import cache_calibrator
 from jdetrt.engine.compat import TensorRt
 from jdetrt.engine.device import Device
@@ -442,6 +443,23 @@ def test_a_file_system_without_locks_costs_the_timings_alone(
     assert sidecar_path(model.with_name("out.plan")).is_file()
     assert "are not kept: " in caplog.text
     assert "No locks available" in caplog.text
+
+
+def test_ctrl_c_while_another_process_has_the_timings(
+    install: Any, model: Path, on_orin: Device
+) -> None:
+    timings, output = model.with_name("timings"), model.with_name("out.plan")
+    with lock_path(timings).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        free = threading.Timer(3, fcntl.flock, (other, fcntl.LOCK_UN))  # what waits on must end
+        free.start()
+        threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            build(install(V10), model, timings=timings)
+        free.cancel()
+        free.join()
+    assert sidecar_path(output).is_file()
+    assert not timings.exists()
 
 
 def test_timings_that_fill_the_disk_leave_the_plan(
