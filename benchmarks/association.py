@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.benchmarks.accuracy import score
 from jdetrt.benchmarks.contenders import follow, ours, peers
-from jdetrt.benchmarks.machine import manifest
-from jdetrt.benchmarks.streams import crowd
 from jdetrt.errors import ConfigError, DataError
+from jdetrt.evaluation.trackeval import score
+from jdetrt.machine.manifest import manifest
 from jdetrt.runtime.mot_io import every_frame, read_detections
-from jdetrt.runtime.seqinfo import read_seqinfo
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.sources.seqinfo import read_seqinfo
+from jdetrt.runtime.tracking.tracker import Tracker
+from jdetrt.synthetic.crowd import crowd
 
 __all__ = ["compare_trackers", "measure_crowds"]
 
@@ -37,7 +37,7 @@ def measure_crowds(
     embedding_dim: int = 512,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Time association on seeded crowds (``jdetrt.benchmarks.streams``).
+    """Time association on seeded crowds (``jdetrt.synthetic.crowd``).
 
     Args:
         targets: people a frame, one measurement each.
@@ -128,7 +128,7 @@ def compare_trackers(
 
     Returns:
         JSON-ready: the machine, the settings, a row a tracker with milliseconds a frame and the
-        scores of ``jdetrt.benchmarks.accuracy.score``, and ``speedup``: the mean time a frame of
+        scores of ``jdetrt.evaluation.trackeval.score``, and ``speedup``: the mean time a frame of
         the fastest other tracker over ours.
 
     Raises:

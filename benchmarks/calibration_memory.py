@@ -16,14 +16,14 @@ from typing import Any
 import msgspec
 import onnx
 
-from jdetrt.benchmarks.machine import Probe, manifest
-from jdetrt.calibration.frames import FrameList, choose_frames
-from jdetrt.calibration.measure import BUDGET
-from jdetrt.calibration.qdq import tensors_to_quantise
-from jdetrt.calibration.ranges import Method, measure_ranges
+from jdetrt.calibration.frames.choose import FrameList, choose_frames
+from jdetrt.calibration.quantize.qdq import tensors_to_quantise
+from jdetrt.calibration.ranges.measure import BUDGET
+from jdetrt.calibration.ranges.ranges import Method, measure_ranges
 from jdetrt.errors import ConfigError
 from jdetrt.export.onnx_graph import inputs, read
 from jdetrt.export.parity import synthetic_pictures
+from jdetrt.machine.manifest import Probe, manifest
 from jdetrt.runtime.opencv import load_cv2
 
 __all__ = ["measure_memory"]

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from jdetrt.benchmarks.fingerprint import differences
 from jdetrt.errors import ConfigError, DataError, MissingDependencyError
+from jdetrt.machine.fingerprint import differences
 
 __all__ = ["METRICS", "change", "compare"]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from jdetrt.errors import MissingDependencyError
 from jdetrt.runtime.mot_io import mot_lines
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Detections, Tracks
 
 __all__ = ["PEERS", "Contender", "Maker", "follow", "ours", "peers"]

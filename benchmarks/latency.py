@@ -25,19 +25,19 @@ from typing import Any
 
 import numpy as np
 
-from jdetrt.benchmarks.machine import manifest
-from jdetrt.benchmarks.power import Monitor
-from jdetrt.benchmarks.sensors import open_sensors
 from jdetrt.benchmarks.stages import ENGINE, LEFT_OUT, PAPER, time_stages
-from jdetrt.benchmarks.summary import summary
 from jdetrt.engine.open import open_session
-from jdetrt.engine.session import memory_of
+from jdetrt.engine.tensorrt.session import memory_of
 from jdetrt.errors import ConfigError
+from jdetrt.machine.manifest import manifest
+from jdetrt.machine.power import Monitor
+from jdetrt.machine.sensors.base import open_sensors
 from jdetrt.runtime.contract import network_size, tracker_config
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.sinks import MotSink, Sink, VideoSink
-from jdetrt.runtime.sources import open_source
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.sinks.base import MotSink, Sink, VideoSink
+from jdetrt.runtime.sources.open import open_source
+from jdetrt.runtime.spread import summary
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Session
 
 __all__ = ["FPS", "measure_latency", "measure_run", "measure_system", "medians"]

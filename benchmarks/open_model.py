@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jdetrt.engine.open import open_session
 from jdetrt.errors import SessionError
-from jdetrt.training.file_kind import Format, recognise
+from jdetrt.file_kind import Format, recognise
 from jdetrt.types import Session
 
 __all__ = ["open_model"]

@@ -43,8 +43,8 @@ def write_int8(
     """
     try:
         from jdetrt.calibration.calibrate import calibrate
-        from jdetrt.calibration.frames import choose_frames
-        from jdetrt.calibration.sensitivity import Targets
+        from jdetrt.calibration.frames.choose import choose_frames
+        from jdetrt.calibration.search import Targets
     except ModuleNotFoundError as err:
         raise MissingDependencyError("onnx", "export", "Quantising a model") from err
     found = calibrate(model, choose_frames(sources, frames, network_size=size), targets=Targets())

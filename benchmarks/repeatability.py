@@ -17,11 +17,11 @@ import numpy as np
 
 from jdetrt.benchmarks.compare import compare
 from jdetrt.benchmarks.latency import measure_run, medians
-from jdetrt.benchmarks.machine import manifest
-from jdetrt.benchmarks.sensors import open_sensors
 from jdetrt.benchmarks.stages import StageTimes
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
+from jdetrt.machine.manifest import manifest
+from jdetrt.machine.sensors.base import open_sensors
 from jdetrt.runtime.contract import network_size
 from jdetrt.types import Array, Session, TensorSpec
 

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from jdetrt.benchmarks.summary import summary
 from jdetrt.errors import ConfigError
 from jdetrt.runtime.contract import network_size
 from jdetrt.runtime.decode import candidates, suppress
-from jdetrt.runtime.draw import Trails, draw_tracks
+from jdetrt.runtime.input_buffer import Slot, make_slots
 from jdetrt.runtime.pipeline import reportable
-from jdetrt.runtime.sinks import MotSink, VideoSink
-from jdetrt.runtime.slots import Slot, make_slots
-from jdetrt.runtime.sources import Source
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.sinks.base import MotSink, VideoSink
+from jdetrt.runtime.sinks.draw import Trails, draw_tracks
+from jdetrt.runtime.sources.open import Source
+from jdetrt.runtime.spread import summary
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Array, Frame, Session, Tracks
 
 __all__ = ["LEFT_OUT", "PAPER", "STAGES", "StageTimes", "time_stages"]

@@ -14,16 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jdetrt.benchmarks.artefacts import Artefacts, Configuration
-from jdetrt.benchmarks.cool_down import CoolDown
 from jdetrt.benchmarks.decide import ACCURACIES, mark_pareto
-from jdetrt.benchmarks.detection import evaluate_detection
-from jdetrt.benchmarks.fingerprint import differences
 from jdetrt.benchmarks.latency import measure_run, medians
-from jdetrt.benchmarks.machine import manifest
-from jdetrt.benchmarks.tracking import evaluate_tracking
+from jdetrt.benchmarks.model_store import Artefacts, Configuration
 from jdetrt.errors import ConfigError, DataError, JdetrtError
+from jdetrt.evaluation.detection import evaluate_detection
+from jdetrt.evaluation.tracking import evaluate_tracking
 from jdetrt.files import write_text
+from jdetrt.machine.cool_down import CoolDown
+from jdetrt.machine.fingerprint import differences
+from jdetrt.machine.manifest import manifest
 from jdetrt.runtime.contract import tracker_config
 from jdetrt.types import Session
 
@@ -160,7 +160,7 @@ def measure_accuracy(
     settings = tracker_config(session, preset)
     scores = evaluate_tracking(session, [gt], tracker=settings).combined.to_dict()
     try:
-        from jdetrt.training.data import open_data_set
+        from jdetrt.training.data.datasets import open_data_set
     except ModuleNotFoundError:
         return {**scores, "AP50": None}
     data = open_data_set(gt)

@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from jdetrt.calibration.compare import Comparison, Reference
-from jdetrt.calibration.frame_list import FrameList
-from jdetrt.calibration.half_rest import to_half
-from jdetrt.calibration.layers import match_layers
-from jdetrt.calibration.model_file import read_model
-from jdetrt.calibration.probe import activations
-from jdetrt.calibration.qdq import quantise, tensors_to_quantise
-from jdetrt.calibration.ranges import METHODS, PERCENTILE, Method, Ranges, measure_ranges
-from jdetrt.calibration.sensitivity import (
+from jdetrt.calibration.damage import Comparison, Reference
+from jdetrt.calibration.frames.frame_list import FrameList
+from jdetrt.calibration.quantize.fp16_rest import to_half
+from jdetrt.calibration.quantize.layers import match_layers
+from jdetrt.calibration.quantize.model_file import read_model
+from jdetrt.calibration.quantize.qdq import quantise, tensors_to_quantise
+from jdetrt.calibration.ranges.probe import activations
+from jdetrt.calibration.ranges.ranges import METHODS, PERCENTILE, Method, Ranges, measure_ranges
+from jdetrt.calibration.search import (
     Attempt,
     Choice,
     LayerDamage,

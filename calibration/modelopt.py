@@ -1,4 +1,4 @@
-"""INT8 by NVIDIA ModelOpt, for those who want its choices: ours is `jdetrt.calibration.qdq`.
+"""INT8 by NVIDIA ModelOpt, for those who want its choices: ours is `quantize.qdq`.
 
 ModelOpt pins other versions of onnx and ONNX Runtime than jdetrt: give it an environment of its own
 (the extra ``autocast``). It keeps all frames in memory at a time. Its scales are FP32 and decoding
@@ -18,9 +18,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from jdetrt import files
-from jdetrt.calibration.layers import Layers, match_layers
-from jdetrt.calibration.measure import Frames
-from jdetrt.calibration.model_file import read_model
+from jdetrt.calibration.quantize.layers import Layers, match_layers
+from jdetrt.calibration.quantize.model_file import read_model
+from jdetrt.calibration.ranges.measure import Frames
 from jdetrt.errors import CalibrationError, MissingDependencyError
 
 __all__ = ["quantise_with_modelopt"]
@@ -48,7 +48,7 @@ def quantise_with_modelopt(
 
     Raises:
         CalibrationError: the model cannot be quantised, ModelOpt fails, or what it gives breaks the
-            rules of TensorRT (`jdetrt.calibration.qdq`).
+            rules of TensorRT (`jdetrt.calibration.quantize.qdq`).
         MissingDependencyError: ModelOpt is not installed.
         SinkError: the output cannot be written.
     """

@@ -14,9 +14,9 @@ import onnx
 
 from jdetrt import __version__, files
 from jdetrt.calibration.calibrate import Calibration
-from jdetrt.calibration.compare import Comparison
-from jdetrt.calibration.layers import Layers
-from jdetrt.calibration.model_file import read_model
+from jdetrt.calibration.damage import Comparison
+from jdetrt.calibration.quantize.layers import Layers
+from jdetrt.calibration.quantize.model_file import read_model
 
 __all__ = ["FORMAT", "record"]
 

@@ -3,7 +3,7 @@
 TensorRT measures the ranges itself, on the GPU, while it builds a plan; the pictures are the same,
 with the same letterbox. It asks for them one at a time and calls back into Python, where it only
 prints what goes wrong and calibrates on what it has got so far. So a fault is kept here, and
-`jdetrt.engine.builder.build_plan` raises it before it writes a plan.
+`jdetrt.engine.tensorrt.builder.build_plan` raises it before it writes a plan.
 
 Not run on a GPU yet: the tests drive it by a stand-in for TensorRT and CUDA.
 """
@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any
 
 from jdetrt import files
-from jdetrt.calibration.measure import Frames, OnProgress
-from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.cuda import Cuda
+from jdetrt.calibration.ranges.measure import Frames, OnProgress
+from jdetrt.engine.cuda.api import Cuda
+from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.errors import CalibrationError, JdetrtError
 
 __all__ = ["FrameCalibration"]

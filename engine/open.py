@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jdetrt.engine.compat import BACKENDS
-from jdetrt.engine.plan import PLAN_SUFFIXES, read_sidecar
+from jdetrt.engine.tensorrt.compat import BACKENDS
+from jdetrt.engine.tensorrt.plan import PLAN_SUFFIXES, read_sidecar
 from jdetrt.errors import SessionError
 from jdetrt.runtime.contract import check_model
 from jdetrt.shipped import resolve
 from jdetrt.types import Session
 
 if TYPE_CHECKING:
-    from jdetrt.engine.build_progress import Progress
+    from jdetrt.engine.tensorrt.build_progress import Progress
 
 __all__ = ["open_session"]
 
@@ -88,16 +88,16 @@ def _open(
     if not is_plan and backend in ("auto", "onnxruntime"):
         if cuda_graph:
             raise SessionError(f"{path}: CUDA graphs are for plans; build one: jdetrt build")
-        from jdetrt.engine.ort_session import OrtSession
+        from jdetrt.engine.onnxruntime import OrtSession
 
         return OrtSession(path, provider=provider, threads=threads)
-    from jdetrt.engine.session import TensorRtSession
+    from jdetrt.engine.tensorrt.session import TensorRtSession
 
     if is_plan and backend != "auto" and (made := read_sidecar(path).made.backend) != backend:
         raise SessionError(f"{path}: is a plan of {made}, not of {backend}; leave --backend out")
     if not is_plan:
-        from jdetrt.engine.compat import load
-        from jdetrt.engine.plan_cache import find_or_build
+        from jdetrt.engine.tensorrt.compat import load
+        from jdetrt.engine.tensorrt.plan_cache import find_or_build
 
         path = find_or_build(load(backend), path, announce=announce, progress=progress)
     return TensorRtSession(path, graphs=cuda_graph)

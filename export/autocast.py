@@ -21,9 +21,9 @@ import numpy.typing as npt
 import onnx
 
 from jdetrt import files
-from jdetrt.engine.agreement import LIMITS, Agreement, Comparison
-from jdetrt.engine.ort_session import OrtSession
+from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.errors import ExportError, MissingDependencyError, ParityError
+from jdetrt.evaluation.agreement import LIMITS, Agreement, Comparison
 from jdetrt.export import onnx_graph
 from jdetrt.export.parity import synthetic_pictures
 from jdetrt.runtime.contract import network_size

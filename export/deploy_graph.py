@@ -20,9 +20,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from jdetrt.config import ANCHORS_PER_CELL, TOP_K_LIMIT
 from jdetrt.errors import ExportError
-from jdetrt.training.anchors import candidate_cells, candidate_priors, grids
-from jdetrt.training.model import JdeNetwork
-from jdetrt.training.pyramid import BOX_AND_LOGITS, HeadMaps
+from jdetrt.training.network.anchors import candidate_cells, candidate_priors, grids
+from jdetrt.training.network.model import JdeNetwork
+from jdetrt.training.network.pyramid import BOX_AND_LOGITS, HeadMaps
 
 __all__ = ["Decode", "DeployGraph", "Detected", "fold_batch_norm"]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdetrt import files
-from jdetrt.engine.ort_session import OrtSession
+from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.errors import DataError
-from jdetrt.training.file_kind import Format, recognise
+from jdetrt.file_kind import Format, recognise
 from jdetrt.types import TensorSpec
 
 if TYPE_CHECKING:
-    from jdetrt.training.state import CheckpointInfo
+    from jdetrt.training.checkpoints.state_dict import CheckpointInfo
 
 __all__ = ["CheckpointContent", "OnnxContent", "describe"]
 
@@ -89,7 +89,7 @@ def describe(path: str | Path) -> CheckpointContent | OnnxContent:
 
 
 def _describe_checkpoint(path: Path) -> CheckpointContent:
-    from jdetrt.training import checkpoint
+    from jdetrt.training.checkpoints import checkpoint
 
     network, info = checkpoint.load(path)
     return CheckpointContent(

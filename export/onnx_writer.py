@@ -25,9 +25,9 @@ from jdetrt.export.parity import FLOAT16, FLOAT32, Parity, check_parity, synthet
 from jdetrt.export.precision import record_peaks, refuse_overflow, to_half
 from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.preprocess import letterbox
-from jdetrt.training import checkpoint as checkpoints
-from jdetrt.training.anchors import grids, network_anchors
-from jdetrt.training.state import CheckpointInfo
+from jdetrt.training.checkpoints import checkpoint as checkpoints
+from jdetrt.training.checkpoints.state_dict import CheckpointInfo
+from jdetrt.training.network.anchors import grids, network_anchors
 from jdetrt.types import TensorSpec
 
 __all__ = ["Exported", "export_onnx"]
@@ -84,7 +84,7 @@ def export_onnx(
     None, the network keeps the size of its anchors.
 
     Args:
-        checkpoint: any weight file that ``jdetrt.training.checkpoint.load`` reads.
+        checkpoint: any weight file that ``jdetrt.training.checkpoints.checkpoint.load`` reads.
         output: the ``.onnx`` file to write.
         config: size, top-k, batch, precision, weights, opset. With half weights or half precision
             the network that is compared is the one with rounded weights, batch norms folded.

@@ -20,7 +20,7 @@ import torch
 
 from jdetrt.errors import ExportError, ParityError
 from jdetrt.export.deploy_graph import Decode
-from jdetrt.training.model import JdeNetwork
+from jdetrt.training.network.model import JdeNetwork
 from jdetrt.types import Array
 
 __all__ = ["FLOAT16", "FLOAT32", "Limits", "Parity", "check_parity", "synthetic_pictures"]

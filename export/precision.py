@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from jdetrt.errors import ExportError
 from jdetrt.export.deploy_graph import DeployGraph
-from jdetrt.training.model import JdeNetwork
+from jdetrt.training.network.model import JdeNetwork
 
 __all__ = ["FLOAT16_MAX", "record_peaks", "refuse_overflow", "to_half"]
 

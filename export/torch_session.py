@@ -15,11 +15,11 @@ from jdetrt.config import AnyTrackerConfig, ExportConfig
 from jdetrt.errors import ExportError, SessionError
 from jdetrt.export.deploy_graph import DeployGraph, normalise
 from jdetrt.runtime.contract import tracker_note
-from jdetrt.runtime.session_base import SessionBase
-from jdetrt.training import checkpoint as checkpoints
-from jdetrt.training.anchors import anchor_sizes, candidate_priors, grids, network_anchors
-from jdetrt.training.model import JdeNetwork
-from jdetrt.training.state import CheckpointInfo
+from jdetrt.runtime.session import SessionBase
+from jdetrt.training.checkpoints import checkpoint as checkpoints
+from jdetrt.training.checkpoints.state_dict import CheckpointInfo
+from jdetrt.training.network.anchors import anchor_sizes, candidate_priors, grids, network_anchors
+from jdetrt.training.network.model import JdeNetwork
 from jdetrt.types import Array, TensorSpec
 
 __all__ = ["TorchSession", "load_network", "open_checkpoint"]
@@ -106,7 +106,7 @@ def open_checkpoint(
     """Open a checkpoint for inference with torch.
 
     Args:
-        path: any weight file that ``jdetrt.training.checkpoint.load`` reads.
+        path: any weight file that ``jdetrt.training.checkpoints.checkpoint.load`` reads.
         size: network width and height; by default those that the checkpoint records.
         device: of torch, ``"cpu"`` or ``"cuda"``.
 
@@ -127,7 +127,7 @@ def load_network(
     """Read a whole network, and settle its size and its anchors.
 
     Args:
-        path: any weight file that ``jdetrt.training.checkpoint.load`` reads.
+        path: any weight file that ``jdetrt.training.checkpoints.checkpoint.load`` reads.
         size: network width and height; by default those that the checkpoint records.
 
     Returns:

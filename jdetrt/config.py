@@ -108,7 +108,7 @@ class IouConfig(TrackerConfig, frozen=True, tag="iou", tag_field="preset"):
     )
     reach_limit: Positive = 0.6  # but never further than this
     height_ratio: Fraction = 0.8  # and only if the heights are this alike
-    # Noise of the motion filter (jdetrt.runtime.kalman): less of the measured aspect ratio and more
+    # Noise of the motion filter (tracking.kalman): less of the measured aspect ratio and more
     # of its drift than in the reference, because a detector's box is better than the reference's
     # filter takes it to be.
     noise: tuple[Positive, Positive, Positive, Positive, Positive, Positive] = (
@@ -176,7 +176,7 @@ class NetworkConfig(Section, frozen=True):
     size: tuple[int, int] | None = None
     embedding_dim: Annotated[int, Meta(ge=1, le=65536)] = 512  # reference cfg/yolov3_1088x608.cfg
     # Anchor width and height in network pixels, heads /32, /16, /8, the same at every network
-    # size; None for the reference's rule, which goes by the size (jdetrt.training.anchors).
+    # size; None for the reference's rule, which goes by the size (jdetrt.training.network.anchors).
     anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None
     # What suits the network where nobody says otherwise; it goes with the checkpoint, the models
     # and the plans that are made of it. None for a preset's own (jdetrt.runtime.contract).

@@ -12,12 +12,12 @@ from jdetrt.runtime.contract import tracker_config
 from jdetrt.runtime.mot_io import every_frame, read_detections
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
-from jdetrt.runtime.report import RunReport
-from jdetrt.runtime.sinks import MotSink, VideoSink
-from jdetrt.runtime.sources import open_source
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.sinks.base import MotSink, VideoSink
+from jdetrt.runtime.sources.open import open_source
+from jdetrt.runtime.timing import RunReport
+from jdetrt.runtime.tracking.tracker import Tracker
+from jdetrt.synthetic.clip import SyntheticClip, is_written_sequence, write_sequence
 from jdetrt.testing import FakeSession
-from jdetrt.training.synthetic import SyntheticClip, is_written_sequence, write_sequence
 from jdetrt.types import Session
 
 __all__ = ["DemoResult", "run_demo"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from jdetrt.errors import SessionError
 from jdetrt.runtime.preprocess import Letterbox
-from jdetrt.runtime.session_base import SessionBase
+from jdetrt.runtime.session import SessionBase
 from jdetrt.types import Array, Detections, TensorSpec
 
 __all__ = ["FakeSession"]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from jdetrt.errors import DataError, JdetrtError, SinkError
-from jdetrt.runtime.interrupt import interrupt_held
-from jdetrt.runtime.report import Stopwatch
-from jdetrt.runtime.sinks import Sink
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.signals import interrupt_held
+from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.timing import Stopwatch
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Detections, Frame, Tracks
 
 __all__ = ["ASSOCIATION", "Associate", "OnFrame", "reportable"]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from jdetrt.errors import DataError
 from jdetrt.files import open_regular
-from jdetrt.runtime.seqinfo import LAST_FRAME
+from jdetrt.runtime.sources.seqinfo import LAST_FRAME
 from jdetrt.types import Detections, Tracks
 
 __all__ = [

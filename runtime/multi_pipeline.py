@@ -17,13 +17,13 @@ from jdetrt.errors import ConfigError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, Associate
 from jdetrt.runtime.contract import check_model, network_size
 from jdetrt.runtime.decode import detections as decode
-from jdetrt.runtime.interrupt import interrupt_held
-from jdetrt.runtime.read_ahead import SLOTS, Prepared, ReadAhead
-from jdetrt.runtime.report import RunReport, Stopwatch
-from jdetrt.runtime.sinks import Sink
-from jdetrt.runtime.slots import ArraySlot
-from jdetrt.runtime.sources import Source
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.input_buffer import ArraySlot
+from jdetrt.runtime.prefetch import SLOTS, Prepared, ReadAhead
+from jdetrt.runtime.signals import interrupt_held
+from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sources.open import Source
+from jdetrt.runtime.timing import RunReport, Stopwatch
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Array, Session
 
 __all__ = ["MultiPipeline", "MultiReport", "Stream"]

@@ -13,13 +13,13 @@ from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame, reportable
 from jdetrt.runtime.contract import check_model, network_size
 from jdetrt.runtime.decode import detections as decode
-from jdetrt.runtime.interrupt import interrupt_held
-from jdetrt.runtime.read_ahead import SLOTS, Prepared, ReadAhead
-from jdetrt.runtime.report import RunReport, Stopwatch
-from jdetrt.runtime.sinks import Sink
-from jdetrt.runtime.slots import FrameSession, make_slots
-from jdetrt.runtime.sources import Source
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.input_buffer import FrameSession, make_slots
+from jdetrt.runtime.prefetch import SLOTS, Prepared, ReadAhead
+from jdetrt.runtime.signals import interrupt_held
+from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sources.open import Source
+from jdetrt.runtime.timing import RunReport, Stopwatch
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Array, Detections, Frame, Session
 
 __all__ = ["ASSOCIATION", "OnFrame", "Pipeline", "reportable", "track_detections"]
@@ -31,7 +31,7 @@ class Pipeline:
     Three things go on at once: a thread reads and letterboxes the frames to come, the session runs
     the network on frame k+1, and the calling thread decodes, associates and writes frame k. Frames
     are finished in their order. Of a live source the newest frame is taken and those that came
-    while the network was busy are left out. A `jdetrt.runtime.slots.FrameSession` letterboxes on
+    while the network was busy are left out. A `input_buffer.FrameSession` letterboxes on
     its GPU; the stage "preprocess" then ends when the CPU is done with the frame. It may take
     frame k+2 as well while it is at k+1, so that its GPU need not wait for the CPU; not that of a
     live source, where a frame that queues is late.

@@ -12,8 +12,8 @@ from jdetrt.config import ExportConfig
 from jdetrt.export.deploy_graph import DeployGraph
 from jdetrt.export.torch_session import load_network
 from jdetrt.runtime.contract import tracker_note
-from jdetrt.runtime.session_base import SessionBase
-from jdetrt.training import checkpoint as checkpoints
+from jdetrt.runtime.session import SessionBase
+from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.types import Array, TensorSpec
 
 

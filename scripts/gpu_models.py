@@ -19,18 +19,18 @@ from types import SimpleNamespace
 
 import onnx
 
-from jdetrt.calibration.cache import read_cache, write_cache
-from jdetrt.calibration.frames import choose_frames
-from jdetrt.calibration.probe import activations
-from jdetrt.calibration.qdq import quantise, tensors_to_quantise
-from jdetrt.calibration.ranges import measure_ranges
+from jdetrt.calibration.frames.choose import choose_frames
+from jdetrt.calibration.quantize.qdq import quantise, tensors_to_quantise
+from jdetrt.calibration.ranges.probe import activations
+from jdetrt.calibration.ranges.ranges import measure_ranges
 from jdetrt.config import ExportConfig
+from jdetrt.engine.tensorrt.calibration_cache import read_cache, write_cache
 from jdetrt.errors import ConfigError
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.files import write_bytes
 from jdetrt.shipped import NANO, resolve_checkpoint
-from jdetrt.training import checkpoint
-from jdetrt.training.model import random_network
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.network.model import random_network
 
 NETWORKS = {
     "nano-576x320": (576, 320),

@@ -25,26 +25,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jdetrt.benchmarks.machine import manifest
-from jdetrt.benchmarks.shaken import margin
 from jdetrt.config import IouConfig
 from jdetrt.engine.open import open_session
-from jdetrt.engine.session import TensorRtSession
+from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import ConfigError, JdetrtError
+from jdetrt.evaluation.perturbed import margin
 from jdetrt.files import write_text
+from jdetrt.machine.manifest import manifest
 from jdetrt.runtime.contract import check_model, network_size, tracker_config
 from jdetrt.runtime.decode import candidates
+from jdetrt.runtime.input_buffer import make_slots
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.preprocess import Letterbox
-from jdetrt.runtime.slots import make_slots
-from jdetrt.runtime.sources import open_source
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.sources.open import open_source
+from jdetrt.runtime.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from gpu_eager import EagerSession
 
-    from jdetrt.benchmarks.shaken import Candidates
     from jdetrt.config import TrackerConfig
+    from jdetrt.evaluation.perturbed import Candidates
 
 WARM_UP = 50
 SHAKEN_RUNS = 30
@@ -171,7 +171,7 @@ def scores(
     frames: list[Candidates], sequence: Path, settings: TrackerConfig, rate: float
 ) -> dict[str, Any]:
     """Of what was seen in a sequence, once and shaken."""
-    from jdetrt.benchmarks.shaken import SHAKEN, score_shaken, score_tracks
+    from jdetrt.evaluation.perturbed import SHAKEN, score_shaken, score_tracks
 
     once = score_tracks(frames, sequence, settings, rate)
     shaken = score_shaken(frames, sequence, settings, rate, runs=SHAKEN_RUNS)

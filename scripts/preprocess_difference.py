@@ -22,18 +22,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "oracles"))
 from gpu_report import scores
 from host_cuda import host_kernel
 
-from jdetrt.benchmarks.machine import manifest
-from jdetrt.benchmarks.shaken import margin
-from jdetrt.engine.cuda_preprocess import SOURCE, letterbox_arguments
+from jdetrt.engine.cuda.letterbox import SOURCE, letterbox_arguments
 from jdetrt.engine.open import open_session
+from jdetrt.evaluation.perturbed import margin
 from jdetrt.files import write_text
+from jdetrt.machine.manifest import manifest
 from jdetrt.runtime.contract import network_size, tracker_config
 from jdetrt.runtime.decode import candidates
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.preprocess import Letterbox, letterbox
-from jdetrt.runtime.sources import open_source
+from jdetrt.runtime.sources.open import open_source
 from jdetrt.shipped import name_of, resolve
-from jdetrt.training.synthetic import SyntheticClip
+from jdetrt.synthetic.clip import SyntheticClip
 
 SOURCES = [(1920, 1080), (1280, 720), (960, 540), (640, 480)]
 NETWORKS = [(1088, 608), (864, 480), (576, 320)]

@@ -19,9 +19,9 @@ import pytest
 from jdetrt.errors import SinkError, SourceError
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.sinks import JsonLinesSink, MotSink, VideoSink
-from jdetrt.runtime.sources import open_source
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.sinks.base import JsonLinesSink, MotSink, VideoSink
+from jdetrt.runtime.sources.open import open_source
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.types import Detections
 

@@ -11,23 +11,24 @@ from small_runs import learn_tiny_body, small_recipe, small_run
 from tiny_network import SIZE, TinyBody
 from walkers import samples_of, true_session, walkers
 
-from jdetrt.benchmarks import many_streams
+from jdetrt.benchmarks import streams as many_streams
 from jdetrt.benchmarks.latency import measure_run
-from jdetrt.benchmarks.many_streams import measure_streams
 from jdetrt.benchmarks.open_model import open_model
-from jdetrt.benchmarks.quick_score import quick_score
+from jdetrt.benchmarks.streams import measure_streams
 from jdetrt.benchmarks.sweep import measure_accuracy
-from jdetrt.benchmarks.tracking import evaluate_tracking
-from jdetrt.calibration.half_rest import to_half
-from jdetrt.calibration.qdq import quantise
+from jdetrt.calibration.quantize.fp16_rest import to_half
+from jdetrt.calibration.quantize.qdq import quantise
 from jdetrt.config import ExportConfig, IouConfig, TrackerConfig
 from jdetrt.engine.onnx_file import metadata
 from jdetrt.engine.open import open_session
+from jdetrt.evaluation.summary import quick_score
+from jdetrt.evaluation.tracking import evaluate_tracking
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.runtime.contract import tracker_config, tracker_note
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
-from jdetrt.training import checkpoint, model
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.network import model
 from jdetrt.training.run_folder import LAST
 
 OWN = IouConfig(score_threshold=0.3, buffer=7)

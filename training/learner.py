@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from jdetrt.training.anchors import network_anchors
-from jdetrt.training.model import JdeNetwork
-from jdetrt.training.processes import Processes
+from jdetrt.training.data.sample import Batch
+from jdetrt.training.distributed import Processes
+from jdetrt.training.losses.targets import Targets, assign
+from jdetrt.training.network.anchors import network_anchors
+from jdetrt.training.network.model import JdeNetwork
 from jdetrt.training.recipe import Recipe
-from jdetrt.training.sample import Batch
-from jdetrt.training.targets import Targets, assign
 from jdetrt.training.trainee import Trainee, optimiser
 
 __all__ = ["Learner"]
@@ -75,7 +75,7 @@ class Learner:
 
         Returns:
             The losses of the whole batch, over all processes: ``total`` and those of
-            `jdetrt.training.loss.PARTS` that had anything to learn from.
+            `jdetrt.training.losses.loss.PARTS` that had anything to learn from.
 
         Raises:
             FloatingPointError: the loss, or its gradient, is not finite; weights are as before.

@@ -119,7 +119,7 @@ class DataConfig(Section, frozen=True):
 
 
 class SyntheticConfig(Section, frozen=True):
-    """Rendered clips to train on beside the data (jdetrt.training.synthetic)."""
+    """Rendered clips to train on beside the data (jdetrt.synthetic.clip)."""
 
     clips: Count = 0
     frames: Annotated[int, Meta(ge=1)] = 40  # of each clip

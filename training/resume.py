@@ -10,9 +10,9 @@ import torch
 
 from jdetrt import files
 from jdetrt.errors import CheckpointError, ConfigError
-from jdetrt.training.data import DataSet
+from jdetrt.training.checkpoints.torch_file import read_torch
+from jdetrt.training.data.datasets import DataSet
 from jdetrt.training.recipe import Recipe
-from jdetrt.training.torch_file import read_torch
 
 __all__ = ["read_state", "write_state"]
 

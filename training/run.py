@@ -10,21 +10,21 @@ from pathlib import Path
 import torch
 
 from jdetrt.errors import ConfigError, TrainingError
-from jdetrt.runtime.interrupt import interrupt_held
-from jdetrt.training import checkpoint
-from jdetrt.training.anchors import grids
-from jdetrt.training.batches import batch_count, batches
-from jdetrt.training.data import DataSet
+from jdetrt.runtime.signals import interrupt_held
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.checkpoints.pretrained import start_from
+from jdetrt.training.data.batches import batch_count, batches
+from jdetrt.training.data.datasets import DataSet
+from jdetrt.training.data.sample import Batch
+from jdetrt.training.distributed import Processes
 from jdetrt.training.learner import Learner
-from jdetrt.training.loss import PARTS
-from jdetrt.training.model import JdeNetwork, initialise
-from jdetrt.training.pretrained import start_from
-from jdetrt.training.processes import Processes
+from jdetrt.training.losses.loss import PARTS
+from jdetrt.training.network.anchors import grids
+from jdetrt.training.network.model import JdeNetwork, initialise
 from jdetrt.training.progress import Means, Progress, Table
 from jdetrt.training.recipe import Recipe
 from jdetrt.training.resume import read_state, write_state
 from jdetrt.training.run_folder import BEST, LAST, LOG, STATE, VALIDATION
-from jdetrt.training.sample import Batch
 from jdetrt.training.schedule import rate
 from jdetrt.training.trainee import set_prior
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jdetrt.training.data import DataSet
-from jdetrt.training.processes import Processes
+from jdetrt.training.data.datasets import DataSet
+from jdetrt.training.distributed import Processes
 from jdetrt.training.progress import Progress
 from jdetrt.training.recipe import Recipe
 from jdetrt.training.run import Run, Validate

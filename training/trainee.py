@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt.errors import ConfigError
-from jdetrt.training.loss import JdeLoss, LossResult, Whole
-from jdetrt.training.mgda import head_inputs
-from jdetrt.training.model import JdeNetwork
-from jdetrt.training.pyramid import BOX_AND_LOGITS
+from jdetrt.training.losses.loss import JdeLoss, LossResult, Whole
+from jdetrt.training.losses.mgda import head_inputs
+from jdetrt.training.losses.targets import Targets
+from jdetrt.training.network.model import JdeNetwork
+from jdetrt.training.network.pyramid import BOX_AND_LOGITS
 from jdetrt.training.recipe import OptimiserConfig, Recipe
-from jdetrt.training.targets import Targets
 
 __all__ = ["Trainee", "optimiser", "set_prior"]
 

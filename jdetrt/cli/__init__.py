@@ -16,7 +16,7 @@ import click
 
 from jdetrt import __version__
 from jdetrt.errors import JdetrtError
-from jdetrt.runtime.interrupt import sigterm_as_ctrl_c
+from jdetrt.runtime.signals import sigterm_as_ctrl_c
 
 __all__ = ["main"]
 

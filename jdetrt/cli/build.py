@@ -12,7 +12,7 @@ from jdetrt.cli.paths import model_files, refuse_collisions
 from jdetrt.shipped import resolve
 
 if TYPE_CHECKING:
-    from jdetrt.engine.plan import Sidecar
+    from jdetrt.engine.tensorrt.plan import Sidecar
 
 _FILE = click.Path(path_type=Path)
 
@@ -86,12 +86,12 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
     half-made is left.
     """
     from jdetrt.cli.build_bar import BuildBar
-    from jdetrt.engine.build_options import BuildOptions, parse_batch
-    from jdetrt.engine.builder import build_plan
-    from jdetrt.engine.calibration_file import cache_calibrator
-    from jdetrt.engine.compat import load
-    from jdetrt.engine.compiled import layers_path
-    from jdetrt.engine.plan import sidecar_path
+    from jdetrt.engine.tensorrt.build_options import BuildOptions, parse_batch
+    from jdetrt.engine.tensorrt.builder import build_plan
+    from jdetrt.engine.tensorrt.calibration_file import cache_calibrator
+    from jdetrt.engine.tensorrt.compat import load
+    from jdetrt.engine.tensorrt.layers import layers_path
+    from jdetrt.engine.tensorrt.plan import sidecar_path
 
     ranges, timings = given["calibration_cache"], given["timing_cache"]
     refuse_collisions(

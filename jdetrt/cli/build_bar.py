@@ -16,7 +16,7 @@ __all__ = ["BuildBar"]
 class BuildBar(Bar):
     """One bar a phase that is running, on stderr, while it is entered as a context manager.
 
-    Implements `jdetrt.engine.build_progress.Progress`. Nothing is shown with ``quiet``, or where
+    Implements `tensorrt.build_progress.Progress`. Nothing is shown with ``quiet``, or where
     stderr is not a terminal.
     """
 

@@ -14,7 +14,7 @@ from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, sou
 from jdetrt.shipped import resolve
 
 if TYPE_CHECKING:
-    from jdetrt.benchmarks.calibration_run import CalibrationRun
+    from jdetrt.calibration.run import CalibrationRun
 
 _FILE = click.Path(path_type=Path)
 
@@ -152,7 +152,7 @@ def command(model: Path, output: Path, backend: str, quiet: bool, **given: Any) 
     from jdetrt.cli.steps import Steps
 
     try:
-        from jdetrt.benchmarks.calibration_run import CalibrationRun, CalibrationSettings
+        from jdetrt.calibration.run import CalibrationRun, CalibrationSettings
     except ModuleNotFoundError as err:
         raise missing(err, "Calibrating a model") from err
     if not given["sources"] and given["frame_list"] is None:
@@ -182,7 +182,7 @@ def _only_for_jdetrt(given: dict[str, Any]) -> None:
 
 
 def _refuse(model: Path, output: Path, given: dict[str, Any]) -> None:
-    from jdetrt.benchmarks.calibration_run import REPORT_FILES
+    from jdetrt.calibration.run import REPORT_FILES
 
     labelled = [*given["labelled"], *([str(given["gt"])] if given["gt"] else [])]
     read = [given[name] for name in ("frame_list", "fp16") if given[name]]

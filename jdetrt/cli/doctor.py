@@ -17,7 +17,7 @@ def command(as_json: bool) -> int:
     "ok" is there, "--" is missing but not needed for tracking on this machine, "!!" is needed and
     does not work. The exit code is 1 when there is a "!!", else 0.
     """
-    from jdetrt.benchmarks.checkup import diagnose, to_dict
+    from jdetrt.machine.doctor import diagnose, to_dict
 
     facts = diagnose()
     report = to_dict(facts)

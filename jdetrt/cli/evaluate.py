@@ -20,7 +20,7 @@ from jdetrt.config import PRESETS
 from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
-    from jdetrt.training.sample import Sample
+    from jdetrt.training.data.sample import Sample
     from jdetrt.types import Session
 
 _FILE = click.Path(path_type=Path)
@@ -113,7 +113,7 @@ def detection(
     """
     _refuse(model, paths, json_path)
     with _opened(model, size, provider, threads) as session:
-        from jdetrt.benchmarks.detection import evaluate_detection
+        from jdetrt.evaluation.detection import evaluate_detection
 
         scores = evaluate_detection(
             session,
@@ -163,7 +163,7 @@ def embedding(
     """
     _refuse(model, paths, json_path)
     with _opened(model, size, provider, threads) as session:
-        from jdetrt.benchmarks.embedding import evaluate_embedding
+        from jdetrt.evaluation.embedding import evaluate_embedding
 
         scores = evaluate_embedding(
             session,
@@ -218,9 +218,9 @@ def tracking(
     with _opened(model, size, provider, threads) as session:
         from rich.console import Console
 
-        from jdetrt.benchmarks.tracking import evaluate_tracking
         from jdetrt.cli.score import scores_table
         from jdetrt.cli.settings import tracker_settings
+        from jdetrt.evaluation.tracking import evaluate_tracking
         from jdetrt.runtime.contract import tracker_config
 
         settings = tracker_settings(config, preset, lambda: tracker_config(session, preset), {})
@@ -262,7 +262,7 @@ def summary(
     """Measure everything in one pass over a MOT sequence."""
     _refuse(model, [sequence], json_path)
     with _opened(model, size, provider, threads) as session:
-        from jdetrt.benchmarks.quick_score import quick_score
+        from jdetrt.evaluation.summary import quick_score
         from jdetrt.runtime.contract import tracker_config
 
         tracker = tracker_config(session, preset)
@@ -298,7 +298,7 @@ def _samples(paths: Iterable[str], root: Path | None, min_visibility: float) -> 
     from rich.console import Console
     from rich.progress import track
 
-    from jdetrt.training.data import Mixture, open_data_set
+    from jdetrt.training.data.datasets import Mixture, open_data_set
 
     data = Mixture([open_data_set(path, root, min_visibility=min_visibility) for path in paths])
     console = Console(stderr=True)

@@ -108,7 +108,7 @@ def command(
     try:
         from jdetrt.export.autocast import autocast
         from jdetrt.export.onnx_writer import export_onnx
-        from jdetrt.training.file_kind import Format, recognise
+        from jdetrt.file_kind import Format, recognise
     except ModuleNotFoundError as err:
         raise missing(err, "Exporting a network") from err
     refuse_collisions(
@@ -151,7 +151,7 @@ def _refuse_options_of_checkpoints(context: click.Context) -> None:
 
 
 def _pictures(sources: tuple[str, ...]) -> list[Any]:
-    from jdetrt.runtime.sources import open_source
+    from jdetrt.runtime.sources.open import open_source
 
     pictures = []
     for uri in sources:

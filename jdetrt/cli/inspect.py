@@ -16,8 +16,8 @@ from jdetrt.cli.models import missing, shapes
 from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
-    from jdetrt.engine.compiled import Layer
-    from jdetrt.engine.inspect import PlanContent
+    from jdetrt.engine.tensorrt.describe import PlanContent
+    from jdetrt.engine.tensorrt.layers import Layer
     from jdetrt.export.describe import CheckpointContent, OnnxContent
     from jdetrt.types import TensorSpec
 
@@ -32,7 +32,7 @@ def command(file: Path, as_json: bool) -> None:
     and nano:WxH a model of that size (files of these names are ./nano and so on). Of a plan every
     layer is listed: the types that it computes in, and its tactic.
     """
-    from jdetrt.engine.inspect import describe_plan, is_plan
+    from jdetrt.engine.tensorrt.describe import describe_plan, is_plan
 
     if is_plan(file):
         plan = describe_plan(file)

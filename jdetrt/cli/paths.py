@@ -67,8 +67,8 @@ def _lies_in(path: str, folder: str) -> bool:
 
 def source_files(source: str) -> Iterator[Path]:
     """The files of SOURCE; of a MOT sequence also its ground truth and its detections."""
-    from jdetrt.runtime.pictures import PICTURE_SUFFIXES
-    from jdetrt.runtime.seqinfo import read_seqinfo
+    from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
+    from jdetrt.runtime.sources.seqinfo import read_seqinfo
 
     folder = pictures = Path(source)
     yield folder

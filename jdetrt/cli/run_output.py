@@ -13,8 +13,8 @@ from jdetrt.cli.bar import Bar
 if TYPE_CHECKING:
     from rich.progress import Task
 
-    from jdetrt.engine.session import MemoryUse
-    from jdetrt.runtime.report import RunReport
+    from jdetrt.engine.tensorrt.session import MemoryUse
+    from jdetrt.runtime.timing import RunReport
     from jdetrt.types import Frame, Tracks
 
 __all__ = ["ProgressBar", "print_summary"]

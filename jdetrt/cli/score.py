@@ -13,7 +13,7 @@ from jdetrt.cli.paths import refuse_collisions, sequence_files
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from jdetrt.benchmarks.accuracy import Score, Scores
+    from jdetrt.evaluation.trackeval import Score, Scores
 
 
 @click.command()
@@ -44,7 +44,7 @@ def command(
     """
     from rich.console import Console
 
-    from jdetrt.benchmarks.accuracy import score
+    from jdetrt.evaluation.trackeval import score
     from jdetrt.files import write_text
 
     refuse_collisions(

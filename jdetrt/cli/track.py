@@ -21,10 +21,10 @@ from jdetrt.shipped import NANO, resolve
 
 if TYPE_CHECKING:
     from jdetrt.config import TrackerConfig
-    from jdetrt.engine.session import MemoryUse
-    from jdetrt.runtime.output import Output
-    from jdetrt.runtime.report import RunReport
-    from jdetrt.runtime.sinks import Sink
+    from jdetrt.engine.tensorrt.session import MemoryUse
+    from jdetrt.runtime.sinks.base import Sink
+    from jdetrt.runtime.sinks.output import Output
+    from jdetrt.runtime.timing import RunReport
 
 _FILE = click.Path(path_type=Path)
 _FRACTION = click.FloatRange(0.0, 1.0)
@@ -164,11 +164,11 @@ def command(**given: Any) -> None:
 def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
     from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.open import open_session
-    from jdetrt.engine.session import memory_of
+    from jdetrt.engine.tensorrt.session import memory_of
     from jdetrt.runtime.contract import network_size, tracker_config
     from jdetrt.runtime.pipeline import Pipeline
-    from jdetrt.runtime.sources import open_source
-    from jdetrt.runtime.tracker import Tracker
+    from jdetrt.runtime.sources.open import open_source
+    from jdetrt.runtime.tracking.tracker import Tracker
 
     with BuildBar(quiet=options.quiet) as build_bar:
         session = stack.enter_context(
@@ -201,10 +201,10 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
 def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> None:
     from jdetrt.runtime.mot_io import read_detections
     from jdetrt.runtime.pipeline import ASSOCIATION, track_detections
-    from jdetrt.runtime.report import Stopwatch
-    from jdetrt.runtime.seqinfo import read_seqinfo
-    from jdetrt.runtime.sources import open_source
-    from jdetrt.runtime.tracker import Tracker
+    from jdetrt.runtime.sources.open import open_source
+    from jdetrt.runtime.sources.seqinfo import read_seqinfo
+    from jdetrt.runtime.timing import Stopwatch
+    from jdetrt.runtime.tracking.tracker import Tracker
 
     sequence = Path(options.source)
     info = read_seqinfo(sequence)
@@ -274,8 +274,8 @@ def _settings(options: _Options, default: Callable[[], TrackerConfig]) -> Tracke
 
 def _open_sinks(options: _Options, frame_rate: float, stack: ExitStack) -> list[Sink]:
     """Open the outputs; the stack sees to it that none is left behind half made."""
-    from jdetrt.runtime.interrupt import interrupt_held
-    from jdetrt.runtime.sinks import FramesSink, JsonLinesSink, KittiSink, MotSink, VideoSink
+    from jdetrt.runtime.signals import interrupt_held
+    from jdetrt.runtime.sinks.base import FramesSink, JsonLinesSink, KittiSink, MotSink, VideoSink
 
     kinds: dict[str, Callable[[Path], Output]] = {
         "--mot": MotSink,

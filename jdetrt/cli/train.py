@@ -15,7 +15,7 @@ from jdetrt.cli.models import missing
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from jdetrt.training.model import JdeNetwork
+    from jdetrt.training.network.model import JdeNetwork
     from jdetrt.training.progress import Progress
     from jdetrt.training.recipe import Recipe
 
@@ -67,10 +67,10 @@ def command(
     import msgspec
 
     try:
-        from jdetrt.training.processes import processes
+        from jdetrt.training.data.training_set import open_training_set
+        from jdetrt.training.distributed import processes
         from jdetrt.training.run_folder import check, open_recipe, prepare
         from jdetrt.training.train import train
-        from jdetrt.training.training_set import open_training_set
     except ModuleNotFoundError as err:
         raise missing(err, "Training a network", "train") from err
     settings = open_recipe(recipe)
@@ -104,10 +104,10 @@ def command(
 
 
 def _scorer(recipe: Recipe, sequence: Path) -> Callable[[JdeNetwork], Mapping[str, float]]:
-    from jdetrt.benchmarks.quick_score import quick_score
+    from jdetrt.evaluation.summary import quick_score
     from jdetrt.export.torch_session import TorchSession
-    from jdetrt.runtime.seqinfo import read_seqinfo
-    from jdetrt.training.anchors import grids, network_anchors
+    from jdetrt.runtime.sources.seqinfo import read_seqinfo
+    from jdetrt.training.network.anchors import grids, network_anchors
 
     size = recipe.validation_size or recipe.network.size
     assert size is not None

@@ -19,7 +19,7 @@ from jdetrt.shipped import resolve_checkpoint
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from jdetrt.engine.agreement import Comparison, Limits
+    from jdetrt.evaluation.agreement import Comparison, Limits
     from jdetrt.types import Frame
 
 _FRACTION = click.FloatRange(0.0, 1.0)
@@ -94,10 +94,10 @@ def command(
 
     try:
         from jdetrt.benchmarks.open_model import open_model
-        from jdetrt.benchmarks.verify import precision_of, verify
+        from jdetrt.evaluation.verify import precision_of, verify
     except ModuleNotFoundError as err:
         raise missing(err, "Comparing models") from err
-    from jdetrt.engine.agreement import LIMITS
+    from jdetrt.evaluation.agreement import LIMITS
     from jdetrt.files import write_text
 
     inputs = {
@@ -150,7 +150,7 @@ def command(
 
 
 def _frames(sources: tuple[str, ...], limit: int) -> Iterator[Frame]:
-    from jdetrt.runtime.sources import open_source
+    from jdetrt.runtime.sources.open import open_source
 
     for uri in sources:
         with open_source(uri) as source:

@@ -72,7 +72,7 @@ def retrieval(
     refuse_collisions(
         {"CHECKPOINT": [checkpoint], "FRAME": [query_frame, target_frame]}, {"--output": output}
     )
-    from jdetrt.runtime.pictures import read_picture
+    from jdetrt.runtime.sources.images import read_picture
 
     query, target = read_picture(query_frame), read_picture(target_frame)
     same = None
@@ -82,7 +82,7 @@ def retrieval(
     if box is None:
         raise DataError(f"{query_frame}: nobody with the id {identity} is in this frame")
     try:
-        from jdetrt.benchmarks.retrieval import draw, retrieve
+        from jdetrt.evaluation.retrieval import draw, retrieve
         from jdetrt.export.torch_session import load_network
     except ModuleNotFoundError as err:
         raise missing(err, "Looking into a network") from err

@@ -14,8 +14,8 @@ from jdetrt.benchmarks import repeatability
 from jdetrt.benchmarks.compare import change, compare
 from jdetrt.benchmarks.repeatability import Slowed, measure_overhead, measure_repeatability
 from jdetrt.errors import ConfigError, DataError
+from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.testing import FakeSession
-from jdetrt.training.synthetic import SyntheticClip, write_sequence
 
 RATES = ("system_fps", "engine_fps", "association_fps", "paper_fps")
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from jdetrt.benchmarks import latency
-from jdetrt.benchmarks.sensors import Sensors
 from jdetrt.benchmarks.stages import STAGES, time_stages
-from jdetrt.engine.session import MemoryUse
+from jdetrt.engine.tensorrt.session import MemoryUse
 from jdetrt.errors import ConfigError, SourceError
+from jdetrt.machine.sensors.base import Sensors
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.sinks import MotSink
-from jdetrt.runtime.sources import open_source
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.sinks.base import MotSink
+from jdetrt.runtime.sources.open import open_source
+from jdetrt.runtime.tracking.tracker import Tracker
+from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.testing import FakeSession
-from jdetrt.training.synthetic import SyntheticClip, write_sequence
 from jdetrt.types import Array, Detections
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from jdetrt.benchmarks import losses
-from jdetrt.benchmarks.losses import COLUMNS, PAPER, Setting, compare_losses, recipe
-from jdetrt.benchmarks.quick_score import QuickScore
+from jdetrt.benchmarks.paper import losses
+from jdetrt.benchmarks.paper.losses import COLUMNS, PAPER, Setting, compare_losses, recipe
 from jdetrt.cli.bench import command
+from jdetrt.evaluation.summary import QuickScore
 from jdetrt.training.recipe import Recipe
 
 

@@ -8,7 +8,7 @@ from tiny_network import SIZE, save_tiny
 
 from jdetrt.benchmarks.open_model import open_model
 from jdetrt.config import ExportConfig
-from jdetrt.engine.ort_session import OrtSession
+from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.errors import CheckpointError, SessionError
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.torch_session import TorchSession

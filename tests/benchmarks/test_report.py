@@ -12,12 +12,12 @@ import pytest
 from chromium import run_in_page
 
 from jdetrt.benchmarks.decide import mark_pareto
-from jdetrt.benchmarks.report import COLUMNS, failures, html_report, markdown_report
-from jdetrt.benchmarks.report_png import write_png
+from jdetrt.benchmarks.report.page import COLUMNS, failures, html_report, markdown_report
+from jdetrt.benchmarks.report.png import write_png
 from jdetrt.benchmarks.stages import STAGES
-from jdetrt.benchmarks.summary import summary
-from jdetrt.benchmarks.svg import axis_ticks
 from jdetrt.errors import DataError
+from jdetrt.runtime.spread import summary
+from jdetrt.svg import axis_ticks
 
 SPEEDS = {  # two series of three sizes
     ("fp32", "onnxruntime"): {(1088, 608): 5.0, (864, 480): 9.0, (576, 320): 20.0},

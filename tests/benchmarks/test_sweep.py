@@ -10,16 +10,16 @@ import pytest
 from tiny_network import SIZE, save_tiny
 
 from jdetrt.benchmarks import sweep as sweeping
-from jdetrt.benchmarks.artefacts import Artefacts, Configuration
-from jdetrt.benchmarks.cool_down import CoolDown
 from jdetrt.benchmarks.decide import decide, mark_pareto
 from jdetrt.benchmarks.latency import measure_run
-from jdetrt.benchmarks.sensors import Reading, Sensors
+from jdetrt.benchmarks.model_store import Artefacts, Configuration
 from jdetrt.benchmarks.sweep import read_result, sweep
-from jdetrt.engine import compat, plan_cache
 from jdetrt.engine.open import open_session
+from jdetrt.engine.tensorrt import compat, plan_cache
 from jdetrt.errors import ConfigError, DataError
-from jdetrt.training.synthetic import SyntheticClip, write_sequence
+from jdetrt.machine.cool_down import CoolDown
+from jdetrt.machine.sensors.base import Reading, Sensors
+from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 
 LARGER = (160, 96)
 
@@ -228,7 +228,7 @@ def test_plans_are_built_when_they_are_prepared(
     )
     opened = []
     monkeypatch.setattr(
-        "jdetrt.benchmarks.artefacts.open_session", lambda path, **more: opened.append(more)
+        "jdetrt.benchmarks.model_store.open_session", lambda path, **more: opened.append(more)
     )
     artefacts.cuda_graph = True
     command = artefacts.deploy_command(wanted, "cam.mp4")

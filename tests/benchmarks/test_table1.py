@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from tiny_network import SIZE, ship_tiny
 
-from jdetrt.benchmarks import density
-from jdetrt.benchmarks.density import measure_density
-from jdetrt.benchmarks.many_streams import measure_streams
-from jdetrt.benchmarks.paper import TABLE_1, TABLE_4
-from jdetrt.benchmarks.reid import CROP, crops, write_detector, write_reid
-from jdetrt.benchmarks.table1 import compare_association, made_up_sequence, seen_by
+from jdetrt.benchmarks.paper import density
+from jdetrt.benchmarks.paper.density import measure_density
+from jdetrt.benchmarks.paper.numbers import TABLE_1, TABLE_4
+from jdetrt.benchmarks.paper.reid import CROP, crops, write_detector, write_reid
+from jdetrt.benchmarks.paper.table1 import compare_association, made_up_sequence, seen_by
+from jdetrt.benchmarks.streams import measure_streams
 from jdetrt.cli import main
+from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
-from jdetrt.engine.ort_session import OrtSession
 from jdetrt.errors import ConfigError, SessionError
+from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.testing import FakeSession
-from jdetrt.training.synthetic import SyntheticClip, write_sequence
 
 
 def run(*args: object) -> int:

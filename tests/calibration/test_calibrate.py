@@ -19,13 +19,13 @@ from jdetrt.calibration.calibrate import (
     _refuse_overflow,
     calibrate,
 )
-from jdetrt.calibration.frames import FrameList, choose_frames
-from jdetrt.calibration.model_file import read_model
-from jdetrt.calibration.qdq import layer_names, quantise
-from jdetrt.calibration.ranges import METHODS, Range
+from jdetrt.calibration.frames.choose import FrameList, choose_frames
+from jdetrt.calibration.quantize.model_file import read_model
+from jdetrt.calibration.quantize.qdq import layer_names, quantise
+from jdetrt.calibration.ranges.ranges import METHODS, Range
 from jdetrt.calibration.record import record
 from jdetrt.calibration.report import page
-from jdetrt.calibration.sensitivity import Targets
+from jdetrt.calibration.search import Targets
 from jdetrt.config import ExportConfig
 from jdetrt.engine.open import open_session
 from jdetrt.errors import CalibrationError

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from small_graphs import FixedScales, graph, run_onnx
 
 from jdetrt.calibration.modelopt import quantise_with_modelopt
-from jdetrt.calibration.qdq import quantise
+from jdetrt.calibration.quantize.qdq import quantise
 from jdetrt.errors import CalibrationError, MissingDependencyError
 
 Change = Callable[[onnx.ModelProto], None]

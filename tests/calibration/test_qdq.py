@@ -17,8 +17,14 @@ from tiny_network import SIZE, save_tiny
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from jdetrt.calibration.qdq import LAYOUTS, Layout, layer_names, quantise, tensors_to_quantise
-from jdetrt.calibration.rewrite import weight_scales
+from jdetrt.calibration.quantize.qdq import (
+    LAYOUTS,
+    Layout,
+    layer_names,
+    quantise,
+    tensors_to_quantise,
+)
+from jdetrt.calibration.quantize.rewrite import weight_scales
 from jdetrt.config import ExportConfig
 from jdetrt.errors import CalibrationError
 from jdetrt.export.onnx_writer import export_onnx

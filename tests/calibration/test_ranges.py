@@ -21,11 +21,11 @@ from onnxruntime.quantization.calibrate import (
 from small_graphs import graph
 from tiny_network import SIZE, save_tiny
 
-from jdetrt.calibration.histogram import BINS
-from jdetrt.calibration.measure import measure
-from jdetrt.calibration.probe import activations
-from jdetrt.calibration.qdq import tensors_to_quantise
-from jdetrt.calibration.ranges import METHODS, Method, Range, Ranges, measure_ranges
+from jdetrt.calibration.quantize.qdq import tensors_to_quantise
+from jdetrt.calibration.ranges.histogram import BINS
+from jdetrt.calibration.ranges.measure import measure
+from jdetrt.calibration.ranges.probe import activations
+from jdetrt.calibration.ranges.ranges import METHODS, Method, Range, Ranges, measure_ranges
 from jdetrt.config import ExportConfig
 from jdetrt.errors import CalibrationError
 from jdetrt.export.onnx_writer import export_onnx

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from jdetrt.calibration.histogram import BINS, Histogram, bin_edges, count
-from jdetrt.calibration.thresholds import entropy, least_error, percentile
+from jdetrt.calibration.ranges.histogram import BINS, Histogram, bin_edges, count
+from jdetrt.calibration.ranges.thresholds import entropy, least_error, percentile
 from jdetrt.types import Array
 
 RANDOM = np.random.default_rng(0)

@@ -14,14 +14,14 @@ from fake_cuda import FakeCuda
 from fake_tensorrt import RTX, Scenario, fake_tensorrt
 from small_onnx import write_small_onnx
 
-from jdetrt.calibration.cache import read_cache
 from jdetrt.calibration.trt_calibrator import FrameCalibration
-from jdetrt.engine import builder, compat
-from jdetrt.engine.build_options import BuildOptions
-from jdetrt.engine.builder import build_plan
-from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.cuda import CudaMemoryError
-from jdetrt.engine.device import Device
+from jdetrt.engine.cuda.api import CudaMemoryError
+from jdetrt.engine.tensorrt import builder, compat
+from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.calibration_cache import read_cache
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.device import Device
 from jdetrt.errors import BuildError, CalibrationError
 
 SIZE = (64, 32)

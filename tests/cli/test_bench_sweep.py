@@ -10,7 +10,7 @@ import pytest
 from tiny_network import ship_tiny
 
 from jdetrt.cli import main
-from jdetrt.training.synthetic import SyntheticClip, write_sequence
+from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 
 
 def run(*args: object) -> int:

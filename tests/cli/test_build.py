@@ -11,9 +11,9 @@ from small_onnx import write_small_onnx
 
 from jdetrt.cli import main
 from jdetrt.cli.build_bar import BuildBar
-from jdetrt.engine import builder
-from jdetrt.engine.device import Device
-from jdetrt.engine.plan import read_sidecar
+from jdetrt.engine.tensorrt import builder
+from jdetrt.engine.tensorrt.device import Device
+from jdetrt.engine.tensorrt.plan import read_sidecar
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import pytest
 from tiny_network import SIZE, save_tiny
 from walkers import walkers
 
-from jdetrt.benchmarks import int8
-from jdetrt.calibration.cache import read_cache
-from jdetrt.calibration.frame_list import FrameList
-from jdetrt.calibration.ranges import Ranges
+from jdetrt.calibration import score as int8
+from jdetrt.calibration.frames.frame_list import FrameList
+from jdetrt.calibration.ranges.ranges import Ranges
 from jdetrt.cli import main
 from jdetrt.config import ExportConfig
 from jdetrt.engine.open import open_session
+from jdetrt.engine.tensorrt.calibration_cache import read_cache
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.parity import synthetic_pictures
 
@@ -130,7 +130,9 @@ def test_a_run_that_is_ended_goes_on(
     assert "Interrupted." in one_error(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx.state"]
     with monkeypatch.context() as patch:
-        patch.setattr("jdetrt.calibration.measure.Probe", interrupt)  # nothing is measured again
+        patch.setattr(
+            "jdetrt.calibration.ranges.measure.Probe", interrupt
+        )  # nothing is measured again
         assert run(*options) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
 
@@ -143,7 +145,7 @@ def test_modelopt(
     def stand_in(model: Path, output: Path, frames: FrameList, **wanted: Any) -> None:
         asked.append((model.name, output.name, len(frames), wanted))
 
-    monkeypatch.setattr("jdetrt.benchmarks.calibration_run.quantise_with_modelopt", stand_in)
+    monkeypatch.setattr("jdetrt.calibration.run.quantise_with_modelopt", stand_in)
     options: list[str | Path] = [made / "model.onnx", "--frames", made / "footage", "--no-people"]
     options += ["-o", tmp_path / "int8.onnx", "--backend", "modelopt", "--leave-out", "*"]
     assert run(*options) == run(*options, "--method", "min-max") == 0

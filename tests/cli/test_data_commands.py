@@ -9,7 +9,7 @@ import pytest
 
 from jdetrt.cli import main
 from jdetrt.config import load
-from jdetrt.training.anchors import anchor_sizes
+from jdetrt.training.network.anchors import anchor_sizes
 from jdetrt.training.recipe import Recipe
 
 

@@ -4,9 +4,9 @@ import pytest
 from click.testing import CliRunner
 from raw_data import read_jde, write_picture
 
-from jdetrt.cli import data_convert
+from jdetrt.cli.data import convert as data_convert
 from jdetrt.errors import ConfigError, DataError
-from jdetrt.training.converters import DATA_SETS, convert
+from jdetrt.training.convert.datasets import DATA_SETS, convert
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from tiny_network import ship_tiny
 
 from jdetrt import shipped
-from jdetrt.benchmarks.accuracy import score
 from jdetrt.cli import main
+from jdetrt.evaluation.trackeval import score
 from jdetrt.runtime.opencv import load_cv2
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from jdetrt.benchmarks import checkup
-from jdetrt.benchmarks.checkup import Fact
 from jdetrt.cli import main
+from jdetrt.machine import doctor as checkup
+from jdetrt.machine.doctor import Fact
 
 
 def run(*args: str) -> int:

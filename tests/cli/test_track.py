@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from jdetrt.cli import main
 from jdetrt.cli.track import command
 from jdetrt.runtime.mot_io import read_mot
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Detections, Tracks
 
 FRAMES = 6
@@ -362,7 +362,7 @@ def test_an_interrupt_before_the_first_frame_leaves_nothing(
     outputs = ["--mot", "o/t.txt", "--video", "o/v.mp4", "--frames", "o/f"]
     assert _run("clip.mp4", "--model", "model.onnx", *outputs) == 130
     assert _files(here) == before
-    monkeypatch.setattr("jdetrt.runtime.tracker.Tracker.warm_up", interrupted)
+    monkeypatch.setattr("jdetrt.runtime.tracking.tracker.Tracker.warm_up", interrupted)
     assert _run("walk", "--detections", "det/det.txt", "--mot", "o/t.txt") == 130
     assert _files(here) == before
 

@@ -16,7 +16,7 @@ from walkers import walkers
 
 import jdetrt
 from jdetrt.cli import main
-from jdetrt.training.model import random_network
+from jdetrt.training.network.model import random_network
 from jdetrt.training.run_folder import open_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

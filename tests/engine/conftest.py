@@ -12,9 +12,9 @@ import pytest
 from fake_tensorrt import RTX, Scenario, fake_tensorrt
 from small_onnx import write_small_onnx
 
-from jdetrt.engine import builder, compat, plan_cache
-from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.device import Device
+from jdetrt.engine.tensorrt import builder, compat, plan_cache
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.device import Device
 
 ORIN = Device("Orin", "8.7", True, 32 << 30, 16 << 30, "12.6")
 

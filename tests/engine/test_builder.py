@@ -21,16 +21,17 @@ import pytest
 from fake_tensorrt import MAGIC, RTX, VERSIONS, Scenario, read_plan
 from small_onnx import write_external_onnx, write_small_onnx
 
-from jdetrt.engine import builder, memory, onnx_file
-from jdetrt.engine.build_options import BuildOptions, parse_batch
-from jdetrt.engine.build_progress import Watch
-from jdetrt.engine.builder import build_plan
-from jdetrt.engine.cache_folder import lock_path
-from jdetrt.engine.calibration_file import cache_calibrator
-from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.device import Device
-from jdetrt.engine.plan import Sidecar, sidecar_path
-from jdetrt.engine.timing_cache import keep_timings, use_timings
+from jdetrt.engine import onnx_file
+from jdetrt.engine.tensorrt import builder, memory
+from jdetrt.engine.tensorrt.build_options import BuildOptions, parse_batch
+from jdetrt.engine.tensorrt.build_progress import Watch
+from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.cache_folder import lock_path
+from jdetrt.engine.tensorrt.calibration_file import cache_calibrator
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.device import Device
+from jdetrt.engine.tensorrt.plan import Sidecar, sidecar_path
+from jdetrt.engine.tensorrt.timing_cache import keep_timings, use_timings
 from jdetrt.errors import BuildError, ConfigError, SessionError, SinkError
 
 V8, V10, V11, _ = VERSIONS
@@ -830,9 +831,9 @@ _KILLED = """
     from pathlib import Path
     sys.path.insert(0, {oracles!r})
     from fake_tensorrt import Scenario, fake_tensorrt
-    from jdetrt.engine import builder
-    from jdetrt.engine.compat import TensorRt
-    from jdetrt.engine.device import Device
+    from jdetrt.engine.tensorrt import builder
+    from jdetrt.engine.tensorrt.compat import TensorRt
+    from jdetrt.engine.tensorrt.device import Device
 
     builder.current_device = lambda: Device("Orin", "8.7", True, 32 << 30, 16 << 30, "12.6")
     dies = lambda *args: os.kill(os.getpid(), signal.{signal})

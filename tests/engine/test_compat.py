@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fake_tensorrt import MAGIC, RTX, VERSIONS, Scenario, fake_tensorrt
 
-from jdetrt.engine.compat import (
+from jdetrt.engine.tensorrt.compat import (
     Log,
     deserialize,
     device_memory_size,
@@ -89,7 +89,7 @@ def test_a_missing_module_says_what_to_install(
     def nothing(wanted: str) -> Any:
         raise ModuleNotFoundError(f"No module named '{wanted}'", name=wanted)
 
-    monkeypatch.setattr("jdetrt.engine.compat.importlib.import_module", nothing)
+    monkeypatch.setattr("jdetrt.engine.tensorrt.compat.importlib.import_module", nothing)
     extra = {"tensorrt": "tensorrt", "tensorrt-rtx": "rtx"}[backend]
     with pytest.raises(MissingDependencyError, match=rf"'{name}'[^$]*jdetrt\[{extra}\]") as caught:
         load(backend)
@@ -110,7 +110,7 @@ def test_a_module_that_does_not_load_is_told_from_a_missing_one(
     def broken(wanted: str) -> Any:
         raise error
 
-    monkeypatch.setattr("jdetrt.engine.compat.importlib.import_module", broken)
+    monkeypatch.setattr("jdetrt.engine.tensorrt.compat.importlib.import_module", broken)
     with pytest.raises(EngineError, match=r"installed but cannot be loaded.*doctor"):
         load("tensorrt")
 
@@ -210,7 +210,7 @@ def test_the_fake_has_what_its_version_has_and_no_more() -> None:
 
 def test_nothing_of_tensorrt_is_imported_before_it_is_asked_for() -> None:
     code = (
-        "import sys, jdetrt.engine.plan_cache, jdetrt.engine.calibration_file; "
+        "import sys, jdetrt.engine.tensorrt.plan_cache, jdetrt.engine.tensorrt.calibration_file; "
         "sys.exit(bool({'tensorrt', 'tensorrt_rtx', 'onnx', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -22,15 +22,16 @@ import pytest
 from fake_cuda import FakeCuda, MisuseError
 from fake_drivers import MEMORY, fake_bindings, fake_pycuda
 
-from jdetrt.engine.cuda import Cuda, CudaError, CudaMemoryError, open_cuda
-from jdetrt.engine.free import free_later, quietly
+from jdetrt.engine.cuda.api import Cuda, CudaError, CudaMemoryError, open_cuda
+from jdetrt.engine.cuda.free import free_later, quietly
 from jdetrt.errors import MissingDependencyError, SessionError
 
 if TYPE_CHECKING:
-    from jdetrt.engine import cuda_pycuda, cuda_python
+    from jdetrt.engine.cuda import cuda_python
+    from jdetrt.engine.cuda import pycuda as cuda_pycuda
 
-ENGINE = Path(__file__).parents[2] / "engine"
-BACKENDS = {"pycuda": "jdetrt.engine.cuda_pycuda", "cuda-python": "jdetrt.engine.cuda_python"}
+ENGINE = Path(__file__).parents[2] / "engine" / "cuda"
+BACKENDS = {"pycuda": "jdetrt.engine.cuda.pycuda", "cuda-python": "jdetrt.engine.cuda.cuda_python"}
 Launches = list[tuple[str, tuple[int, ...], tuple[int, ...], list[int]]]
 
 
@@ -40,7 +41,7 @@ class Libraries:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.launches: Launches = []
         self._patch = patch
-        for name in (*BACKENDS.values(), "jdetrt.engine.nvrtc"):
+        for name in (*BACKENDS.values(), "jdetrt.engine.cuda.nvrtc"):
             patch.delitem(sys.modules, name, raising=False)
         for name in ("pycuda", "pycuda.driver", "cuda", "cuda.bindings", "cuda.bindings.driver"):
             patch.delitem(sys.modules, name, raising=False)
@@ -88,7 +89,7 @@ class Libraries:
 def libraries(monkeypatch: pytest.MonkeyPatch) -> Iterator[Libraries]:
     yield Libraries(monkeypatch)
     # The modules of ours that were imported with a stand-in must not be used again.
-    for name in (*BACKENDS.values(), "jdetrt.engine.nvrtc"):
+    for name in (*BACKENDS.values(), "jdetrt.engine.cuda.nvrtc"):
         sys.modules.pop(name, None)
 
 
@@ -341,7 +342,7 @@ def test_the_real_cuda_bindings_without_a_driver() -> None:
         pass
     else:
         pytest.skip("this machine has a driver")
-    from jdetrt.engine.cuda_python import Backend
+    from jdetrt.engine.cuda.cuda_python import Backend
 
     with pytest.raises(CudaError, match="Install NVIDIA's driver"):
         Backend(0)

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from fake_tensorrt import RTX, Scenario
 
-from jdetrt.engine import inspect
-from jdetrt.engine.builder import build_plan
-from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.compiled import Compiled, Layer, layers_path
-from jdetrt.engine.device import Device
-from jdetrt.engine.inspect import describe_plan, is_plan
-from jdetrt.engine.plan import sidecar_path
+from jdetrt.engine.tensorrt import describe as inspect
+from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.describe import describe_plan, is_plan
+from jdetrt.engine.tensorrt.device import Device
+from jdetrt.engine.tensorrt.layers import Compiled, Layer, layers_path
+from jdetrt.engine.tensorrt.plan import sidecar_path
 from jdetrt.errors import PlanMismatchError, SessionError
 from jdetrt.files import sha256, write_json
 

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from jdetrt.engine.device import Device, current_device, host_memory, l4t_release, platform_name
+from jdetrt.engine.tensorrt.device import (
+    Device,
+    current_device,
+    host_memory,
+    l4t_release,
+    platform_name,
+)
 
 
 class Driver:

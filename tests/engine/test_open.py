@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from fake_tensorrt import RTX, VERSIONS
 
-from jdetrt.engine.builder import build_plan
-from jdetrt.engine.device import Device
+from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
-from jdetrt.engine.ort_session import OrtSession
+from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.device import Device
 from jdetrt.errors import PlanMismatchError, SessionError
 from jdetrt.testing import FakeSession
 
@@ -33,9 +33,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         outputs = {"boxes": np.zeros((1, 5, 4), np.float32), "scores": np.zeros((1, 5), np.float32)}
         return FakeSession([outputs], size=(64, 32))
 
-    module: Any = ModuleType("jdetrt.engine.session")
+    module: Any = ModuleType("jdetrt.engine.tensorrt.session")
     module.TensorRtSession = open_plan
-    monkeypatch.setitem(sys.modules, "jdetrt.engine.session", module)
+    monkeypatch.setitem(sys.modules, "jdetrt.engine.tensorrt.session", module)
     return given
 
 

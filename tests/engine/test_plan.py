@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from fake_tensorrt import RTX, VERSIONS
 
-from jdetrt.engine.build_options import BuildOptions
-from jdetrt.engine.builder import build_plan
-from jdetrt.engine.device import Device
-from jdetrt.engine.plan import Place, open_plan, read_sidecar, sidecar_path
+from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.device import Device
+from jdetrt.engine.tensorrt.plan import Place, open_plan, read_sidecar, sidecar_path
 from jdetrt.errors import PlanMismatchError, SessionError
 from jdetrt.files import write_json
 from jdetrt.shipped import resolve

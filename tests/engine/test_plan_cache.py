@@ -12,13 +12,14 @@ import pytest
 from fake_tensorrt import VERSIONS, Scenario, read_plan
 from small_onnx import write_small_onnx
 
-from jdetrt.engine import builder, onnx_file, plan_cache
-from jdetrt.engine import plan as plan_module
-from jdetrt.engine.build_options import BuildOptions
-from jdetrt.engine.cache_folder import cache_folder, locked
-from jdetrt.engine.device import Device
-from jdetrt.engine.plan import read_sidecar, sidecar_path
-from jdetrt.engine.plan_cache import find_or_build
+from jdetrt.engine import onnx_file
+from jdetrt.engine.tensorrt import builder, plan_cache
+from jdetrt.engine.tensorrt import plan as plan_module
+from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
+from jdetrt.engine.tensorrt.device import Device
+from jdetrt.engine.tensorrt.plan import read_sidecar, sidecar_path
+from jdetrt.engine.tensorrt.plan_cache import find_or_build
 from jdetrt.errors import BuildError, SessionError, SinkError
 
 V8, V10, V11, _ = VERSIONS

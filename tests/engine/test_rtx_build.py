@@ -15,14 +15,15 @@ from onnx import TensorProto, helper
 from tiny_network import SIZE, save_tiny
 
 from jdetrt.config import ExportConfig
-from jdetrt.engine.build_options import BuildOptions
-from jdetrt.engine.builder import build_plan
-from jdetrt.engine.compat import Log, TensorRt, deserialize, load
 from jdetrt.engine.onnx_file import metadata
-from jdetrt.engine.plan import Place, open_plan
+from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.compat import Log, TensorRt, deserialize, load
+from jdetrt.engine.tensorrt.plan import Place, open_plan
 from jdetrt.errors import BuildError, SessionError
 from jdetrt.export.onnx_writer import export_onnx
-from jdetrt.training import checkpoint, model
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.network import model
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx has wheels for Linux on x86-64 alone")
 
@@ -120,9 +121,9 @@ def test_an_operator_that_it_does_not_know_is_named(trt: TensorRt, tmp_path: Pat
 _INTERRUPTED = """
     import logging, os, signal, sys, time
     from pathlib import Path
-    from jdetrt.engine.builder import build_plan
-    from jdetrt.engine.compat import load
-    from jdetrt.runtime.interrupt import sigterm_as_ctrl_c
+    from jdetrt.engine.tensorrt.builder import build_plan
+    from jdetrt.engine.tensorrt.compat import load
+    from jdetrt.runtime.signals import sigterm_as_ctrl_c
 
     class Reader(logging.Handler):
         told = False

@@ -15,16 +15,17 @@ import onnx
 import pytest
 from tiny_network import TinyBody
 
-from jdetrt.calibration.qdq import layer_names, quantise
+from jdetrt.calibration.quantize.qdq import layer_names, quantise
 from jdetrt.config import ExportConfig
-from jdetrt.engine import compat
-from jdetrt.engine.build_options import BuildOptions
-from jdetrt.engine.builder import build_plan
-from jdetrt.engine.compiled import Compiled, Layer
-from jdetrt.engine.inspect import describe_plan
+from jdetrt.engine.tensorrt import compat
+from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.describe import describe_plan
+from jdetrt.engine.tensorrt.layers import Compiled, Layer
 from jdetrt.export.onnx_writer import export_onnx
-from jdetrt.training import checkpoint, model
-from jdetrt.training.model import random_network
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.network import model
+from jdetrt.training.network.model import random_network
 
 pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx: pip install 'jdetrt[rtx]'")
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -21,15 +21,15 @@ from fake_tensorrt import RTX, VERSIONS
 from fake_trt_runtime import Network, expected, write_plan
 
 from jdetrt.cli.track import command
-from jdetrt.engine import session as session_module
-from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.cuda import CudaError, CudaMemoryError
-from jdetrt.engine.device import Device
-from jdetrt.engine.plan import Place
-from jdetrt.engine.session import TensorRtSession
+from jdetrt.engine.cuda.api import CudaError, CudaMemoryError
+from jdetrt.engine.tensorrt import session as session_module
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.device import Device
+from jdetrt.engine.tensorrt.plan import Place
+from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import DataError, PlanMismatchError, SessionError
+from jdetrt.runtime.input_buffer import FrameSession
 from jdetrt.runtime.preprocess import letterbox
-from jdetrt.runtime.slots import FrameSession
 from jdetrt.types import Array, Session, TensorSpec
 
 ORIN = Device("Orin", "8.7", True, 32 << 30, 16 << 30, "12.6")

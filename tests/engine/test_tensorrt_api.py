@@ -14,9 +14,9 @@ import fake_tensorrt
 import pytest
 from fake_tensorrt import surface
 
-from jdetrt.engine import build_config
+from jdetrt.engine.tensorrt import build_config
 
-ENGINE = Path(__file__).parents[2] / "engine"
+ENGINE = Path(__file__).parents[2] / "engine" / "tensorrt"
 VERSIONS: list[str] = fake_tensorrt._golden()["versions"]
 
 # Names of variables and attributes in the engine's modules -> the class that they are of.
@@ -38,8 +38,8 @@ NAMES = {
     "runtime_config": "IRuntimeConfig",
 }
 MODULES = (
-    *("build_config", "build_progress", "builder", "calibration_file", "compat", "execution"),
-    *("network", "timing_cache"),
+    *("build_config", "build_progress", "builder", "calibration_file", "compat"),
+    *("execution_context", "onnx_parser", "timing_cache"),
 )
 # Classes and members of TensorRT that not all versions have, and from where on, or up to where.
 FROM_10 = VERSIONS[1:]

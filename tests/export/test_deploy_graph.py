@@ -10,9 +10,9 @@ from torch import nn
 
 from jdetrt.errors import ConfigError, ExportError
 from jdetrt.export.deploy_graph import Decode, DeployGraph
-from jdetrt.training.anchors import anchor_sizes
-from jdetrt.training.model import random_network
-from jdetrt.training.pyramid import HeadMaps
+from jdetrt.training.network.anchors import anchor_sizes
+from jdetrt.training.network.model import random_network
+from jdetrt.training.network.pyramid import HeadMaps
 
 SIZE = (96, 64)  # heads of 3x2, 6x4 and 12x8 cells: 126 cells, 504 candidates
 DIM = 8

@@ -18,9 +18,9 @@ from jdetrt.errors import ExportError
 from jdetrt.export.half_weights import round_weights
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.parity import FLOAT32
-from jdetrt.training import checkpoint
-from jdetrt.training.layers import ConvBlock
-from jdetrt.training.model import JdeNetwork, random_network
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.network.layers import ConvBlock
+from jdetrt.training.network.model import JdeNetwork, random_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -22,10 +22,10 @@ from jdetrt.export.deploy_graph import Decode
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.parity import synthetic_pictures
 from jdetrt.runtime.preprocess import letterbox
-from jdetrt.training import checkpoint
-from jdetrt.training.anchors import anchor_sizes
-from jdetrt.training.model import random_network
-from jdetrt.training.reference_checkpoint import write_reference
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.checkpoints.reference import write_reference
+from jdetrt.training.network.anchors import anchor_sizes
+from jdetrt.training.network.model import random_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,8 +7,8 @@ import torch
 
 from jdetrt.export.deploy_graph import Decode
 from jdetrt.export.parity import FLOAT32, Parity, compare, synthetic_pictures
-from jdetrt.training.anchors import anchor_sizes
-from jdetrt.training.pyramid import HeadMaps
+from jdetrt.training.network.anchors import anchor_sizes
+from jdetrt.training.network.pyramid import HeadMaps
 from jdetrt.types import Array
 
 DECODE = Decode((96, 64), anchor_sizes(96, 64), 50, 8)

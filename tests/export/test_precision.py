@@ -20,9 +20,9 @@ from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.parity import FLOAT16, synthetic_pictures
 from jdetrt.export.precision import FLOAT16_MAX, record_peaks, to_half
 from jdetrt.runtime.preprocess import letterbox
-from jdetrt.training import checkpoint
-from jdetrt.training.anchors import anchor_sizes
-from jdetrt.training.model import random_network
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.network.anchors import anchor_sizes
+from jdetrt.training.network.model import random_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,14 +10,14 @@ import torch
 from tiny_network import EMBEDDING_DIM, SIZE, save_tiny
 
 from jdetrt.config import ExportConfig
-from jdetrt.engine.ort_session import OrtSession
+from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.errors import CheckpointError, ConfigError, ExportError, SessionError
 from jdetrt.export.deploy_graph import Decode
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.torch_session import TorchSession, load_network, open_checkpoint
 from jdetrt.runtime.contract import check_model, has_embeddings, network_size
-from jdetrt.training import checkpoint as checkpoints
-from jdetrt.training.anchors import anchor_sizes
+from jdetrt.training.checkpoints import checkpoint as checkpoints
+from jdetrt.training.network.anchors import anchor_sizes
 from jdetrt.types import Session
 
 CANDIDATES = 1008

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jdetrt.engine import compat
-from jdetrt.engine.builder import build_plan
-from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.device import current_device
+from jdetrt.engine.tensorrt import compat
+from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.errors import EngineError, JdetrtError, MissingDependencyError
 
 
@@ -55,7 +55,7 @@ def plans(
 
 def libraries() -> list[str]:
     """The CUDA libraries that are installed and load."""
-    from jdetrt.engine import cuda
+    from jdetrt.engine.cuda import api as cuda
 
     return [name for name in cuda.BACKENDS if isinstance(cuda._load(name), type)]
 
@@ -63,7 +63,7 @@ def libraries() -> list[str]:
 @pytest.fixture(params=["pycuda", "cuda-python"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, trt: TensorRt) -> str:
     """Each CUDA library in turn, as the only one."""
-    from jdetrt.engine import cuda
+    from jdetrt.engine.cuda import api as cuda
 
     name: str = request.param
     if name not in libraries():

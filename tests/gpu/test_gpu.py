@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.cuda import CudaMemoryError, open_cuda
-from jdetrt.engine.cuda_preprocess import LetterboxKernel
-from jdetrt.engine.free import free_later
-from jdetrt.engine.plan import sidecar_path
-from jdetrt.engine.session import TensorRtSession
+from jdetrt.engine.cuda.api import CudaMemoryError, open_cuda
+from jdetrt.engine.cuda.free import free_later
+from jdetrt.engine.cuda.letterbox import LetterboxKernel
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.plan import sidecar_path
+from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import PlanMismatchError, SessionError
+from jdetrt.runtime.input_buffer import FrameSession
 from jdetrt.runtime.preprocess import Letterbox, letterbox
-from jdetrt.runtime.slots import FrameSession
 from jdetrt.types import Array
 
 pytestmark = pytest.mark.gpu
@@ -46,7 +46,7 @@ def test_a_plan_gives_what_onnx_runtime_gives(
     precision: str, plans: dict[str, Path], models: dict[str, Path], library: str
 ) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime, which is compared with, is missing")
-    from jdetrt.engine.ort_session import OrtSession
+    from jdetrt.engine.onnxruntime import OrtSession
 
     with (
         TensorRtSession(plans[precision]) as session,
@@ -257,7 +257,7 @@ def test_what_tensorrt_says_of_a_file_that_is_no_plan(
     plans: dict[str, Path], tmp_path: Path, library: str, trt: TensorRt
 ) -> None:
     """Past our own checks: TensorRT's refusal becomes one error, with its reason."""
-    from jdetrt.engine.compat import Log, deserialize
+    from jdetrt.engine.tensorrt.compat import Log, deserialize
 
     cuda = open_cuda()
     data = plans["fp32"].read_bytes()

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jdetrt.engine import compat
-from jdetrt.engine.builder import build_plan
-from jdetrt.engine.ort_session import OrtSession
+from jdetrt.engine.onnxruntime import OrtSession
+from jdetrt.engine.tensorrt import compat
+from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.runtime.contract import check_model
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jdetrt.training.sample import Sample
+from jdetrt.training.data.sample import Sample
 
 GROUND = (20, 20, 20)  # BGR
 _DARKEST = (45, 55, 65)  # green is never equal to another channel

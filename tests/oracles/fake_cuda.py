@@ -1,4 +1,4 @@
-"""A GPU in NumPy behind the interface of `jdetrt.engine.cuda`, which punishes misuse.
+"""A GPU in NumPy behind the interface of `jdetrt.engine.cuda.api`, which punishes misuse.
 
 Nothing that is enqueued happens before somebody waits for it: who reads too early reads noise, who
 overwrites too early spoils what is on its way. Calls outside of a ``current()`` block, of the wrong
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jdetrt.engine.cuda import CudaError, CudaMemoryError
+from jdetrt.engine.cuda.api import CudaError, CudaMemoryError
 from jdetrt.types import Array
 
 __all__ = ["FakeCuda", "MisuseError"]
@@ -188,7 +188,7 @@ class _Kernel(_Thing):
 
 
 class FakeCuda:
-    """Implements :class:`jdetrt.engine.cuda.Cuda`.
+    """Implements :class:`jdetrt.engine.cuda.api.Cuda`.
 
     Args:
         memory: bytes of the GPU.

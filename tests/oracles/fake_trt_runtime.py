@@ -18,10 +18,10 @@ import numpy as np
 from fake_cuda import FakeCuda
 from fake_tensorrt import MAGIC, Scenario, Tensor, say
 
-from jdetrt.engine.build_options import BuildOptions
-from jdetrt.engine.compat import TensorRt
-from jdetrt.engine.device import Device
-from jdetrt.engine.plan import FileFacts, Place, Sidecar, sidecar_path
+from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.device import Device
+from jdetrt.engine.tensorrt.plan import FileFacts, Place, Sidecar, sidecar_path
 from jdetrt.files import write_json
 from jdetrt.types import Array, TensorSpec
 

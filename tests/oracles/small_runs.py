@@ -17,11 +17,12 @@ from coloured_people import ColouredPeople
 from tiny_network import EMBEDDING_DIM, SIZE, TinyBody
 from torch import Tensor
 
-from jdetrt.training import model, run
-from jdetrt.training.processes import Processes
+from jdetrt.training import run
+from jdetrt.training.data.sample import Sample
+from jdetrt.training.distributed import Processes
+from jdetrt.training.network import model
 from jdetrt.training.progress import Progress
 from jdetrt.training.recipe import Recipe
-from jdetrt.training.sample import Sample
 from jdetrt.training.train import Trained, train
 
 ALONE = Processes(0, 1, torch.device("cpu"))

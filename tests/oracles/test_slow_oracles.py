@@ -19,7 +19,7 @@ from slow_jde_tracker import (
     without_duplicates,
 )
 
-from jdetrt.benchmarks.streams import crowd
+from jdetrt.synthetic.crowd import crowd
 
 F64 = npt.NDArray[np.float64]
 

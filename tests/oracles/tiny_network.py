@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from jdetrt import shipped
 from jdetrt.config import ExportConfig
 from jdetrt.export.onnx_writer import export_onnx
-from jdetrt.training import checkpoint, model
-from jdetrt.training.layers import ConvBlock
-from jdetrt.training.pyramid import Body
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.network import model
+from jdetrt.training.network.layers import ConvBlock
+from jdetrt.training.network.pyramid import Body
 
 SIZE = (128, 96)  # 1008 candidates
 EMBEDDING_DIM = 16

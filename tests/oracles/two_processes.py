@@ -17,8 +17,8 @@ from small_runs import learn_tiny_body, small_recipe, small_run
 from torch import Tensor
 
 from jdetrt.errors import JdetrtError, TrainingError
+from jdetrt.training.distributed import Processes, mean, processes, total
 from jdetrt.training.learner import Learner
-from jdetrt.training.processes import Processes, mean, processes, total
 from jdetrt.training.progress import Progress
 
 RECIPES: dict[str, dict[str, Any]] = {

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from jdetrt.testing import FakeSession
-from jdetrt.training.data import open_data_set
-from jdetrt.training.sample import Sample
+from jdetrt.training.data.datasets import open_data_set
+from jdetrt.training.data.sample import Sample
 from jdetrt.types import Detections
 
 CLIP = (256, 128)  # width and height of the pictures

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jdetrt.runtime.draw import Trails, draw_tracks, id_color
+from jdetrt.runtime.sinks.draw import Trails, draw_tracks, id_color
 from jdetrt.types import Tracks
 
 

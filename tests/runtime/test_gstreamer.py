@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from jdetrt.runtime import gstreamer
-from jdetrt.runtime.gstreamer import csi_pipeline, how_to_get_gstreamer, rtsp_pipeline
+from jdetrt.runtime.sources import gstreamer
+from jdetrt.runtime.sources.gstreamer import csi_pipeline, how_to_get_gstreamer, rtsp_pipeline
 
 NEWEST = "video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 

@@ -8,7 +8,7 @@ import slow_kalman
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jdetrt.runtime import kalman
+from jdetrt.runtime.tracking import kalman
 
 NOISE = kalman.REFERENCE_NOISE
 SLOT, ROW = np.array([0]), np.array([0])

@@ -18,7 +18,7 @@ from jdetrt.runtime.mot_io import (
     read_detections,
     read_mot,
 )
-from jdetrt.runtime.seqinfo import read_seqinfo
+from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.types import Tracks
 
 SHARED = Path(__file__).parents[2] / "../shared/data"

@@ -12,8 +12,8 @@ import pytest
 from jdetrt.errors import ConfigError, SessionError, SourceError
 from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.sinks import MotSink
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.sinks.base import MotSink
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.types import Array, Frame, TensorSpec
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import DataError, SessionError, SinkError, SourceError
-from jdetrt.runtime.interrupt import interrupt_held
+from jdetrt.runtime.input_buffer import ArraySlot, FrameSession
 from jdetrt.runtime.pipeline import Pipeline, reportable, track_detections
+from jdetrt.runtime.prefetch import SLOTS, ReadAhead
 from jdetrt.runtime.preprocess import Letterbox
-from jdetrt.runtime.read_ahead import SLOTS, ReadAhead
-from jdetrt.runtime.report import Stopwatch
-from jdetrt.runtime.sinks import Sink
-from jdetrt.runtime.slots import ArraySlot, FrameSession
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.signals import interrupt_held
+from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.timing import Stopwatch
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.types import Detections, Frame, Tracks
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jdetrt.errors import DataError
-from jdetrt.runtime.seqinfo import SequenceInfo, read_seqinfo
+from jdetrt.runtime.sources.seqinfo import SequenceInfo, read_seqinfo
 
 SEQINFO = """[Sequence]
 name=MOT17-05-DPM

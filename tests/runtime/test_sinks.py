@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import SinkError
-from jdetrt.runtime import output, video_sinks
-from jdetrt.runtime.sinks import (
+from jdetrt.runtime.sinks import output
+from jdetrt.runtime.sinks import video as video_sinks
+from jdetrt.runtime.sinks.base import (
     FramesSink,
     JsonLinesSink,
     KittiSink,
@@ -336,7 +337,7 @@ LIMITED = """
 import resource, signal, sys
 import numpy as np
 from jdetrt.errors import SinkError
-from jdetrt.runtime.sinks import MotSink, VideoSink
+from jdetrt.runtime.sinks.base import MotSink, VideoSink
 from jdetrt.types import Frame, Tracks
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import SourceError
-from jdetrt.runtime import camera, camera_uri
-from jdetrt.runtime.camera import Camera
-from jdetrt.runtime.sources import Source, open_source
-from jdetrt.runtime.video_file import VideoFile
+from jdetrt.runtime.sources import camera, camera_uri
+from jdetrt.runtime.sources.camera import Camera
+from jdetrt.runtime.sources.open import Source, open_source
+from jdetrt.runtime.sources.video import VideoFile
 from jdetrt.types import Frame
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -378,7 +378,7 @@ def test_a_uri_that_is_no_utf8_is_refused() -> None:
 def test_a_name_in_utf8_opens_in_any_locale(tmp_path: Path) -> None:
     _write_video(tmp_path / "é.avi", 4)
     program = (
-        "import glob, sys; from jdetrt.runtime.sources import open_source;"
+        "import glob, sys; from jdetrt.runtime.sources.open import open_source;"
         "print(len(list(open_source(glob.glob(sys.argv[1])[0]))))"
     )
     run = subprocess.run(

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from slow_jde_tracker import SlowJdeTracker
 
-from jdetrt.benchmarks.streams import crowd
 from jdetrt.config import PRESETS, IouConfig, TrackerConfig
 from jdetrt.errors import ConfigError, DataError
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.tracking.tracker import Tracker
+from jdetrt.synthetic.crowd import crowd
 from jdetrt.types import Detections, Tracks
 
 
@@ -186,9 +186,9 @@ def test_settings_that_make_no_sense_are_named() -> None:
 def test_nothing_is_compiled_after_the_warm_up(preset: str) -> None:
     """In a process of its own: what it has compiled before does not count."""
     program = f"""
-from jdetrt.benchmarks.streams import crowd
+from jdetrt.synthetic.crowd import crowd
 from jdetrt.runtime.jit import compilations
-from jdetrt.runtime.tracker import Tracker
+from jdetrt.runtime.tracking.tracker import Tracker
 tracker = Tracker({preset!r}, 5.0)
 tracker.warm_up()
 before = compilations()

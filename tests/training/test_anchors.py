@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import ConfigError
-from jdetrt.training.anchors import (
+from jdetrt.training.network.anchors import (
     anchor_sizes,
     candidate_cells,
     candidate_priors,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jdetrt.runtime.preprocess import BORDER
-from jdetrt.training.augment import (
+from jdetrt.training.augment.geometry import (
     affine,
     affine_matrix,
     clip,
@@ -24,8 +24,8 @@ from jdetrt.training.augment import (
     warp,
     window,
 )
+from jdetrt.training.data.sample import Sample
 from jdetrt.training.recipe import AugmentConfig
-from jdetrt.training.sample import Sample
 
 PAPER = AugmentConfig()
 STILL = AugmentConfig(

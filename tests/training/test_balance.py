@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jdetrt.training.balance import (
+from jdetrt.training.losses.balance import (
     BALANCES,
     TASKS,
     FixedBalance,

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from jdetrt.config import IouConfig
 from jdetrt.errors import CheckpointError, SinkError
-from jdetrt.training import checkpoint
-from jdetrt.training.darknet_weights import file_sizes
-from jdetrt.training.file_kind import DARKNET_SIZES
-from jdetrt.training.model import JdeNetwork, random_network
-from jdetrt.training.reference_checkpoint import write_reference
+from jdetrt.file_kind import DARKNET_SIZES
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.checkpoints.darknet_weights import file_sizes
+from jdetrt.training.checkpoints.reference import write_reference
+from jdetrt.training.network.model import JdeNetwork, random_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,7 +10,7 @@ from raw_data import jpeg, read_jde, write_picture
 from scipy.io import savemat
 
 from jdetrt.errors import DataError
-from jdetrt.training.converters import convert
+from jdetrt.training.convert.datasets import convert
 
 Entry = tuple[int, list[float], int, list[float]]  # id (from 1), pos, occl, posv
 NOT_HIDDEN = [0.0, 0.0, 0.0, 0.0]

@@ -8,7 +8,7 @@ from raw_data import read_jde, write_picture
 from scipy.io import savemat
 
 from jdetrt.errors import DataError
-from jdetrt.training.converters import convert
+from jdetrt.training.convert.datasets import convert
 
 LABELS = ["ignore", "pedestrian", "rider", "sitting person", "person (other)", "person group"]
 # Class, x, y, w, h: of four pictures.

@@ -6,9 +6,9 @@ import pytest
 from raw_data import read_jde, write_picture
 from scipy.io import savemat
 
-import jdetrt.training.convert_cuhk_sysu as module
+import jdetrt.training.convert.cuhk_sysu as module
 from jdetrt.errors import DataError
-from jdetrt.training.converters import convert
+from jdetrt.training.convert.datasets import convert
 
 PICTURES: dict[str, list[list[int]]] = {
     "s1.jpg": [[1, 2, 10, 20], [30, 5, 8, 16]],

@@ -4,7 +4,7 @@ import pytest
 from raw_data import read_jde, write_picture
 
 from jdetrt.errors import DataError
-from jdetrt.training.converters import convert
+from jdetrt.training.convert.datasets import convert
 
 
 def write_sequence(folder: Path, rows: list[str], length: int = 2) -> Path:

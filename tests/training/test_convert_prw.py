@@ -5,9 +5,9 @@ import pytest
 from raw_data import read_jde, write_picture
 from scipy.io import savemat
 
-import jdetrt.training.convert_prw as module
+import jdetrt.training.convert.prw as module
 from jdetrt.errors import DataError
-from jdetrt.training.converters import convert
+from jdetrt.training.convert.datasets import convert
 
 # Rows of id, x, y, w, h; the variable that the file of each frame has.
 FRAMES: dict[str, tuple[str, list[list[float]]]] = {

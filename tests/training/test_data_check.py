@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jdetrt.training.data_check import check
+from jdetrt.training.data.check import check
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 

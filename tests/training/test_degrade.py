@@ -5,9 +5,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from jdetrt.training.degrade import degrade
+from jdetrt.training.augment.degrade import degrade
+from jdetrt.training.data.sample import Sample
 from jdetrt.training.recipe import AugmentConfig
-from jdetrt.training.sample import Sample
 
 SIZE = (96, 64)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jdetrt.training.detection_loss import cross_entropy, focal, giou, smooth_l1
+from jdetrt.training.losses.detection import cross_entropy, focal, giou, smooth_l1
 
 
 @pytest.fixture

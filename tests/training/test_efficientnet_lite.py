@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from jdetrt.training.efficientnet_lite import EfficientNetLite0, SharedEmbedding
-from jdetrt.training.model import random_network
+from jdetrt.training.network.efficientnet_lite import EfficientNetLite0, SharedEmbedding
+from jdetrt.training.network.model import random_network
 
 
 def test_maps_are_those_of_the_stages() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jdetrt.training.identity_loss import (
+from jdetrt.training.losses.identity import (
     ClassifierLoss,
     IdentityLoss,
     TripletLoss,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jdetrt.errors import DataError
-from jdetrt.training.labels import label_path, parse_row, read_labels
+from jdetrt.training.data.labels import label_path, parse_row, read_labels
 
 
 @pytest.mark.parametrize(

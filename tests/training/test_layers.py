@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jdetrt.training.layers import ConvBlock, leaky_relu, relu, relu6
+from jdetrt.training.network.layers import ConvBlock, leaky_relu, relu, relu6
 
 
 def block(kernel: int, stride: int, groups: int, activation: object) -> ConvBlock:

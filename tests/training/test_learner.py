@@ -13,11 +13,11 @@ from small_runs import ALONE, SomePeople, learn_tiny_body, small_recipe, start
 from tiny_network import EMBEDDING_DIM, SIZE
 from torch import Tensor
 
-from jdetrt.training import model
-from jdetrt.training.batches import batches
+from jdetrt.training.data.batches import batches
+from jdetrt.training.data.sample import Batch
 from jdetrt.training.learner import Learner
+from jdetrt.training.network import model
 from jdetrt.training.recipe import Recipe
-from jdetrt.training.sample import Batch
 
 
 @pytest.fixture(autouse=True)

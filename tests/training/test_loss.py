@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from jdetrt.config import STRIDES
-from jdetrt.training.loss import JdeLoss
-from jdetrt.training.pyramid import HeadMaps
+from jdetrt.training.data.sample import Batch
+from jdetrt.training.losses.loss import JdeLoss
+from jdetrt.training.losses.targets import Targets, assign
+from jdetrt.training.network.pyramid import HeadMaps
 from jdetrt.training.recipe import LossConfig
-from jdetrt.training.sample import Batch
-from jdetrt.training.targets import Targets, assign
 
 SIZE = (96, 64)
 DIM = 6

@@ -7,7 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from jdetrt.errors import DataError, MissingDependencyError
-from jdetrt.training.matlab import as_boxes, as_list, read_mat
+from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from tiny_network import EMBEDDING_DIM, SIZE, TinyBody
 from torch import Tensor
 
-from jdetrt.training import model
-from jdetrt.training.balance import TASKS
-from jdetrt.training.loss import JdeLoss
-from jdetrt.training.mgda import MgdaUbBalance, head_inputs, min_norm_weights
-from jdetrt.training.model import JdeNetwork
-from jdetrt.training.pyramid import HeadMaps
+from jdetrt.training.losses.balance import TASKS
+from jdetrt.training.losses.loss import JdeLoss
+from jdetrt.training.losses.mgda import MgdaUbBalance, head_inputs, min_norm_weights
+from jdetrt.training.losses.targets import Targets
+from jdetrt.training.network import model
+from jdetrt.training.network.model import JdeNetwork
+from jdetrt.training.network.pyramid import HeadMaps
 from jdetrt.training.recipe import LossConfig
-from jdetrt.training.targets import Targets
 
 F64 = npt.NDArray[np.float64]
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from jdetrt.errors import ConfigError
-from jdetrt.training.model import JdeNetwork, random_network
+from jdetrt.training.network.model import JdeNetwork, random_network
 
 
 def test_parameter_count_is_the_references() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import DataError
-from jdetrt.training.mot_labels import frame_pictures, frames
+from jdetrt.training.data.mot_labels import frame_pictures, frames
 
 SHARED = Path(__file__).parents[2] / "../shared/data/sequences"
 

@@ -8,9 +8,9 @@ from coloured_people import GROUND, ColouredPeople, identities, paint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jdetrt.training.occlude import copy_paste, erase
+from jdetrt.training.augment.occlude import copy_paste, erase
+from jdetrt.training.data.sample import Sample
 from jdetrt.training.recipe import AugmentConfig
-from jdetrt.training.sample import Sample
 
 CONFIG = AugmentConfig(copy_paste=1, paste_people=3, erase=1, min_seen=0.3)
 SEEDS = st.integers(0, 2**32 - 1)

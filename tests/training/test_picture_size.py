@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import SourceError
-from jdetrt.training import picture_size as module
-from jdetrt.training.picture_size import picture_size
+from jdetrt.training.data import picture_size as module
+from jdetrt.training.data.picture_size import picture_size
 
 # "Exif", a big-endian TIFF header, and one entry: orientation (0x0112), a short, once, 6.
 TURNED = struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)

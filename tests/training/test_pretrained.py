@@ -13,9 +13,10 @@ from tiny_network import EMBEDDING_DIM, save_tiny
 from torch import Tensor, nn
 
 from jdetrt.errors import CheckpointError, MissingDependencyError
-from jdetrt.training import checkpoint, model
-from jdetrt.training.layers import ConvBlock
-from jdetrt.training.pretrained import IMAGENET, start_from
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.checkpoints.pretrained import IMAGENET, start_from
+from jdetrt.training.network import model
+from jdetrt.training.network.layers import ConvBlock
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,7 +10,7 @@ import pytest
 
 from jdetrt.config import load
 from jdetrt.errors import ConfigError
-from jdetrt.training.anchors import network_anchors
+from jdetrt.training.network.anchors import network_anchors
 from jdetrt.training.recipe import Recipe
 from jdetrt.training.run_folder import RECIPES, open_recipe
 

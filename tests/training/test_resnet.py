@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from jdetrt.cli import main
 from jdetrt.errors import CheckpointError
-from jdetrt.training import checkpoint
-from jdetrt.training.model import BODIES, JdeNetwork, random_network
-from jdetrt.training.pretrained import start_from
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.checkpoints.pretrained import start_from
+from jdetrt.training.network.model import BODIES, JdeNetwork, random_network
+from jdetrt.training.network.resnet import Bottleneck, ResNet50
 from jdetrt.training.recipe import Recipe
-from jdetrt.training.resnet import Bottleneck, ResNet50
 from jdetrt.training.trainee import Trainee
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -16,20 +16,21 @@ from small_runs import ALONE, SomePeople, learn_tiny_body, rows, small_recipe, s
 from tiny_network import EMBEDDING_DIM, SIZE
 from torch import Tensor
 
-from jdetrt.benchmarks.detection import evaluate_detection
 from jdetrt.errors import CheckpointError, ConfigError, DataError, SinkError, TrainingError
+from jdetrt.evaluation.detection import evaluate_detection
 from jdetrt.export.torch_session import TorchSession
-from jdetrt.training import checkpoint, run
-from jdetrt.training.anchors import network_anchors
+from jdetrt.training import run
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.data.sample import Batch, Sample
+from jdetrt.training.data.training_set import open_training_set
 from jdetrt.training.learner import Learner
-from jdetrt.training.loss import PARTS
-from jdetrt.training.model import JdeNetwork
+from jdetrt.training.losses.loss import PARTS
+from jdetrt.training.network.anchors import network_anchors
+from jdetrt.training.network.model import JdeNetwork
 from jdetrt.training.progress import Progress
 from jdetrt.training.recipe import Recipe
 from jdetrt.training.run_folder import BEST, LAST, LOG, STATE, VALIDATION
-from jdetrt.training.sample import Batch, Sample
 from jdetrt.training.train import train
-from jdetrt.training.training_set import open_training_set
 
 # Workers are forked; newer Pythons warn where another test has left a thread.
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

@@ -5,7 +5,7 @@ import pytest
 from raw_data import jpeg
 
 from jdetrt.errors import DataError
-from jdetrt.training.seq_video import read_seq
+from jdetrt.training.convert.seq_video import read_seq
 
 
 def seq(frames: list[bytes], *, gap: int = 16, picture_format: int = 102) -> bytes:

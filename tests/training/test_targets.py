@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jdetrt.training.anchors import anchor_sizes, candidate_priors
+from jdetrt.training.data.sample import Batch
+from jdetrt.training.losses.targets import Targets, assign
+from jdetrt.training.network.anchors import anchor_sizes, candidate_priors
 from jdetrt.training.recipe import TargetsConfig
-from jdetrt.training.sample import Batch
-from jdetrt.training.targets import Targets, assign
 
 SIZE = (96, 64)  # heads of 3 x 2, 6 x 4 and 12 x 8 cells
 PICTURES = 2

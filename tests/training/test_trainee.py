@@ -11,11 +11,11 @@ from tiny_network import EMBEDDING_DIM, SIZE
 from torch import nn
 
 from jdetrt.errors import ConfigError
-from jdetrt.training import model
-from jdetrt.training.anchors import network_anchors
-from jdetrt.training.batches import batches
+from jdetrt.training.data.batches import batches
+from jdetrt.training.losses.targets import assign
+from jdetrt.training.network import model
+from jdetrt.training.network.anchors import network_anchors
 from jdetrt.training.recipe import LossConfig, OptimiserConfig, Recipe
-from jdetrt.training.targets import assign
 from jdetrt.training.trainee import Trainee, optimiser, set_prior
 
 BODY_NORMS, ALL_NORMS = 5, 5 + 3 * 7

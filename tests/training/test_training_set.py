@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import ConfigError, DataError
+from jdetrt.synthetic.clip import SyntheticClip
+from jdetrt.training.data.synthetic import SyntheticPictures
+from jdetrt.training.data.training_set import open_training_set
 from jdetrt.training.recipe import Recipe, SyntheticConfig
-from jdetrt.training.synthetic import SyntheticClip
-from jdetrt.training.synthetic_data import SyntheticPictures
-from jdetrt.training.training_set import open_training_set
 
 CLIPS = {"clips": 2, "frames": 3, "people": 3, "size": [96, 64]}
 

@@ -1,0 +1,287 @@
+"""What quantisation does to the people that a model sees: their boxes, scores and embeddings.
+
+Whoever the float model detects is looked up in the quantised one at the same candidate: the same
+anchor in the same cell. So the numbers are of quantisation alone, and not of which of two
+neighbouring candidates happens to come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+
+from jdetrt.engine.integer_products import keep_exact
+from jdetrt.errors import CalibrationError
+from jdetrt.evaluation.average_precision import judge
+from jdetrt.runtime.decode import nms
+from jdetrt.types import Detections
+
+__all__ = ["Closeness", "Comparison", "Observer", "Pairs", "Reference"]
+
+_F32 = npt.NDArray[np.float32]
+_I64 = npt.NDArray[np.int64]
+
+SCORE = 0.5  # Towards-Realtime-MOT e9fa1e8, track.py: what is tracked
+NMS_IOU = 0.4  # the same
+_CANDIDATES = 1024  # of a frame that take part in non-maximum suppression
+_BEST = 20  # of a frame, from a model that is confident of nobody
+_ERRORS_ONLY = 3
+
+
+class Maps(NamedTuple):
+    """What a network says of one picture, before the best are chosen.
+
+    Attributes:
+        margins: ``(candidates,)`` of the score, before the sigmoid.
+        deltas: ``(4, candidates)`` dx dy dw dh relative to the anchors.
+        embeddings: ``(D, cells)`` of any length.
+    """
+
+    margins: _F32
+    deltas: _F32
+    embeddings: _F32
+
+
+class Pairs(NamedTuple):
+    """One entry for each person that the float model saw.
+
+    Attributes:
+        iou: of the two boxes.
+        scores: ``(n, 2)``, float and quantised.
+        cosine: of the two embeddings.
+    """
+
+    iou: _F32
+    scores: _F32
+    cosine: _F32
+
+
+@dataclass(frozen=True, slots=True)
+class Closeness:
+    """How close a quantised model comes to the float one; 1 is the same, but for the score.
+
+    Attributes:
+        people: that the float model saw, over all frames.
+        iou: mean of the box overlaps.
+        score: mean difference of the scores, without sign.
+        cosine: median of the embeddings' cosines.
+        mean_cosine: their mean, which also sees a change in few of them.
+        agreement: average precision at an IoU of 0.5, where what the float model saw is the truth.
+    """
+
+    people: int
+    iou: float
+    score: float
+    cosine: float
+    mean_cosine: float
+    agreement: float
+
+    @property
+    def damage(self) -> float:
+        """One number to rank layers by: what box, score and embedding lose, added up."""
+        return (1 - self.iou) + self.score + (1 - self.mean_cosine)
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The numbers by name."""
+        return {**asdict(self), "damage": self.damage}
+
+
+class Comparison(NamedTuple):
+    """The summary, and what it is of."""
+
+    closeness: Closeness
+    pairs: Pairs
+
+
+class Observer:
+    """A model of ``jdetrt export``, quantised or not, run by ONNX Runtime on the CPU.
+
+    Args:
+        model: is left as it is.
+        threads: CPU threads of one operator; None for one a physical core.
+
+    Attributes:
+        priors: ``(candidates, 4)`` anchor boxes: centre x, centre y, width, height.
+        cells: ``(candidates,)`` the cell of each.
+
+    Raises:
+        CalibrationError: its graph does not end as ``jdetrt export`` has it.
+    """
+
+    def __init__(self, model: onnx.ModelProto, threads: int | None = None) -> None:
+        ends = _ends(model)
+        self.priors, self.cells = ends.priors, ends.cells
+        self._input: str = model.graph.input[0].name
+        self._outputs = [ends.margins, ends.deltas, ends.embeddings]
+        watched = onnx.ModelProto()
+        watched.CopyFrom(model)
+        del watched.graph.output[:]
+        watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._outputs)
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = threads or 0
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        keep_exact(options)
+        self._session: Any = ort.InferenceSession(
+            watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def see(self, image: _F32) -> Maps:
+        """Run one picture, ``(1, 3, H, W)``. Raises CalibrationError on NaN and infinity."""
+        margins, deltas, embeddings = self._session.run(self._outputs, {self._input: image})
+        if not (np.isfinite(margins).all() and np.isfinite(deltas).all()):
+            raise CalibrationError("the model gives NaN or infinite numbers; is it a sound one?")
+        return Maps(margins[0], deltas[0], embeddings[0])
+
+    def boxes(self, maps: Maps, candidates: _I64) -> _F32:
+        """``(n, 4)`` x1 y1 x2 y2 of candidates, in network pixels."""
+        anchors = self.priors[candidates]
+        deltas = maps.deltas[:, candidates].T
+        centre = anchors[:, :2] + anchors[:, 2:] * deltas[:, :2]
+        half = 0.5 * anchors[:, 2:] * np.exp(deltas[:, 2:].clip(max=10.0))
+        found: _F32 = np.concatenate([centre - half, centre + half], axis=1)
+        return found
+
+    def detect(self, maps: Maps) -> tuple[_I64, Detections]:
+        """The best candidates after non-maximum suppression, best first, of whatever score."""
+        best = np.argsort(-maps.margins, kind="stable")[:_CANDIDATES]
+        boxes, scores = self.boxes(maps, best), _sigmoid(maps.margins[best])
+        kept = nms(boxes, scores, NMS_IOU)
+        return best[kept], Detections(boxes[kept], scores[kept])
+
+
+class Reference:
+    """What the float model sees in some frames; others are compared with it.
+
+    Args:
+        model: in float32.
+        images: frames, ``(1, 3, H, W)`` each, kept.
+        threads: CPU threads of one operator; None for one a physical core.
+
+    Attributes:
+        people: how many it saw.
+        confident: whether they are those with a score that is tracked. Where there is none, as
+            with a network that was not trained, they are the 20 best candidates of each frame.
+
+    Raises:
+        CalibrationError: there is no frame, or the model is not one of ``jdetrt export``.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, images: Iterable[_F32], threads: int | None = None
+    ) -> None:
+        self._threads = threads
+        self._images = list(images)
+        if not self._images:
+            raise CalibrationError("no frame to compare on")
+        observer = Observer(model, threads)
+        seen = [(maps, *observer.detect(maps)) for maps in map(observer.see, self._images)]
+        self.confident = any((found.scores > SCORE).any() for _, _, found in seen)
+        self._candidates: list[_I64] = []
+        self._embeddings: list[_F32] = []
+        self._found: list[Detections] = []
+        for maps, candidates, found in seen:
+            count = int((found.scores > SCORE).sum()) if self.confident else _BEST
+            self._candidates.append(candidates[:count])
+            self._found.append(Detections(found.boxes[:count], found.scores[:count]))
+            self._embeddings.append(_units(maps.embeddings[:, observer.cells[candidates[:count]]]))
+        self.people = sum(map(len, self._candidates))
+
+    def compare(self, model: onnx.ModelProto) -> Comparison:
+        """See the same frames with another model of the same graph."""
+        observer = Observer(model, self._threads)
+        pairs, found = [], []
+        for image, candidates, truth, embeddings in zip(
+            self._images, self._candidates, self._found, self._embeddings, strict=True
+        ):
+            maps = observer.see(image)
+            # Without a score that tells people from the rest, no more than were taken as true.
+            most = None if self.confident else _BEST
+            _, best = observer.detect(maps)
+            found.append(Detections(best.boxes[:most], best.scores[:most]))
+            scores = _sigmoid(maps.margins[candidates])
+            other = _units(maps.embeddings[:, observer.cells[candidates]])
+            pairs.append(
+                Pairs(
+                    _iou(truth.boxes, observer.boxes(maps, candidates)),
+                    np.stack([truth.scores, scores], axis=1),
+                    np.einsum("dn,dn->n", embeddings, other),
+                )
+            )
+        together = Pairs(*(np.concatenate(column) for column in zip(*pairs, strict=True)))
+        return Comparison(self._summary(together, found), together)
+
+    def _summary(self, pairs: Pairs, found: Sequence[Detections]) -> Closeness:
+        nothing = [np.empty((0, 4), np.float32)] * len(found)
+        judged = judge(found, [truth.boxes for truth in self._found], nothing)
+        return Closeness(
+            people=self.people,
+            iou=float(pairs.iou.mean()),
+            score=float(np.abs(pairs.scores[:, 1] - pairs.scores[:, 0]).mean()),
+            cosine=float(np.median(pairs.cosine)),
+            mean_cosine=float(pairs.cosine.mean()),
+            agreement=judged.average_precision(),
+        )
+
+
+class _Ends(NamedTuple):
+    margins: str
+    deltas: str
+    embeddings: str
+    priors: _F32
+    cells: _I64
+
+
+def _ends(model: onnx.ModelProto) -> _Ends:
+    """Find what decoding reads, by how the graph is joined and not by names."""
+    nodes = model.graph.node
+    constants = {
+        node.output[0]: onnx.numpy_helper.to_array(node.attribute[0].t)
+        for node in nodes
+        if node.op_type == "Constant" and node.attribute[0].HasField("t")
+    }
+    constants |= {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    try:
+        (top_k,) = (node for node in nodes if node.op_type == "TopK")
+        tables = [
+            constants[node.input[0]]
+            for node in nodes
+            if node.op_type == "Gather" and node.input[1] == top_k.output[1]
+        ]
+        (priors,) = (table for table in tables if table.ndim == 2)
+        (cells,) = (table for table in tables if table.ndim == 1)
+        deltas, embeddings = (n.input[0] for n in nodes if n.op_type == "GatherElements")
+    except (KeyError, ValueError) as err:
+        raise CalibrationError(
+            "the model does not end as jdetrt export has it (one top-k, boxes and embeddings "
+            "gathered by it); export the checkpoint with this version"
+        ) from err
+    return _Ends(top_k.input[0], deltas, embeddings, priors, cells)
+
+
+def _sigmoid(margins: _F32) -> _F32:
+    scores: _F32 = 1 / (1 + np.exp(-margins.clip(-80, 80)))
+    return scores
+
+
+def _units(vectors: _F32) -> _F32:
+    """Columns ``(D, n)`` of length 1."""
+    vectors = vectors.astype(np.float32, copy=False)
+    units: _F32 = vectors / np.linalg.norm(vectors, axis=0).clip(min=1e-12)
+    return units
+
+
+def _iou(boxes: _F32, others: _F32) -> _F32:
+    """Overlap of each box with the other one of its row."""
+    low = np.maximum(boxes[:, :2], others[:, :2])
+    high = np.minimum(boxes[:, 2:], others[:, 2:])
+    shared = (high - low).clip(min=0).prod(axis=1)
+    areas = [(b[:, 2:] - b[:, :2]).prod(axis=1) for b in (boxes, others)]
+    iou: _F32 = shared / (areas[0] + areas[1] - shared).clip(min=1e-12)
+    return iou

@@ -1,0 +1,1 @@
+"""Choose and record calibration frames."""

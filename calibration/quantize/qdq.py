@@ -1,0 +1,138 @@
+"""Explicit quantisation: QuantizeLinear and DequantizeLinear around what is to run in INT8.
+
+The rules are those that TensorRT 8.5 to 11 and TensorRT-RTX all accept: int8 throughout, no zero
+points, one scale a tensor and one a channel of weights, scales in float32, biases in float. Weights
+stay float behind a pair of their own, as NVIDIA's own tools for TensorRT 8 write them. Nothing
+stands between a convolution and its activation, so that the two fuse. An addition gets its inputs
+quantised, but for the one that comes straight from a convolution: the two fuse as well, and the
+convolution adds what the other one is.
+
+ONNX Runtime's integer kernels want another graph (`qdq_cpu`); in this one they
+find no work, and it runs in float with rounding in between. It is what accuracy is measured on:
+TensorRT computes the same, to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal, get_args
+
+import numpy as np
+import onnx
+
+from jdetrt.calibration.quantize.layers import Layers, match_layers
+from jdetrt.calibration.quantize.qdq_cpu import CpuPlan
+from jdetrt.calibration.quantize.rewrite import Rewriter, Scales, activation_scale, weight_scales
+from jdetrt.errors import CalibrationError
+
+__all__ = ["LAYOUTS", "Layout", "Scales", "layer_names", "quantise", "tensors_to_quantise"]
+
+Layout = Literal["tensorrt", "onnxruntime"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+_ZERO = np.array(0, np.int8)
+
+
+def layer_names(model: onnx.ModelProto) -> list[str]:
+    """The layers that can be quantised or left out, in the order in which they run.
+
+    Raises:
+        CalibrationError: there is nothing to quantise, or it is quantised already.
+    """
+    return list(Layers(model).nodes)
+
+
+def tensors_to_quantise(model: onnx.ModelProto) -> list[str]:
+    """The activations whose ranges `quantise` asks for, in either layout.
+
+    Args:
+        model: an ONNX model of ``jdetrt export`` in float32; left as it is.
+
+    Raises:
+        CalibrationError: there is nothing to quantise, or it is quantised already.
+    """
+    layers = Layers(model)
+    plan = CpuPlan(layers, frozenset())
+    wanted = {
+        tensor for node in layers.nodes.values() for tensor in _quantised_inputs(layers, node)
+    }
+    wanted.update(map(plan.ranged, plan.tensors))
+    return [tensor for tensor in layers.consumers if tensor in wanted]
+
+
+def quantise(
+    model: onnx.ModelProto,
+    ranges: Scales,
+    leave_out: Collection[str] = (),
+    *,
+    layout: Layout = "tensorrt",
+) -> onnx.ModelProto:
+    """Put quantisation into a model.
+
+    Args:
+        model: an ONNX model of ``jdetrt export`` in float32; left as it is.
+        ranges: give a scale for each of `tensors_to_quantise`.
+        leave_out: names of layers that stay in float, patterns with ``*`` and ``?`` among them.
+        layout: ``"tensorrt"``, or ``"onnxruntime"`` for its integer kernels on CPUs.
+
+    Returns:
+        A model with the same inputs, outputs and metadata; ``precision`` is ``int8``,
+        ``int8_layout`` the layout and ``int8_float_layers`` what was left out, a name a line.
+
+    Raises:
+        CalibrationError: there is nothing to quantise, it is quantised already, a name fits no
+            layer, a scale is no positive number, or no such layout.
+    """
+    if layout not in LAYOUTS:
+        raise CalibrationError(f"layout '{layout}': expected {' or '.join(LAYOUTS)}")
+    layers = Layers(model)
+    left_out = match_layers(model, leave_out)
+    rewriter = Rewriter(model, layers)
+    if layout == "onnxruntime":
+        CpuPlan(layers, frozenset(left_out)).rewrite(rewriter, model, ranges)
+    else:
+        _rewrite(rewriter, layers, model, ranges, frozenset(left_out))
+    return rewriter.finish(
+        {
+            "precision": "int8",
+            "int8_layout": layout,
+            "int8_float_layers": "\n".join(left_out),
+        }
+    )
+
+
+def _rewrite(
+    rewriter: Rewriter,
+    layers: Layers,
+    model: onnx.ModelProto,
+    ranges: Scales,
+    left_out: frozenset[str],
+) -> None:
+    for node in model.graph.node:
+        copied = onnx.NodeProto()
+        copied.CopyFrom(node)
+        if node.name in layers.nodes and node.name not in left_out:
+            for tensor in _quantised_inputs(layers, node):
+                scale = activation_scale(ranges, tensor)
+                reads = rewriter.activation(tensor, scale, _ZERO, node.name)
+                copied.input[list(node.input).index(tensor)] = reads
+            if node.op_type == "Conv":
+                scales = weight_scales(layers.weights(node), layers.bias(node), scale)
+                copied.input[1] = rewriter.weight_pair(node, scales)
+        rewriter.add(copied)
+
+
+def _quantised_inputs(layers: Layers, node: onnx.NodeProto) -> list[str]:
+    """What a layer reads that is quantised for it."""
+    tensors = layers.features(node)
+    if node.op_type == "Add":
+        fused = [tensor for tensor in tensors if _made_for(layers, tensor, node)]
+        # Of two convolutions only the later one can wait for the other and add.
+        tensors = [tensor for tensor in tensors if tensor not in fused[-1:]]
+    return tensors
+
+
+def _made_for(layers: Layers, tensor: str, reader: onnx.NodeProto) -> bool:
+    """Whether a tensor comes straight from a convolution and goes to this reader only."""
+    node = layers.producers.get(tensor)
+    return node is not None and node.op_type == "Conv" and len(layers.consumers[tensor]) == 1

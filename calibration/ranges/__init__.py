@@ -1,0 +1,1 @@
+"""Activation ranges of a model."""

@@ -1,0 +1,142 @@
+"""The letterbox of `jdetrt.runtime.preprocess` as one CUDA kernel, from uint8 to network input.
+
+A pixel of the network's input covers an area of the picture; its value is the mean over that area,
+rounded to a whole level. This is what OpenCV's INTER_AREA means, downwards and upwards, and here it
+is one formula: with the ratio of the sizes in lowest terms as span : cell, output pixel x covers
+[x span, (x + 1) span) and source pixel i covers [i cell, (i + 1) cell), all whole numbers.
+
+OpenCV computes the same with rounded weights, so a level may come out one higher or lower;
+docs/guide/gpu.md says how often.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from jdetrt.engine.cuda.api import Cuda, DeviceBuffer, Stream
+from jdetrt.runtime.preprocess import BORDER, Letterbox
+
+__all__ = ["SOURCE", "LetterboxKernel", "letterbox_arguments"]
+
+# CUDA C++ that is plain C++ as well, but for the launch: tests compile it for the CPU.
+SOURCE = (
+    r"""
+static __device__ int least(int a, int b) { return a < b ? a : b; }
+static __device__ int most(int a, int b) { return a > b ? a : b; }
+
+static __device__ void store(float *out, float value) { *out = value; }
+
+// To half precision, to the nearest, ties to even; for 0 and for values from 2^-14 to 1.
+static __device__ void store(unsigned short *out, float value) {
+    union { float number; unsigned int bits; } as;
+    as.number = value;
+    const unsigned int rounded = as.bits + 0xfffu + ((as.bits >> 13) & 1u);
+    *out = value == 0.0f ? 0 : (unsigned short)((rounded >> 13) - (112u << 10));
+}
+
+template <typename Out>
+static __device__ void letterbox(
+    const unsigned char *image, Out *out, int width, int net_width, int net_height,
+    int left, int top, int picture_width, int picture_height,
+    int span_x, int cell_x, int span_y, int cell_y)
+{
+    const int net_x = (int)(blockIdx.x * blockDim.x + threadIdx.x);
+    const int net_y = (int)(blockIdx.y * blockDim.y + threadIdx.y);
+    if (net_x >= net_width || net_y >= net_height) return;
+    const int x = net_x - left, y = net_y - top;
+    float level[3] = {BORDER, BORDER, BORDER};
+    if (x >= 0 && x < picture_width && y >= 0 && y < picture_height) {
+        const int first_x = x * span_x, last_x = first_x + span_x;
+        const int first_y = y * span_y, last_y = first_y + span_y;
+        const float area = (float)span_x * (float)span_y;
+        float sum[3] = {0.0f, 0.0f, 0.0f};
+        for (int i = first_y / cell_y; i * cell_y < last_y; ++i) {
+            const int high = least((i + 1) * cell_y, last_y) - most(i * cell_y, first_y);
+            int row[3] = {0, 0, 0};  // below 2^24 for pictures up to 65 536 wide
+            for (int j = first_x / cell_x; j * cell_x < last_x; ++j) {
+                const int wide = least((j + 1) * cell_x, last_x) - most(j * cell_x, first_x);
+                const unsigned char *pixel = image + 3 * ((long long)i * width + j);
+                for (int c = 0; c < 3; ++c) row[c] += wide * pixel[c];
+            }
+            for (int c = 0; c < 3; ++c) sum[c] += (float)high * (float)row[c];
+        }
+        for (int c = 0; c < 3; ++c) level[c] = (float)(int)(sum[c] / area + 0.5f);
+    }
+    const long long plane = (long long)net_width * net_height;
+    Out *target = out + (long long)net_y * net_width + net_x;
+    for (int c = 0; c < 3; ++c) store(target + c * plane, level[2 - c] / 255.0f);  // BGR to RGB
+}
+
+#define ENTRY(NAME, OUT) \
+    extern "C" __global__ void NAME( \
+        const unsigned char *image, OUT *out, int width, int net_width, int net_height, \
+        int left, int top, int picture_width, int picture_height, \
+        int span_x, int cell_x, int span_y, int cell_y) \
+    { \
+        letterbox(image, out, width, net_width, net_height, left, top, picture_width, \
+                  picture_height, span_x, cell_x, span_y, cell_y); \
+    }
+
+ENTRY(letterbox_float32, float)
+ENTRY(letterbox_float16, unsigned short)
+"""
+).replace("BORDER", f"{BORDER}.0f")
+_BLOCK = (32, 8)
+
+
+def letterbox_arguments(image: int, out: int, fit: Letterbox) -> list[np.generic]:
+    """What the kernels take.
+
+    Args:
+        image: address of the ``(H, W, 3)`` uint8 BGR picture.
+        out: address of the ``(3, height, width)`` network input.
+        fit: where the picture goes.
+    """
+    numbers = [
+        fit.source_size[0],
+        *fit.network_size,
+        fit.left,
+        fit.top,
+        *fit.resized_size,
+    ]
+    for source, picture in zip(fit.source_size, fit.resized_size, strict=True):
+        common = math.gcd(source, picture)
+        numbers += [source // common, picture // common]
+    return [np.uint64(image), np.uint64(out), *(np.int32(number) for number in numbers)]
+
+
+class LetterboxKernel:
+    """The kernel, compiled for one GPU.
+
+    Args:
+        cuda: the GPU; its context is current.
+        dtype: of the network's input, ``"float32"`` or ``"float16"``.
+
+    Raises:
+        CudaError: the compiler refuses it.
+    """
+
+    def __init__(self, cuda: Cuda, dtype: str) -> None:
+        self._kernel = cuda.kernel(SOURCE, f"letterbox_{dtype}")
+
+    def launch(
+        self, image: DeviceBuffer, out: DeviceBuffer, fit: Letterbox, stream: Stream
+    ) -> None:
+        """Enqueue the letterbox of a picture that is on the GPU.
+
+        Args:
+            image: ``(H, W, 3)`` uint8, BGR, of the size ``fit.source_size``.
+            out: gets ``(3, height, width)``, RGB, 0..1, of the size ``fit.network_size``.
+            fit: where the picture goes.
+            stream: where it is enqueued.
+        """
+        width, height = fit.network_size
+        grid = (-(-width // _BLOCK[0]), -(-height // _BLOCK[1]))
+        arguments = letterbox_arguments(image.address, out.address, fit)
+        self._kernel.launch(grid, _BLOCK, arguments, stream)
+
+    def free(self) -> None:
+        """Unload it."""
+        self._kernel.free()

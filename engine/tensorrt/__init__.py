@@ -1,0 +1,1 @@
+"""TensorRT: build plans, load them and run them."""

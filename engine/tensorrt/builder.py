@@ -1,0 +1,262 @@
+"""From an ONNX model to a plan, on whatever TensorRT is installed.
+
+Precision lives in the model: where TensorRT has strong typing, every tensor keeps the type that it
+has in the graph. Where it has none (8.5, 8.6), the types of the graph become flags, and decoding is
+held in float32 by hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jdetrt import shipped
+from jdetrt.engine import onnx_file
+from jdetrt.engine.tensorrt.build_config import check_options, configure, is_strong
+from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.build_progress import Progress, Watch, run_build
+from jdetrt.engine.tensorrt.cache_folder import lock_path
+from jdetrt.engine.tensorrt.compat import Log, TensorRt
+from jdetrt.engine.tensorrt.device import Device, current_device
+from jdetrt.engine.tensorrt.layers import from_log, layers_path
+from jdetrt.engine.tensorrt.memory import check_memory, default_workspace
+from jdetrt.engine.tensorrt.onnx_parser import Network, parse
+from jdetrt.engine.tensorrt.plan import PLAN_SUFFIXES, FileFacts, Place, Sidecar, sidecar_path
+from jdetrt.engine.tensorrt.timing_cache import default_timing_cache, keep_timings, use_timings
+from jdetrt.errors import BuildError, SinkError
+from jdetrt.files import check_writable, remove_leftovers, to_json, write_together
+from jdetrt.runtime.signals import interrupt_held
+
+__all__ = ["build_plan"]
+
+_MIB = 1 << 20
+# https://github.com/NVIDIA/TensorRT/issues/3040; seen with nano on 8.5.3.
+_INT8_FAULT = "incorrectly marked as an int8 node"
+# What TensorRT says when memory is the reason, in its versions.
+_MEMORY_WORDS = ("out of memory", "outofmemory", "bad_alloc", "workspace limit", "failed_alloc")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """What TensorRT gives: the plan, and what it is asked afterwards."""
+
+    plan: bytes
+    network: Network
+    config: Any
+    timings: Any  # an ITimingCache; None where none are kept
+    fallback: tuple[str, ...]
+
+
+def build_plan(
+    trt: TensorRt,
+    model: str | Path,
+    output: str | Path,
+    options: BuildOptions | None = None,
+    *,
+    timings: Path | None = None,
+    calibrator: Callable[[TensorRt], Any] | None = None,
+    progress: Progress | None = None,
+) -> Sidecar:
+    """Build a plan and its sidecar. Takes seconds to tens of minutes.
+
+    Args:
+        trt: what builds it, `jdetrt.engine.tensorrt.compat.load`.
+        model: an ``.onnx`` file.
+        output: the plan to write; it appears only when it is whole, with its sidecar.
+        options: how.
+        timings: the timing cache; None for the one in the cache folder, where it is no fault that
+            it cannot be written.
+        calibrator: makes an INT8 calibrator, for ``precision="int8"`` of a model without Q/DQ.
+        progress: who wants to know how far it is.
+
+    Returns:
+        The sidecar.
+
+    Raises:
+        BuildError: TensorRT cannot do what is asked, does not take the model, or fails.
+        SessionError: the model cannot be read.
+        SinkError: the plan cannot be written; or ``timings`` cannot, which leaves the plan.
+        KeyboardInterrupt: Ctrl-C; nothing is written or, late, the plan and its sidecar.
+    """
+    model, output, options = Path(model), Path(output), options or BuildOptions()
+    check_options(trt, options, calibrator=calibrator is not None)
+    facts = _facts(model)  # first: a model that changes after this is refused
+    metadata = onnx_file.metadata(model)
+    _check_outputs(output, timings)
+    device = current_device()
+    if device is None and not trt.ahead_of_time:
+        raise BuildError(
+            f"TensorRT {trt.version} builds plans on the GPU that they are for, and there is no "
+            "GPU or no driver here; `jdetrt doctor` says what is missing"
+        )
+    check_memory(facts.bytes)
+
+    log = Log(trt)
+    workspace = _workspace(options, device, facts.bytes)
+    cache = (timings or default_timing_cache(trt, device)) if trt.timing_cache else None
+
+    def build(watch: Watch) -> _Built:
+        return _build(trt, log, model, facts, options, workspace, cache, calibrator, watch)
+
+    start = time.perf_counter()
+    built = run_build(trt, build, progress)
+    seconds = time.perf_counter() - start
+
+    network, digest = built.network, hashlib.sha256(built.plan).hexdigest()
+    sidecar = Sidecar(
+        made=Place.here(trt, device),
+        model=facts,
+        plan=FileFacts(name=output.name, sha256=digest, bytes=len(built.plan)),
+        options=options,
+        typing="strong" if is_strong(trt, options) else "weak",
+        precision=network.precision if options.precision == "graph" else options.precision,
+        inputs=network.inputs,
+        outputs=network.outputs,
+        calibration=_calibration(options, metadata, calibrator is not None),
+        workspace_mib=None if workspace is None else workspace // _MIB,
+        fallback=built.fallback,
+        metadata=metadata,
+        build_seconds=round(seconds, 3),
+    )
+    contents = {output: built.plan, sidecar_path(output): to_json(sidecar)}
+    compiled = from_log(log.compiled, digest)
+    if compiled is not None:  # where no GPU can load the plan to tell it
+        contents[layers_path(output)] = to_json(compiled, indent=1)
+    with interrupt_held():
+        for path in contents:
+            remove_leftovers(path)
+        write_together(contents)
+    if cache is not None:
+        _keep(built, cache, output, wanted=timings is not None)
+    return sidecar
+
+
+def _build(
+    trt: TensorRt,
+    log: Log,
+    model: Path,
+    facts: FileFacts,
+    options: BuildOptions,
+    workspace: int | None,
+    cache: Path | None,
+    calibrator: Callable[[TensorRt], Any] | None,
+    watch: Watch,
+) -> _Built:
+    """All that TensorRT does, in a thread that no signal arrives in."""
+    builder = _builder(trt, log)
+    watch.check()
+    strong = is_strong(trt, options)
+    network = parse(trt, builder, log, model, strong=strong, for_dla=options.dla_core is not None)
+    if onnx_file.fingerprint(model) != facts.sha256:
+        raise BuildError(f"{model}: was changed while it was read; build it again")
+    watch.check()
+    config = builder.create_builder_config()
+    fallback = configure(
+        trt,
+        builder,
+        config,
+        network,
+        options,
+        strong=strong,
+        calibrator=calibrator is not None,
+        workspace=workspace,
+    )
+    ranges = None if calibrator is None else calibrator(trt)  # it must live as long as the build
+    if ranges is not None:
+        config.int8_calibrator = ranges
+    timings = None if cache is None else use_timings(config, cache)
+    watch.check()
+    watch.over(config)
+    plan = _serialize(builder, network, config, log)
+    # TensorRT only prints what its calibrator raises, and builds on.
+    if (failure := getattr(ranges, "failure", None)) is not None:
+        raise failure
+    return _Built(plan, network, config, timings, fallback)
+
+
+def _keep(built: _Built, cache: Path, output: Path, *, wanted: bool) -> None:
+    """Keep the timings; the plan is written by now, and no fault here may cost it."""
+    try:
+        keep_timings(built.config, built.timings, cache)
+    except SinkError as err:
+        if wanted:
+            raise SinkError(f"{err}. The plan {output} is whole") from err
+        _log.warning("the timings of this build are not kept: %s", err)
+
+
+def _calibration(options: BuildOptions, metadata: dict[str, str], calibrator: bool) -> str | None:
+    if calibrator:
+        return options.calibration_cache or "a calibrator"
+    return metadata.get("calibration")
+
+
+def _facts(model: Path) -> FileFacts:
+    size = sum(file.stat().st_size for file in onnx_file.model_files(model) if file.is_file())
+    return FileFacts(name=shipped.name_of(model), sha256=onnx_file.fingerprint(model), bytes=size)
+
+
+def _check_outputs(output: Path, timings: Path | None) -> None:
+    """Before the minutes of a build, see to it that its plan can be written, and found again."""
+    if output.suffix.lower() not in PLAN_SUFFIXES:
+        raise SinkError(
+            f"{output}: a plan is known by its name; let it end in {', '.join(PLAN_SUFFIXES)}"
+        )
+    needed = [output, sidecar_path(output), layers_path(output)]
+    if timings is not None:
+        needed += [timings, lock_path(timings)]
+    for path in needed:
+        check_writable(path)
+
+
+def _builder(trt: TensorRt, log: Log) -> Any:
+    try:
+        builder = trt.module.Builder(log.logger)
+    except TypeError as err:  # what 8.x makes of a missing driver
+        raise BuildError(
+            f"TensorRT {trt.version} cannot start: {log.reason()}; `jdetrt doctor` says what is "
+            "missing"
+        ) from err
+    log.take_errors()  # those of another build, or of a driver that ahead of time is not needed
+    return builder
+
+
+def _workspace(options: BuildOptions, device: Device | None, model_bytes: int) -> int | None:
+    if options.workspace_mib is not None:
+        return options.workspace_mib * _MIB
+    return default_workspace(device, model_bytes)
+
+
+def _serialize(builder: Any, network: Network, config: Any, log: Log) -> bytes:
+    """Call TensorRT; give the bytes of the plan."""
+    try:
+        plan = builder.build_serialized_network(network.definition, config)
+    except MemoryError as err:
+        raise _failed(["out of memory"]) from err
+    if plan is None:
+        raise _failed(log.take_errors())
+    return bytes(memoryview(plan))
+
+
+def _failed(reasons: list[str]) -> BuildError:
+    text = "\n  ".join(reasons or ["TensorRT gave no reason"])
+    hint = ""
+    if any(word in text.lower() for word in _MEMORY_WORDS):
+        hint = (
+            "\nMemory is what is lacking: close programs that use the GPU, set another "
+            "--workspace (MiB), or export the model at a smaller size"
+        )
+    if _INT8_FAULT in text:
+        hint += (
+            "\nTensorRT 8 fails so on some INT8 models with depthwise convolutions, those of nano "
+            "among them (9 and later do not, its developers say): build with TensorRT 10, or try "
+            "the float32 model with --precision int8 --calibration-cache (`jdetrt calibrate "
+            "--cache` writes it)"
+        )
+    return BuildError(f"TensorRT cannot build this model:\n  {text}{hint}")

@@ -1,0 +1,221 @@
+"""A plan file and the sidecar beside it, which says what it was made with.
+
+A plan runs on the TensorRT version, the kind of GPU and the platform that it was built with.
+TensorRT itself refuses others with an internal assertion, or loads them and is slow. The sidecar,
+``model.plan.json`` beside ``model.plan``, is checked first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jdetrt import __version__
+from jdetrt.config import Section
+from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.compat import BACKENDS, Backend, TensorRt
+from jdetrt.engine.tensorrt.device import Device, jetpack, l4t_release, platform_name
+from jdetrt.errors import PlanMismatchError, SessionError
+from jdetrt.files import open_regular
+from jdetrt.types import TensorSpec
+
+__all__ = ["PLAN_SUFFIXES", "Place", "Sidecar", "open_plan", "read_sidecar", "sidecar_path"]
+
+PLAN_SUFFIXES = (".plan", ".engine", ".trt")
+_FORMAT = 1
+_AMPERE = 8  # major compute capability, from which on plans for "ampere+" run
+
+
+class Place(Section, frozen=True):
+    """Where a plan is made or run: what TensorRT ties it to, and what helps to understand it."""
+
+    backend: Backend
+    tensorrt: str
+    platform: str
+    gpu: str | None
+    compute_capability: str | None
+    cuda: str | None  # the newest that the driver runs
+    l4t: str | None  # the release of Jetson Linux
+    jetpack: str | None = None
+
+    @staticmethod
+    def here(trt: TensorRt, device: Device | None) -> Place:
+        """This machine."""
+        l4t = l4t_release()
+        return Place(
+            backend=trt.backend,
+            tensorrt=trt.version,
+            platform=platform_name(),
+            gpu=device.name if device else None,
+            compute_capability=device.compute_capability if device else None,
+            cuda=device.cuda if device else None,
+            l4t=l4t,
+            jetpack=jetpack(l4t),
+        )
+
+    def words(self) -> str:
+        """All of it in one line."""
+        name = "TensorRT-RTX" if self.backend == "tensorrt-rtx" else "TensorRT"
+        gpu = f"{self.gpu} (compute capability {self.compute_capability})" if self.gpu else "no GPU"
+        cuda = f", CUDA {self.cuda}" if self.cuda else ""
+        l4t = f", Jetson Linux {self.l4t}" if self.l4t else ""
+        jetpack = f" (JetPack {self.jetpack})" if self.jetpack else ""
+        return f"{name} {self.tensorrt} on {gpu}, {self.platform}{cuda}{l4t}{jetpack}"
+
+
+class FileFacts(Section, frozen=True):
+    """A file: its name, SHA-256 and size."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+class Sidecar(Section, frozen=True):
+    """Everything about a plan.
+
+    Attributes:
+        made: where.
+        model: the ONNX file, or the name of what ships; its hash covers weights in files beside it.
+        plan: the plan file.
+        options: how.
+        typing: ``"strong"``: every tensor has the type of the graph; ``"weak"``: TensorRT chose.
+        precision: the lowest, such as ``"int8+fp16"``.
+        inputs: what the plan takes.
+        outputs: what it gives.
+        calibration: where INT8 ranges come from; None without INT8.
+        workspace_mib: MiB that a kernel may use; None for no limit.
+        fallback: layers of the body that the DLA does not run; empty without one.
+        metadata: the notes of the model.
+        build_seconds: what the build took.
+        format: of this file.
+        jdetrt: version that wrote it.
+    """
+
+    made: Place
+    model: FileFacts
+    plan: FileFacts
+    options: BuildOptions
+    typing: str
+    precision: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    calibration: str | None
+    workspace_mib: int | None
+    fallback: tuple[str, ...]
+    metadata: dict[str, str]
+    build_seconds: float
+    format: int = _FORMAT
+    jdetrt: str = __version__
+
+    def command(self, plan: Path) -> str:
+        """The command line that builds it again as ``plan``, typed in the folder of the model."""
+        return self.options.command(self.model.name, str(plan.absolute()), self.made.backend)
+
+
+def sidecar_path(plan: Path) -> Path:
+    """The sidecar of a plan.
+
+    >>> sidecar_path(Path("out/model.plan")).as_posix()
+    'out/model.plan.json'
+    """
+    return plan.with_name(f"{plan.name}.json")
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read the sidecar of the plan at ``path``; the plan itself is not looked at.
+
+    Raises:
+        SessionError: there is no plan.
+        PlanMismatchError: the sidecar is missing, or is none.
+    """
+    sidecar = sidecar_path(path)
+    again = f"build the plan again: jdetrt build MODEL.onnx -o {path}"
+    if not path.is_file():
+        raise SessionError(f"{path}: no such file, or not a regular one; {again}")
+    try:
+        with open_regular(sidecar) as file:
+            data = file.read()
+        version = msgspec.json.decode(data, type=dict[str, Any]).get("format")
+        if version != _FORMAT:
+            raise PlanMismatchError(
+                f"{sidecar}: is of the format {version}, this jdetrt ({__version__}) knows "
+                f"{_FORMAT}; {again}"
+            )
+        return msgspec.json.decode(data, type=Sidecar)
+    except FileNotFoundError as err:
+        raise PlanMismatchError(
+            f"{path}: its sidecar {sidecar.name}, which says what it was made with, is missing; "
+            f"copy it beside the plan, or {again}"
+        ) from err
+    except OSError as err:
+        raise PlanMismatchError(f"{sidecar}: cannot be read ({err.strerror}); {again}") from err
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+        raise PlanMismatchError(f"{sidecar}: is no sidecar of a plan ({err}); {again}") from err
+
+
+def open_plan(path: Path, here: Place) -> tuple[Sidecar, bytes]:
+    """Read a plan after its sidecar says that it fits.
+
+    Args:
+        path: the plan.
+        here: where it is to run.
+
+    Returns:
+        The sidecar and the plan's bytes, for `jdetrt.engine.tensorrt.compat.deserialize`.
+
+    Raises:
+        SessionError: there is no plan, or it cannot be read.
+        PlanMismatchError: it was made for another TensorRT or GPU, is cut short or changed, or its
+            sidecar is missing or none.
+    """
+    sidecar = read_sidecar(path)
+    if differences := _differences(sidecar, here):
+        raise PlanMismatchError(
+            f"{path}: was made with {sidecar.made.words()}; here is {here.words()}. "
+            f"{'; '.join(differences)}. Build it again on this machine:\n  {sidecar.command(path)}"
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as err:
+        raise SessionError(f"{path}: cannot be read ({err.strerror})") from err
+    if len(data) < sidecar.plan.bytes:
+        raise PlanMismatchError(
+            f"{path}: is cut short, {len(data)} of {sidecar.plan.bytes} bytes; copy it again, or "
+            f"build it again:\n  {sidecar.command(path)}"
+        )
+    if hashlib.sha256(data).hexdigest() != sidecar.plan.sha256:
+        raise PlanMismatchError(
+            f"{path}: is not the file that {sidecar_path(path).name} describes: its bytes were "
+            f"changed or replaced. Copy both again, or build it again:\n  {sidecar.command(path)}"
+        )
+    return sidecar, data
+
+
+def _differences(sidecar: Sidecar, here: Place) -> list[str]:
+    """What keeps a plan from running here, one reason a text."""
+    made, options = sidecar.made, sidecar.options
+    found = []
+    if made.backend != here.backend:
+        found.append(f"The plan is for {BACKENDS[made.backend]}, not {BACKENDS[here.backend]}")
+    elif made.tensorrt != here.tensorrt and not options.version_compatible:
+        found.append("The version of TensorRT is another")
+    if made.platform != here.platform:
+        found.append("The platform is another")
+    targets = options.compute_capabilities
+    if here.compute_capability is None or (made.compute_capability is None and not targets):
+        return found  # without a GPU TensorRT says it best, and plans for any GPU run on any
+    if targets:
+        if here.compute_capability not in targets:
+            found.append(f"The plan is for the compute capabilities {', '.join(targets)}")
+    elif options.hardware == "ampere+":
+        if int(here.compute_capability.split(".")[0]) < _AMPERE:
+            found.append("The plan is for GPUs of the Ampere generation and later")
+    elif made.compute_capability != here.compute_capability:
+        found.append("The compute capability of the GPU is another")
+    elif made.gpu != here.gpu and options.hardware == "this":
+        found.append("The GPU is of another type")
+    return found

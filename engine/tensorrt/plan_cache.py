@@ -1,0 +1,83 @@
+"""The plan that fits a model, this TensorRT and this GPU: found in the cache folder, or built."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from jdetrt.engine import onnx_file
+from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.build_progress import Progress
+from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.device import current_device
+from jdetrt.engine.tensorrt.plan import Place, open_plan
+from jdetrt.errors import PlanMismatchError, SessionError
+
+__all__ = ["find_or_build"]
+
+
+def find_or_build(
+    trt: TensorRt,
+    model: Path,
+    options: BuildOptions | None = None,
+    *,
+    announce: Callable[[str], None],
+    progress: Progress | None = None,
+) -> Path:
+    """Give the plan of a model for this machine; build it if there is none.
+
+    Its name in the cache folder holds a hash of all that it depends on: the model's content, how it
+    is built, TensorRT's version, GPU and platform. A change of any makes it another plan; a stale
+    one is never used. What is found is checked like any plan, and built again if it is damaged. Of
+    two processes that want the same plan, one builds and the other waits.
+
+    Args:
+        trt: what builds and runs it.
+        model: an ``.onnx`` file.
+        options: how it is built.
+        announce: told what is used or done, in a line for people.
+        progress: who wants to know how far a build is.
+
+    Returns:
+        The plan, its sidecar beside it.
+
+    Raises:
+        SessionError: there is no GPU here.
+        JdetrtError: as `jdetrt.engine.tensorrt.builder.build_plan` does.
+    """
+    options = options or BuildOptions()
+    device = current_device()
+    if device is None:
+        raise SessionError(
+            f"{trt.backend} runs plans on an NVIDIA GPU, and there is none here, or no driver; "
+            "`jdetrt doctor` says what is missing. ONNX Runtime runs the model without one"
+        )
+    here = Place.here(trt, device)
+    digest = onnx_file.fingerprint(model)
+    plan = cache_folder() / "plans" / f"{model.stem[:60]}-{_key(digest, options, here)}.plan"
+    with locked(plan):
+        try:
+            sidecar, _ = open_plan(plan, here)
+            if sidecar.model.sha256 != digest:  # the file changed just before it was built
+                raise PlanMismatchError(f"{plan}: is of another content of {model.name}.")
+        except SessionError:
+            announce(f"No plan of {model.name} for {here.words()} yet: building {plan}")
+        except PlanMismatchError as err:
+            announce(f"{err}\nBuilding it again.")
+        else:
+            announce(f"Using the plan {plan}")
+            return plan
+        built = build_plan(trt, model, plan, options, progress=progress)
+        announce(f"Built in {built.build_seconds:.0f} s")
+    return plan
+
+
+def _key(digest: str, options: BuildOptions, here: Place) -> str:
+    tied = msgspec.structs.replace(here, cuda=None, l4t=None, jetpack=None)  # to the others
+    facts = msgspec.json.encode((digest, options, tied))
+    return hashlib.sha256(facts).hexdigest()[:16]

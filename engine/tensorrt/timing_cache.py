@@ -1,0 +1,72 @@
+"""What TensorRT learnt about the speed of kernels, kept from build to build.
+
+The second build of a model, or of the same model at another size, takes a fraction of the first.
+TensorRT checks itself that a cache is of the same version and GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.device import Device
+from jdetrt.files import write_bytes
+from jdetrt.runtime.signals import interrupt_held
+
+__all__ = ["default_timing_cache", "keep_timings", "use_timings"]
+
+_log = logging.getLogger(__name__)
+
+
+def default_timing_cache(trt: TensorRt, device: Device | None) -> Path:
+    """The file for this TensorRT on this GPU."""
+    gpu = f"{device.name}-{device.compute_capability}" if device else "no-gpu"
+    name = re.sub(r"[^\w.-]+", "_", f"{trt.backend}-{trt.version}-{gpu}")
+    return cache_folder() / "timing" / f"{name}.cache"
+
+
+def use_timings(config: Any, path: Path) -> Any:
+    """Let a build use the timings of a file, which may not exist yet.
+
+    Args:
+        config: the ``IBuilderConfig`` of the build.
+        path: the file.
+
+    Returns:
+        The ``ITimingCache``, to which the build adds what it times.
+    """
+    cache = _read(config, path)
+    if cache is None or not config.set_timing_cache(cache, False):
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    return cache
+
+
+def keep_timings(config: Any, cache: Any, path: Path) -> None:
+    """Write the timings of a build that succeeded.
+
+    The file is written whole, and together with what other processes wrote in the meantime.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    with locked(path), interrupt_held():  # TensorRT swallows what is raised in its logger
+        if (others := _read(config, path)) is not None:
+            cache.combine(others, False)
+        write_bytes(path, bytes(memoryview(cache.serialize())))
+
+
+def _read(config: Any, path: Path) -> Any | None:
+    """The cache in a file; None where there is none, or where TensorRT does not take it."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    cache = config.create_timing_cache(data)
+    if cache is None:
+        _log.warning("%s: TensorRT does not take it; kernels are timed anew", path)
+    return cache

@@ -1,0 +1,1 @@
+"""Accuracy: detection, embeddings, tracking, agreement of two models."""

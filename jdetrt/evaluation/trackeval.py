@@ -1,0 +1,294 @@
+"""Tracking accuracy with the official metric code: HOTA, MOTA, IDF1, ID switches, FP, FN.
+
+TrackEval (PyPI: ``trackeval``) is the code that the MOT Challenge server runs. Its reader and its
+preprocessing are used as they are; this module checks the files first, so that a bad row is named
+with its line, and hands them over in the folder layout that TrackEval wants.
+
+What counts depends on the benchmark (the *rules*):
+
+========= =======================================================================================
+MOT15     every ground-truth row whose mark (column 7) is not 0; there are no classes
+MOT16/17  pedestrians (class 1) with a mark other than 0. First, results that match a person on a
+          vehicle (2), a static person (7), a distractor (8) or a reflection (12) at an IoU of 0.5
+          or more are removed: following them is neither right nor wrong
+MOT20     the same, and non-motorised vehicles (6) are ignored too
+========= =======================================================================================
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import DataError, MissingDependencyError
+from jdetrt.runtime.mot_io import MotRows, read_mot
+from jdetrt.runtime.sources.seqinfo import read_seqinfo
+
+__all__ = ["RULES", "Score", "Scores", "score", "score_files"]
+
+RULES = ("MOT15", "MOT16", "MOT17", "MOT20")
+_LAST_CLASS = 13  # MOT Challenge classes are 1 (pedestrian) to 13 (crowd)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The numbers of one sequence, or of all together.
+
+    Attributes:
+        hota: percent, mean over the localisation thresholds 0.05, 0.10, ... 0.95.
+        mota: percent, at an IoU of 0.5; negative when there are more errors than people.
+        idf1: percent, at an IoU of 0.5.
+        idsw: ID switches.
+        fp: false positives (boxes).
+        fn: false negatives (boxes).
+    """
+
+    hota: float
+    mota: float
+    idf1: float
+    idsw: int
+    fp: int
+    fn: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The six numbers under their usual names."""
+        return {
+            "HOTA": self.hota,
+            "MOTA": self.mota,
+            "IDF1": self.idf1,
+            "IDSW": self.idsw,
+            "FP": self.fp,
+            "FN": self.fn,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What ``score`` found.
+
+    Attributes:
+        combined: over the boxes of all sequences (TrackEval's COMBINED), not a mean of rows.
+        sequences: by sequence, in the order of their names.
+        rules: by sequence, the rules it was scored with.
+        unscored: results files for which there is no ground truth.
+    """
+
+    combined: Score
+    sequences: dict[str, Score]
+    rules: dict[str, str]
+    unscored: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"combined": {...}, "sequences": {name: {...}}}``."""
+        return {
+            "combined": self.combined.to_dict(),
+            "sequences": {name: one.to_dict() for name, one in self.sequences.items()},
+        }
+
+
+def score(
+    gt_root: str | Path,
+    results_dir: str | Path,
+    *,
+    rules: str = "auto",
+    sequences: Iterable[str] | None = None,
+    only_present: bool = False,
+) -> Scores:
+    """Score MOT Challenge text files.
+
+    Args:
+        gt_root: folder of sequences, each with ``gt/gt.txt`` and, if there is one,
+            ``seqinfo.ini`` (its seqLength is used; without one the last frame of the ground truth).
+            A sequence goes by the name of its folder, whatever seqinfo.ini calls it.
+        results_dir: folder with ``<sequence>.txt``, rows ``frame,id,x,y,w,h[,score,...]`` with
+            frames from 1. An empty file is a tracker that found nobody.
+        rules: one of ``RULES``, or "auto": MOT15 where the ground truth has no classes (10 columns,
+            or column 8 missing or -1), else MOT20 or MOT17 by the name of the sequence.
+        sequences: score these only. Default: all of ``gt_root``.
+        only_present: leave out sequences that have no results file, instead of refusing.
+
+    Raises:
+        DataError: a folder, a file or a row is missing or wrong; the message has path and line.
+        MissingDependencyError: TrackEval is not installed.
+    """
+    gt_root, results_dir = Path(gt_root), Path(results_dir)
+    found = {path.parent.parent.name for path in gt_root.glob("*/gt/gt.txt")}
+    results = {path.stem for path in results_dir.glob("*.txt")}
+    names = _choose(gt_root, results_dir, found, results, sequences, only_present)
+    files = {name: (gt_root / name, results_dir / f"{name}.txt") for name in names}
+    return replace(score_files(files, rules=rules), unscored=tuple(sorted(results - found)))
+
+
+def score_files(files: Mapping[str, tuple[Path, Path]], *, rules: str = "auto") -> Scores:
+    """Score sequences wherever they are.
+
+    Args:
+        files: by name, the folder of a sequence and its results file, both as in ``score``.
+        rules: as in ``score``.
+
+    Raises:
+        DataError: a file or a row is missing or wrong; the message has path and line.
+        MissingDependencyError: TrackEval is not installed.
+    """
+    if rules != "auto" and rules not in RULES:
+        raise DataError(f"rules '{rules}': expected auto, {', '.join(RULES)}")
+    trackeval = _trackeval()
+    metrics = {
+        "hota": trackeval.metrics.HOTA(),
+        "clear": trackeval.metrics.CLEAR({"PRINT_CONFIG": False}),
+        "identity": trackeval.metrics.Identity({"PRINT_CONFIG": False}),
+    }
+    raw: dict[str, dict[str, Any]] = {key: {} for key in metrics}
+    applied = {}
+    for name, (sequence, results_path) in files.items():
+        data, applied[name] = _prepare(trackeval, sequence, results_path, rules)
+        for key, metric in metrics.items():
+            raw[key][name] = metric.eval_sequence(data)
+    together = {key: metric.combine_sequences(raw[key]) for key, metric in metrics.items()}
+    return Scores(
+        combined=_numbers(**together),
+        sequences={name: _numbers(**{key: raw[key][name] for key in metrics}) for name in files},
+        rules=applied,
+    )
+
+
+def _choose(
+    gt_root: Path,
+    results_dir: Path,
+    found: set[str],
+    results: set[str],
+    sequences: Iterable[str] | None,
+    only_present: bool,
+) -> list[str]:
+    for folder in (gt_root, results_dir):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+    if not found:
+        raise DataError(f"{gt_root}: no sequence in it; expected <sequence>/gt/gt.txt")
+    names = sorted(found if sequences is None else set(sequences))
+    if not names:
+        raise DataError(f"no sequence named; {gt_root} has {', '.join(sorted(found))}")
+    if unknown := [name for name in names if name not in found]:
+        raise DataError(
+            f"{gt_root}: no ground truth for {', '.join(unknown)}; "
+            f"it has {', '.join(sorted(found))}"
+        )
+    missing = [name for name in names if name not in results]
+    if only_present:
+        names = [name for name in names if name in results]
+        if not names:
+            raise DataError(
+                f"{results_dir}: no results file for any sequence of {gt_root}; "
+                f"expected {missing[0]}.txt and the like"
+            )
+    elif missing:
+        raise DataError(
+            f"{results_dir}: no results for {', '.join(missing)}; "
+            f"expected {missing[0]}.txt. An empty file means that nothing was found; "
+            "--only-present or --sequences leaves sequences out"
+        )
+    return names
+
+
+def _trackeval() -> Any:
+    try:
+        import trackeval
+    except ImportError as err:
+        raise MissingDependencyError("trackeval", "bench", "Scoring") from err
+    return trackeval
+
+
+def _numbers(*, hota: Any, clear: Any, identity: Any) -> Score:
+    return Score(
+        hota=100 * float(np.mean(hota["HOTA"])),
+        mota=100 * float(clear["MOTA"]),
+        idf1=100 * float(identity["IDF1"]),
+        idsw=int(clear["IDSW"]),
+        fp=int(clear["CLR_FP"]),
+        fn=int(clear["CLR_FN"]),
+    )
+
+
+def _prepare(trackeval: Any, sequence: Path, results: Path, rules: str) -> tuple[Any, str]:
+    """Check one sequence and have TrackEval read and preprocess it."""
+    gt_path = sequence / "gt" / "gt.txt"
+    truth, found = read_mot(gt_path), read_mot(results, allow_empty=True)
+    info = sequence / "seqinfo.ini"
+    length = read_seqinfo(info).length if info.is_file() else int(truth.frames.max())
+    _check(gt_path, truth, length)
+    _check(results, found, length)
+    applied = _rules(truth, sequence.resolve().name) if rules == "auto" else rules
+    if applied != "MOT15":
+        _check_classes(gt_path, truth)
+    with tempfile.TemporaryDirectory(prefix="jdetrt-score-") as temporary:
+        root = Path(temporary)
+        _write(root / "truth" / "sequence" / "gt" / "gt.txt", truth)
+        _write(root / "trackers" / "results" / "sequence.txt", replace(found, classes=None))
+        try:
+            dataset = trackeval.datasets.MotChallenge2DBox(
+                {
+                    "BENCHMARK": applied,
+                    "GT_FOLDER": str(root / "truth"),
+                    "TRACKERS_FOLDER": str(root / "trackers"),
+                    "TRACKERS_TO_EVAL": ["results"],
+                    "TRACKER_SUB_FOLDER": "",
+                    "SKIP_SPLIT_FOL": True,
+                    "SEQ_INFO": {"sequence": length},
+                    "PRINT_CONFIG": False,
+                }
+            )
+            raw = dataset.get_raw_seq_data("results", "sequence")
+            return dataset.get_preprocessed_seq_data(raw, "pedestrian"), applied
+        except trackeval.utils.TrackEvalException as err:
+            raise DataError(f"{results}: TrackEval refuses it: {err}") from err
+
+
+def _check(path: Path, rows: MotRows, length: int) -> None:
+    late = rows.frames > length
+    _refuse(path, rows, late, f"the sequence ends with frame {length}")
+    _, first = np.unique(np.stack([rows.frames, rows.ids]), axis=1, return_index=True)
+    repeated = np.ones(len(rows), dtype=bool)
+    repeated[first] = False
+    _refuse(path, rows, repeated, "the same frame already has this id")
+
+
+def _check_classes(path: Path, rows: MotRows) -> None:
+    hint = "with the rules MOT15 all marked rows count, whatever their class"
+    if rows.classes is None:
+        raise DataError(f"{path}: expected 8 or 9 columns, the eighth a class; {hint}")
+    wrong = (rows.classes < 1) | (rows.classes > _LAST_CLASS)
+    _refuse(path, rows, wrong, f"the class (column 8) is not one of 1 to {_LAST_CLASS}; {hint}")
+
+
+def _refuse(path: Path, rows: MotRows, wrong: npt.NDArray[np.bool_], why: str) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        where = f"frame {rows.frames[row]}, id {rows.ids[row]}"
+        raise DataError(f"{path}:{rows.lines[row]}: {where}: {why}")
+
+
+def _rules(truth: MotRows, name: str) -> str:
+    if truth.classes is None or (truth.classes == -1).all():
+        return "MOT15"
+    return "MOT20" if name.upper().startswith("MOT20") else "MOT17"
+
+
+def _write(path: Path, rows: MotRows) -> None:
+    """Write rows for TrackEval: exact decimals, ids numbered from 1, no class as -1.
+
+    TrackEval makes arrays as long as the largest id, so a large id would not fit in memory.
+    """
+    path.parent.mkdir(parents=True)
+    ids = np.unique(rows.ids, return_inverse=True)[1].reshape(-1) + 1
+    classes = np.full(len(rows), -1) if rows.classes is None else rows.classes
+    columns = (rows.frames, ids, rows.boxes, rows.scores, classes)
+    with path.open("w", encoding="ascii") as file:
+        for frame, identity, box, mark, kind in zip(*(c.tolist() for c in columns), strict=True):
+            left, top, width, height = box
+            file.write(f"{frame},{identity},{left},{top},{width},{height},{mark},{kind}\n")

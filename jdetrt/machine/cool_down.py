@@ -1,0 +1,62 @@
+"""Wait between two runs until the machine is as cool as it was before the first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from jdetrt.machine.sensors.base import Sensors, open_sensors
+
+__all__ = ["CoolDown"]
+
+_WARMER = 3.0  # degrees that do not matter
+_LONGEST = 10  # times the wait, at most
+
+
+class CoolDown:
+    """A wait that is at least ``seconds`` long, and longer where a sensor says that it is warm.
+
+    Args:
+        seconds: the least.
+        sensors: opens those of this machine.
+        sleep: waits.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        sensors: Callable[[], Sensors] = open_sensors,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._seconds = seconds
+        self._sensors = sensors
+        self._sleep = sleep
+        self._cool: float | None = None
+
+    def __call__(self) -> None:
+        """Wait. The first time it only waits; what is read then is what later waits go back to."""
+        if self._seconds <= 0:
+            return
+        sensors = self._sensors()
+        try:
+            self._sleep(self._seconds)
+            warmth = _warmth(sensors)
+            if self._cool is None:
+                self._cool = warmth
+            for _ in range(_LONGEST - 1):
+                if self._cool is None or warmth is None or warmth <= self._cool + _WARMER:
+                    break
+                self._sleep(self._seconds)
+                warmth = _warmth(sensors)
+        finally:
+            for sensor in sensors.present:
+                with suppress(OSError):
+                    sensor.close()
+
+
+def _warmth(sensors: Sensors) -> float | None:
+    """The highest temperature; None where no sensor has one."""
+    readings = [sensor.read() for sensor in sensors.present]
+    found = [degrees for one in readings if one is not None for degrees in one.celsius.values()]
+    return max(found, default=None)

@@ -1,0 +1,305 @@
+"""The checks behind ``jdetrt doctor``: what this machine has, what is missing, how to get it.
+
+A library is imported in a process of its own, so one that crashes while it loads becomes a line of
+the report. A check never guesses: what it cannot read, it calls unknown.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from jdetrt.machine.libraries import cuda_version, system_tensorrt
+from jdetrt.machine.manifest import (
+    TEGRA,
+    Gpu,
+    Jetson,
+    Probe,
+    cores,
+    cpu_name,
+    free_disk_gib,
+    gpus,
+    jetson,
+    memory_gib,
+    os_name,
+)
+
+__all__ = ["Fact", "diagnose", "to_dict"]
+
+Status = Literal["ok", "missing", "broken"]
+
+_BASE = ("numpy", "numba", "lap", "click", "rich", "msgspec")
+# Compute capabilities before 7 with fast INT8 (DP4A); all from 7.2 on have it.
+# Source: TensorRT support matrix, hardware and precision; Tegra X1 (5.3) and X2 (6.2) are without.
+_INT8_BEFORE_7 = (6.1,)
+_SYSTEM_VENV = (
+    "python3 -m venv --system-site-packages makes an environment that sees the system's packages"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of the report.
+
+    Attributes:
+        name: what was looked at.
+        status: ok; missing, where tracking works without it; broken, where it does not.
+        value: what was found.
+        hint: what to do, or "".
+    """
+
+    name: str
+    status: Status
+    value: str
+    hint: str = ""
+
+
+def diagnose(probe: Probe | None = None) -> list[Fact]:
+    """Look at everything that jdetrt can use. Takes a few seconds; changes nothing."""
+    probe = probe or Probe()
+    board, cards = jetson(probe), gpus(probe)
+    return [
+        *_python(probe),
+        *_computer(probe),
+        *_jetson(board),
+        *_gpu(probe, board, cards),
+        _tensorrt(probe, board, cards),
+        *_tensorrt_rtx(probe, board),
+        _cuda(probe, cards),
+        *_cuda_libraries(probe, cards),
+        _onnxruntime(probe, cards),
+        *_opencv(probe, board),
+        *_extras(probe),
+    ]
+
+
+def _python(probe: Probe) -> Iterator[Fact]:
+    isolated = sys.prefix != sys.base_prefix
+    where = "in a virtual environment" if isolated else "not in a virtual environment"
+    yield Fact("Python", "ok", f"{platform.python_version()}, {where}")
+    found = {name: probe.version(name) for name in _BASE}
+    lost = [name for name, version in found.items() if version is None]
+    if lost:
+        yield Fact("Packages", "broken", f"missing: {', '.join(lost)}", "pip install jdetrt")
+        return
+    done = probe.run((sys.executable, "-c", f"import {', '.join(_BASE)}"))
+    if done is None or done.code != 0:
+        why = _last_line(done.err) if done else "Python does not answer"
+        hint = "pip install --upgrade --force-reinstall jdetrt"
+        yield Fact("Packages", "broken", f"do not load: {why}", hint)
+        return
+    value = ", ".join(f"{name} {version}" for name, version in found.items())
+    yield Fact("Packages", "ok", value)
+
+
+def _computer(probe: Probe) -> Iterator[Fact]:
+    yield Fact("System", "ok", f"{os_name(probe)}, {platform.machine()}")
+    yield Fact("CPU", "ok", f"{cpu_name(probe) or 'name unknown'}, {cores()} cores usable")
+    total, free = memory_gib(probe), memory_gib(probe, "MemAvailable")
+    if total is None or free is None:
+        yield Fact("Memory", "ok", "unknown")
+    else:
+        hint = "building an engine may be killed; add swap, or stop other programs"
+        yield Fact("Memory", "ok", f"{total} GiB, {free} GiB free", hint if free < 2 else "")
+    try:
+        disk = free_disk_gib()
+    except OSError as err:
+        yield Fact("Disk", "ok", f"unknown ({err.strerror})")
+    else:
+        hint = "engines and videos may not fit; free some space"
+        yield Fact("Disk", "ok", f"{disk} GiB free in this folder", hint if disk < 2 else "")
+
+
+def _jetson(board: Jetson | None) -> Iterator[Fact]:
+    if board is None:
+        yield Fact("Jetson", "ok", "no")
+        return
+    family = TEGRA[board.chip][0] if board.chip in TEGRA else "chip unknown"
+    yield Fact("Jetson", "ok", f"{board.model} ({family})")
+    yield Fact("L4T", "ok", board.l4t or "release unknown")
+    if board.jetpack:
+        yield Fact("JetPack", "ok", board.jetpack)
+    else:
+        hint = "sudo apt-get install nvidia-jetpack brings CUDA and TensorRT"
+        yield Fact("JetPack", "missing", "package nvidia-jetpack not installed", hint)
+    if board.power_mode:
+        hint = "before a benchmark: sudo jetson_clocks"
+        yield Fact("Power mode", "ok", board.power_mode, hint)
+    else:
+        yield Fact("Power mode", "missing", "unknown: nvpmodel does not answer", "sudo nvpmodel -q")
+
+
+def _gpu(probe: Probe, board: Jetson | None, cards: list[Gpu]) -> Iterator[Fact]:
+    if not cards:
+        smi = probe.run(("nvidia-smi", "-L"))
+        if board is not None:
+            value = "the board's GPU has no device files here"
+            hint = "in a container: start it with --runtime nvidia"
+        elif smi is not None and smi.code != 0:
+            value = f"nvidia-smi fails: {_last_line(smi.out + smi.err)}"
+            hint = "reinstall the NVIDIA driver, or restart after its update"
+        elif probe.text("proc/driver/nvidia/version"):
+            value = "a driver is loaded, but nvidia-smi is not installed"
+            hint = "install the driver's nvidia-smi; in a container: start it with --gpus all"
+        else:
+            value = "no NVIDIA GPU, or no driver for it"
+            hint = "models run on the CPU through ONNX Runtime; with a card: install its driver"
+        yield Fact("GPU", "missing", value, hint)
+        return
+    for card in cards:
+        parts = [card.name]
+        parts += [f"driver {card.driver}"] if card.driver else []
+        parts += [f"{card.memory_mib} MiB"] if card.memory_mib else []
+        parts += [f"compute capability {card.capability}"] if card.capability else []
+        yield Fact("GPU", "ok", ", ".join(parts))
+    capabilities = [card.capability for card in cards if card.capability is not None]
+    if capabilities:
+        capability = max(capabilities)
+        if capability >= 7.2 or capability in _INT8_BEFORE_7:
+            yield Fact("INT8", "ok", "yes")
+        else:
+            name = board.model if board else cards[0].name
+            yield Fact("INT8", "missing", f"{name} has no INT8", "build engines with FP16")
+
+
+def _tensorrt(probe: Probe, board: Jetson | None, cards: list[Gpu]) -> Fact:
+    names = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
+    version = next(filter(None, map(probe.version, names)), None)
+    if version is not None:
+        done = probe.run((sys.executable, "-c", "import tensorrt; print(tensorrt.__version__)"))
+        if done is not None and done.code == 0:
+            return Fact("TensorRT", "ok", done.out.strip() or version)
+        why = _last_line(done.err) if done else "it does not answer"
+        hint = "its libraries must match the driver and CUDA; install it again"
+        return Fact("TensorRT", "missing", f"{version} does not load: {why}", hint)
+    if system := system_tensorrt(probe):
+        value = f"{system} of the system, which this Python does not see"
+        return Fact("TensorRT", "missing", value, f"{_SYSTEM_VENV}; or install python3-libnvinfer")
+    if board is not None:
+        hint = f"sudo apt-get install nvidia-jetpack (never from PyPI here); {_SYSTEM_VENV}"
+        return Fact("TensorRT", "missing", "not installed", hint)
+    if cards:
+        return Fact("TensorRT", "missing", "not installed", "pip install 'jdetrt[tensorrt]'")
+    return Fact("TensorRT", "missing", "not installed", "of use only with an NVIDIA GPU")
+
+
+def _tensorrt_rtx(probe: Probe, board: Jetson | None) -> Iterator[Fact]:
+    """It is for x86 alone; builds ahead of time need no GPU."""
+    version = probe.version("tensorrt-rtx")
+    if version is None:
+        if board is None and platform.machine() == "x86_64":
+            hint = "to build plans for RTX cards, here or elsewhere: pip install 'jdetrt[rtx]'"
+            yield Fact("TensorRT-RTX", "missing", "not installed", hint)
+        return
+    done = probe.run((sys.executable, "-c", "import tensorrt_rtx as t; print(t.__version__)"))
+    if done is not None and done.code == 0:
+        yield Fact("TensorRT-RTX", "ok", done.out.strip() or version)
+        return
+    why = _last_line(done.err) if done else "it does not answer"
+    hint = "pip install --upgrade --force-reinstall 'jdetrt[rtx]'"
+    yield Fact("TensorRT-RTX", "missing", f"{version} does not load: {why}", hint)
+
+
+def _cuda(probe: Probe, cards: list[Gpu]) -> Fact:
+    if version := cuda_version(probe):
+        return Fact("CUDA", "ok", version)
+    hint = "comes with jdetrt[tensorrt] or JetPack" if cards else "of use only with an NVIDIA GPU"
+    return Fact("CUDA", "missing", "no toolkit and no runtime package", hint)
+
+
+def _cuda_libraries(probe: Probe, cards: list[Gpu]) -> Iterator[Fact]:
+    """Either lets a plan run; CUDA graphs need cuda-bindings."""
+    for name, package, module, needs in (
+        ("PyCUDA", "pycuda", "pycuda.driver", "pip install pycuda (needs the CUDA toolkit)"),
+        (
+            *("cuda-python", "cuda-bindings", "cuda.bindings.driver"),
+            "for --cuda-graph; which version: docs/guide/gpu.md",
+        ),
+    ):
+        version = probe.version(package)
+        if version is None:
+            hint = needs if cards else "of use only with TensorRT"
+            yield Fact(name, "missing", "not installed", hint)
+            continue
+        # Without a driver it does not load, and need not.
+        done = probe.run((sys.executable, "-c", f"import {module}")) if cards else None
+        if done is not None and done.code != 0:
+            yield Fact(name, "broken", f"{version} does not load: {_last_line(done.err)}", needs)
+        else:
+            yield Fact(name, "ok", version)
+
+
+def _onnxruntime(probe: Probe, cards: list[Gpu]) -> Fact:
+    code = (
+        "import onnxruntime as o; print(o.__version__); "
+        "print(', '.join(o.get_available_providers()))"
+    )
+    done = probe.run((sys.executable, "-c", code))
+    if done is None or done.code != 0:
+        why = _last_line(done.err) if done else "Python does not answer"
+        return Fact("ONNX Runtime", "broken", f"does not load: {why}", "pip install onnxruntime")
+    version, _, providers = done.out.strip().partition("\n")
+    hint = ""
+    if cards and "CUDA" not in providers:
+        hint = "for its CUDA provider: onnxruntime-gpu in place of onnxruntime"
+    return Fact("ONNX Runtime", "ok", f"{version}: {providers}", hint)
+
+
+def _opencv(probe: Probe, board: Jetson | None) -> Iterator[Fact]:
+    code = "import cv2; print(cv2.__version__); print(cv2.getBuildInformation())"
+    done = probe.run((sys.executable, "-c", code))
+    system = (
+        f"the OpenCV of JetPack has GStreamer (sudo apt-get install nvidia-opencv); {_SYSTEM_VENV}"
+    )
+    get = system if board else "pip install 'jdetrt[video]'"
+    if done is None or "No module named 'cv2'" in done.err:
+        yield Fact("OpenCV", "missing", "not installed: no pictures, video or cameras", get)
+        return
+    if done.code != 0:
+        hint = "sudo apt-get install libgl1 libglib2.0-0"
+        hint = hint if "cannot open shared object" in done.err else get
+        yield Fact("OpenCV", "broken", f"does not load: {_last_line(done.err)}", hint)
+        return
+    version, _, built = done.out.partition("\n")
+    yield Fact("OpenCV", "ok", version.strip())
+    if re.search(r"GStreamer:\s+YES", built):
+        yield Fact("GStreamer", "ok", "yes")
+        return
+    hint = (
+        system
+        if board
+        else f"Debian's python3-opencv has it ({_SYSTEM_VENV}); files and USB cameras work without"
+    )
+    yield Fact(
+        "GStreamer", "missing", "no: CSI cameras and GStreamer pipelines will not open", hint
+    )
+
+
+def _extras(probe: Probe) -> Iterator[Fact]:
+    for name, extra, purpose in (
+        ("torch", "export", "export, training"),
+        ("onnx", "export", "export"),
+        ("trackeval", "bench", "jdetrt score"),
+    ):
+        version = probe.version(name)
+        hint = "" if version else f"for {purpose}: pip install 'jdetrt[{extra}]'"
+        yield Fact(name, "ok" if version else "missing", version or "not installed", hint)
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else "no message"
+
+
+def to_dict(facts: list[Fact]) -> dict[str, object]:
+    """``{"works": bool, "facts": [{"name", "status", "value", "hint"}, ...]}`` for JSON."""
+    return {
+        "works": all(fact.status != "broken" for fact in facts),
+        "facts": [
+            {"name": f.name, "status": f.status, "value": f.value, "hint": f.hint} for f in facts
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Rendered clips and generated detections, with ground truth."""

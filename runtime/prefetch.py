@@ -1,0 +1,144 @@
+"""Read and prepare the next frames in a thread of its own, while the network runs."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+from jdetrt.runtime.input_buffer import Slot
+from jdetrt.runtime.preprocess import Letterbox
+from jdetrt.runtime.sources.open import Source
+from jdetrt.runtime.timing import Stopwatch
+from jdetrt.types import Frame
+
+__all__ = ["SLOTS", "Prepared", "ReadAhead"]
+
+SLOTS = 4  # one or two at the network, one or two waiting, one being filled
+_HUNG_AFTER = 5.0  # seconds; a camera that is gone can block its read for ever
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A frame, ready for the network.
+
+    Attributes:
+        frame: as it was read.
+        slot: holds its picture for the network; it is filled again once given back.
+        letterbox: where the picture lies in the network's input.
+    """
+
+    frame: Frame
+    slot: Slot
+    letterbox: Letterbox
+
+
+class ReadAhead:
+    """Frames of a source in order, each read and prepared before it is asked for.
+
+    The slots go round in a ring, so a reader that is faster than the network waits, and memory
+    stays bounded. A live source cannot wait: there the newest frame takes the place of one that
+    nobody has asked for yet.
+
+    Args:
+        source: iterated in the thread, once, and closed at the end.
+        slots: that go round, usually ``SLOTS`` of them.
+        stopwatch: gets the stages "read" and "preprocess".
+
+    Attributes:
+        error: what broke the source off, once ``get`` has given None.
+    """
+
+    def __init__(self, source: Source, slots: Iterable[Slot], stopwatch: Stopwatch) -> None:
+        self.error: Exception | None = None
+        self._source = source
+        self._stopwatch = stopwatch
+        self._free: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+        for slot in slots:
+            self._free.put(slot)
+        self._ready: queue.SimpleQueue[Prepared | None] = queue.SimpleQueue()
+        self._ended = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read_all, name="reader", daemon=True)
+
+    def get(self, *, wait: bool = True) -> Prepared | None:
+        """The next frame; None when there is no more, or without ``wait`` when it is not there."""
+        if self._ended:
+            return None
+        try:
+            item = self._ready.get(block=wait)
+        except queue.Empty:
+            return None
+        if self._stopped.is_set():  # frames that were ready before do not come any more
+            item = None
+        self._ended = item is None
+        return item
+
+    @property
+    def finished(self) -> bool:
+        """Whether ``get`` has given its last frame."""
+        return self._ended
+
+    def give_back(self, item: Prepared) -> None:
+        """The network is done with the item's slot."""
+        self._free.put(item.slot)
+
+    def stop(self) -> None:
+        """Read no more; ``get`` gives None, also to one who is waiting in it."""
+        self._stopped.set()
+        self._free.put(None)
+        self._ready.put(None)
+
+    def __enter__(self) -> ReadAhead:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._source.close()
+        self._thread.join(_HUNG_AFTER)
+
+    def _read_all(self) -> None:
+        try:
+            self._read_until_stopped()
+        except Exception as err:  # handed to the thread that takes the frames
+            self.error = err
+        finally:
+            self._ready.put(None)
+
+    def _read_until_stopped(self) -> None:
+        frames = iter(self._source)
+        try:
+            while not self._stopped.is_set():
+                start = time.perf_counter()
+                frame = next(frames, None)
+                if frame is None:
+                    return
+                self._stopwatch.add("read", time.perf_counter() - start)
+                slot = self._slot()
+                if slot is None:
+                    return
+                with self._stopwatch.stage("preprocess"):
+                    placed = slot.fill(frame.image)
+                self._ready.put(Prepared(frame, slot, placed))
+        finally:
+            close = getattr(frames, "close", None)  # a generator closes its file here, not later
+            if close is not None:
+                close()
+
+    def _slot(self) -> Slot | None:
+        """A slot to fill; None when stopped."""
+        if self._source.live and self._free.empty():
+            with suppress(queue.Empty):
+                stale = self._ready.get_nowait()
+                return None if stale is None else stale.slot
+        return self._free.get()

@@ -1,0 +1,1 @@
+"""Tracks as text, video and images."""

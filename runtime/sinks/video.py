@@ -1,0 +1,272 @@
+"""Sinks that draw: an annotated video, a folder of annotated pictures."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import SinkError
+from jdetrt.runtime.native_name import native_name
+from jdetrt.runtime.opencv import load_cv2
+from jdetrt.runtime.sinks.draw import Trails, draw_tracks
+from jdetrt.runtime.sinks.output import Output, PendingFile
+from jdetrt.types import Frame, Tracks
+
+__all__ = ["FramesSink", "VideoSink"]
+
+# Codecs by suffix, tried in this order. MPEG-4 is in every build with FFmpeg, H.264 in few.
+_CODECS = {
+    ".mp4": ("mp4v", "avc1"),
+    ".avi": ("XVID", "MJPG"),
+    ".mkv": ("mp4v", "XVID", "MJPG"),
+}
+_RESERVE = 8 << 20  # bytes that stay free on the disk: room to complete a video in
+_INDEX_ENTRY = 32  # bytes a frame in the index at the end, at most
+_HIGHEST_RATE = 1000
+_MISCOUNT = 2  # frames; containers that state a duration and no count are off by one or so
+
+
+class _Painter:
+    """Draws frames, with or without trails."""
+
+    def __init__(self, trail_length: int) -> None:
+        self._trails = Trails(trail_length) if trail_length else None
+
+    def __call__(self, path: Path, frame: Frame, tracks: Tracks) -> npt.NDArray[np.uint8]:
+        if not frame.image.size:
+            raise SinkError(f"{path}: frame {frame.index} has no picture to draw into")
+        trails = self._trails.update(tracks) if self._trails else None
+        return draw_tracks(frame.image, tracks, trails=trails, caption=str(frame.index))
+
+
+class VideoSink(Output):
+    """An annotated video.
+
+    ``cv2.VideoWriter`` reports no errors while it writes, and an MP4 is unreadable until its index
+    is written at the end. So the free space is looked at before each frame and the video completed
+    while there is still room; and a completed video is opened again and its frames counted before
+    it gets its name.
+
+    Args:
+        path: ends in .mp4, .avi or .mkv; its folder is made.
+        frame_rate: of the video, frames per second.
+        trail_length: frames of the trail behind each person; 0 for none.
+
+    Raises:
+        SinkError: another suffix, a name that OpenCV cannot take, or the file cannot be made.
+    """
+
+    def __init__(
+        self, path: str | Path, frame_rate: float = 30.0, *, trail_length: int = 30
+    ) -> None:
+        self._path = Path(path)
+        if self._path.suffix.lower() not in _CODECS:
+            raise SinkError(
+                f"{path}: expected a video file ending in {', '.join(_CODECS)}, got "
+                f"'{self._path.suffix}'"
+            )
+        if not 0 < frame_rate <= _HIGHEST_RATE:
+            raise SinkError(
+                f"{path}: expected a frame rate above 0, at most {_HIGHEST_RATE}, got {frame_rate}"
+            )
+        load_cv2()
+        native_name(self._path, SinkError)
+        self._frame_rate = frame_rate
+        self._paint = _Painter(trail_length)
+        self._pending: PendingFile | None = PendingFile(path)
+        self._writer: Any = None
+        self._size = (0, 0)
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Draw and encode one frame. Raises SinkError."""
+        self.encode(self._paint(self._path, frame, tracks), frame.index)
+
+    def encode(self, picture: npt.NDArray[np.uint8], index: int) -> None:
+        """Encode a picture that is drawn already: frame ``index``. Raises SinkError."""
+        if self._pending is None:
+            raise SinkError(f"{self._path}: is closed; frame {index} is not written")
+        size = (picture.shape[1], picture.shape[0])
+        if self._writer is None:
+            self._writer = self._open(size)
+            self._size = size
+        if size != self._size:  # the writer would leave the frame out and say nothing
+            raise self._stop(f"frame {index} is {size}, those before it {self._size}")
+        if _free_space(self._path) < _RESERVE + _INDEX_ENTRY * self.frames:
+            raise self._stop("the disk is full")
+        self._writer.write(picture)
+        self.frames += 1
+
+    def close(self) -> None:
+        """Complete the video, check it and give it its name. Raises SinkError."""
+        if self._pending is None:
+            return
+        if self._writer is None:  # a video without a frame does not exist
+            self.discard()
+            return
+        self._writer.release()
+        complete = _count_frames(self._pending.temporary)
+        if not complete:
+            self.discard()
+            raise SinkError(
+                f"{self._path}: the video cannot be completed (is the disk full?); nothing is kept"
+            )
+        pending, self._pending = self._pending, None
+        pending.commit()
+        if complete < self.frames - max(_MISCOUNT, self.frames // 100):
+            raise SinkError(
+                f"{self._path}: only {complete} of {self.frames} frames reached the disk (is it "
+                "full?); they are kept"
+            )
+
+    def discard(self) -> None:
+        """Leave no video."""
+        if self._pending is None:
+            return
+        if self._writer is not None:
+            self._writer.release()
+        pending, self._pending = self._pending, None
+        pending.drop()
+
+    def _stop(self, reason: str) -> SinkError:
+        """Complete the video with the frames it has."""
+        self.close() if self.frames else self.discard()
+        return SinkError(f"{self._path}: {reason}; {self.frames} frames are kept")
+
+    def _open(self, size: tuple[int, int]) -> Any:
+        cv2 = load_cv2()
+        assert self._pending is not None
+        codecs = _CODECS[self._path.suffix.lower()]
+        for codec in codecs:
+            writer = cv2.VideoWriter(
+                native_name(self._pending.temporary, SinkError),
+                cv2.VideoWriter_fourcc(*codec),
+                self._frame_rate,
+                size,
+            )
+            if writer.isOpened():
+                return writer
+            writer.release()
+        self.discard()
+        if min(size) < 2:
+            raise SinkError(
+                f"{self._path}: the frames are {size[0]} x {size[1]}, and a video has at least "
+                "2 x 2 pixels; write pictures instead"
+            )
+        raise SinkError(
+            f"{self._path}: this OpenCV encodes none of {', '.join(codecs)} at {size[0]} x "
+            f"{size[1]} and {self._frame_rate:g} frames a second; try another suffix "
+            f"({', '.join(_CODECS)}), or an OpenCV built with FFmpeg"
+        )
+
+
+class FramesSink(Output):
+    """Annotated pictures in a folder, named by frame number: tracked-000001.jpg.
+
+    They are written to a temporary folder beside it. At the end it takes the place of ``folder``,
+    which may hold pictures of an earlier run and nothing else.
+
+    Args:
+        folder: its parent is made.
+        suffix: ``.jpg`` or ``.png``.
+        trail_length: frames of the trail behind each person; 0 for none.
+
+    Raises:
+        SinkError: another suffix; ``folder`` is a file, holds other files or cannot be made.
+    """
+
+    def __init__(self, folder: str | Path, suffix: str = ".jpg", *, trail_length: int = 30) -> None:
+        if suffix not in (".jpg", ".png"):
+            raise SinkError(f"{folder}: expected pictures ending in .jpg or .png, got '{suffix}'")
+        self._cv2 = load_cv2()
+        self._folder = Path(folder)
+        self._suffix = suffix
+        self._paint = _Painter(trail_length)
+        try:
+            _refuse_foreign(self._folder)
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+            name = tempfile.mkdtemp(prefix=f".{self._folder.name}-", dir=self._folder.parent)
+        except OSError as err:
+            raise SinkError(f"{folder}: cannot be written ({err.strerror or err})") from err
+        self._temporary: Path | None = Path(name)
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Draw and write one picture. Raises SinkError."""
+        if self._temporary is None:
+            raise SinkError(f"{self._folder}: is closed; frame {frame.index} is not written")
+        picture = self._paint(self._folder, frame, tracks)
+        path = self._temporary / f"tracked-{frame.index:06d}{self._suffix}"
+        try:
+            path.write_bytes(self._cv2.imencode(self._suffix, picture)[1])
+        except OSError as err:
+            path.unlink(missing_ok=True)
+            kept = self.frames
+            self.close() if kept else self.discard()
+            raise SinkError(
+                f"{self._folder}: cannot be written ({err.strerror or err}); {kept} frames are kept"
+            ) from err
+        self.frames += 1
+
+    def close(self) -> None:
+        """Put the pictures in their folder. Raises SinkError."""
+        if self._temporary is None:
+            return
+        try:
+            _refuse_foreign(self._folder)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._temporary.chmod(0o755)
+            self._temporary.replace(self._folder)
+        except OSError as err:
+            raise SinkError(
+                f"{self._folder}: cannot be completed ({err.strerror or err}); the pictures are in "
+                f"{self._temporary}"
+            ) from err
+        self._temporary = None
+
+    def discard(self) -> None:
+        """Leave no pictures."""
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that holds anything but pictures of ours: it is going to be replaced."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise SinkError(f"{folder}: is a file; name a folder")
+    foreign = [
+        p.name for p in folder.iterdir() if not re.fullmatch(r"tracked-[0-9]+\.(jpg|png)", p.name)
+    ]
+    if foreign:
+        raise SinkError(f"{folder}: holds other files ({foreign[0]}); name a new or empty folder")
+
+
+def _free_space(path: Path) -> int:
+    return shutil.disk_usage(path.parent).free
+
+
+def _count_frames(path: Path) -> int:
+    """Number of frames of a finished video; 0 where it does not open."""
+    cv2 = load_cv2()
+    if not path.exists() or not path.stat().st_size:
+        return 0
+    capture = cv2.VideoCapture(native_name(path, SinkError))
+    try:
+        if not capture.isOpened() or not capture.grab():
+            return 0
+        stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if stated > 0:
+            return stated
+        count = 1  # its end is missing, so it does not know
+        while capture.grab():
+            count += 1
+        return count
+    finally:
+        capture.release()

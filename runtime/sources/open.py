@@ -1,0 +1,148 @@
+"""Where frames come from, by one URI.
+
+==============================  ============================================================
+``video.mp4``                   a video file
+``folder/``                     its pictures, in natural order
+``MOT17-09/``                   a MOT Challenge sequence (a folder with a seqinfo.ini)
+``"folder/*.jpg"``              the pictures that a pattern finds (``**`` goes into folders)
+``camera:0``, ``/dev/video0``   a USB camera; ``camera:0?width=1280&height=720&fps=30``
+``csi://0``                     a CSI camera of a Jetson; the same options, and ``flip``
+``rtsp://host/stream``          a network camera; ``#h265`` at the end says its codec on a Jetson
+``gst:PIPELINE``                a GStreamer pipeline that ends in an appsink, word for word
+==============================  ============================================================
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, runtime_checkable
+
+from jdetrt.errors import SourceError
+from jdetrt.runtime.sources.camera_uri import is_camera_uri, open_camera, without_password
+from jdetrt.runtime.sources.images import (
+    PICTURE_SUFFIXES,
+    Pictures,
+    folder_pictures,
+    natural_order,
+)
+from jdetrt.runtime.sources.video import VideoFile
+from jdetrt.types import Frame
+
+__all__ = ["Source", "open_source", "picture_paths"]
+
+_FORMS = (
+    "a video file, a folder of pictures, a MOT sequence, a pattern such as 'folder/*.jpg', "
+    "camera:0, /dev/video0, csi://0, rtsp://host/stream or gst:PIPELINE"
+)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Frames in order, numbered from 1; a context manager that closes it.
+
+    Attributes:
+        uri: what it was opened with, passwords left out.
+        name: short, for file names and titles.
+        frame_rate: frames per second, 30 where nobody knows.
+        size: width and height in pixels, or None where they are not known yet.
+        length: number of frames, or None where it is not known.
+        live: whether frames come at their own time and those not taken are lost.
+    """
+
+    uri: str
+    name: str
+    frame_rate: float
+    size: tuple[int, int] | None
+    length: int | None
+    live: bool
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames. Raises SourceError where the source breaks off."""
+
+    def close(self) -> None:
+        """End the iteration and free the device; a second call does nothing."""
+
+    def __enter__(self) -> Source: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def open_source(
+    uri: str | Path, *, frame_rate: float | None = None, reconnect_tries: int = 5
+) -> Source:
+    """Open a source of frames.
+
+    Args:
+        uri: one of the forms above; a file whose name looks like a camera is given as ./camera:0.
+        frame_rate: frames per second, in place of what the source says about itself.
+        reconnect_tries: how often in a row a network stream that fails is opened again.
+
+    Raises:
+        SourceError: there is no such thing, or it cannot be opened; the message says what was
+            tried.
+        MissingDependencyError: OpenCV is not installed.
+    """
+    text = str(uri)
+    if not text.strip():
+        raise SourceError(f"no source given; expected {_FORMS}")
+    if frame_rate is not None and not 0 < frame_rate < float("inf"):
+        raise SourceError(f"{text}: expected a frame rate above 0, got {frame_rate}")
+    if is_camera_uri(text):
+        return open_camera(text, frame_rate=frame_rate, reconnect_tries=reconnect_tries)
+    if scheme := re.match(r"[a-z][a-z0-9+.-]+://", text):
+        shown = without_password(text)
+        raise SourceError(f"{shown}: {scheme[0]} is not supported; expected {_FORMS}")
+    return _files(text, frame_rate)
+
+
+def _files(text: str, frame_rate: float | None) -> Source:
+    path = Path(text)
+    try:
+        if path.is_dir():
+            return Pictures.from_folder(path, frame_rate)
+        if path.is_file():
+            if path.suffix.lower() in PICTURE_SUFFIXES:
+                return Pictures(text, [path], name=path.stem, frame_rate=frame_rate or 30.0)
+            return VideoFile(path, frame_rate)
+        if path.exists():
+            raise SourceError(f"{text}: neither a file nor a folder; expected {_FORMS}")
+    except OSError as err:
+        raise SourceError(f"{text}: cannot be read ({err.strerror or err})") from err
+    if not glob.has_magic(text):
+        raise SourceError(f"{text}: no such file or folder; expected {_FORMS}")
+    name = path.parent.name or "pictures"
+    if glob.has_magic(name):
+        name = "pictures"
+    return Pictures(text, _matches(text), name=name, frame_rate=frame_rate or 30.0)
+
+
+def picture_paths(uri: str | Path) -> tuple[Path, ...]:
+    """List the pictures of a source in their order, unread; empty where it is not of pictures.
+
+    For those who want some of them only, or who go on where one is damaged.
+
+    Raises:
+        SourceError: a folder cannot be read, or its seqinfo.ini promises other pictures.
+    """
+    path = Path(uri)
+    if path.is_dir():
+        found = folder_pictures(path)[0]
+    elif path.is_file():
+        found = [path] if path.suffix.lower() in PICTURE_SUFFIXES else []
+    else:
+        found = _matches(str(uri)) if glob.has_magic(str(uri)) else []
+    return tuple(natural_order(found))
+
+
+def _matches(pattern: str) -> list[Path]:
+    found = (Path(name) for name in glob.glob(pattern, recursive=True))
+    return [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES]

@@ -1,0 +1,148 @@
+"""A source that is a video file, and how to tell its end from its breaking off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jdetrt.errors import SourceError
+from jdetrt.runtime.closing import Closing
+from jdetrt.runtime.native_name import native_name
+from jdetrt.runtime.opencv import load_cv2
+from jdetrt.runtime.sources.container import is_cut_off, lacks_index
+from jdetrt.types import Frame
+
+__all__ = ["VideoFile"]
+
+_HIGHEST_RATE = 1000.0  # frames per second; above it the container states its clock, not a rate
+
+
+class VideoFile(Closing):
+    """A video that OpenCV can decode, one frame in memory at a time.
+
+    OpenCV ends alike at the end of a video and where it breaks off. So at the end the file is
+    looked at: when it is shorter than its container says (``sources.container``), and frames
+    are missing, the iterator raises after the last good frame. Missing means more than two frames
+    and more than 1 % of what the container promises, because a file that lost no more than what
+    follows its frames is as good as whole.
+
+    Args:
+        path: of the file.
+        frame_rate: frames per second; by default what the file says, or 30 where it says none.
+
+    Attributes:
+        size: width and height as the container states them.
+        length: number of frames that the container promises, or None. Of a video with a variable
+            frame rate, gaps or hidden frames it can be far from what there is.
+
+    Raises:
+        SourceError: the file is missing, empty, no video, or has no frame that decodes.
+    """
+
+    live = False
+
+    def __init__(self, path: Path, frame_rate: float | None = None) -> None:
+        self._path = path
+        self._closed = False
+        self.uri = str(path)
+        self.name = path.stem
+        cv2 = load_cv2()
+        capture = self._open()
+        try:
+            stated = capture.get(cv2.CAP_PROP_FPS)
+            promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+            ok, image = capture.read()
+        finally:
+            capture.release()
+        if not ok or image is None:
+            raise SourceError(f"{path}: the video opens, but not one frame of it can be decoded")
+        self.frame_rate = frame_rate or (stated if 0 < stated <= _HIGHEST_RATE else 30.0)
+        self.length: int | None = int(promised) if 0 < promised < 2**53 else None
+        self.size: tuple[int, int] | None = (image.shape[1], image.shape[0])
+
+    def __iter__(self) -> Iterator[Frame]:
+        cv2 = load_cv2()
+        capture = self._open()
+        index, timestamp = 0, -1.0 / self.frame_rate
+        try:
+            while not self._closed:
+                ok, image = self._read(capture, index)
+                if not ok:
+                    self._refuse_early_end(index)
+                    return
+                index += 1
+                if (image.shape[1], image.shape[0]) != self.size:
+                    raise SourceError(
+                        f"{self._path}: frame {index} is {image.shape[1]} x {image.shape[0]}, "
+                        f"those before it {self.size}; one source has one size"
+                    )
+                stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                # Some files and backends state no time, or the same one again and again.
+                timestamp = stated if stated > timestamp else timestamp + 1 / self.frame_rate
+                yield Frame(image, index, timestamp)
+        finally:
+            capture.release()
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed = True
+
+    def _open(self) -> Any:
+        cv2 = load_cv2()
+        name = native_name(self._path, SourceError)
+        # FFmpeg before the others: it alone counts frames and seeks well. A build without it
+        # (some Jetsons) takes what it has.
+        for backend in (cv2.CAP_FFMPEG, cv2.CAP_ANY):
+            capture = cv2.VideoCapture(name, backend)
+            if capture.isOpened():
+                return capture
+            capture.release()
+        raise SourceError(f"{self._path}: {_why_not(self._path)}")
+
+    def _read(self, capture: Any, index: int) -> tuple[bool, Any]:
+        cv2 = load_cv2()
+        try:
+            ok, image = capture.read()
+        except cv2.error as err:
+            raise SourceError(
+                f"{self._path}: frame {index + 1} cannot be decoded ({err.err}); the last good "
+                f"frame is {index} of {self.length or 'an unknown number'}"
+            ) from err
+        return ok and image is not None, image
+
+    def _refuse_early_end(self, index: int) -> None:
+        missing = math.inf if self.length is None else self.length - index
+        if missing > max(2, 0.01 * (self.length or 0)) and _is_cut_off(self._path):
+            raise SourceError(
+                f"{self._path}: the video breaks off: the last good frame is {index}, its "
+                f"container promises {self.length or 'more'}; copy it here again"
+            )
+
+
+def _is_cut_off(path: Path) -> bool:
+    try:
+        return is_cut_off(path)
+    except OSError:  # its disk went away under it
+        return True
+
+
+def _why_not(path: Path) -> str:
+    """Why a file is no video, as far as its first bytes tell."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(4096)
+        if lacks_index(path):
+            return (
+                "the video is truncated: its index (moov) is missing, which is written last; "
+                "without it no frame can be decoded"
+            )
+    except OSError as err:
+        return f"cannot be read ({err.strerror or err})"
+    if not head:
+        return "the video is empty (0 bytes)"
+    if b"\0" not in head:
+        return f"not a video: it looks like text ({size} bytes)"
+    return f"not a video that this OpenCV can decode, or a damaged one ({size} bytes)"

@@ -1,0 +1,1 @@
+"""The tracker: association presets, Kalman filter, assignment."""

@@ -1,0 +1,117 @@
+"""Association by motion alone, for detections without embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.config import IouConfig
+from jdetrt.runtime.tracking.assignment import assign
+from jdetrt.runtime.tracking.association import Preset
+from jdetrt.runtime.tracking.costs import Pairs, iou_pairs, near_pairs
+from jdetrt.runtime.tracking.track_store import LOST, TRACKED, Observations
+
+__all__ = ["IouPreset"]
+
+_I64 = npt.NDArray[np.int64]
+
+
+class IouPreset(Preset[IouConfig]):
+    """Three passes over one pool of tracks.
+
+    1. High-score detections with all tracks, by overlap.
+    2. Low-score detections with the tracks of the last frame, by overlap: people half hidden.
+    3. High-score detections still free with tracks still free, by distance: people whose boxes
+       no longer overlap because the camera moved or they were hidden for a while.
+    """
+
+    uses_embeddings = False
+
+    def __init__(self, config: IouConfig, frame_rate: float) -> None:
+        super().__init__(config, frame_rate, np.array(config.noise))
+        self.pool = np.empty(0, np.int64)
+
+    def update(self, seen: Observations) -> _I64:
+        """Take in one frame; return the slots to report."""
+        store, config = self.store, self.config
+        self.frame += 1
+        store.mean[self.pool[store.state[self.pool] == LOST], 7] = 0.0  # no longer grow or shrink
+        store.predict(self.pool)
+        is_high = seen.scores >= config.high_score
+        high, low = is_high.nonzero()[0], (~is_high).nonzero()[0]
+        is_confirmed = store.confirmed[self.pool]
+
+        free, high = self._overlap(
+            self.pool[is_confirmed], seen, high, config.first_limit, weigh=True
+        )
+        was_tracked = store.state[free] == TRACKED
+        hidden, _ = self._overlap(free[was_tracked], seen, low, config.second_limit)
+        unseen, high = self._overlap(
+            self.pool[~is_confirmed], seen, high, config.unconfirmed_limit, weigh=True
+        )
+        free, high = self._near(np.concatenate((hidden, free[~was_tracked])), seen, high)
+
+        store.state[free] = LOST
+        store.state[unseen] = LOST
+        fresh = store.start_tracks(seen, high[seen.scores[high] >= config.birth_score], self.frame)
+        if self.frame == 1:
+            self._confirm(fresh)
+        gap = self.frame - store.last[self.pool]
+        ended = (gap > self.buffer) | ((gap > 0) & ~store.confirmed[self.pool])
+        store.release(self.pool[ended])
+        pool = np.concatenate((self.pool[~ended], fresh))
+        is_lost = store.state[pool] == LOST
+        gone = self.duplicates(
+            pool[~is_lost], pool[is_lost], config.duplicate_limit, plus_one=False
+        )
+        if len(gone):
+            store.release(gone)
+            pool = pool[~np.isin(pool, gone)]
+        self.pool = pool
+        seen_now: _I64 = self.pool[store.last[self.pool] == self.frame]
+        return seen_now[store.confirmed[seen_now]]
+
+    def _overlap(
+        self, slots: _I64, seen: Observations, left: _I64, limit: float, *, weigh: bool = False
+    ) -> tuple[_I64, _I64]:
+        if len(slots) == 0 or len(left) == 0:
+            return slots, left
+        pairs = (
+            iou_pairs(
+                self.store.boxes(slots), seen.boxes[left], limit=limit, weights=seen.scores[left]
+            )
+            if weigh
+            else iou_pairs(self.store.boxes(slots), seen.boxes[left], limit=limit)
+        )
+        return self._match(pairs, limit, slots, seen, left)
+
+    def _near(self, slots: _I64, seen: Observations, left: _I64) -> tuple[_I64, _I64]:
+        if len(slots) == 0 or len(left) == 0:
+            return slots, left
+        config, store = self.config, self.store
+        reach = config.reach + config.reach_growth * (self.frame - store.last[slots])
+        pairs = near_pairs(
+            store.mean,
+            slots,
+            np.minimum(reach, config.reach_limit),
+            seen.xyah[left],
+            height_ratio=config.height_ratio,
+        )
+        return self._match(pairs, 1.0, slots, seen, left)
+
+    def _match(
+        self, pairs: Pairs, limit: float, slots: _I64, seen: Observations, left: _I64
+    ) -> tuple[_I64, _I64]:
+        """Correct the tracks that match; return the tracks and the detections that do not."""
+        rows, columns = assign(pairs, len(left), limit)
+        matched = rows >= 0
+        hits, detections = slots[matched], left[rows[matched]]
+        self.store.score[hits] = seen.scores[detections]
+        self.store.correct(hits, seen, detections, self.frame)
+        self._confirm(hits[~self.store.confirmed[hits]])
+        return slots[~matched], left[columns < 0]
+
+    def _confirm(self, slots: _I64) -> None:
+        if len(slots):
+            self.store.confirmed[slots] = True
+            self.store.number(slots)

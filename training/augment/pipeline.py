@@ -1,0 +1,56 @@
+"""One picture as the network sees it in training: the steps of augmentation in order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jdetrt.runtime.preprocess import Letterbox
+from jdetrt.training.augment.degrade import degrade
+from jdetrt.training.augment.geometry import affine, hsv, letterbox_sample, mosaic, place, window
+from jdetrt.training.augment.occlude import copy_paste, erase
+from jdetrt.training.data.datasets import DataSet
+from jdetrt.training.data.sample import Sample
+from jdetrt.training.recipe import AugmentConfig
+
+__all__ = ["view"]
+
+
+def view(
+    data_set: DataSet,
+    index: int,
+    size: tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> Sample:
+    """Load a picture and vary it, in the reference's order: colour, letterbox, affine map.
+
+    The flip, which comes last, is left to the caller: the two pictures of a pair share it.
+
+    Args:
+        data_set: where the picture comes from, and those that a mosaic or a paste takes.
+        index: of the picture.
+        size: width and height of the network's input.
+        config: what is varied, and how much.
+        rng: of everything that is drawn by lot.
+
+    Returns:
+        A sample of ``size``.
+    """
+
+    def another() -> Sample:
+        return data_set[int(rng.integers(len(data_set)))]
+
+    sample = data_set[index]
+    if rng.random() < config.copy_paste:
+        sample = copy_paste(sample, another(), config, rng)
+    if rng.random() < config.mosaic:
+        sample = mosaic([sample, another(), another(), another()], size, config, rng)
+    elif rng.random() < config.crop:
+        source = (sample.image.shape[1], sample.image.shape[0])
+        gain = Letterbox.fit(source, size).gain * rng.uniform(*config.zoom)
+        sample = hsv(window(sample, size, gain, config, rng), config, rng)
+        sample = place(sample, size, rng)
+    else:
+        sample = letterbox_sample(hsv(sample, config, rng), size)
+    sample = affine(sample, config, rng)
+    return degrade(erase(sample, config, rng), config, rng)

@@ -1,0 +1,171 @@
+"""Weight files: ours, the reference's and Darknet's, told apart by what is in them.
+
+Ours is a safetensors file; the network's configuration stands in its metadata as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from jdetrt import __version__, files
+from jdetrt.config import AnyTrackerConfig, HeadAnchors, NetworkConfig
+from jdetrt.errors import CheckpointError, ConfigError
+from jdetrt.file_kind import Format, recognise
+from jdetrt.training.checkpoints.darknet_weights import read_darknet
+from jdetrt.training.checkpoints.reference import read_reference
+from jdetrt.training.checkpoints.state_dict import CheckpointInfo, bare_network, fill
+from jdetrt.training.network.anchors import grids
+from jdetrt.training.network.model import JdeNetwork, random_network
+
+__all__ = ["FORMAT", "CheckpointInfo", "load", "save", "save_random"]
+
+FORMAT = "jdetrt-checkpoint-1"
+
+_T = TypeVar("_T")
+
+
+class _Training(msgspec.Struct, frozen=True):
+    """How the weights came about."""
+
+    identities: int | None = None
+    epoch: int | None = None
+
+
+def load(path: str | Path) -> tuple[JdeNetwork, CheckpointInfo]:
+    """Read a weight file of any known kind into a network, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing, not a weight file, cut short or damaged, wants to
+            run code, or holds another network.
+    """
+    path = Path(path)
+    readers = {
+        Format.SAFETENSORS: _read_own,
+        Format.TORCH: read_reference,
+        Format.DARKNET: read_darknet,
+    }
+    kind = recognise(path)
+    if kind.format not in readers:
+        raise CheckpointError(
+            f"{path}: is {kind.words}; a checkpoint is a .safetensors file of jdetrt, a .pt file "
+            "of the reference or a Darknet .weights file"
+        )
+    return readers[kind.format](path)
+
+
+def save(
+    path: str | Path,
+    network: JdeNetwork,
+    *,
+    size: tuple[int, int] | None = None,
+    anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None,
+    tracker: AnyTrackerConfig | None = None,
+    identities: int | None = None,
+    epoch: int | None = None,
+    half: bool = False,
+) -> None:
+    """Write a network as a checkpoint of ours, whole or not at all.
+
+    Args:
+        path: the file; ``.safetensors`` is the usual suffix.
+        network: its weights, from any device.
+        size: network width and height that it was trained at; its anchors go with it.
+        anchors: its own, where they do not follow from the size (`NetworkConfig`).
+        tracker: settings that suit it (`NetworkConfig`).
+        identities: number of identities that it was trained with.
+        epoch: epochs trained.
+        half: round the weights of convolutions to float16, for a file of half the size; biases and
+            batch norms stay float32. `load` gives float32 in any case.
+
+    Raises:
+        CheckpointError: with ``half``, a weight is beyond the range of float16.
+        SinkError: the file cannot be written.
+    """
+    config = NetworkConfig(
+        body=network.body_name,
+        size=size,
+        embedding_dim=network.embedding_dim,
+        anchors=anchors,
+        tracker=tracker,
+    )
+    metadata = {
+        "format": FORMAT,
+        "jdetrt": __version__,
+        "config": msgspec.json.encode(config).decode(),
+        "training": msgspec.json.encode(_Training(identities, epoch)).decode(),
+    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if half:
+        tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
+    files.write_bytes(path, safetensors.torch.save(tensors, metadata))
+
+
+def save_random(path: str | Path, seed: int, *, size: tuple[int, int] | None = None) -> None:
+    """Write an untrained Darknet-53 network, the same for the same seed. Raises SinkError."""
+    save(path, random_network(seed), size=size)
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    """A convolution's weight, the only kind of tensor with more than one axis, as float16."""
+    if tensor.ndim < 2:
+        return tensor
+    rounded = tensor.half()
+    if not torch.isfinite(rounded).all():
+        raise CheckpointError(
+            f"{name}: has a weight of {float(tensor.abs().max()):g}, more than float16 can hold; "
+            "save it as float32"
+        )
+    return rounded
+
+
+def _read_own(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            config = _config(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as err:
+        raise CheckpointError(
+            f"{path}: is cut short or damaged ({path.stat().st_size} bytes: {err}); "
+            "copy or download it again"
+        ) from err
+    try:
+        network = bare_network(config.body, config.embedding_dim)
+        if config.size is not None:
+            grids(*config.size)
+    except ConfigError as err:
+        raise CheckpointError(f"{path}: {err}") from err
+    fill(network, tensors, path, {})
+    training = _decode(path, metadata, "training", _Training)
+    return network, CheckpointInfo(
+        kind="jdetrt",
+        config=config,
+        keys=len(tensors),
+        identities=training.identities,
+        epoch=training.epoch,
+    )
+
+
+def _config(path: Path, metadata: Mapping[str, str]) -> NetworkConfig:
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format")
+        raise CheckpointError(
+            f"{path}: is a safetensors file, but not a checkpoint of jdetrt: its metadata has "
+            f"{'no format' if found is None else f'the format {found!r}'}, expected '{FORMAT}'"
+        )
+    return _decode(path, metadata, "config", NetworkConfig)
+
+
+def _decode(path: Path, metadata: Mapping[str, str], key: str, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(metadata.get(key, "{}"), type=kind)
+    except msgspec.MsgspecError as err:
+        raise CheckpointError(f"{path}: '{key}' in its metadata: {err}") from err

@@ -1,0 +1,1 @@
+"""Convert public data sets into JDE label files."""

@@ -1,0 +1,54 @@
+"""PRW, Person Re-identification in the Wild (Zheng et al., CVPR 2017).
+
+Expected is the folder of the download, with ``frames/*.jpg``, ``annotations/*.jpg.mat``,
+``frame_train.mat`` and ``frame_test.mat``. A row of an annotation is ``id x y w h``; the id -2 says
+that the annotators did not know the person, whose label then has the id -1.
+
+``ID_train.mat`` is not needed: every id in a training frame is one to train with. A picture without
+a box is left out (the reference lists 5 701 of the 5 704 training frames). The reference's
+validation list holds the first 2 000 test frames by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jdetrt.errors import DataError
+from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
+from jdetrt.training.convert.writer import LabelledPicture
+
+__all__ = ["prw"]
+
+_VALIDATION = 2000  # frames; reference data/prw.val
+_UNKNOWN = -2
+# The annotation files were written at different times, and their variable has different names.
+_BOXES = ("box_new", "anno_file", "anno_previous")
+
+
+def prw(raw: Path, split: str) -> Iterator[LabelledPicture]:
+    """The frames of a split with at least one box, in the order of their names.
+
+    Raises:
+        DataError: a list or an annotation is missing or malformed.
+    """
+    part = "train" if split == "train" else "test"
+    frames = sorted(
+        str(name)
+        for name in as_list(
+            read_mat(raw / f"frame_{part}.mat", f"img_index_{part}", f"image_index_{part}")
+        )
+    )
+    for frame in frames[:_VALIDATION] if split == "val" else frames:
+        path = raw / "annotations" / f"{frame}.jpg.mat"
+        try:
+            rows = as_boxes(read_mat(path, *_BOXES), 5)
+        except ValueError as err:
+            raise DataError(f"{path}: expected rows of id, x, y, w, h ({err})") from err
+        if len(rows):
+            yield LabelledPicture(
+                name=f"{frame}.jpg",
+                source=raw / "frames" / f"{frame}.jpg",
+                boxes=rows[:, 1:],
+                people=tuple(None if one == _UNKNOWN else int(one) for one in rows[:, 0]),
+            )

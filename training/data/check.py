@@ -1,0 +1,269 @@
+"""Look through training data for everything that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import DataError, JdetrtError
+from jdetrt.runtime.mot_io import MotRows, read_mot
+from jdetrt.runtime.sources.images import read_picture
+from jdetrt.runtime.sources.seqinfo import read_seqinfo
+from jdetrt.training.data.labels import LABELS, label_path, parse_row, text_lines
+from jdetrt.training.data.mot_labels import CLASSES, frame_pictures, people_and_ignored
+from jdetrt.training.data.paths import JdePictures, MotSequences, find
+from jdetrt.training.data.picture_size import picture_size
+
+__all__ = ["Report", "check"]
+
+Size = tuple[int, int]
+Edges = tuple[float, float, float, float]
+
+_FAR = 0.5  # of a picture beyond its edge; nobody reaches as far
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What there is in some training data, and what is wrong with it.
+
+    Attributes:
+        pictures: how many were looked at.
+        boxes: of people to find; malformed rows are not among them.
+        identities: people told apart.
+        unidentified: boxes with the id -1.
+        centres_outside: boxes whose centre is outside of the picture, as MOT Challenge has them of
+            people who walk out of it; no fault.
+        heights: smallest, median and largest height of a box in pixels; None without boxes.
+        faults: ``path:line: what is wrong``, or ``path: ...`` where it is no matter of a line.
+    """
+
+    pictures: int
+    boxes: int
+    identities: int
+    unidentified: int
+    centres_outside: int
+    heights: tuple[float, float, float] | None
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A box of a person: its line, id, edges as shares of the picture and height in pixels."""
+
+    line: int
+    identity: int
+    edges: Edges | None
+    height: float | None
+
+
+def check(path: str | Path, root: str | Path | None = None, *, decode: bool = False) -> Report:
+    """Check training data, and go on after faults.
+
+    A label file without a picture is a fault in a folder, not beside a list.
+
+    Args:
+        path: as for `jdetrt.training.data.datasets.open_data_set`.
+        root: of the pictures in a list.
+        decode: read every picture whole; else its header alone, where that says its size.
+    """
+    survey = _Survey(decode)
+    with survey.noting():
+        found = find(path, root)
+        if isinstance(found, MotSequences):
+            for folder in found.folders:
+                _check_sequence(folder, survey)
+        else:
+            _check_pictures(found, survey)
+    return survey.report()
+
+
+class _Survey:
+    """What was found so far."""
+
+    def __init__(self, decode: bool) -> None:
+        self.faults: list[str] = []
+        self.pictures = self.boxes = self.identities = self.unidentified = self.outside = 0
+        self.heights: list[float] = []
+        self._decode = decode
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Turn an error of the block into a fault."""
+        try:
+            yield
+        except JdetrtError as err:
+            self.faults.append(str(err))
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """The same for a block that reads one file; its faults come in order of their lines."""
+        before = len(self.faults)
+        with self.noting():
+            yield
+        self.faults[before:] = sorted(self.faults[before:], key=_line)
+
+    def size(self, picture: Path) -> Size | None:
+        """Count a picture; its width and height, None where it is broken."""
+        self.pictures += 1
+        with self.noting():
+            if not self._decode:
+                return picture_size(picture)
+            height, width, _ = read_picture(picture).shape
+            return width, height
+        return None
+
+    def check_boxes(self, path: Path, boxes: Sequence[_Box]) -> None:
+        """Count the boxes of one picture, and look at them together."""
+        ids: dict[int, int] = {}
+        places: dict[Edges, int] = {}
+        for box in boxes:
+            where = f"{path}:{box.line}"
+            self.boxes += 1
+            self.unidentified += box.identity < 0
+            if box.height is not None:
+                self.heights.append(box.height)
+            if box.identity >= 0 and (line := ids.setdefault(box.identity, box.line)) != box.line:
+                self.faults.append(
+                    f"{where}: id {box.identity} is in this picture already (line {line}); one of "
+                    "them is somebody else"
+                )
+            if box.edges is None:
+                continue
+            if (line := places.setdefault(box.edges, box.line)) != box.line:
+                self.faults.append(f"{where}: the same box as in line {line}; delete one of them")
+            self._check_place(where, box.edges)
+
+    def _check_place(self, where: str, edges: Edges) -> None:
+        left, top, right, bottom = edges
+        self.outside += not (0 <= left + right <= 2 and 0 <= top + bottom <= 2)
+        if right <= 0 or bottom <= 0 or left >= 1 or top >= 1:
+            self.faults.append(f"{where}: the box is wholly outside the picture; delete the row")
+        elif min(left, top) < -_FAR or max(right, bottom) > 1 + _FAR:
+            self.faults.append(
+                f"{where}: the box reaches more than half a picture beyond its edge; is it in the "
+                "unit and of the size of this picture?"
+            )
+
+    def report(self) -> Report:
+        """All of it."""
+        heights = self.heights
+        return Report(
+            pictures=self.pictures,
+            boxes=self.boxes,
+            identities=self.identities,
+            unidentified=self.unidentified,
+            centres_outside=self.outside,
+            heights=(min(heights), median(heights), max(heights)) if heights else None,
+            faults=tuple(dict.fromkeys(self.faults)),
+        )
+
+
+def _line(fault: str) -> int:
+    found = re.search(r":(\d+): ", fault)
+    return int(found[1]) if found else 0
+
+
+def _check_pictures(found: JdePictures, survey: _Survey) -> None:
+    ids: set[int] = set()
+    owners: dict[Path, Path] = {}
+    for picture, named_in in zip(found.pictures, found.named_in, strict=True):
+        if not picture.is_file():
+            survey.faults.append(f"{named_in}: {picture} is not there; is the root right?")
+            continue
+        size = survey.size(picture)
+        with survey.reading():
+            path = label_path(picture)
+            if path in owners:
+                raise DataError(
+                    f"{named_in}: {picture} has the labels of {owners[path]}; leave one of them out"
+                )
+            owners[path] = picture
+            boxes = _read_boxes(path, size, survey)
+            survey.check_boxes(path, boxes)
+            ids |= {box.identity for box in boxes}
+    survey.identities += len(ids - {-1})
+    if found.folder is not None:
+        for path in sorted((found.folder / LABELS).rglob("*.txt")):
+            if path not in owners:
+                survey.faults.append(f"{path}: no picture belongs to it; delete it")
+
+
+def _read_boxes(path: Path, size: Size | None, survey: _Survey) -> list[_Box]:
+    """The rows of a label file that are well-formed."""
+    boxes = []
+    for number, text in text_lines(path):
+        with survey.noting():
+            identity, x, y, width, height = parse_row(text, f"{path}:{number}")
+            edges = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+            boxes.append(_Box(number, identity, edges, height * size[1] if size else None))
+    return boxes
+
+
+def _check_sequence(folder: Path, survey: _Survey) -> None:
+    pictures: dict[int, Path] = {}
+    with survey.noting():
+        pictures = frame_pictures(folder)
+    sizes = {frame: survey.size(picture) for frame, picture in pictures.items()}
+    with survey.noting():
+        _check_seqinfo(folder, pictures, sizes, survey)
+    with survey.reading():
+        path = folder / "gt" / "gt.txt"
+        before = len(survey.faults)
+        rows = read_mot(path, allow_empty=True, on_fault=survey.faults.append)
+        if not len(rows) and len(survey.faults) == before:
+            raise DataError(f"{path}: there is no row; label the sequence, or leave it out")
+        _check_rows(path, rows, sizes, survey)
+
+
+def _check_seqinfo(
+    folder: Path, pictures: dict[int, Path], sizes: dict[int, Size | None], survey: _Survey
+) -> None:
+    path = folder / "seqinfo.ini"
+    if not pictures or not path.is_file():
+        return
+    info = read_seqinfo(path)
+    if len(pictures) != info.length:
+        survey.faults.append(
+            f"{path}: promises {info.length} pictures, there are {len(pictures)} up to this number"
+        )
+    for frame, size in sizes.items():
+        if info.size is not None and size not in (None, info.size):
+            survey.faults.append(
+                f"{pictures[frame]}: the picture is {size}, {path} says {info.size}; labels in "
+                "pixels fit one size alone"
+            )
+
+
+def _check_rows(path: Path, rows: MotRows, sizes: dict[int, Size | None], survey: _Survey) -> None:
+    def refuse(bad: npt.NDArray[np.bool_], values: npt.NDArray[np.int64], expected: str) -> None:
+        for row in np.flatnonzero(bad):
+            survey.faults.append(
+                f"{path}:{rows.lines[row]}: expected {expected}, got {values[row]}"
+            )
+
+    if sizes:
+        refuse(~np.isin(rows.frames, list(sizes)), rows.frames, "a frame with a picture")
+    refuse(rows.ids < -1, rows.ids, "an id from 0, or -1 for nobody known")
+    if rows.classes is not None:
+        allowed = f"a class of {CLASSES.start} (a person) to {CLASSES.stop - 1}"
+        refuse(~np.isin(rows.classes, CLASSES), rows.classes, allowed)
+    people, _ = people_and_ignored(rows, min_visibility=0.0)
+    frames: dict[int, list[_Box]] = {}
+    for row in np.flatnonzero(people):
+        frame, (left, top, width, height) = int(rows.frames[row]), rows.boxes[row].tolist()
+        size, edges = sizes.get(frame), None
+        if size is not None:
+            w, h = size
+            edges = (left / w, top / h, (left + width) / w, (top + height) / h)
+        box = _Box(int(rows.lines[row]), max(int(rows.ids[row]), -1), edges, height)
+        frames.setdefault(frame, []).append(box)
+    for boxes in frames.values():
+        survey.check_boxes(path, boxes)
+    survey.identities += len(np.unique(rows.ids[people & (rows.ids >= 0)]))

@@ -1,0 +1,239 @@
+"""Data sets that training draws from: JDE lists and folders, MOT sequences, mixtures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from jdetrt.errors import ConfigError, DataError
+from jdetrt.runtime.sources.images import read_picture
+from jdetrt.training.data.labels import Labels, label_path, read_labels
+from jdetrt.training.data.mot_labels import frames
+from jdetrt.training.data.paths import JdePictures, MotSequences, find
+from jdetrt.training.data.sample import Sample
+
+__all__ = [
+    "DataSet",
+    "LabelledPictures",
+    "Mixture",
+    "Repeated",
+    "labelled_pictures",
+    "open_data_set",
+]
+
+
+class DataSet(Protocol):
+    """Labelled pictures by their index.
+
+    Attributes:
+        identities: how many people are told apart; ids of samples are below it, or -1.
+    """
+
+    identities: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one picture. Raises IndexError beyond the last, SourceError where it is broken."""
+
+    def successor(self, index: int) -> int | None:
+        """Index of the next frame of the same sequence; None where there is none."""
+
+
+class LabelledPictures:
+    """Pictures whose labels are in memory; the pictures are read when they are asked for.
+
+    Identities are numbered from 0 without gaps, in the order of their numbers in the labels, so
+    that every one of them occurs. (The reference counts the largest number plus one.) The same
+    number in two sequences is two people.
+
+    Args:
+        sequences: picture and labels of each frame. What is no video is one "sequence".
+        is_video: the next picture of a sequence is its next frame.
+        cache: read all pictures now and keep them in memory, read-only; worker processes that are
+            forked later share them.
+        alone: people without an id become identities of their own, each seen in one picture.
+
+    Attributes:
+        paths: of the pictures.
+        labels: of the pictures, ids numbered as above.
+        identities: number of them.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequence[Sequence[tuple[Path, Labels]]],
+        *,
+        is_video: bool = False,
+        cache: bool = False,
+        alone: bool = False,
+    ) -> None:
+        self.paths: list[Path] = []
+        self.labels: list[Labels] = []
+        self.identities = 0
+        self._has_next: list[bool] = []
+        for sequence in sequences:
+            ids = np.concatenate([labels.ids for _, labels in sequence])
+            known = np.unique(ids[ids >= 0])
+            for path, labels in sequence:
+                dense = np.searchsorted(known, labels.ids) + self.identities
+                dense[labels.ids < 0] = -1
+                self.paths.append(path)
+                self.labels.append(replace(labels, ids=dense))
+                self._has_next.append(is_video)
+            self._has_next[-1] = False
+            self.identities += len(known)
+        if alone:
+            self._name_the_unknown()
+        self._images = [read_picture(path) for path in self.paths] if cache else None
+        for image in self._images or []:
+            image.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One picture with its labels in pixels."""
+        image = self._images[index] if self._images else read_picture(self.paths[index])
+        height, width, _ = image.shape
+        labels = self.labels[index].in_pixels(width, height)
+        return Sample(image, labels.boxes, labels.ids, labels.ignore)
+
+    def _name_the_unknown(self) -> None:
+        for labels in self.labels:
+            unknown = labels.ids < 0
+            count = int(unknown.sum())
+            labels.ids[unknown] = np.arange(self.identities, self.identities + count)
+            self.identities += count
+
+    def successor(self, index: int) -> int | None:
+        """Index of the next picture of the same video; None for the last, or for no video."""
+        return index + 1 if self._has_next[index] else None
+
+
+class Repeated:
+    """A data set whose pictures come up several times in one epoch."""
+
+    def __init__(self, data_set: DataSet, times: int) -> None:
+        if times < 1:
+            raise ConfigError(f"repeat {times}: a data set comes up once at least; leave it out")
+        self.identities = data_set.identities
+        self._data_set = data_set
+        self._times = times
+
+    def __len__(self) -> int:
+        return len(self._data_set) * self._times
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample of the picture."""
+        return self._data_set[self._inner(index)[1]]
+
+    def successor(self, index: int) -> int | None:
+        """Index of the next frame, of the same round."""
+        start, inner = self._inner(index)
+        found = self._data_set.successor(inner)
+        return None if found is None else start + found
+
+    def _inner(self, index: int) -> tuple[int, int]:
+        """First index of the round, and index in the data set."""
+        inner = range(len(self))[index] % len(self._data_set)
+        return range(len(self))[index] - inner, inner
+
+
+class Mixture:
+    """Data sets one after the other, as one.
+
+    The identities of each follow those of the sets before it, so the order of the sets gives the
+    ids their meaning (reference utils/datasets.py).
+
+    Raises:
+        ConfigError: there is no data set.
+    """
+
+    def __init__(self, data_sets: Sequence[DataSet]) -> None:
+        if not data_sets:
+            raise ConfigError("no training data: name a data set at least")
+        self._data_sets = list(data_sets)
+        self._starts = np.cumsum([0, *map(len, data_sets)])
+        self._first_ids = np.cumsum([0, *(one.identities for one in data_sets)])
+        self.identities = int(self._first_ids[-1])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample, its ids shifted by the identities of the data sets before."""
+        which, inner = self._inner(index)
+        sample = self._data_sets[which][inner]
+        shifted = np.where(sample.ids < 0, -1, sample.ids + self._first_ids[which])
+        return replace(sample, ids=shifted)
+
+    def successor(self, index: int) -> int | None:
+        """Index of the next frame of the same sequence."""
+        which, inner = self._inner(index)
+        found = self._data_sets[which].successor(inner)
+        return None if found is None else int(self._starts[which]) + found
+
+    def _inner(self, index: int) -> tuple[int, int]:
+        """Which data set, and index in it."""
+        index = range(len(self))[index]
+        which = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return which, index - int(self._starts[which])
+
+
+def open_data_set(
+    path: str | Path,
+    root: str | Path | None = None,
+    *,
+    min_visibility: float = 0.0,
+    repeat: int = 1,
+    cache: bool = False,
+    alone: bool = False,
+) -> DataSet:
+    """Open a data set; its labels are read now, its pictures when they are asked for.
+
+    Args:
+        path: a list, a folder or a pattern, see `jdetrt.training.data.paths.find`.
+        root: folder that the paths in a list are relative to; by default the list's own.
+        min_visibility: of MOT sequences; people of whom a smaller share can be seen are ignored.
+        repeat: how often each picture comes up in one epoch; identities stay as they are.
+        cache: keep all pictures in memory, decoded.
+        alone: people without an id become identities of their own, each seen in one picture.
+
+    Raises:
+        DataError: what was asked for is not there, or labels are malformed (``path:line``).
+        ConfigError: ``repeat`` is below 1.
+    """
+    data_set = labelled_pictures(
+        path, root, min_visibility=min_visibility, cache=cache, alone=alone
+    )
+    return data_set if repeat == 1 else Repeated(data_set, repeat)
+
+
+def labelled_pictures(
+    path: str | Path,
+    root: str | Path | None = None,
+    *,
+    min_visibility: float = 0.0,
+    cache: bool = False,
+    alone: bool = False,
+) -> LabelledPictures:
+    """The same without a repetition, so that paths and labels can be seen."""
+    found = find(path, root)
+    if isinstance(found, MotSequences):
+        sequences = [frames(folder, min_visibility) for folder in found.folders]
+        return LabelledPictures(sequences, is_video=True, cache=cache, alone=alone)
+    return LabelledPictures([_with_labels(found)], cache=cache, alone=alone)
+
+
+def _with_labels(found: JdePictures) -> list[tuple[Path, Labels]]:
+    labelled = []
+    for picture, named_in in zip(found.pictures, found.named_in, strict=True):
+        if not picture.is_file():
+            raise DataError(f"{named_in}: {picture} is not there; is the root right?")
+        labelled.append((picture, read_labels(label_path(picture))))
+    return labelled

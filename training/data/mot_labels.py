@@ -1,0 +1,110 @@
+"""Labels of the frames of a MOT Challenge sequence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import DataError
+from jdetrt.runtime.mot_io import MotRows, read_mot
+from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
+from jdetrt.runtime.sources.seqinfo import read_seqinfo
+from jdetrt.training.data.labels import Labels
+
+__all__ = ["CLASSES", "frame_pictures", "frames", "people_and_ignored"]
+
+CLASSES = range(1, 14)  # arXiv 1603.00831, table 3, and the crowd of later ground truth
+_PERSON = 1
+# Person on a vehicle, static person, distractor and reflection, which scoring passes over too, and
+# the crowd.
+_IGNORED = (2, 7, 8, 12, 13)
+
+
+def frames(folder: Path, min_visibility: float = 0.0) -> list[tuple[Path, Labels]]:
+    """Picture and labels of every frame, in order; frames in which nobody is have empty labels.
+
+    Args:
+        folder: of the sequence, with gt/gt.txt and the pictures.
+        min_visibility: people of whom a smaller share can be seen (column 9) are ignored.
+
+    Raises:
+        DataError: a file is missing or malformed, or a row belongs to a frame without a picture.
+    """
+    pictures = frame_pictures(folder)
+    path = folder / "gt" / "gt.txt"
+    rows = read_mot(path)
+    missing = ~np.isin(rows.frames, list(pictures))
+    if missing.any():
+        row = int(np.argmax(missing))
+        raise DataError(
+            f"{path}:{rows.lines[row]}: frame {rows.frames[row]} has no picture; there are "
+            f"{len(pictures)}, {min(pictures)} to {max(pictures)}"
+        )
+    people, ignored = people_and_ignored(rows, min_visibility)
+    corners = np.hstack([rows.boxes[:, :2], rows.boxes[:, :2] + rows.boxes[:, 2:]])
+    boxes, ids = corners.astype(np.float32), np.maximum(rows.ids, -1)
+    order = np.argsort(rows.frames, kind="stable")
+    ends = np.searchsorted(rows.frames[order], list(pictures), side="right")
+    found = []
+    for picture, here in zip(pictures.values(), np.split(order, ends), strict=False):
+        kept, passed = here[people[here]], here[ignored[here]]
+        found.append((picture, Labels(boxes[kept], ids[kept], boxes[passed])))
+    return found
+
+
+def people_and_ignored(
+    rows: MotRows, min_visibility: float
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which rows are people to find, and which are regions that do not count.
+
+    People are the rows of class 1 with a mark (column 7) other than 0; without a class column all
+    marked rows. Those of them who are hardly visible, people without a mark, and what is taken for
+    people (on a vehicle, standing still for ever, mannequins, reflections, crowds) do not count.
+    Cars and things that hide people are neither.
+
+    Returns:
+        Two ``(N,)`` bool masks; no row is in both.
+    """
+    marked = rows.scores != 0
+    if rows.classes is None:
+        return marked, ~marked
+    person = rows.classes == _PERSON
+    people = person & marked
+    if rows.visibility is not None:
+        people &= rows.visibility >= min_visibility
+    return people, (person & ~people) | np.isin(rows.classes, _IGNORED)
+
+
+def frame_pictures(folder: Path) -> dict[int, Path]:
+    """The picture of each frame, in order; pictures are named by the number of their frame.
+
+    Without a seqinfo.ini the pictures are in img1.
+
+    Raises:
+        DataError: there is none, one is named otherwise, or the seqinfo.ini is malformed.
+    """
+    inside, suffixes, length = folder / "img1", PICTURE_SUFFIXES, None
+    if (folder / "seqinfo.ini").is_file():
+        info = read_seqinfo(folder)
+        inside, suffixes = folder / info.image_dir, frozenset({info.extension.lower()})
+        length = info.length
+    try:
+        paths = [p for p in inside.iterdir() if p.suffix.lower() in suffixes]
+    except OSError as err:
+        raise DataError(f"{inside}: cannot be read ({err.strerror or err})") from err
+    pictures = {}
+    for path in paths:
+        if path.name.startswith("."):
+            continue
+        if not (path.stem.isascii() and path.stem.isdigit()) or int(path.stem) == 0:
+            raise DataError(
+                f"{path}: expected a picture named by the number of its frame, from 1, such as "
+                f"000001{path.suffix}"
+            )
+        pictures[int(path.stem)] = path
+    found = {f: pictures[f] for f in sorted(pictures) if length is None or f <= length}
+    if not found:
+        raise DataError(f"{inside}: no pictures ({', '.join(sorted(suffixes))})")
+    return found

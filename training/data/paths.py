@@ -1,0 +1,101 @@
+"""Which pictures and sequences a path of training data stands for."""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+
+from jdetrt.errors import DataError
+from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
+from jdetrt.training.data.labels import IMAGES, LABELS, text_lines
+
+__all__ = ["JdePictures", "MotSequences", "find"]
+
+_FORMS = (
+    "a list of pictures, a folder with images/ and labels_with_ids/, a MOT sequence with "
+    "gt/gt.txt, a folder or a pattern of such sequences"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JdePictures:
+    """Pictures with JDE label files.
+
+    Attributes:
+        pictures: their paths, in order.
+        named_in: where each is named, for messages: ``list:line``, or the folder.
+        folder: that all its pictures and labels were looked for in; None for a list, which may
+            name some of the pictures of a folder.
+    """
+
+    pictures: list[Path]
+    named_in: list[str]
+    folder: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class MotSequences:
+    """Folders of MOT Challenge sequences, in order of their names."""
+
+    folders: list[Path]
+
+
+def find(path: str | Path, root: str | Path | None = None) -> JdePictures | MotSequences:
+    """Tell what kind of training data a path stands for.
+
+    ===============================  ============================================================
+    ``mot17.train``                  a list: one picture a line, relative to ``root``
+    ``citypersons/``                 a folder with ``images/`` and ``labels_with_ids/``
+    ``MOT17-02/``                    a MOT sequence: a folder with ``gt/gt.txt``
+    ``train/``                       a folder of such sequences
+    ``"train/MOT17-*-FRCNN"``        those that a pattern finds
+    ===============================  ============================================================
+
+    Args:
+        path: one of these.
+        root: of the pictures of a list, by default the list's own folder; of no use otherwise.
+
+    Raises:
+        DataError: it is none of these, or there is nothing in it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _in_folder(path)
+    if path.exists():
+        return _in_list(path, path.parent if root is None else Path(root))
+    folders = [folder for folder in map(Path, glob.glob(str(path))) if _is_sequence(folder)]
+    if not folders:
+        raise DataError(f"{path}: not found; name {_FORMS}")
+    return MotSequences(sorted(folders))
+
+
+def _in_folder(folder: Path) -> JdePictures | MotSequences:
+    images = folder / IMAGES
+    if images.is_dir() and (folder / LABELS).is_dir():
+        pictures = sorted(path for path in images.rglob("*") if _is_picture(path))
+        if not pictures:
+            raise DataError(f"{images}: no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        return JdePictures(pictures, [str(folder)] * len(pictures), folder)
+    if _is_sequence(folder):
+        return MotSequences([folder])
+    folders = sorted(inner for inner in folder.iterdir() if _is_sequence(inner))
+    if not folders:
+        raise DataError(f"{folder}: expected {_FORMS}")
+    return MotSequences(folders)
+
+
+def _in_list(path: Path, root: Path) -> JdePictures:
+    lines = list(text_lines(path))
+    if not lines:
+        raise DataError(f"{path}: expected one picture a line, it is empty")
+    named_in = [f"{path}:{number}" for number, _ in lines]
+    return JdePictures([root / line for _, line in lines], named_in, folder=None)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
+def _is_sequence(folder: Path) -> bool:
+    return (folder / "gt" / "gt.txt").is_file()

@@ -1,0 +1,1 @@
+"""Targets, losses and how they are balanced."""

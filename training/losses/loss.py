@@ -1,0 +1,159 @@
+"""All losses of a batch, and the one number that training minimises (paper equations 5 and 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from jdetrt.config import STRIDES
+from jdetrt.training.distributed import mean, total
+from jdetrt.training.losses import detection as detection_loss
+from jdetrt.training.losses.balance import BALANCES, TASKS
+from jdetrt.training.losses.identity import IDENTITY_LOSSES
+from jdetrt.training.losses.targets import FOREGROUND, IGNORED, Targets
+from jdetrt.training.network.pyramid import BOX_AND_LOGITS, HeadMaps
+from jdetrt.training.recipe import LossConfig
+
+__all__ = ["PARTS", "JdeLoss", "LossResult", "Whole"]
+
+PARTS = tuple(f"{task}/{stride}" for stride in STRIDES for task in TASKS)
+
+
+@dataclass(frozen=True, slots=True)
+class LossResult:
+    """The loss of a batch, the same in all processes.
+
+    Attributes:
+        total: a scalar with gradient.
+        parts: the loss of each task and head before weighting, by their names in `PARTS`; only
+            those that had anything to learn from.
+    """
+
+    total: Tensor
+    parts: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The batch that is computed in parts, one after the other and by several processes.
+
+    Attributes:
+        counts: ``[heads, tasks]`` int64, how much each loss has to learn from in all parts:
+            anchors that are not ignored, foreground anchors, embeddings.
+        parts: how many there are.
+    """
+
+    counts: Tensor
+    parts: int
+
+
+class JdeLoss(nn.Module):
+    """Losses of three heads and three tasks, weighted into one.
+
+    Its parameters (the identity classifier's, the balance's) are trained together with the
+    network's. Computed in float32 whatever the network computes in.
+
+    Args:
+        config: which losses and which balance.
+        embedding_dim: channels of the embedding maps.
+        identities: number of people known by name in the training set; 0 trains detection only.
+    """
+
+    def __init__(self, config: LossConfig, embedding_dim: int, identities: int) -> None:
+        super().__init__()
+        self.config = config
+        self.identity = IDENTITY_LOSSES[config.identity](config, embedding_dim, identities)
+        self.balance = BALANCES[config.balance](config)
+
+    def forward(
+        self,
+        maps: Sequence[HeadMaps],
+        targets: Sequence[Targets],
+        shared: Sequence[Tensor] = (),
+        whole: Whole | None = None,
+    ) -> LossResult:
+        """The loss of what a network gave for a batch, or for a part of one.
+
+        Each loss is a mean over the whole batch. That of a part is the part's sum divided by the
+        average count of all parts, so that the mean over the parts is the loss of the whole, and
+        the mean of their gradients its gradient. (The balances ``loss-norm`` and ``mgda-ub`` take
+        what is computed one after the other for several batches.)
+
+        Args:
+            maps: raw outputs of the heads /32, /16, /8.
+            targets: for the same heads, from `jdetrt.training.losses.targets.assign`.
+            shared: the inputs of the heads, as `mgda.head_inputs` collects them;
+                for the balance ``mgda-ub`` only.
+            whole: the batch, from `whole`; by default it is this part in every process.
+        """
+        whole = whole or self.whole([targets])
+        embeddings = [
+            head.embedding.float().movedim(1, -1)[target.ids >= 0]
+            for head, target in zip(maps, targets, strict=True)
+        ]
+        ids = _known(targets)
+        pool, pool_ids = torch.cat(embeddings), torch.cat(ids)
+        rows = []
+        for head, target, f, y in zip(maps, targets, embeddings, ids, strict=True):
+            confidence, box = self._detection(head, target)
+            rows.append(torch.stack([confidence, box, self.identity(f, y, pool, pool_ids)]))
+        own, average = self._divisors(self._counts(targets)), self._divisors(whole.counts)
+        losses = mean(torch.stack(rows) * (own * whole.parts / average))
+        present = whole.counts > 0
+        return LossResult(self.balance(losses, present, shared), _named(losses, present))
+
+    def whole(self, parts: Sequence[Sequence[Targets]]) -> Whole:
+        """Join the targets of all parts of a batch, those of the other processes too."""
+        counts = torch.stack([self._counts(targets) for targets in parts])
+        numbers = total(torch.cat([counts.sum(0).flatten(), counts.new_tensor([len(parts)])]))
+        return Whole(numbers[:-1].view(counts.shape[1:]), int(numbers[-1]))
+
+    def _counts(self, targets: Sequence[Targets]) -> Tensor:
+        ids = _known(targets)
+        pool_ids = torch.cat(ids)
+        rows = [
+            torch.stack(
+                [
+                    (target.labels != IGNORED).sum(),
+                    (target.labels == FOREGROUND).sum(),
+                    self.identity.counted(y, pool_ids).sum(),
+                ]
+            )
+            for target, y in zip(targets, ids, strict=True)
+        ]
+        return torch.stack(rows)
+
+    def _divisors(self, counts: Tensor) -> Tensor:
+        """What the sums that the losses are made of are divided by."""
+        if self.config.confidence == "focal":  # by the number of foreground anchors
+            counts = counts[:, [1, 1, 2]]
+        return counts.clamp(min=1)
+
+    def _detection(self, head: HeadMaps, target: Targets) -> tuple[Tensor, Tensor]:
+        pictures, anchors, rows, columns = target.labels.shape
+        # Axis 2 is dx, dy, dw, dh, background, foreground.
+        detection = head.detection.float().view(pictures, anchors, BOX_AND_LOGITS, rows, columns)
+        logits = detection[:, :, 4:].movedim(2, 1)
+        deltas = detection[:, :, :4].movedim(2, -1)[target.labels == FOREGROUND]
+        config = self.config
+        if config.confidence == "focal":
+            confidence = detection_loss.focal(
+                logits, target.labels, config.focal_gamma, config.focal_alpha
+            )
+        else:
+            confidence = detection_loss.cross_entropy(logits, target.labels)
+        box = detection_loss.giou if config.box == "giou" else detection_loss.smooth_l1
+        return confidence, box(deltas, target.deltas)
+
+
+def _known(targets: Sequence[Targets]) -> list[Tensor]:
+    """Ids of the cells where somebody is known by name, in the order of the embeddings."""
+    return [target.ids[target.ids >= 0] for target in targets]
+
+
+def _named(losses: Tensor, present: Tensor) -> dict[str, float]:
+    values = zip(PARTS, losses.flatten().tolist(), present.flatten().tolist(), strict=True)
+    return {name: loss for name, loss, there in values if there}

@@ -1,0 +1,145 @@
+"""Anchor sizes for people of other sizes and shapes than the published ones are for.
+
+K-means over widths and heights with the distance 1 - IoU of boxes with one centre (YOLO9000,
+arXiv 1612.08242, section 2), so that large boxes weigh no more than small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.config import ANCHORS_PER_CELL, STRIDES
+from jdetrt.errors import DataError
+from jdetrt.runtime.preprocess import Letterbox
+from jdetrt.training.data.datasets import LabelledPictures
+from jdetrt.training.data.picture_size import picture_size
+from jdetrt.training.network.anchors import grids
+
+__all__ = ["Fit", "fit", "network_shapes", "recluster", "shape_iou"]
+
+Shapes = npt.NDArray[np.float64]
+
+_ANCHORS = len(STRIDES) * ANCHORS_PER_CELL
+_STARTS = 8  # from different boxes; the best result is kept
+_ROUNDS = 200  # at most; the boxes have long settled by then
+_ENOUGH = 10_000  # boxes; more of them change no anchor by a pixel
+_FOREGROUND = 0.5  # IoU from which an anchor finds a person; paper section 3.3
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How well anchors fit boxes, position left aside.
+
+    Attributes:
+        mean_iou: mean over the boxes of the IoU with their best anchor.
+        covered: share of the boxes whose best anchor has an IoU above 0.5. The others have no
+            foreground anchor, wherever they stand (paper section 3.3).
+    """
+
+    mean_iou: float
+    covered: float
+
+
+def network_shapes(data_sets: Iterable[LabelledPictures], size: tuple[int, int]) -> Shapes:
+    """Width and height of every box when its picture is letterboxed to a network size.
+
+    Args:
+        data_sets: boxes to ignore are not counted.
+        size: network width and height, multiples of 32.
+
+    Returns:
+        ``(n, 2)`` float64, in network pixels.
+
+    Raises:
+        SourceError: a picture is missing or broken.
+        ConfigError: ``size`` is no network size.
+    """
+    grids(*size)
+    shapes = [np.empty((0, 2))]
+    for data_set in data_sets:
+        for path, labels in zip(data_set.paths, data_set.labels, strict=True):
+            if len(labels.boxes):
+                source = picture_size(path)
+                boxes = labels.in_pixels(*source).boxes.astype(np.float64)
+                shapes.append((boxes[:, 2:] - boxes[:, :2]) * Letterbox.fit(source, size).gain)
+    return np.concatenate(shapes)
+
+
+def shape_iou(shapes: Shapes, anchors: Shapes) -> Shapes:
+    """IoU of boxes with anchors of the same centre.
+
+    Args:
+        shapes: ``(n, 2)`` width and height.
+        anchors: ``(k, 2)``.
+
+    Returns:
+        ``(n, k)``.
+
+    >>> shape_iou(np.array([[10.0, 30.0]]), np.array([[10.0, 30.0], [20.0, 15.0]])).tolist()
+    [[1.0, 0.3333333333333333]]
+    """
+    width, height = (np.minimum.outer(shapes[:, side], anchors[:, side]) for side in (0, 1))
+    shared = width * height
+    return np.asarray(shared / (shapes.prod(axis=1)[:, None] + anchors.prod(axis=1) - shared))
+
+
+def fit(shapes: Shapes, anchors: npt.NDArray[np.float32]) -> Fit:
+    """How well anchors fit.
+
+    Args:
+        shapes: ``(n, 2)``, n above 0.
+        anchors: ``(3, 4, 2)``, as `jdetrt.training.network.anchors.anchor_sizes` gives them.
+    """
+    best = shape_iou(shapes, anchors.reshape(-1, 2).astype(np.float64)).max(axis=1)
+    return Fit(mean_iou=float(best.mean()), covered=float((best > _FOREGROUND).mean()))
+
+
+def recluster(shapes: Shapes, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Twelve anchors for boxes of these widths and heights.
+
+    Args:
+        shapes: ``(n, 2)`` in network pixels.
+        seed: of the choice of the boxes to start from.
+
+    Returns:
+        ``(3, 4, 2)`` float32, whole network pixels, by rising area inside a head; the four largest
+        for the head /32, the four smallest for /8.
+
+    Raises:
+        DataError: there are fewer than twelve different shapes.
+    """
+    different = len(np.unique(shapes, axis=0))
+    if different < _ANCHORS:
+        raise DataError(
+            f"anchors: expected boxes of {_ANCHORS} shapes at least, got {different}; add data, or "
+            "keep the default anchors"
+        )
+    random = np.random.default_rng(seed)
+    if len(shapes) > _ENOUGH:
+        shapes = random.choice(shapes, _ENOUGH, replace=False)
+    tries = [_k_means(shapes, _ANCHORS, random) for _ in range(_STARTS)]
+    best = max(tries, key=lambda centres: shape_iou(shapes, centres).max(axis=1).mean())
+    rounded = np.rint(best).clip(min=1)
+    by_area = rounded[np.argsort(rounded.prod(axis=1), kind="stable")]
+    return by_area.reshape(len(STRIDES), ANCHORS_PER_CELL, 2)[::-1].astype(np.float32)
+
+
+def _k_means(shapes: Shapes, count: int, random: np.random.Generator) -> Shapes:
+    """Cluster centres, from boxes that are drawn far apart (k-means++, Arthur 2007)."""
+    centres: Shapes = shapes[random.integers(len(shapes))][None]
+    while len(centres) < count:
+        distance = 1.0 - shape_iou(shapes, centres).max(axis=1)
+        weight = distance**2
+        centres = np.vstack([centres, random.choice(shapes, p=weight / weight.sum())])
+    nearest = np.full(len(shapes), -1)
+    for _ in range(_ROUNDS):
+        before, nearest = nearest, shape_iou(shapes, centres).argmax(axis=1)
+        if np.array_equal(before, nearest):
+            break
+        for k in np.unique(nearest):
+            centres[k] = shapes[nearest == k].mean(axis=0)
+    return centres
