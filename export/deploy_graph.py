@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,30 +19,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from jdetrt.config import ANCHORS_PER_CELL, TOP_K_LIMIT
 from jdetrt.errors import ExportError
+from jdetrt.export.detected import Detected, float32, normalise
+from jdetrt.export.distance_decode import DistanceDecode
 from jdetrt.training.network.anchors import candidate_cells, candidate_priors, grids
 from jdetrt.training.network.model import JdeNetwork
 from jdetrt.training.network.pyramid import BOX_AND_LOGITS, HeadMaps
 
-__all__ = ["Decode", "DeployGraph", "Detected", "fold_batch_norm"]
+__all__ = ["Decode", "DeployGraph", "Detected", "fold_batch_norm", "normalise"]
 
 # Boxes are at most e^10 = 22 026 times as wide and high as their anchor. The reference has no
 # limit; with one, a runaway value stays a finite number, which suppression can compare.
 MAX_LOG_SIZE = 10.0
-NORM_EPS = 1e-12  # torch's default, which the reference uses
-
-
-class Detected(NamedTuple):
-    """The best k candidates of each picture, best first.
-
-    Attributes:
-        boxes: ``[N, k, 4]`` x1 y1 x2 y2 in network pixels.
-        scores: ``[N, k]`` from 0 to 1, descending to rounding.
-        embeddings: ``[N, k, D]`` of length 1.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    embeddings: Tensor
 
 
 class Decode(nn.Module):
@@ -106,7 +92,7 @@ class Decode(nn.Module):
 
         index = self.cells[chosen].unsqueeze(1).repeat(1, self.embedding_dim, 1)
         embeddings = torch.gather(self.embedding_maps(heads), 2, index).transpose(1, 2)
-        return Detected(boxes, torch.sigmoid(margin), normalise(_float32(embeddings)))
+        return Detected(boxes, torch.sigmoid(margin), normalise(float32(embeddings)))
 
     def forward_all(self, heads: Sequence[HeadMaps]) -> Detected:
         """Decode every candidate, in their own order and without a choice; for comparison.
@@ -118,7 +104,7 @@ class Decode(nn.Module):
         return Detected(
             decode_boxes(predictions[..., :4], self.priors),
             torch.sigmoid(predictions[..., 5] - predictions[..., 4]),
-            normalise(_float32(embeddings)),
+            normalise(float32(embeddings)),
         )
 
     def predictions(self, heads: Sequence[HeadMaps]) -> Tensor:
@@ -128,7 +114,7 @@ class Decode(nn.Module):
             grouped = head.detection.reshape(-1, ANCHORS_PER_CELL, BOX_AND_LOGITS, cells)
             line = grouped.transpose(1, 2).reshape(-1, BOX_AND_LOGITS, ANCHORS_PER_CELL * cells)
             lines.append(line)
-        return _float32(torch.cat(lines, dim=2))
+        return float32(torch.cat(lines, dim=2))
 
     def embedding_maps(self, heads: Sequence[HeadMaps]) -> Tensor:
         """Line up the embedding maps as they are: ``[N, D, cells]``."""
@@ -156,25 +142,14 @@ def decode_boxes(deltas: Tensor, priors: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def normalise(embeddings: Tensor) -> Tensor:
-    """Scale vectors along the last axis to length 1; a vector of zeros stays as it is."""
-    length = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True)
-    unit: Tensor = embeddings / length.clamp(min=NORM_EPS)
-    return unit
-
-
-def _float32(tensor: Tensor) -> Tensor:
-    """Convert, without leaving a Cast in the exported graph where there is nothing to convert."""
-    return tensor if tensor.dtype == torch.float32 else tensor.float()
-
-
 class DeployGraph(nn.Module):
     """Pictures in, `Detected` out.
 
     Args:
         network: a network in evaluation mode; it is not changed.
         size: network width and height.
-        anchors: ``(3, 4, 2)`` anchor sizes in network pixels.
+        anchors: ``(3, 4, 2)`` anchor sizes in network pixels; of no meaning where the network
+            predicts distances.
         top_k: candidates kept.
 
     Raises:
@@ -190,7 +165,11 @@ class DeployGraph(nn.Module):
         top_k: int,
     ) -> None:
         super().__init__()
-        self.decode = Decode(size, anchors, top_k, network.embedding_dim)
+        self.decode: Decode | DistanceDecode = (
+            Decode(size, anchors, top_k, network.embedding_dim)
+            if network.body.boxes == "anchors"
+            else DistanceDecode(size, top_k, network.embedding_dim)
+        )
         self.network = fold_batch_norm(network)
 
     def forward(self, images: Tensor) -> Detected:

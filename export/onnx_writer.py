@@ -48,6 +48,7 @@ class Exported:
         outputs: what it gives.
         checkpoint: what it was made from.
         anchor_size: the network size that the anchors belong to.
+        anchored: whether boxes are predicted by anchors.
         precision: what the network computes in, ``"fp32"`` or ``"fp16"``.
         half_weights: whether the weights were rounded to float16, in torch too.
         parity: torch against ONNX Runtime.
@@ -61,6 +62,7 @@ class Exported:
     outputs: tuple[TensorSpec, ...]
     checkpoint: CheckpointInfo
     anchor_size: tuple[int, int]
+    anchored: bool
     precision: str
     half_weights: bool
     parity: Parity
@@ -155,8 +157,14 @@ def export_onnx(
             "width": str(size[0]),
             "height": str(size[1]),
             "strides": json.dumps(STRIDES),
-            "anchors": json.dumps(anchors.astype(int).tolist()),
-            "anchor_size": json.dumps(anchor_size),
+            **(
+                {
+                    "anchors": json.dumps(anchors.astype(int).tolist()),
+                    "anchor_size": json.dumps(anchor_size),
+                }
+                if network.body.boxes == "anchors"
+                else {}
+            ),
             "top_k": str(config.top_k),
             "precision": config.precision,
             "weights": "float16" if half or config.half_weights else "float32",
@@ -177,6 +185,7 @@ def export_onnx(
         outputs=tensor_specs(model.graph.output),
         checkpoint=info,
         anchor_size=anchor_size,
+        anchored=network.body.boxes == "anchors",
         precision=config.precision,
         half_weights=config.half_weights,
         parity=parity,

@@ -20,6 +20,7 @@ import torch
 
 from jdetrt.errors import ExportError, ParityError
 from jdetrt.export.deploy_graph import Decode
+from jdetrt.export.distance_decode import DistanceDecode
 from jdetrt.training.network.model import JdeNetwork
 from jdetrt.types import Array
 
@@ -85,7 +86,7 @@ class Parity:
 
 def check_parity(
     network: JdeNetwork,
-    decode: Decode,
+    decode: Decode | DistanceDecode,
     model: onnx.ModelProto,
     images: npt.NDArray[np.float32],
     limits: Limits = FLOAT32,
@@ -136,7 +137,7 @@ def compare(
     have: Sequence[Array],
     chosen: npt.NDArray[np.int64],
     want: Sequence[Array],
-    decode: Decode,
+    decode: Decode | DistanceDecode,
 ) -> Parity:
     """Compare one picture.
 

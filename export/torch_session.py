@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from jdetrt.config import AnyTrackerConfig, ExportConfig
+from jdetrt.config import ANCHORS_PER_CELL, AnyTrackerConfig, ExportConfig
 from jdetrt.errors import ExportError, SessionError
 from jdetrt.export.deploy_graph import DeployGraph, normalise
 from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.session import SessionBase
 from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo
-from jdetrt.training.network.anchors import anchor_sizes, candidate_priors, grids, network_anchors
+from jdetrt.training.network.anchors import anchor_sizes, grids, network_anchors
 from jdetrt.training.network.model import JdeNetwork
 from jdetrt.types import Array, TensorSpec
 
@@ -32,7 +32,8 @@ class TorchSession(SessionBase):
 
     It takes any number of pictures at a time and runs where the network is. Beside ``boxes``,
     ``scores`` and ``embeddings`` it gives ``embedding_maps [N, cells, D]``: the unit embedding of
-    every cell, cells counted over the heads /32, /16, /8 (``candidate_cells``). As with a model of
+    every cell, cells counted over the heads /32, /16, /8 (``candidate_cells``); these only where
+    boxes are predicted by anchors. As with a model of
     ONNX Runtime, the caller's Python goes on between ``submit`` and ``wait``.
 
     Args:
@@ -58,23 +59,26 @@ class TorchSession(SessionBase):
     ) -> None:
         width, height = size
         anchors = anchor_sizes(*size) if anchors is None else anchors
-        candidates = len(candidate_priors(*size, anchors))
+        anchored = network.body.boxes == "anchors"
+        cells = sum(columns * rows for columns, rows in grids(*size))
+        candidates = cells * (ANCHORS_PER_CELL if anchored else 1)
         top_k = min(ExportConfig().top_k, candidates) if top_k is None else top_k
+        self._anchored = anchored
         self._device = next(network.parameters()).device
         self._graph = DeployGraph(network, size, anchors, top_k).eval().to(self._device)
         dim = network.embedding_dim
-        cells = sum(columns * rows for columns, rows in grids(*size))
+        maps = [TensorSpec(_MAPS, "float32", (-1, cells, dim))] if anchored else []
         super().__init__(
             [TensorSpec("images", "float32", (-1, 3, height, width))],
             [
                 TensorSpec("boxes", "float32", (-1, top_k, 4)),
                 TensorSpec("scores", "float32", (-1, top_k)),
                 TensorSpec("embeddings", "float32", (-1, top_k, dim)),
-                TensorSpec(_MAPS, "float32", (-1, cells, dim)),
+                *maps,
             ],
             {
                 "body": network.body_name,
-                "anchors": json.dumps(anchors.tolist()),
+                **({"anchors": json.dumps(anchors.tolist())} if anchored else {}),
                 **tracker_note(tracker),
             },
         )
@@ -96,7 +100,9 @@ class TorchSession(SessionBase):
             maps = normalise(self._graph.decode.embedding_maps(heads).float().transpose(1, 2))
         except RuntimeError as err:  # torch's only word for everything, too little memory too
             raise SessionError(f"torch failed to run the network: {err}") from err
-        outputs = {**detected._asdict(), _MAPS: maps}
+        outputs = detected._asdict()
+        if self._anchored:
+            outputs[_MAPS] = maps
         return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
 
 

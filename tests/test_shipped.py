@@ -101,7 +101,7 @@ def test_the_settings_of_the_tracker_are_in_all_files_alike() -> None:
     assert len(found) == 3
     assert all(config == found[0] for config in found)
     assert isinstance(found[0], IouConfig)
-    assert found[0] == open_recipe("nano-large").network.tracker != IouConfig()
+    assert found[0] == open_recipe("nanodet-embedding").network.tracker == IouConfig()
 
 
 def test_the_models_name_the_checkpoint_beside_them() -> None:

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from jdetrt.training.data.sample import Batch
 from jdetrt.training.distributed import Processes
+from jdetrt.training.losses.distance_targets import assign_distances
 from jdetrt.training.losses.targets import Targets, assign
 from jdetrt.training.network.anchors import network_anchors
 from jdetrt.training.network.model import JdeNetwork
@@ -119,6 +120,8 @@ class Learner:
             self.average.load_state_dict(state["average"])
 
     def _targets(self, part: Batch) -> tuple[Targets, Targets, Targets]:
+        if self.trainee.network.body.boxes == "distances":
+            return assign_distances(part)
         height, width = part.images.shape[2:]
         anchors = network_anchors(self.recipe.network, (width, height))
         return assign(part, anchors, self.recipe.targets)

@@ -20,12 +20,13 @@ from jdetrt.training.distributed import Processes
 from jdetrt.training.learner import Learner
 from jdetrt.training.losses.loss import PARTS
 from jdetrt.training.network.anchors import grids
-from jdetrt.training.network.model import JdeNetwork, initialise
+from jdetrt.training.network.model import BODIES, JdeNetwork, initialise
 from jdetrt.training.progress import Means, Progress, Table
 from jdetrt.training.recipe import Recipe
 from jdetrt.training.resume import read_state, write_state
 from jdetrt.training.run_folder import BEST, LAST, LOG, STATE, VALIDATION
 from jdetrt.training.schedule import rate
+from jdetrt.training.score_calibration import calibrate_scores
 from jdetrt.training.trainee import set_prior
 
 __all__ = ["Run", "Validate"]
@@ -84,6 +85,8 @@ class Run:
             start_from(network, recipe.start)
         if recipe.prior is not None and not resume:
             set_prior(network, recipe.prior)
+        if recipe.scores is not None and not resume:
+            calibrate_scores(network, *recipe.scores)
         self._learner = Learner(network, recipe, data_set.identities, processes)
         if resume:
             self._load()
@@ -253,7 +256,9 @@ def _size(recipe: Recipe) -> tuple[int, int]:
             f"accumulate: a batch of {recipe.batch} pictures cannot be computed in "
             f"{recipe.accumulate} equal parts"
         )
-    if recipe.sizes and recipe.network.anchors is None:
+    body = BODIES.get(recipe.network.body)
+    anchored = body is not None and body.boxes == "anchors"
+    if recipe.sizes and recipe.network.anchors is None and anchored:
         raise ConfigError(
             "sizes: anchors follow from one size; give network.anchors to train at several"
         )

@@ -40,7 +40,7 @@ class Trainee(nn.Module):
                 f"which the embeddings of the body '{network.body_name}' do not use; take another"
             )
         self.network = network
-        self.loss = JdeLoss(recipe.loss, network.embedding_dim, identities)
+        self.loss = JdeLoss(recipe.loss, network.embedding_dim, identities, network.body.boxes)
         self.frozen_norms = recipe.frozen_norms
         for name, parameter in self.named_parameters():
             if _matches(name, recipe.frozen):
@@ -125,7 +125,13 @@ def optimiser(trainee: Trainee, config: OptimiserConfig) -> torch.optim.Optimize
 
 @torch.no_grad()
 def set_prior(network: JdeNetwork, score: float) -> None:
-    """Have every anchor start with this score (Lin et al. 2017, section 4.1), in place."""
+    """Have every anchor start with this score (Lin et al. 2017, section 4.1), in place.
+
+    Raises:
+        ConfigError: the network predicts no anchors.
+    """
+    if network.body.boxes != "anchors":
+        raise ConfigError(f"prior: the body '{network.body_name}' has no anchors; leave it out")
     half = math.log(score / (1 - score)) / 2
     for level in network.levels:
         layers = level.get_submodule("detection")

@@ -171,6 +171,9 @@ def _summary(exported: Exported) -> str:
     )
     if exported.precision == "fp16":
         weights = ("  network  in float16; decoding, inputs and outputs in float32",)
+    anchors: tuple[str, ...] = ()
+    if exported.anchored:
+        anchors = (f"  anchors  of {exported.anchor_size[0]}x{exported.anchor_size[1]}",)
     return "\n".join(
         (
             f"{exported.path}: {exported.bytes / 1e6:.1f} MB, sha256 {exported.sha256}",
@@ -179,7 +182,7 @@ def _summary(exported: Exported) -> str:
             *weights,
             f"  input    {shapes(exported.inputs)}",
             f"  outputs  {shapes(exported.outputs)}",
-            f"  anchors  of {exported.anchor_size[0]}x{exported.anchor_size[1]}",
+            *anchors,
             f"  parity   ONNX Runtime against torch on {pictures}: boxes {parity.boxes_px:.1e} px, "
             f"scores {parity.scores:.1e}, embeddings {parity.embeddings:.1e} (1 - cosine)",
         )

@@ -79,8 +79,14 @@ def retrieve(
         anchors: ``(3, 4, 2)`` anchor sizes in network pixels.
 
     Raises:
-        DataError: the box has no area, or its middle is outside of the frame.
+        DataError: the box has no area, or its middle is outside of the frame; or the network has no
+            anchors, by which the level of a person is found.
     """
+    if network.body.boxes != "anchors":
+        raise DataError(
+            f"the body '{network.body_name}' predicts distances, not anchors, and the level of a "
+            "person is found by anchors; take a checkpoint of another body"
+        )
     person = np.asarray(box, np.float32).reshape(1, 4)
     height, width, _ = query.shape
     middle = (person[0, :2] + person[0, 2:]) / 2

@@ -179,7 +179,7 @@ def test_what_is_wrong_is_one_message(
 
 def test_missing_recipes_and_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("none.toml", "-o", "out") == 1
-    names = "nano, nano-embedding, nano-large, paper"
+    names = "nano, nano-embedding, nano-large, nanodet-embedding, paper"
     message = f"ConfigError: none.toml: no such file; recipes of jdetrt: {names}\n"
     assert capsys.readouterr().err == message
     assert run("paper", "-o", "out") == 1

@@ -49,6 +49,11 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 
 @pytest.fixture(scope="module")
+def nanodet(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return models(tmp_path_factory.mktemp("nanodet"), "nanodet-g", SIZE)
+
+
+@pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterable[Models]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "BODIES", {**model.BODIES, "tiny": TinyBody})
@@ -116,7 +121,7 @@ def check_fp32(path: Path) -> None:
     assert types(compiled.layers) <= {"float32", "int64"}
 
 
-def check_fp16(path: Path) -> None:
+def check_fp16(path: Path, arithmetic: str = "/decode/Exp") -> None:
     compiled = build(path)
     found = convolutions(path, compiled)
     assert {layer.computes_in for layer in found.values()} == {"float16"}
@@ -125,8 +130,9 @@ def check_fp16(path: Path) -> None:
     # Decoding: ranking and box arithmetic see no float16, and what leaves the plan is float32.
     ranking = [layer for layer in compiled.layers if "/decode/TopK" in layer.nodes]
     assert types(ranking) == {"float32", "int64"}
-    boxes = [layer for layer in compiled.layers if "/decode/Exp" in layer.nodes]
-    assert types(boxes) <= {"float32", "int64"}
+    boxes = [layer for layer in compiled.layers if arithmetic in layer.nodes]
+    assert boxes
+    assert types(boxes) <= {"float32", "int32", "int64"}
     given = {t.name: t.dtype for layer in compiled.layers for t in layer.outputs}
     assert [given[name] for name in ("boxes", "scores", "embeddings")] == ["float32"] * 3
 
@@ -150,6 +156,14 @@ def test_nano_fp16(nano: Models) -> None:
 
 def test_nano_int8(nano: Models) -> None:
     check_int8(nano("int8"))
+
+
+def test_nanodet_fp16(nanodet: Models) -> None:
+    check_fp16(nanodet("fp16"), "/decode/Softmax")
+
+
+def test_nanodet_int8(nanodet: Models) -> None:
+    check_int8(nanodet("int8"))
 
 
 def test_layers_left_out_of_int8_run_in_float(nano: Models) -> None:

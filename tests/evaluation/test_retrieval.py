@@ -145,3 +145,9 @@ def test_frames_of_different_shapes() -> None:
     picture = draw(found, frame(0, (100, 200)), [1, 1, 9, 9], frame(1, (320, 180)))
     assert picture.shape == (2 * (1280 + 28), 1352, 3)
     assert cv2.imencode(".png", picture)[0]
+
+
+def test_a_network_without_anchors() -> None:
+    other = random_network(0, "nanodet-g", 16)
+    with pytest.raises(DataError, match="'nanodet-g' predicts distances"):
+        retrieve(other, frame(0), box_of(0, 1, 1, 1), frame(1), size=SIZE, anchors=ANCHORS)

@@ -13,7 +13,7 @@ from jdetrt.training.run_folder import RECIPES, STATE, check, open_recipe, prepa
 
 
 def test_recipes_by_name_and_by_file(tmp_path: Path) -> None:
-    assert set(RECIPES) == {"nano", "nano-embedding", "nano-large", "paper"}
+    assert set(RECIPES) == {"nano", "nano-embedding", "nano-large", "nanodet-embedding", "paper"}
     assert open_recipe("paper").network.body == "darknet53"
     file = tmp_path / "mine.toml"
     file.write_text('batch = 3\n[network]\nbody = "nano"\nsize = [64, 32]\n')

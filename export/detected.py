@@ -1,0 +1,38 @@
+"""What a deployed graph gives, and what all ways of decoding share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Detected", "float32", "normalise"]
+
+NORM_EPS = 1e-12  # torch's default, which the reference uses
+
+
+class Detected(NamedTuple):
+    """The best k candidates of each picture, best first.
+
+    Attributes:
+        boxes: ``[N, k, 4]`` x1 y1 x2 y2 in network pixels.
+        scores: ``[N, k]`` from 0 to 1, descending to rounding.
+        embeddings: ``[N, k, D]`` of length 1.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    embeddings: Tensor
+
+
+def normalise(embeddings: Tensor) -> Tensor:
+    """Scale vectors along the last axis to length 1; a vector of zeros stays as it is."""
+    length = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True)
+    unit: Tensor = embeddings / length.clamp(min=NORM_EPS)
+    return unit
+
+
+def float32(tensor: Tensor) -> Tensor:
+    """Convert, without leaving a Cast in the exported graph where there is nothing to convert."""
+    return tensor if tensor.dtype == torch.float32 else tensor.float()
