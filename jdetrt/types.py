@@ -1,23 +1,111 @@
-"""The values that pass between the parts, and the protocol of an inference session.
+"""Values that pass between the parts, and the protocols of a session and of progress.
 
-All are frozen: a part makes new values, it never changes those it was given.
+All values are frozen: a part makes new ones, it never changes those it was given.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
 
-__all__ = ["Array", "Detections", "Frame", "Session", "TensorSpec", "Tracks"]
+__all__ = [
+    "NO_PROGRESS",
+    "Array",
+    "Detections",
+    "Frame",
+    "Progress",
+    "Session",
+    "Size",
+    "TensorSpec",
+    "Tracks",
+]
 
 Array = npt.NDArray[Any]
+
+
+class Size(NamedTuple):
+    """Width and height in pixels, in this order; a plain tuple ``(width, height)`` equals it.
+
+    >>> Size.parse("1088x608")
+    Size(width=1088, height=608)
+    >>> str(Size(1088, 608)), Size(1088, 608).shape
+    ('1088x608', (608, 1088))
+    """
+
+    width: int
+    height: int
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Read ``WIDTHxHEIGHT``, such as ``1088x608``.
+
+        Raises:
+            DataError: the text has another form, or a side is 0.
+        """
+        match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text.strip().lower())
+        if match is None:
+            raise DataError(f"{text!r}: expected WIDTHxHEIGHT in pixels, such as 1088x608")
+        return cls(int(match[1]), int(match[2]))
+
+    @classmethod
+    def of(cls, image: Array) -> Size:
+        """Size of an image ``(H, W)`` or ``(H, W, C)``."""
+        return cls(image.shape[1], image.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width, as the first two axes of an array."""
+        return self.height, self.width
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+class Progress(Protocol):
+    """Receives the progress of long work; methods may be called from any thread.
+
+    A phase is named by its text. A caller starts a phase, advances it, and finishes it; work that
+    ends by an exception leaves its phase unfinished.
+    """
+
+    def start(self, phase: str, total: int | None = None, parent: str | None = None) -> None:
+        """Begin a phase of ``total`` steps, or of an unknown number; within another, or not."""
+
+    def advance(self, phase: str, done: int) -> None:
+        """Report how many steps of a phase are done so far."""
+
+    def finish(self, phase: str) -> None:
+        """End a phase."""
+
+    def message(self, text: str) -> None:
+        """Tell the user something that does not belong to a phase."""
+
+
+class _NoProgress:
+    """Progress that nobody watches."""
+
+    def start(self, phase: str, total: int | None = None, parent: str | None = None) -> None:
+        """Ignore it."""
+
+    def advance(self, phase: str, done: int) -> None:
+        """Ignore it."""
+
+    def finish(self, phase: str) -> None:
+        """Ignore it."""
+
+    def message(self, text: str) -> None:
+        """Ignore it."""
+
+
+NO_PROGRESS: Progress = _NoProgress()
 
 
 def _expect(name: str, array: Array, dtype: type, shape: tuple[int | None, ...]) -> None:
