@@ -39,8 +39,19 @@ class MissingDependencyError(JdetrtError):
     def __init__(self, package: str, extra: str, purpose: str, note: str = "") -> None:
         super().__init__(
             f"{purpose} needs the Python package '{package}', which is not installed.\n"
-            f"Install it with: pip install 'jdetrt[{extra}]'{note and chr(10) + note}"
+            f"Install it with: pip install '{_requirement()}[{extra}]'{note and chr(10) + note}"
         )
+
+
+def _requirement() -> str:
+    """This package as pip finds it without an index: the installed one, or else this checkout."""
+    from importlib import metadata  # not at the top: `import jdetrt` is light
+    from pathlib import Path
+
+    try:
+        return metadata.distribution("jdetrt").metadata["Name"]
+    except metadata.PackageNotFoundError:
+        return str(Path(__file__).absolute().parents[1])
 
 
 class SourceError(JdetrtError):

@@ -89,7 +89,7 @@ def _python(probe: Probe) -> Iterator[Fact]:
     done = probe.run((sys.executable, "-c", f"import {', '.join(_BASE)}"))
     if done is None or done.code != 0:
         why = _last_line(done.err) if done else "Python does not answer"
-        hint = "pip install --upgrade --force-reinstall jdetrt"
+        hint = f"pip install --upgrade --force-reinstall {' '.join(_BASE)}"
         yield Fact("Packages", "broken", f"do not load: {why}", hint)
         return
     value = ", ".join(f"{name} {version}" for name, version in found.items())
@@ -200,7 +200,7 @@ def _tensorrt_rtx(probe: Probe, board: Jetson | None) -> Iterator[Fact]:
         yield Fact("TensorRT-RTX", "ok", done.out.strip() or version)
         return
     why = _last_line(done.err) if done else "it does not answer"
-    hint = "pip install --upgrade --force-reinstall 'jdetrt[rtx]'"
+    hint = "pip install --upgrade --force-reinstall tensorrt-rtx"
     yield Fact("TensorRT-RTX", "missing", f"{version} does not load: {why}", hint)
 
 
