@@ -41,7 +41,7 @@ Positive = Annotated[float, Meta(gt=0.0, le=1e9)]
 Anchor = tuple[Positive, Positive]
 HeadAnchors = tuple[Anchor, Anchor, Anchor, Anchor]
 
-_T = TypeVar("_T", bound=msgspec.Struct)
+_T = TypeVar("_T")
 _LARGEST = 1 << 20  # bytes of a settings file
 
 

@@ -14,7 +14,7 @@ from jdetrt.errors import ConfigError
 from jdetrt.files import sha256
 from jdetrt.runtime.contract import tracker_config
 from jdetrt.shipped import resolve, resolve_checkpoint
-from jdetrt.training.run_folder import open_recipe
+from jdetrt.training.recipe import open_recipe
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from jdetrt.training.recipe import (
     SyntheticConfig,
 )
 from jdetrt.training.train import train
+from jdetrt.types import Size
 
 __all__ = ["COLUMNS", "PAPER", "Setting", "compare_losses", "recipe"]
 
@@ -58,7 +59,7 @@ PAPER: dict[Setting, tuple[float, float, float, int]] = {
     Setting("cross-entropy", "uncertainty"): (83.0, 90.4, 65.8, 207),
 }
 COLUMNS = ("AP", "TPR", "MOTA", "IDs")
-_SIZE = (320, 192)
+_SIZE = Size(320, 192)
 _VALIDATION_FRAMES = 90
 _FIRST_UNSEEN = 1000  # seed of the clip that is not trained on
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from jdetrt.training.network.model import JdeNetwork
-    from jdetrt.training.progress import Progress
+    from jdetrt.training.progress import Report
     from jdetrt.training.recipe import Recipe
 
 _PATH = click.Path(path_type=Path)
@@ -69,7 +69,8 @@ def command(
     try:
         from jdetrt.training.data.training_set import open_training_set
         from jdetrt.training.distributed import processes
-        from jdetrt.training.run_folder import check, open_recipe, prepare
+        from jdetrt.training.recipe import open_recipe
+        from jdetrt.training.run_folder import check, prepare
         from jdetrt.training.train import train
     except ModuleNotFoundError as err:
         raise missing(err, "Training a network", "train") from err
@@ -123,7 +124,7 @@ def _scorer(recipe: Recipe, sequence: Path) -> Callable[[JdeNetwork], Mapping[st
 
 
 @contextmanager
-def _live(recipe: Recipe, *, shown: bool) -> Iterator[Callable[[Progress], None]]:
+def _live(recipe: Recipe, *, shown: bool) -> Iterator[Callable[[Report], None]]:
     """A table of the run that is drawn anew; plain lines where there is no terminal."""
     if not shown:
         yield lambda _: None
@@ -138,7 +139,7 @@ def _live(recipe: Recipe, *, shown: bool) -> Iterator[Callable[[Progress], None]
     scores: dict[str, float] = {}
     with Live(console=console, refresh_per_second=2) as live:
 
-        def report(progress: Progress) -> None:
+        def report(progress: Report) -> None:
             scores.update(progress.scores)
             if progress.losses:
                 live.update(_table(progress, recipe, scores, time.monotonic() - begun))
@@ -146,7 +147,7 @@ def _live(recipe: Recipe, *, shown: bool) -> Iterator[Callable[[Progress], None]
         yield report
 
 
-def _line(progress: Progress, recipe: Recipe) -> str:
+def _line(progress: Report, recipe: Recipe) -> str:
     if progress.scores:
         found = ", ".join(f"{name} {value:.4g}" for name, value in progress.scores.items())
         return f"after epoch {progress.epoch}: {found}"
@@ -157,9 +158,7 @@ def _line(progress: Progress, recipe: Recipe) -> str:
     )
 
 
-def _table(
-    progress: Progress, recipe: Recipe, scores: Mapping[str, float], seconds: float
-) -> Table:
+def _table(progress: Report, recipe: Recipe, scores: Mapping[str, float], seconds: float) -> Table:
     from rich.table import Table
 
     table = Table(show_header=False)

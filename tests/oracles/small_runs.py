@@ -21,7 +21,7 @@ from jdetrt.training import run
 from jdetrt.training.data.sample import Sample
 from jdetrt.training.distributed import Processes
 from jdetrt.training.network import model
-from jdetrt.training.progress import Progress
+from jdetrt.training.progress import Report
 from jdetrt.training.recipe import Recipe
 from jdetrt.training.train import Trained, train
 
@@ -65,9 +65,9 @@ def learn_tiny_body(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def small_run(
     recipe: Recipe, output: Path, processes: Processes = ALONE, **settings: Any
-) -> tuple[Trained, list[Progress]]:
+) -> tuple[Trained, list[Report]]:
     """Train on 16 pictures, without workers unless told otherwise; with what was reported."""
-    told: list[Progress] = []
+    told: list[Report] = []
     data = settings.pop("data", None) or SomePeople(16)
     settings = {"workers": 0, "report": told.append, **settings}
     trained = train(recipe, data, output, processes, **settings)

@@ -27,10 +27,12 @@ from jdetrt.training.learner import Learner
 from jdetrt.training.losses.loss import PARTS
 from jdetrt.training.network.anchors import network_anchors
 from jdetrt.training.network.model import JdeNetwork
-from jdetrt.training.progress import Progress
+from jdetrt.training.progress import Report
 from jdetrt.training.recipe import Recipe
 from jdetrt.training.run_folder import BEST, LAST, LOG, STATE, VALIDATION
 from jdetrt.training.train import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Workers are forked; newer Pythons warn where another test has left a thread.
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -47,12 +49,9 @@ RICH: dict[str, Any] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         learn_tiny_body(patch)
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +193,8 @@ def test_workers_change_nothing(whole: Path, tmp_path: Path) -> None:
     assert_same_folder(tmp_path / "two", whole)
 
 
-def stopping_at(epoch: int, step: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
+def stopping_at(epoch: int, step: int) -> Callable[[Report], None]:
+    def report(progress: Report) -> None:
         if (progress.epoch, progress.step) == (epoch, step):
             raise KeyboardInterrupt
 
@@ -225,7 +224,7 @@ def test_a_resumed_run_is_as_one_that_went_on(
 def test_stopped_again_and_again(whole: Path, tmp_path: Path) -> None:
     recipe, folder, stops = small_recipe(**RICH), tmp_path / "stopped", 0
 
-    def stop(_: Progress) -> None:
+    def stop(_: Report) -> None:
         nonlocal stops
         stops += 1
         raise KeyboardInterrupt
@@ -309,7 +308,7 @@ def test_the_state_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.M
     class DeadError(Exception):
         pass
 
-    def die(progress: Progress) -> None:
+    def die(progress: Report) -> None:
         if (progress.epoch, progress.step) == (0, 3):
             raise DeadError
 
@@ -374,7 +373,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_damages_nothing(tmp_path: 
         nonlocal taken
         taken += 1
         if taken == 2:
-            next(self.trainee.network.parameters()).data.fill_(math.nan)
+            next(self.model.network.parameters()).data.fill_(math.nan)
         return step(self, parts, share)
 
     with pytest.MonkeyPatch.context() as patch:

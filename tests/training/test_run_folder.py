@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from jdetrt.errors import ConfigError, SinkError
-from jdetrt.training.recipe import Recipe
-from jdetrt.training.run_folder import RECIPES, STATE, check, open_recipe, prepare
+from jdetrt.training.recipe import RECIPES, Recipe, open_recipe
+from jdetrt.training.run_folder import STATE, check, prepare
 
 
 def test_recipes_by_name_and_by_file(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_folders(tmp_path: Path) -> None:
     check(tmp_path, resume=False)
     (tmp_path / STATE).touch()
     check(tmp_path, resume=True)
-    with pytest.raises(ConfigError, match="holds a run already; go on with it by --resume, or"):
+    with pytest.raises(ConfigError, match=r"holds a run already; .* --resume, or"):
         check(tmp_path, resume=False)
 
 

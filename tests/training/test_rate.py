@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jdetrt.training.learner import rate
 from jdetrt.training.recipe import ScheduleConfig
-from jdetrt.training.schedule import rate
 
 
 def rates(config: ScheduleConfig, steps: int) -> list[float]:

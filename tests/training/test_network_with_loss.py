@@ -12,11 +12,11 @@ from torch import nn
 
 from jdetrt.errors import ConfigError
 from jdetrt.training.data.batches import batches
+from jdetrt.training.learner import NetworkWithLoss, optimiser, set_prior
 from jdetrt.training.losses.targets import assign
 from jdetrt.training.network import model
 from jdetrt.training.network.anchors import network_anchors
 from jdetrt.training.recipe import LossConfig, OptimiserConfig, Recipe
-from jdetrt.training.trainee import Trainee, optimiser, set_prior
 
 BODY_NORMS, ALL_NORMS = 5, 5 + 3 * 7
 
@@ -26,9 +26,9 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     learn_tiny_body(monkeypatch)
 
 
-def trainee(**settings: Any) -> Trainee:
+def with_loss(**settings: Any) -> NetworkWithLoss:
     network = model.random_network(0, "tiny", EMBEDDING_DIM)
-    return Trainee(network, small_recipe(**settings), 12).train()
+    return NetworkWithLoss(network, small_recipe(**settings), 12).train()
 
 
 def norms(module: nn.Module) -> list[nn.BatchNorm2d]:
@@ -37,7 +37,7 @@ def norms(module: nn.Module) -> list[nn.BatchNorm2d]:
 
 @pytest.mark.parametrize("frozen", ["none", "scales", "body", "all"])
 def test_frozen_norms(frozen: str) -> None:
-    made = trainee(frozen_norms=frozen)
+    made = with_loss(frozen_norms=frozen)
     body, every = norms(made.network.body), norms(made.network)
     rest = [norm for norm in every if norm not in body]
     assert body
@@ -55,7 +55,7 @@ def test_frozen_norms(frozen: str) -> None:
 
 @pytest.mark.parametrize("frozen", ["none", "scales", "body", "all"])
 def test_norms_whose_statistics_move_are_synchronised(frozen: str) -> None:
-    made = trainee(frozen_norms=frozen)
+    made = with_loss(frozen_norms=frozen)
     before = {name: value.clone() for name, value in made.state_dict().items()}
     moving = {name for name, m in made.named_modules() if m in norms(made) and m.training}
     made.synchronise_norms()
@@ -70,7 +70,7 @@ def test_norms_whose_statistics_move_are_synchronised(frozen: str) -> None:
 
 
 def test_frozen_weights_by_patterns_of_their_names() -> None:
-    made = trainee(
+    made = with_loss(
         frozen=["network.body.first.[0-1].*", "*.bias", "loss.balance.*"], frozen_norms="none"
     )
     for name, parameter in made.named_parameters():
@@ -80,7 +80,7 @@ def test_frozen_weights_by_patterns_of_their_names() -> None:
 
 
 def test_what_is_frozen_keeps_the_statistics_of_its_norms() -> None:
-    made = trainee(frozen=["network.body.*", "network.levels.0.*"], frozen_norms="none").train()
+    made = with_loss(frozen=["network.body.*", "network.levels.0.*"], frozen_norms="none").train()
     for name, module in made.network.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.training == (not name.startswith(("body.", "levels.0."))), name
@@ -88,7 +88,7 @@ def test_what_is_frozen_keeps_the_statistics_of_its_norms() -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_the_optimiser_has_all_that_is_not_frozen(name: str) -> None:
-    made = trainee(frozen=["network.body.second.*"], frozen_norms="none")
+    made = with_loss(frozen=["network.body.second.*"], frozen_norms="none")
     config = OptimiserConfig(
         name=name,  # type: ignore[arg-type]
         learning_rate=0.02,
@@ -110,7 +110,7 @@ def test_the_optimiser_has_all_that_is_not_frozen(name: str) -> None:
 
 
 def test_a_frozen_body_leaves_the_rest() -> None:
-    made = trainee(frozen=["network.body.*"])
+    made = with_loss(frozen=["network.body.*"])
     bases = [
         group["base"] for group in optimiser(made, OptimiserConfig(body_rate=0.1)).param_groups
     ]
@@ -131,7 +131,7 @@ def test_every_anchor_starts_with_the_prior(body: str) -> None:
 
 
 def test_losses_are_single_precision_whatever_the_network_is() -> None:
-    made = trainee()
+    made = with_loss()
     recipe = small_recipe()
     batch = next(batches(SomePeople(16), recipe.augment, SIZE, 4, 0, 0, 0))
     targets = assign(batch, network_anchors(recipe.network), recipe.targets)
@@ -145,7 +145,7 @@ def test_losses_are_single_precision_whatever_the_network_is() -> None:
 
 def test_body_and_classifier_have_rates_of_their_own() -> None:
     config = OptimiserConfig(learning_rate=0.5, body_rate=0.25, classifier_rate=4.0)
-    made = trainee(frozen_norms="none")
+    made = with_loss(frozen_norms="none")
     groups = optimiser(made, config).param_groups
     rates = {id(p): group["base"] for group in groups for p in group["params"]}
     expected = {
@@ -165,4 +165,4 @@ def test_body_and_classifier_have_rates_of_their_own() -> None:
 def test_a_balance_of_shared_inputs_needs_tasks_that_share_them() -> None:
     recipe = Recipe(loss=LossConfig(balance="mgda-ub"))
     with pytest.raises(ConfigError, match=r"loss\.balance: mgda-ub .* of the body 'nano'"):
-        Trainee(model.random_network(0, "nano", 8), recipe, 3)
+        NetworkWithLoss(model.random_network(0, "nano", 8), recipe, 3)

@@ -12,7 +12,7 @@ from coloured_people import ColouredPeople
 
 from jdetrt.errors import CheckpointError, ConfigError, SinkError
 from jdetrt.training.recipe import AugmentConfig, Recipe
-from jdetrt.training.resume import read_state, write_state
+from jdetrt.training.run_folder import read_state, write_state
 
 RECIPE, DATA = Recipe(), ColouredPeople(6)
 
@@ -110,12 +110,12 @@ def test_something_else(content: object, tmp_path: Path) -> None:
 
 def test_another_recipe_is_named(path: Path) -> None:
     other = msgspec.structs.replace(RECIPE, batch=16, augment=AugmentConfig(flip=0))
-    with pytest.raises(ConfigError, match=r"made with another batch, augment; resume with the"):
+    with pytest.raises(ConfigError, match=r"state\.pt: .* another batch, augment; resume with the"):
         read_state(path, other, DATA)
 
 
 def test_other_data_are_named(path: Path) -> None:
-    with pytest.raises(ConfigError, match="made with 6 pictures, and now there are 7; resume with"):
+    with pytest.raises(ConfigError, match=r"with 6 pictures, .* 7; resume with"):
         read_state(path, RECIPE, ColouredPeople(7))
-    with pytest.raises(ConfigError, match="made with 18 identities, and now there are 12"):
+    with pytest.raises(ConfigError, match=r"with 18 identities, .* 12"):
         read_state(path, RECIPE, ColouredPeople(6, people=2))
