@@ -67,8 +67,8 @@ class Associate:
         self._on_frame = on_frame
         self._name = name
 
-    def __call__(self, frame: Frame, detections: Detections) -> None:
-        """Take in the next frame.
+    def __call__(self, frame: Frame, detections: Detections) -> Tracks:
+        """Take in the next frame and return its reported tracks.
 
         Raises:
             DataError: the tracker refuses the detections; the message names the frame.
@@ -87,6 +87,7 @@ class Associate:
         self.stopwatch.finish(frame.index, tracks.ids.tolist())
         if self._on_frame is not None:
             self._on_frame(frame, tracks)
+        return tracks
 
     @contextmanager
     def completing_sinks(self) -> Iterator[None]:

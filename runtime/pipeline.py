@@ -20,7 +20,7 @@ from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.sources.open import Source
 from jdetrt.runtime.timing import RunReport, Stopwatch
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.types import Array, Detections, Frame, Session
+from jdetrt.types import Array, Detections, Frame, Session, Tracks
 
 __all__ = ["ASSOCIATION", "OnFrame", "Pipeline", "reportable", "track_detections"]
 
@@ -55,6 +55,11 @@ class Pipeline:
             tracker = Tracker(tracker_config(session))
             report = Pipeline(open_source("video.mp4"), session, tracker, sinks).run()
         print(report.system_fps)
+
+    or hands out each frame with its tracks, after they are written::
+
+        for frame, tracks in Pipeline(source, session, tracker):
+            print(frame.index, tracks.ids)
     """
 
     def __init__(
@@ -95,12 +100,28 @@ class Pipeline:
         """
         with self._associate.completing_sinks():
             with self._ahead:
-                self._loop()
-            if self._ahead.error is not None:
-                raise self._ahead.error
-            if self._stopwatch.frames == 0:
-                raise SourceError(f"{self._source.uri}: has no frame")
+                for _ in self._loop():
+                    pass
+            self._check_end()
         return self.report()
+
+    def __iter__(self) -> Iterator[tuple[Frame, Tracks]]:
+        """Track as `run` does, and yield each frame with its reported tracks.
+
+        Where the caller leaves early (``break``, or ``close`` of the iterator), the source is
+        closed and the sinks are completed with the frames up to there. While the caller works on a
+        frame, the next ones are read and the network runs.
+
+        Raises:
+            SourceError, SessionError, SinkError, DataError: as in `run`.
+        """
+        with self._associate.completing_sinks():
+            with self._ahead:
+                try:
+                    yield from self._loop()
+                except GeneratorExit:
+                    return
+            self._check_end()
 
     def stop(self) -> None:
         """End the run after the frames in hand, as if the source had ended there."""
@@ -110,7 +131,13 @@ class Pipeline:
         """The run so far; also good after an error."""
         return self._stopwatch.report()
 
-    def _loop(self) -> None:
+    def _check_end(self) -> None:
+        if self._ahead.error is not None:
+            raise self._ahead.error
+        if self._stopwatch.frames == 0:
+            raise SourceError(f"{self._source.uri}: has no frame")
+
+    def _loop(self) -> Iterator[tuple[Frame, Tracks]]:
         at_network: deque[Prepared] = deque()  # oldest first
         ended = False
         failure: Exception | None = None
@@ -133,7 +160,9 @@ class Pipeline:
                         except Exception as err:  # raised when the frames before it are done
                             failure, ended = err, True
                     if done is not None:
-                        self._finish(done, outputs)
+                        tracks = self._finish(done, outputs)
+                if done is not None:
+                    yield done.frame, tracks
         except Exception as err:
             if failure is not None:  # which came first
                 raise failure from err
@@ -169,7 +198,7 @@ class Pipeline:
         self._ahead.give_back(item)
         return outputs
 
-    def _finish(self, item: Prepared, outputs: Mapping[str, Array]) -> None:
+    def _finish(self, item: Prepared, outputs: Mapping[str, Array]) -> Tracks:
         config = self._associate.tracker.config
         with self._stopwatch.stage("decode"):
             seen = decode(
@@ -178,7 +207,7 @@ class Pipeline:
                 score_threshold=config.score_threshold,
                 nms_iou=config.nms_iou,
             )
-        self._associate(item.frame, seen)
+        return self._associate(item.frame, seen)
 
 
 def track_detections(

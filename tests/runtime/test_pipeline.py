@@ -370,6 +370,49 @@ def test_max_frames_and_stop() -> None:
     assert (sink.indices, sink.state) == ([1, 2, 3], "complete")
 
 
+def test_iteration_yields_each_frame_after_it_is_written() -> None:
+    sink, pipeline_tracks = _Sink(), []
+    pipeline = Pipeline(_Source(4), _session(4), Tracker("iou"), [sink])
+    for frame, tracks in pipeline:
+        assert sink.rows[-1] == (frame.index, tracks.ids.tolist())
+        assert sink.state == "open"
+        pipeline_tracks.append(tracks.ids.tolist())
+    assert sink.indices == [1, 2, 3, 4]
+    assert sink.state == "complete"
+    assert pipeline.report().frames == 4
+    assert pipeline_tracks[-1] == [1]
+
+
+def test_leaving_an_iteration_completes_what_is_done() -> None:
+    source, session, sink = _Source(100), _session(100), _Sink()
+    for frame, _ in Pipeline(source, session, Tracker("iou"), [sink]):
+        if frame.index == 3:
+            break
+    assert sink.indices == [1, 2, 3]
+    assert sink.state == "complete"
+    assert source.closed
+    assert source.given < 100
+    with pytest.raises(SessionError):  # idle again
+        session.wait()
+
+
+def test_an_iteration_ends_with_the_error_of_its_source() -> None:
+    sink, source = _Sink(), _Source(3, error=SourceError("torn"))
+    frames: list[int] = []
+    pipeline = Pipeline(source, _session(3), Tracker("iou"), [sink])
+    with pytest.raises(SourceError, match="torn"):
+        frames.extend(frame.index for frame, _ in pipeline)
+    assert frames == sink.indices == [1, 2, 3]
+    assert sink.state == "complete"
+
+
+def test_leaving_early_tells_of_a_sink_that_is_lost() -> None:
+    frames = iter(Pipeline(_Source(9), _session(9), Tracker("iou"), [_Sink(fail_close=True)]))
+    next(frames)
+    with pytest.raises(SinkError):
+        frames.close()  # type: ignore[attr-defined]
+
+
 def test_another_model_is_refused_before_anything_is_read() -> None:
     source = _Source(3)
     with pytest.raises(SessionError, match="leaves its input size free"):
