@@ -6,9 +6,10 @@ import errno
 import glob
 import hashlib
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -18,8 +19,10 @@ from jdetrt.errors import SinkError
 __all__ = [
     "atomic_path",
     "check_writable",
+    "is_ours",
     "open_regular",
     "remove_leftovers",
+    "replace_folder",
     "sha256",
     "to_json",
     "write_bytes",
@@ -36,6 +39,7 @@ _REMEDIES = {
 }
 
 _IN_WORK = 3600  # seconds
+_MARK = ".jdetrt"  # the file that marks a folder as ours, to be replaced
 
 
 def _refuse(path: Path, err: OSError) -> SinkError:
@@ -97,6 +101,53 @@ def remove_leftovers(path: str | Path) -> None:
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _IN_WORK:
                 left.unlink()
+
+
+def is_ours(folder: Path, contents: Collection[str]) -> bool:
+    """Tell whether `replace_folder` wrote a folder and it holds nothing beside ``contents``."""
+    if folder.is_symlink() or not (folder / _MARK).is_file():
+        return False
+    return {path.name for path in folder.iterdir()} <= {*contents, _MARK}
+
+
+@contextmanager
+def replace_folder(folder: Path, contents: Collection[str], origin: str) -> Iterator[Path]:
+    """Give an empty folder to fill; it takes the place of ``folder`` when the block succeeds.
+
+    Args:
+        folder: absent, or written by a former call.
+        contents: names that may be in it.
+        origin: the start of the note in it, such as ``"Written by X"``.
+
+    Raises:
+        SinkError: it exists and is not ours (`is_ours`), or it cannot be written.
+    """
+    if os.path.lexists(folder) and not is_ours(folder, contents):
+        raise SinkError(
+            f"{folder}: exists already and is not (or not only) what an earlier run wrote; name "
+            "another folder or delete it"
+        )
+    parents = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            new = temporary / "new"
+            new.mkdir()
+            yield new
+            note = "While this file is here, another run may replace the folder.\n"
+            (new / _MARK).write_text(f"{origin}. {note}")
+            if folder.exists():
+                folder.rename(temporary / "old")
+            new.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as err:
+        raise _refuse(folder, err) from err
+    finally:
+        for parent in parents:
+            with suppress(OSError):  # it is not empty
+                parent.rmdir()
 
 
 def check_writable(path: str | Path) -> None:

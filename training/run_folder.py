@@ -91,10 +91,10 @@ def read_state(path: Path, recipe: Recipe, data_set: DataSet) -> dict[str, Any]:
             "the run began with, or start a new run"
         )
     for name, count in _counts(data_set).items():
-        if state["data"][name] != count:
+        if (before := state["data"][name]) != count:
             raise ConfigError(
-                f"{path}: was written with {state['data'][name]} {name}, now there are {count}; "
-                "resume with the data that the run began with, or start a new run"
+                f"{path}: was written with {before} {name.replace('pictures', 'images')}, now "
+                f"there are {count}; resume with the data that the run began with, or start a new run"
             )
     return state
 

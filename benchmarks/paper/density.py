@@ -30,7 +30,7 @@ from jdetrt.runtime.decode import detections as decode
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.runtime.spread import summary
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.synthetic.crowd import crowd, picture_size
+from jdetrt.synthetic.crowd import crowd, frame_size
 from jdetrt.types import Session
 
 __all__ = ["draw_density", "measure_density"]
@@ -126,7 +126,7 @@ def _row(
     jde_parts: Parts = {}
     separate_parts: Parts = {}
     seen_people: list[int] = []
-    scale = np.float32(_SIZE[0] / picture_size(count, _SIZE)[0])  # a crowd's picture may be larger
+    scale = np.float32(_SIZE[0] / frame_size(count, _SIZE)[0])  # a crowd's picture may be larger
     dims = (_embedding_dim(jde), reid.outputs[0].shape[-1])
     crowds = (crowd(count, _WARM_UP + frames, seed, embedding_dim=dim) for dim in dims)
     for index, (seen, apart) in enumerate(zip(*crowds, strict=True)):  # but for dims the same

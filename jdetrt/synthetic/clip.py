@@ -2,14 +2,12 @@
 
 For the demonstration and the tests: identities, occlusion by people and by things, perspective,
 shadows and a camera that moves. The scene (who walks where) is ``jdetrt.synthetic.scene``, the
-shapes are ``jdetrt.synthetic.figure``; here they become pictures and rows of a MOT sequence.
+shapes are ``jdetrt.synthetic.figure``; here they become images and rows of a MOT sequence.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import ConfigError, SinkError
+from jdetrt.files import is_ours, replace_folder
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.synthetic.background import paint
 from jdetrt.synthetic.figure import Part, bounds, furniture, person
@@ -40,18 +39,18 @@ _SUBPIXEL = 4  # bits of the fixed-point coordinates that OpenCV draws with
 _SENSOR_NOISE = 2.0  # standard deviation in grey levels
 _SHADOW = 0.45  # of the light is lost in the middle of a shadow
 _FOLDERS = ("img1", "gt", "det")
-_MARK = ".jdetrt"  # the file that says that a folder is ours, to be replaced
+_CONTENTS = (*_FOLDERS, "seqinfo.ini")
 _SEEN = 0.2  # of a body: with less in view a person is hardly ever detected
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """Everybody who is in the picture of one frame.
+    """Everybody who is in the image of one frame.
 
     Attributes:
         ids: ``(M,)`` int64, from 1.
         boxes: ``(M, 4)`` float64, left top width height in pixels, of the whole body even where
-            it is hidden or outside the picture, as in MOT Challenge.
+            it is hidden or outside the image, as in MOT Challenge.
         visibility: ``(M,)`` float64, part of the body's pixels that can be seen, 0 to 1.
     """
 
@@ -65,9 +64,9 @@ class Truth:
 
 @dataclass(frozen=True)
 class SyntheticClip:
-    """A clip to iterate over: pairs of a picture and what is in it, as often as one likes.
+    """A clip to iterate over: pairs of an image and what is in it, as often as one likes.
 
-    The same arguments give the same pictures, to the bit.
+    The same arguments give the same images, to the bit.
 
     Attributes:
         seed: of everything that is drawn by lot.
@@ -79,7 +78,7 @@ class SyntheticClip:
 
     Raises:
         ConfigError: a length, size, number or rate that makes no clip.
-        MissingDependencyError: OpenCV is not installed (when the first picture is drawn).
+        MissingDependencyError: OpenCV is not installed (when the first image is drawn).
 
     >>> clip = SyntheticClip(seed=1, frames=3, size=(320, 180), people=4)
     >>> [(frame.index, frame.image.shape, len(truth) > 0) for frame, truth in clip]
@@ -132,7 +131,7 @@ class SyntheticClip:
         return np.asarray(noise.round(), np.int16)
 
     def truth(self, index: int) -> Truth:
-        """Who is in frame ``index`` (from 1), without drawing the picture."""
+        """Who is in frame ``index`` (from 1), without drawing the image."""
         return self._look(index)[1]
 
     def render(self, index: int) -> tuple[Image, Truth]:
@@ -182,7 +181,7 @@ def noisy_detections(truth: Truth, size: tuple[int, int], rng: np.random.Generat
 
     Args:
         truth: who is there.
-        size: width and height of the picture, pixels.
+        size: width and height of the image, pixels.
         rng: source of the noise.
 
     Returns:
@@ -209,7 +208,7 @@ def noisy_detections(truth: Truth, size: tuple[int, int], rng: np.random.Generat
 def write_sequence(
     folder: str | Path, clip: SyntheticClip, *, overwrite: bool = False, quality: int = 92
 ) -> Path:
-    """Write a clip as a MOT Challenge folder: pictures, ground truth, detections, seqinfo.ini.
+    """Write a clip as a MOT Challenge folder: images, ground truth, detections, seqinfo.ini.
 
     Ground truth rows are ``frame,id,x,y,w,h,1,1,visibility`` (class 1, all of them count);
     detections are those of ``noisy_detections``.
@@ -228,29 +227,16 @@ def write_sequence(
             something was added to it), or cannot be written.
     """
     folder = Path(folder)
-    if os.path.lexists(folder) and not (overwrite and is_written_sequence(folder)):
+    if os.path.lexists(folder) and not overwrite:
         raise SinkError(f"{folder}: exists already; name another folder or delete it")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        temporary.chmod(0o755)
-        try:
-            _write(temporary, folder.name, clip, quality)
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as err:
-        raise SinkError(f"{folder}: cannot be written ({err.strerror or err})") from err
+    with replace_folder(folder, _CONTENTS, f"Rendered by jdetrt, seed {clip.seed}") as new:
+        _write(new, folder.name, clip, quality)
     return folder
 
 
 def is_written_sequence(folder: Path) -> bool:
-    """Whether ``write_sequence`` made this folder, and nothing was put beside its files since."""
-    if folder.is_symlink() or not (folder / _MARK).is_file():
-        return False
-    return {path.name for path in folder.iterdir()} <= {*_FOLDERS, "seqinfo.ini", _MARK}
+    """Tell whether ``write_sequence`` wrote this folder and nothing was added to it since."""
+    return is_ours(folder, _CONTENTS)
 
 
 def _write(folder: Path, name: str, clip: SyntheticClip, quality: int) -> None:
@@ -270,10 +256,6 @@ def _write(folder: Path, name: str, clip: SyntheticClip, quality: int) -> None:
             found_rows.append(f"{frame.index},-1,{_text(box)},{score:.3f},-1,-1,-1\n")
     (folder / "gt" / "gt.txt").write_text("".join(truth_rows))
     (folder / "det" / "det.txt").write_text("".join(found_rows))
-    (folder / _MARK).write_text(
-        f"Rendered by jdetrt, seed {clip.seed}. While this file is here, another run may replace "
-        "the folder.\n"
-    )
     (folder / "seqinfo.ini").write_text(
         f"[Sequence]\nname={name}\nimDir=img1\nframeRate={clip.frame_rate:g}\n"
         f"seqLength={clip.frames}\nimWidth={clip.size[0]}\nimHeight={clip.size[1]}\nimExt=.jpg\n"
@@ -309,7 +291,7 @@ def _draw(cv2: Any, image: Image, parts: list[Part], shift: tuple[int, int] = (0
 def _take(
     cv2: Any, taken: Image, parts: list[Part], box: tuple[float, float, float, float]
 ) -> float:
-    """Mark a silhouette as taken; return the part of it that was free and in the picture."""
+    """Mark a silhouette as taken; return the part of it that was free and in the image."""
     left, top = int(np.floor(box[0])) - 1, int(np.floor(box[1])) - 1
     mask = np.zeros((int(np.ceil(box[3])) + 1 - top, int(np.ceil(box[2])) + 1 - left), np.uint8)
     _draw(cv2, mask, parts, (left, top))

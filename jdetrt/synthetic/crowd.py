@@ -17,12 +17,12 @@ import numpy.typing as npt
 from jdetrt.errors import ConfigError
 from jdetrt.types import Detections
 
-__all__ = ["crowd", "picture_size"]
+__all__ = ["crowd", "frame_size"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
-FULL = 60  # people in one picture at the density of the paper's crowded sequence (61 a frame)
+FULL = 60  # people in one image at the density of the paper's crowded sequence (61 a frame)
 HEIGHTS = (40.0, 300.0)  # pixels
 LOG_HEIGHTS = math.log(HEIGHTS[0]), math.log(HEIGHTS[1])
 LONGEST_GAP = 40  # frames behind something
@@ -30,14 +30,14 @@ STRIDE = 0.027  # heights a frame: 1.4 m/s for 1.7 m at 30 frames a second
 RETIRE = 0.001  # chance a frame to go through a door
 
 
-def picture_size(targets: int, size: tuple[int, int] = (1920, 1080)) -> tuple[float, float]:
-    """Width and height in pixels of the picture that ``targets`` people walk in.
+def frame_size(targets: int, size: tuple[int, int] = (1920, 1080)) -> tuple[float, float]:
+    """Width and height in pixels of the image that ``targets`` people walk in.
 
-    It is ``size`` up to 60 people. Beyond, the picture grows in area with their number while they
+    It is ``size`` up to 60 people. Beyond, the image grows in area with their number while they
     keep their size in pixels, so that density, and with it the number of candidates of each
     person, stays that of 60 people.
 
-    >>> picture_size(20), picture_size(240)
+    >>> frame_size(20), frame_size(240)
     ((1920.0, 1080.0), (3840.0, 2160.0))
     """
     scale = max(1.0, targets / FULL) ** 0.5
@@ -70,7 +70,7 @@ def crowd(
         frames: how many frames.
         seed: of ``numpy.random.default_rng``.
         embedding_dim: length of the appearance vectors; None leaves them out.
-        size: picture up to 60 targets, see ``picture_size``.
+        size: image up to 60 targets, see ``frame_size``.
         missed: chance that a person in sight gives no detection.
         false_alarms: share of the detections that show nobody.
         hiding: chance a frame that a person disappears for 1 to 40 frames.
@@ -90,7 +90,7 @@ def crowd(
             raise ConfigError(f"crowd: {name}={share} must be 0 or more and below 1")
     hidden = _hidden_share(hiding)
     people = max(1, round(targets * (1 - false_alarms) / ((1 - missed) * (1 - hidden))))
-    walkers = _Walkers(people, picture_size(targets, size), look_alikes, hiding, seed)
+    walkers = _Walkers(people, frame_size(targets, size), look_alikes, hiding, seed)
     looks = None if embedding_dim is None else _Looks(people, embedding_dim, spoilt, seed)
     return _film(walkers, looks, frames, missed, false_alarms * targets)
 
@@ -119,11 +119,11 @@ class _Walkers:
     """Where the people are; a person who leaves makes room for a new one in the same row."""
 
     def __init__(
-        self, count: int, picture: tuple[float, float], look_alikes: float, hiding: float, seed: int
+        self, count: int, image: tuple[float, float], look_alikes: float, hiding: float, seed: int
     ) -> None:
         self.rng = np.random.default_rng([seed, 0])
         self.count = count
-        self.picture = np.array(picture)
+        self.image = np.array(image)
         self.look_alikes = look_alikes
         self.hiding = hiding
         self.centre = np.zeros((count, 2))
@@ -142,7 +142,7 @@ class _Walkers:
         for _ in range(frames):
             yield newcomers
             self._step()
-            outside = ((self.centre < 0) | (self.centre > self.picture)).any(axis=1)
+            outside = ((self.centre < 0) | (self.centre > self.image)).any(axis=1)
             gone = np.flatnonzero(outside | (self.rng.random(self.count) < RETIRE))
             newcomers = [(int(i), self._enter(int(i))) for i in gone]
 
@@ -150,14 +150,14 @@ class _Walkers:
         """Person ``i`` of the first frame: somewhere, or beside one whom they look like."""
         rng = self.rng
         self._shape(i)
-        self.centre[i] = rng.uniform(0.02, 0.98, 2) * self.picture
+        self.centre[i] = rng.uniform(0.02, 0.98, 2) * self.image
         if i == 0 or rng.random() >= self.look_alikes:
             return None
         model = int(rng.integers(i))
         self.height[i] = self.height[model] * rng.uniform(0.93, 1.07)
         aside = rng.choice([-1, 1]) * rng.uniform(0.3, 0.9) * self.height[i]
         self.centre[i] = self.centre[model] + [aside, rng.normal(0, 0.05) * self.height[i]]
-        self.centre[i] = self.centre[i].clip(0, self.picture)
+        self.centre[i] = self.centre[i].clip(0, self.image)
         self.velocity[i] = self.velocity[model]
         return model
 
@@ -166,8 +166,8 @@ class _Walkers:
         rng = self.rng
         self._shape(i)
         from_left = rng.random() < 0.5
-        x = 0.0 if from_left else self.picture[0]
-        self.centre[i] = x, rng.uniform(0.05, 0.95) * self.picture[1]
+        x = 0.0 if from_left else self.image[0]
+        self.centre[i] = x, rng.uniform(0.05, 0.95) * self.image[1]
         self.velocity[i, 0] = abs(self.velocity[i, 0]) * (1 if from_left else -1)
         self.gap[i] = 0
         if self.count == 1 or rng.random() >= self.look_alikes:
@@ -212,7 +212,7 @@ class _Walkers:
         """Boxes ``(n, 4)`` of nobody, x1 y1 x2 y2."""
         tall = np.exp(self.rng.uniform(*LOG_HEIGHTS, n))
         wide = tall * self.rng.uniform(0.3, 0.6, n)
-        return _corners(self.rng.random((n, 2)) * self.picture, wide, tall)
+        return _corners(self.rng.random((n, 2)) * self.image, wide, tall)
 
 
 class _Looks:

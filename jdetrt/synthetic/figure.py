@@ -72,7 +72,7 @@ def person(pose: Pose) -> list[Part]:
         forward = 0.5 * tall * np.sin(_SWING * np.sin(phase))
         lift = _LIFT * max(0.0, float(np.cos(phase)))
         top = (side * hip * 0.6, hip_v)
-        # A foot nearer to the camera stands lower in the picture.
+        # A foot nearer to the camera stands lower in the image.
         ankle_v = 0.045 * tall + lift - 0.10 * forward * towards
         ankle = (side * hip * 0.7 + forward * across, ankle_v)
         knee = (

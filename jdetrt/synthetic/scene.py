@@ -2,7 +2,7 @@
 
 The ground is a plane seen by a level camera at height ``CAMERA_HEIGHT``; a point at depth z and
 side x stands at column ``focal * x / z`` from the middle and ``focal * height / z`` below the
-horizon. The camera turns by moving its picture as a window over a wider one, so that all that
+horizon. The camera turns by moving its image as a window over a wider one, so that all that
 stands still moves alike.
 """
 
@@ -19,9 +19,9 @@ __all__ = ["CAMERA_HEIGHT", "Look", "Obstacle", "Pose", "Scene", "Walker"]
 CAMERA_HEIGHT = 2.4  # metres above the ground
 NEAR, FAR = 4.4, 17.0  # depths between which people walk, metres
 STEP = 0.75  # metres; one swing of the legs each way is two steps
-_HORIZON = 0.30  # of the picture's height, from the top
-_FOCAL = 1.10  # of the picture's height
-_PAN = 0.06  # of the picture's width, how far the window moves to either side
+_HORIZON = 0.30  # of the image's height, from the top
+_FOCAL = 1.10  # of the image's height
+_PAN = 0.06  # of the image's width, how far the window moves to either side
 _PAN_PERIOD = 12.0  # seconds
 _SHAKE = 1.2  # pixels at 540 lines, of a hand-held camera
 
@@ -121,7 +121,7 @@ class Scene:
     Attributes:
         seed: of everything that is drawn by lot.
         frames: length of the clip.
-        size: width and height of the picture, pixels.
+        size: width and height of the image, pixels.
         people: how many are on their way at any time.
         frame_rate: frames a second.
         moving_camera: whether the camera pans and shakes.
@@ -136,7 +136,7 @@ class Scene:
 
     @property
     def horizon(self) -> float:
-        """Row of the horizon in a picture whose camera does not shake."""
+        """Row of the horizon in an image whose camera does not shake."""
         return _HORIZON * self.size[1]
 
     @property
@@ -235,7 +235,7 @@ class Scene:
         sign = rng.choice([-1.0, 1.0])
         # Most walk across the view, some towards the camera or away from it.
         angle = rng.normal(0, 0.25) if rng.random() < 0.7 else rng.uniform(-1.2, 1.2)
-        z = 1 / rng.uniform(1 / FAR, 1 / NEAR)  # sizes in the picture are even, not depths
+        z = 1 / rng.uniform(1 / FAR, 1 / NEAR)  # sizes in the image are even, not depths
         start = np.array([-sign * self._side(z), z])
         if underway:
             start[0] = rng.uniform(-1, 1) * (self._side(z) - 1)

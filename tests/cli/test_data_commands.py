@@ -36,7 +36,7 @@ def test_sound_data(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run("check", folder, "--decode", "--json", path) == 0
     rows = [[c.strip() for c in line.split("│")] for line in capsys.readouterr().out.splitlines()]
     table = {row[1]: row[2] for row in rows if len(row) == 4}
-    assert (table["Pictures"], table["Boxes"], table["Identities"]) == ("1", "12", "12")
+    assert (table["Images"], table["Boxes"], table["Identities"]) == ("1", "12", "12")
     assert table["Height: min / median / max"] == "8 / 52 / 96"
     assert table["Faults"] == "0"
     (report,) = json.loads(path.read_text())

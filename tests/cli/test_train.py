@@ -148,7 +148,7 @@ def test_on_a_terminal_it_draws_a_table(
         (("batch", "batches"), [], "ConfigError: tiny.toml: Object contains unknown field"),
         (('"tiny"', '"giant"'), [], "ConfigError: unknown body 'giant'; there are: "),
         (("[64, 64]", "[60, 64]"), [], "ConfigError: "),
-        (("batch = 4", "batch = 9"), [], "DataError: data set: 8 pictures to train on are fewer"),
+        (("batch = 4", "batch = 9"), [], "DataError: data set: 8 images to train on are fewer"),
         (("batch = 4", "batch = 4\naccumulate = 3"), [], "ConfigError: accumulate: a batch of 4"),
         (("clips = 1", "clips = 0"), [], "ConfigError: no training data: name a data set"),
         (("batch = 4", 'batch = 4\nstart = "x.pt"'), [], "CheckpointError: x.pt"),

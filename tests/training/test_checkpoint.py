@@ -328,7 +328,7 @@ def test_a_whole_module_is_refused(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"<!DOCTYPE html><html><head>", r"text file \('<!DOCTYPE html"),
-        (b"\xff\xd8\xff\xe0 a picture", "unknown kind"),
+        (b"\xff\xd8\xff\xe0 an image", "unknown kind"),
         (b"\x08\x08\x12\x07pytorch\x1a\x05", "is an ONNX model"),
         (bytes(5000), "cut short or belongs to another network"),
         (b"PK\x03\x04" + bytes(100), "cut short or damaged"),

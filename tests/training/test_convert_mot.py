@@ -46,7 +46,7 @@ def test_mot17_takes_one_copy_of_each_sequence(tmp_path: Path) -> None:
         f"{frcnn}000003.jpg": [],
     }
     assert done.listing == tmp_path / "out" / "mot17.train"
-    assert (done.pictures, done.boxes, done.identities) == (5, 4, 3)
+    assert (done.images, done.boxes, done.identities) == (5, 4, 3)
 
 
 def test_mot16(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_a_resumed_run_of_two_processes_is_as_one_that_went_on(together: Path) -
 
 
 def test_triplets_of_two_processes(together: Path) -> None:
-    """Each takes negatives from its own pictures; so there is no equal run of one process."""
+    """Each takes negatives from its own images; so there is no equal run of one process."""
     logged = rows(together / "triplet" / "log.csv")
     assert all(math.isfinite(float(row["total"])) for row in logged)
     assert any(row["identity/32"] for row in logged)

@@ -416,8 +416,8 @@ def test_nobody_is_known_by_name(identity: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"batch": 6, "accumulate": 4}, ConfigError, "accumulate: a batch of 6 pictures cannot"),
-        ({"batch": 20}, DataError, "16 pictures to train on are fewer than one batch of 20"),
+        ({"batch": 6, "accumulate": 4}, ConfigError, "accumulate: a batch of 6 images cannot"),
+        ({"batch": 20}, DataError, "16 images to train on are fewer than one batch of 20"),
         ({"batch": 32, "accumulate": 2}, ConfigError, "batch: the data have fewer than 32"),
         ({"batch": 3, "loss": {"identity": "triplet"}}, ConfigError, "pairs for 1 process"),
         ({"sizes": [[64, 64]]}, ConfigError, "sizes: anchors follow from one size; give network"),
@@ -437,9 +437,9 @@ def test_recipes_that_do_not_fit(
 
 
 def test_other_settings_or_data_cannot_be_resumed(whole: Path) -> None:
-    with pytest.raises(ConfigError, match="made with another seed; resume with the recipe"):
+    with pytest.raises(ConfigError, match="with another seed; resume with the recipe"):
         small_run(small_recipe(seed=3, **RICH), whole, resume=True)
-    with pytest.raises(ConfigError, match="made with 16 pictures, and now there are 17"):
+    with pytest.raises(ConfigError, match="with 16 images, now there are 17"):
         small_run(small_recipe(**RICH), whole, resume=True, data=SomePeople(17))
 
 
@@ -459,7 +459,7 @@ def test_an_output_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_sixteen_pictures_are_learnt_by_heart(tmp_path: Path) -> None:
-    """The body nano from ImageNet on rendered pictures, each as it is."""
+    """The body nano from ImageNet on rendered images, each as it is."""
     size = (256, 128)
     recipe = msgspec.convert(
         {

@@ -115,7 +115,7 @@ def test_another_recipe_is_named(path: Path) -> None:
 
 
 def test_other_data_are_named(path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"with 6 pictures, .* 7; resume with"):
+    with pytest.raises(ConfigError, match=r"with 6 images, .* 7; resume with"):
         read_state(path, RECIPE, ColouredPeople(7))
     with pytest.raises(ConfigError, match=r"with 18 identities, .* 12"):
         read_state(path, RECIPE, ColouredPeople(6, people=2))

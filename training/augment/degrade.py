@@ -1,4 +1,4 @@
-"""What cameras and codecs do to a picture: blur, noise, lost colour, compression."""
+"""What cameras and codecs do to an image: blur, noise, lost colour, compression."""
 
 from __future__ import annotations
 

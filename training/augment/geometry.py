@@ -1,4 +1,4 @@
-"""Labelled pictures varied at random as in the reference (utils/datasets.py), or cut to windows.
+"""Labelled images varied at random as in the reference (utils/datasets.py), or cut to windows.
 
 Every function takes a sample and returns another; its input is not changed. Boxes follow the
 pixels. Where the cutting leaves too little of a box to learn from, but something, the rest becomes
@@ -67,7 +67,7 @@ def letterbox_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     """Fit a sample into the network's ``size`` (width, height), with grey borders.
 
     Boxes move by the border as it is before rounding, as in the reference: up to half a pixel from
-    where the picture lies.
+    where the image lies.
     """
     cv2 = load_cv2()
     fit = Letterbox.fit((sample.image.shape[1], sample.image.shape[0]), size)
@@ -85,10 +85,10 @@ def letterbox_sample(sample: Sample, size: tuple[int, int]) -> Sample:
 def window(
     sample: Sample, size: tuple[int, int], gain: float, config: AugmentConfig, rng: Rng
 ) -> Sample:
-    """Cut a window out of the picture and scale it by about ``gain`` to ``size`` (width, height).
+    """Cut a window out of the image and scale it by about ``gain`` to ``size`` (width, height).
 
     The window lies at random around a random person, or anywhere when there is nobody. Where the
-    whole picture takes less than ``size`` the result is smaller (see ``place``).
+    whole image takes less than ``size`` the result is smaller (see ``place``).
     """
     cv2 = load_cv2()
     sides = np.array(sample.image.shape[1::-1])
@@ -133,7 +133,7 @@ def mosaic(
 ) -> Sample:
     """Put windows of four samples together, each in its own colours, around a random point.
 
-    The picture has the network's ``size`` (width, height); the point lies near its centre.
+    The image has the network's ``size`` (width, height); the point lies near its centre.
     """
     width, height = size
     x, y = (round(side * rng.uniform(*_MOSAIC_CENTRE)) for side in size)
@@ -163,10 +163,10 @@ def affine(sample: Sample, config: AugmentConfig, rng: Rng) -> Sample:
 
 
 def affine_matrix(size: tuple[int, int], config: AugmentConfig, rng: Rng) -> tuple[Matrix, float]:
-    """A random affine map of pictures of ``size`` (width, height), and its angle in radians.
+    """A random affine map of images of ``size`` (width, height), and its angle in radians.
 
-    The 2 x 3 matrix is shear * translation * rotation and scale about the picture's centre. As in
-    the reference the shift along x is a fraction of the picture's height and that along y of its
+    The 2 x 3 matrix is shear * translation * rotation and scale about the image's centre. As in
+    the reference the shift along x is a fraction of the image's height and that along y of its
     width.
     """
     width, height = size
@@ -185,10 +185,10 @@ def affine_matrix(size: tuple[int, int], config: AugmentConfig, rng: Rng) -> tup
 
 
 def warp(sample: Sample, matrix: Matrix, angle: float, config: AugmentConfig) -> Sample:
-    """Map a sample through a 2 x 3 matrix into a picture of the same size.
+    """Map a sample through a 2 x 3 matrix into an image of the same size.
 
     A box becomes the bounding box of its four mapped corners, shrunk about its centre by
-    sqrt(max(|sin angle|, |cos angle|)), then is cut at the picture's edges (``clip``).
+    sqrt(max(|sin angle|, |cos angle|)), then is cut at the image's edges (``clip``).
     """
     cv2 = load_cv2()
     height, width = sample.image.shape[:2]
@@ -214,7 +214,7 @@ def warp(sample: Sample, matrix: Matrix, angle: float, config: AugmentConfig) ->
 
 
 def clip(sample: Sample, least: npt.NDArray[np.float32], config: AugmentConfig) -> Sample:
-    """Cut boxes at the picture's edges and keep those of which enough is left.
+    """Cut boxes at the image's edges and keep those of which enough is left.
 
     Args:
         sample: with boxes that may reach outside.

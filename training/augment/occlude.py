@@ -1,4 +1,4 @@
-"""People hidden behind something: by people pasted from other pictures, and by plain rectangles."""
+"""People hidden behind something: by people pasted from other images, and by plain rectangles."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _ERASED_WIDTH, _ERASED_HEIGHT = (0.3, 1.0), (0.15, 0.45)  # shares of a person's
 def copy_paste(sample: Sample, donor: Sample, config: AugmentConfig, rng: Rng) -> Sample:
     """Paste up to ``config.paste_people`` labelled people of ``donor``; they keep their ids.
 
-    A copy stands level with somebody in the picture and is about as tall, so that its size suits
-    its place; in a picture without people it keeps its place and its share of the height. Whoever
+    A copy stands level with somebody in the image and is about as tall, so that its size suits
+    its place; in an image without people it keeps its place and its share of the height. Whoever
     is seen to less than ``config.min_seen`` afterwards becomes a region to ignore.
     """
     height, width = sample.image.shape[:2]
@@ -87,7 +87,7 @@ def erase(sample: Sample, config: AugmentConfig, rng: Rng) -> Sample:
 
 
 def _inside(sample: Sample) -> npt.NDArray[np.bool_]:
-    """``(n,)`` whether a box lies within the picture whole."""
+    """``(n,)`` whether a box lies within the image whole."""
     height, width = sample.image.shape[:2]
     low, high = sample.boxes[:, :2], sample.boxes[:, 2:]
     inside = (low >= 0).all(axis=1) & (high <= (width, height)).all(axis=1)
@@ -132,7 +132,7 @@ def _paste(
     ratio = size / cut.shape[1::-1]
     inset = (box[:2] - (columns.start, rows.start)) * ratio
     corner = np.rint(place - inset).astype(int)
-    # What reaches beyond the picture is cut off.
+    # What reaches beyond the image is cut off.
     low = np.maximum(-corner, 0)
     high = np.minimum(size, np.array(image.shape[1::-1]) - corner)
     if (low < high).all():
@@ -173,8 +173,8 @@ def _without_hidden(
     """Make regions to ignore of the boxes hidden by what lies on a layer above their own.
 
     Args:
-        sample: the picture with everything in it.
-        layers: ``(H, W)`` the number of the topmost layer at each pixel, 0 for the picture's own.
+        sample: the image with everything in it.
+        layers: ``(H, W)`` the number of the topmost layer at each pixel, 0 for the image's own.
         orders: the layer of each box.
         min_seen: the share of a box's pixels that must lie open.
     """

@@ -1,4 +1,4 @@
-"""One picture as the network sees it in training: the steps of augmentation in order."""
+"""One image as the network sees it in training: the steps of augmentation in order."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def view(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> Sample:
-    """Load a picture and vary it, in the reference's order: colour, letterbox, affine map.
+    """Load an image and vary it, in the reference's order: colour, letterbox, affine map.
 
-    The flip, which comes last, is left to the caller: the two pictures of a pair share it.
+    The flip, which comes last, is left to the caller: the two images of a pair share it.
 
     Args:
-        data_set: where the picture comes from, and those that a mosaic or a paste takes.
-        index: of the picture.
+        data_set: where the image comes from, and those that a mosaic or a paste takes.
+        index: of the image.
         size: width and height of the network's input.
         config: what is varied, and how much.
         rng: of everything that is drawn by lot.

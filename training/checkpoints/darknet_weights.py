@@ -1,6 +1,6 @@
 """Read Darknet's weight files: the ImageNet body ``darknet53.conv.74``, or all layers of JDE.
 
-A header of five little-endian int32 (versions, and in the last two the number of pictures seen),
+A header of five little-endian int32 (versions, and in the last two the number of images seen),
 then float32 for each convolution in layer order: with batch norm its bias, weight, running mean
 and running variance, then the kernel; without, bias and kernel (reference models.py,
 load_darknet_weights). Nothing in the file says which network it is for, so its size must fit.
@@ -17,7 +17,7 @@ from torch import Tensor
 from jdetrt.config import NetworkConfig
 from jdetrt.errors import CheckpointError
 from jdetrt.file_kind import DARKNET_HEADER_BYTES
-from jdetrt.training.checkpoints.reference_layers import BODY_LAYERS, reference_layers
+from jdetrt.training.checkpoints.reference import BODY_LAYERS, reference_layers
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo, bare_network, fill
 from jdetrt.training.network.model import JdeNetwork, random_network
 

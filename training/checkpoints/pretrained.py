@@ -24,7 +24,7 @@ IMAGENET = "imagenet"
 _LITE_MEAN, _LITE_DEVIATION = (127 / 255,) * 3, (128 / 255,) * 3
 _LITE_EPS = 1e-3
 
-# Of ImageNet's pictures, 0 to 1, RGB; as torchvision's weights expect them to be normalised.
+# Of ImageNet's images, 0 to 1, RGB; as torchvision's weights expect them to be normalised.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLASSIFIER = ("fc.weight", "fc.bias")
 
@@ -65,7 +65,7 @@ def start_from(network: JdeNetwork, source: str) -> None:
 
 
 def _lite0(body: nn.Module) -> dict[str, Tensor]:
-    """Those of the package, in our names and for pictures from 0 to 1.
+    """Those of the package, in our names and for images from 0 to 1.
 
     Both networks name their layers in the order of the computation, so that the nth tensor of one
     is the nth of the other; the shapes are compared.
@@ -96,7 +96,7 @@ def _lite0(body: nn.Module) -> dict[str, Tensor]:
 
 
 def _torchvision(network: JdeNetwork, path: Path) -> dict[str, Tensor]:
-    """Those of a file of torchvision, without its classifier and for pictures from 0 to 1."""
+    """Those of a file of torchvision, without its classifier and for images from 0 to 1."""
     content = read_torch(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(
@@ -115,16 +115,16 @@ def _absorb(
     mean: Sequence[float],
     deviation: Sequence[float],
 ) -> None:
-    """Take (picture - mean) / deviation into the first convolution and its batch norm's mean.
+    """Take (image - mean) / deviation into the first convolution and its batch norm's mean.
 
-    At the border of a picture this is an approximation: the convolution pads with zeros, which are
+    At the border of an image this is an approximation: the convolution pads with zeros, which are
     the mean colour after normalisation and black without it.
 
     Args:
         weights: of a body; the two tensors are replaced.
         conv: name of the first convolution.
         norm: that of its batch norm.
-        mean: of each channel, of pictures from 0 to 1.
+        mean: of each channel, of images from 0 to 1.
         deviation: likewise.
     """
     kernel = weights[f"{conv}.weight"] / torch.tensor(deviation)[:, None, None]

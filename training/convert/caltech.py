@@ -1,7 +1,7 @@
 """Caltech Pedestrian (Dollar et al., CVPR 2009 and PAMI 2012): video from a car, 640x480.
 
 Expected is a folder with the annotations, ``annotations/setXX/VYYY.vbb`` (or ``annotations.json``,
-which is often made of them), and the pictures: the videos ``setXX/VYYY.seq`` of the download, or
+which is often made of them), and the images: the videos ``setXX/VYYY.seq`` of the download, or
 frames taken from them, ``images/setXX_VYYY_N.png`` or ``setXX/VYYY/N.jpg``, N from 0 and with or
 without ``I`` and zeros before it. Frames of a video keep their JPEG bytes.
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +32,23 @@ import numpy as np
 from jdetrt.errors import DataError
 from jdetrt.files import open_regular
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
-from jdetrt.training.convert.seq_video import read_seq
-from jdetrt.training.convert.writer import LabelledPicture
+from jdetrt.training.convert.writer import LabelledImage
 
-__all__ = ["caltech"]
+__all__ = ["caltech", "read_seq"]
 
 _SETS = {"train": range(6), "val": range(6, 11)}
 _PERSON = "person"
 _HEIGHT, _VISIBLE = 50, 0.65  # of the "reasonable" set
 _FRAME = re.compile(r"(?:(set\d\d)_(V\d\d\d)_)?I?(\d+)\.(?:png|jpe?g)")
+
+# A NorPix .seq file: a header of 1024 bytes (little-endian), then for each frame the size of what
+# follows it and itself (uint32), the JPEG, and a time stamp of 8 bytes, in some versions 16.
+_HEADER = 1024
+_MAGIC = struct.pack("<I", 0xFEED) + "Norpix seq".encode("utf-16-le")
+_FORMAT, _COUNT = 568, 572  # where the image format and the number of frames stand, uint32
+_JPEG_FORMATS = (102, 201)
+_START_OF_JPEG = b"\xff\xd8"
+_GAPS = (8, 16)  # bytes between a JPEG and the size of the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +66,11 @@ class _Person:
 _Frames = dict[int, list[_Person]]  # by number, from 0
 
 
-def caltech(raw: Path, split: str) -> Iterator[LabelledPicture]:
+def caltech(raw: Path, split: str) -> Iterator[LabelledImage]:
     """The frames of a split in which a person can reasonably be seen.
 
     Raises:
-        DataError: annotations or pictures are missing or malformed, or a video is truncated.
+        DataError: annotations or images are missing or malformed, or a video is truncated.
     """
     names = [f"set{number:02d}" for number in _SETS[split]]
     videos = dict(_annotations(raw, names))
@@ -88,7 +97,7 @@ def caltech(raw: Path, split: str) -> Iterator[LabelledPicture]:
                     f"frame in {set_name}/{video}.seq, images/ or {set_name}/{video}/"
                 )
             suffix = ".jpg" if isinstance(source, bytes) else source.suffix
-            yield LabelledPicture(
+            yield LabelledImage(
                 name=f"{set_name}_{video}_{number}{suffix}",
                 source=source,
                 boxes=as_boxes([person.box for person in people]),
@@ -188,3 +197,48 @@ def _visibility(box: list[float], visible: list[float]) -> float:
     if visible == box or area == 0:
         return 0.0
     return visible[2] * visible[3] / area
+
+
+def read_seq(path: str | Path) -> list[bytes]:
+    """Read the frames of a ``.seq`` file, each as the bytes of its JPEG.
+
+    Raises:
+        DataError: the file is missing, of another format, holds other images than JPEGs, or
+            breaks off before the last frame that its header promises.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read()
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+    if len(data) < _HEADER or not data.startswith(_MAGIC):
+        raise DataError(f"{path}: not a .seq video (it has no NorPix header)")
+    (image_format,) = struct.unpack_from("<I", data, _FORMAT)
+    if image_format not in _JPEG_FORMATS:
+        raise DataError(
+            f"{path}: expected JPEG frames (format {' or '.join(map(str, _JPEG_FORMATS))}), "
+            f"it has format {image_format}"
+        )
+    (count,) = struct.unpack_from("<I", data, _COUNT)
+    frames: list[bytes] = []
+    position, gap = _HEADER, _GAPS[0]
+    for number in range(count):
+        if number == 1:
+            gap = next((one for one in _GAPS if _is_frame(data, position + one)), gap)
+        start = position + (gap if number else 0)
+        if not _is_frame(data, start):
+            raise DataError(
+                f"{path}: frame {number + 1} of {count} is not there, or is no JPEG; the file is "
+                "truncated or damaged: get it again"
+            )
+        (size,) = struct.unpack_from("<I", data, start)
+        position = start + size
+        frames.append(data[start + 4 : position])
+    return frames
+
+
+def _is_frame(data: bytes, start: int) -> bool:
+    """Whether a size stands at ``start``, and a JPEG of that size after it."""
+    if data[start + 4 : start + 6] != _START_OF_JPEG:
+        return False
+    return start + int.from_bytes(data[start : start + 4], "little") <= len(data)

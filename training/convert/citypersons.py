@@ -1,4 +1,4 @@
-"""CityPersons (Zhang et al., CVPR 2017): annotations of people in the pictures of Cityscapes.
+"""CityPersons (Zhang et al., CVPR 2017): annotations of people in the images of Cityscapes.
 
 Expected is a folder with ``leftImg8bit/<split>/<city>/*.png`` of Cityscapes and the annotations,
 either as Cityscapes gives them out, ``gtBboxCityPersons/<split>/<city>/*.json``, or as the authors
@@ -6,8 +6,8 @@ do, ``annotations/anno_<split>.mat``. Both say the same; the JSON files are take
 
 Labels are pedestrians, riders, sitting people and people in other postures (classes 1 to 4): the
 box of the whole body for the first two, which may reach outside, of what is seen for the others.
-Ignore regions (0: people on posters, reflections) and groups (5) are left out, and so are pictures
-in which nobody is left, as in the reference's lists (2 500 of 2 975 and 441 of 500 pictures).
+Ignore regions (0: people on posters, reflections) and groups (5) are left out, and so are images
+in which nobody is left, as in the reference's lists (2 500 of 2 975 and 441 of 500 images).
 Nobody is identified.
 """
 
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from jdetrt.errors import DataError
 from jdetrt.files import open_regular
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
-from jdetrt.training.convert.writer import LabelledPicture
+from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["citypersons"]
 
@@ -33,11 +33,11 @@ _LABELS = frozenset({"pedestrian", "rider", "sitting person", "person (other)"})
 _OTHER_LABELS = frozenset({"ignore", "person group"})
 _COLUMNS = 10  # class, x, y, w, h, instance, and the visible box
 
-_Annotation = tuple[str, npt.NDArray[np.float64]]  # <city>/<picture>, and its boxes
+_Annotation = tuple[str, npt.NDArray[np.float64]]  # <city>/<image>, and its boxes
 
 
-def citypersons(raw: Path, split: str) -> Iterator[LabelledPicture]:
-    """The pictures of a split with at least one person.
+def citypersons(raw: Path, split: str) -> Iterator[LabelledImage]:
+    """The images of a split with at least one person.
 
     Raises:
         DataError: the annotations are missing or malformed.
@@ -53,13 +53,13 @@ def citypersons(raw: Path, split: str) -> Iterator[LabelledPicture]:
     for name, boxes in annotations:
         if len(boxes):
             source = raw / "leftImg8bit" / split / name
-            yield LabelledPicture(name, source, boxes, (None,) * len(boxes))
+            yield LabelledImage(name, source, boxes, (None,) * len(boxes))
 
 
 def _from_json(folder: Path) -> Iterator[_Annotation]:
     ending = "_gtBboxCityPersons.json"
     for path in sorted(folder.glob(f"*/*{ending}")):
-        picture = path.name[: -len(ending)] + "_leftImg8bit.png"
+        image = path.name[: -len(ending)] + "_leftImg8bit.png"
         try:
             with open_regular(path) as file:
                 objects = json.load(file)["objects"]
@@ -71,7 +71,7 @@ def _from_json(folder: Path) -> Iterator[_Annotation]:
             raise DataError(
                 f"{path}: expected objects with label and bbox [x, y, w, h] ({err!r})"
             ) from err
-        yield f"{path.parent.name}/{picture}", table
+        yield f"{path.parent.name}/{image}", table
 
 
 def _is_person(label: str) -> bool:
@@ -81,14 +81,14 @@ def _is_person(label: str) -> bool:
 
 
 def _from_mat(path: Path, split: str) -> Iterator[_Annotation]:
-    pictures: list[Any] = as_list(read_mat(path, f"anno_{split}_aligned"))
-    for number, picture in enumerate(pictures, start=1):
+    images: list[Any] = as_list(read_mat(path, f"anno_{split}_aligned"))
+    for number, image in enumerate(images, start=1):
         try:
-            rows = as_boxes(picture["bbs"], _COLUMNS)
-            name = f"{picture['cityname']}/{picture['im_name']}"
+            rows = as_boxes(image["bbs"], _COLUMNS)
+            name = f"{image['cityname']}/{image['im_name']}"
         except (ValueError, TypeError, KeyError, IndexError) as err:
             raise DataError(
-                f"{path}: picture {number}: expected cityname, im_name and bbs with {_COLUMNS} "
+                f"{path}: image {number}: expected cityname, im_name and bbs with {_COLUMNS} "
                 f"columns ({err})"
             ) from err
         yield name, rows[np.isin(rows[:, 0], _CLASSES), 1:5]

@@ -13,7 +13,7 @@ from jdetrt.training.convert.cuhk_sysu import cuhk_sysu
 from jdetrt.training.convert.eth import eth
 from jdetrt.training.convert.mot import mot16, mot17
 from jdetrt.training.convert.prw import prw
-from jdetrt.training.convert.writer import Converted, LabelledPicture, Link, write_data_set
+from jdetrt.training.convert.writer import Converted, LabelledImage, Link, write_data_set
 
 __all__ = ["DATA_SETS", "RawDataSet", "convert"]
 
@@ -25,12 +25,12 @@ class RawDataSet:
     Attributes:
         folder: its name below the folder that all data sets share.
         splits: that it has.
-        pictures: reads the raw folder's pictures of a split.
+        images: reads the raw folder's images of a split.
     """
 
     folder: str
     splits: tuple[str, ...]
-    pictures: Callable[[Path, str], Iterator[LabelledPicture]]
+    images: Callable[[Path, str], Iterator[LabelledImage]]
 
 
 DATA_SETS = {
@@ -57,10 +57,10 @@ def convert(
     Args:
         name: one of `DATA_SETS`.
         raw: the folder of the download; the module of each data set says what it holds.
-        root: the folder that all data sets share; gets ``<name>.<split>`` and the pictures and
+        root: the folder that all data sets share; gets ``<name>.<split>`` and the images and
             labels that it lists.
         split: train, val or test, where the data set has it.
-        link: how pictures get there, see ``write_data_set``.
+        link: how images get there, see ``write_data_set``.
 
     Raises:
         ConfigError: there is no such data set or split.
@@ -74,7 +74,7 @@ def convert(
     if split not in data_set.splits:
         raise ConfigError(f"{name} has no split {split!r}; it has {', '.join(data_set.splits)}")
     return write_data_set(
-        data_set.pictures(Path(raw), split),
+        data_set.images(Path(raw), split),
         root,
         f"{data_set.folder}/{split}",
         f"{name}.{split}",

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from jdetrt.errors import DataError
 from jdetrt.files import open_regular
-from jdetrt.training.convert.writer import LabelledPicture
+from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["eth"]
 
@@ -33,7 +33,7 @@ _BOX = re.compile(rf"\s*\({_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\)(?::[^,;\s]*)
 _LINE = re.compile(r'\s*"([^"]+)"\s*(?::(.*?))?[;.]?\s*')
 
 
-def eth(raw: Path, split: str) -> Iterator[LabelledPicture]:
+def eth(raw: Path, split: str) -> Iterator[LabelledImage]:
     """The annotated frames of every sequence but those of MOT16's test set.
 
     Raises:
@@ -61,7 +61,7 @@ def _is_in_mot16_test(annotation: Path) -> bool:
     return any(mark in name.lower() for mark in _IN_MOT16_TEST for name in names)
 
 
-def _frames(annotation: Path) -> Iterator[LabelledPicture]:
+def _frames(annotation: Path) -> Iterator[LabelledImage]:
     folder = annotation.parent
     there = {path.name: path for path in sorted(folder.rglob("*.png"), reverse=True)}
     for number, line in enumerate(_lines(annotation), start=1):
@@ -73,7 +73,7 @@ def _frames(annotation: Path) -> Iterator[LabelledPicture]:
         source = there.get(f"{stem}{dot}{suffix}") or there.get(f"{stem}_0{dot}{suffix}")
         if source is None:
             raise DataError(f"{where}: names {name}, which is not in {folder}")
-        yield LabelledPicture(
+        yield LabelledImage(
             name=f"{folder.name}/{source.name}",
             source=source,
             boxes=boxes,
@@ -92,10 +92,10 @@ def _lines(path: Path) -> list[str]:
 
 
 def _parse(line: str, where: str) -> tuple[str, npt.NDArray[np.float64]]:
-    """Name of the picture; ``(n, 4)`` left, top, width, height."""
+    """Name of the image; ``(n, 4)`` left, top, width, height."""
     whole = _LINE.fullmatch(line)
     if whole is None:
-        raise DataError(f'{where}: expected "picture": (x1, y1, x2, y2), ...; got {line[:60]!r}')
+        raise DataError(f'{where}: expected "image": (x1, y1, x2, y2), ...; got {line[:60]!r}')
     text = (whole[2] or "").strip()
     corners, position = [], 0
     while text and position <= len(text):

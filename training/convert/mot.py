@@ -1,13 +1,13 @@
 """MOT16 and MOT17 (motchallenge.net; Milan et al., arXiv 1603.00831): their training sequences.
 
 Expected is the folder of the download, with ``train/<sequence>/`` and in each sequence
-``seqinfo.ini``, ``gt/gt.txt`` and the pictures. The test sequences have no ground truth.
+``seqinfo.ini``, ``gt/gt.txt`` and the images. The test sequences have no ground truth.
 
 A row of the ground truth becomes a label where it counts (column 7 is not 0) and is a pedestrian
 (column 8 is 1), whatever its visibility: the reference does the same. The rest, people on vehicles,
 static people, distractors and reflections among them, is left out.
 
-MOT17 has every sequence three times, with the detections of DPM, FRCNN and SDP; pictures and
+MOT17 has every sequence three times, with the detections of DPM, FRCNN and SDP; images and
 ground truth are the same. One copy is taken, SDP's as in the reference, another where it is absent.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from jdetrt.errors import DataError
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
-from jdetrt.training.convert.writer import LabelledPicture
+from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["mot16", "mot17"]
 
@@ -29,7 +29,7 @@ _PEDESTRIAN = 1
 _DETECTORS = ("SDP", "FRCNN", "DPM")  # in the order of preference
 
 
-def mot16(raw: Path, split: str) -> Iterator[LabelledPicture]:
+def mot16(raw: Path, split: str) -> Iterator[LabelledImage]:
     """Every frame of the training sequences of MOT16, also those without people.
 
     Raises:
@@ -40,7 +40,7 @@ def mot16(raw: Path, split: str) -> Iterator[LabelledPicture]:
         yield from _frames(sequence)
 
 
-def mot17(raw: Path, split: str) -> Iterator[LabelledPicture]:
+def mot17(raw: Path, split: str) -> Iterator[LabelledImage]:
     """Every frame of the training sequences of MOT17, one copy of each.
 
     Raises:
@@ -70,7 +70,7 @@ def _sequences(raw: Path, pattern: str) -> list[Path]:
     return found
 
 
-def _frames(sequence: Path) -> Iterator[LabelledPicture]:
+def _frames(sequence: Path) -> Iterator[LabelledImage]:
     info = read_seqinfo(sequence)
     truth = sequence / "gt" / "gt.txt"
     rows = read_mot(truth)
@@ -86,7 +86,7 @@ def _frames(sequence: Path) -> Iterator[LabelledPicture]:
     for frame in range(1, info.length + 1):
         here = np.flatnonzero(counts & (rows.frames == frame))
         inside = f"{info.image_dir}/{frame:06d}{info.extension}"
-        yield LabelledPicture(
+        yield LabelledImage(
             name=f"{sequence.name}/{inside}",
             source=sequence / inside,
             boxes=rows.boxes[here],

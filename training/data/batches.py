@@ -50,34 +50,34 @@ def batches(
     """Give the batches of one epoch, shuffled and varied at random.
 
     A batch depends on the seed, the epoch and its place in the epoch, and on nothing else: not on
-    the workers, nor on where the epoch was resumed. The last pictures, too few for a batch, are
+    the workers, nor on where the epoch was resumed. The last images, too few for a batch, are
     left out; another epoch leaves out others. Closing it ends the workers.
 
     Args:
-        data_set: the pictures; it must be possible to pickle it when there are workers.
-        config: how pictures are varied.
+        data_set: the images; it must be possible to pickle it when there are workers.
+        config: how images are varied.
         size: width and height of the network's input.
-        batch: pictures in a batch, of all ranks together.
+        batch: images in a batch, of all ranks together.
         seed: of everything that is drawn by lot, 0 or more; ``epoch`` likewise.
         epoch: number of the epoch.
         workers: processes that prepare batches; 0 for none but this one.
         pairs: a batch is made of pairs of consecutive frames (paper section 4.3, for the triplet
-            losses), next to each other, mirrored both or neither; no picture comes twice in an
-            epoch. Pictures without a next frame are not used.
+            losses), next to each other, mirrored both or neither; no image comes twice in an
+            epoch. Images without a next frame are not used.
         skip: batches to leave out at the start.
         rank: of this process in distributed training, from 0 to ``world`` - 1. It gets its share
-            of each batch, a run of ``batch / world`` pictures.
+            of each batch, a run of ``batch / world`` images.
         world: number of processes in distributed training.
         sizes: where given, the size of each batch is drawn from these in place of ``size``.
 
     Raises:
         ConfigError: ``batch`` cannot be divided as asked.
-        DataError: there are not enough pictures or pairs for one batch, or one cannot be read.
+        DataError: there are not enough images or pairs for one batch, or one cannot be read.
     """
     unit = 2 * world if pairs else world
     if batch < 1 or batch % unit:
         raise ConfigError(
-            f"batch: {batch} pictures cannot be divided into "
+            f"batch: {batch} images cannot be divided into "
             f"{'pairs for ' if pairs else ''}{world} process{'es' * (world > 1)}; "
             f"take a multiple of {unit}"
         )
@@ -90,9 +90,9 @@ def batches(
     plan = [
         [
             _Request(index, leader, (sizes or (size,))[choice])
-            for index, leader in pictures[rank * share : (rank + 1) * share]
+            for index, leader in images[rank * share : (rank + 1) * share]
         ]
-        for pictures, choice in zip(order[skip:], choices[skip:], strict=True)
+        for images, choice in zip(order[skip:], choices[skip:], strict=True)
     ]
     loader: DataLoader[Any] = DataLoader(
         _Views(data_set, config, seed, epoch),
@@ -138,13 +138,13 @@ def _started(loader: Iterable[Batch | JdetrtError]) -> Iterator[Batch | JdetrtEr
 @dataclass(frozen=True, slots=True)
 class _Request:
     index: int
-    leader: int  # the picture whose flip this one shares: itself, or the first of its pair
+    leader: int  # the image whose flip this one shares: itself, or the first of its pair
     size: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Views(Dataset[Any]):
-    """What the data loader asks for varied pictures."""
+    """What the data loader asks for varied images."""
 
     data_set: DataSet
     config: AugmentConfig
@@ -165,13 +165,13 @@ class _Views(Dataset[Any]):
 def _ordered(
     data_set: DataSet, batch: int, seed: int, epoch: int, pairs: bool
 ) -> list[list[tuple[int, int]]]:
-    """The pictures of each batch as pairs: index, and index of the first picture of its pair."""
+    """The images of each batch as pairs: index, and index of the first image of its pair."""
     shuffled = np.random.default_rng((_ORDER, seed, epoch)).permutation(len(data_set)).tolist()
     order = _in_pairs(data_set, shuffled) if pairs else [(index, index) for index in shuffled]
     if len(order) < batch:
         kind = "that have a next frame to make a pair with" if pairs else "to train on"
         raise DataError(
-            f"data set: {len(order)} pictures {kind} are fewer than one batch of {batch}; "
+            f"data set: {len(order)} images {kind} are fewer than one batch of {batch}; "
             "take a smaller batch or more data"
         )
     return [order[i : i + batch] for i in range(0, len(order) - batch + 1, batch)]
@@ -209,9 +209,9 @@ def _stack(samples: Sequence[Sample]) -> Batch:
         images=torch.from_numpy(images).movedim(3, 1),  # channels last in memory
         boxes=torch.from_numpy(np.concatenate([(low + high) / 2, high - low], axis=1)),
         ids=torch.from_numpy(np.concatenate([sample.ids for sample in samples])),
-        pictures=torch.from_numpy(numbers.repeat([len(sample.boxes) for sample in samples])),
+        image_index=torch.from_numpy(numbers.repeat([len(sample.boxes) for sample in samples])),
         ignore=torch.from_numpy(np.concatenate([sample.ignore for sample in samples])),
-        ignore_pictures=torch.from_numpy(
+        ignore_image_index=torch.from_numpy(
             numbers.repeat([len(sample.ignore) for sample in samples])
         ),
     )

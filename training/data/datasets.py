@@ -13,21 +13,21 @@ from jdetrt.errors import ConfigError, DataError
 from jdetrt.runtime.sources.images import read_picture
 from jdetrt.training.data.labels import Labels, label_path, read_labels
 from jdetrt.training.data.mot_labels import frames
-from jdetrt.training.data.paths import JdePictures, MotSequences, find
+from jdetrt.training.data.paths import JdeImages, MotSequences, find
 from jdetrt.training.data.sample import Sample
 
 __all__ = [
     "DataSet",
-    "LabelledPictures",
+    "LabelledImages",
     "Mixture",
     "Repeated",
-    "labelled_pictures",
+    "labelled_images",
     "open_data_set",
 ]
 
 
 class DataSet(Protocol):
-    """Labelled pictures by their index.
+    """Labelled images by their index.
 
     Attributes:
         identities: how many people are told apart; ids of samples are below it, or -1.
@@ -38,29 +38,29 @@ class DataSet(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one picture. Raises IndexError beyond the last, SourceError where it is broken."""
+        """Read one image. Raises IndexError beyond the last, SourceError where it is broken."""
 
     def successor(self, index: int) -> int | None:
         """Index of the next frame of the same sequence; None where there is none."""
 
 
-class LabelledPictures:
-    """Pictures whose labels are in memory; the pictures are read when they are asked for.
+class LabelledImages:
+    """Images whose labels are in memory; the images are read when they are asked for.
 
     Identities are numbered from 0 without gaps, in the order of their numbers in the labels, so
     that every one of them occurs. (The reference counts the largest number plus one.) The same
     number in two sequences is two people.
 
     Args:
-        sequences: picture and labels of each frame. What is no video is one "sequence".
-        is_video: the next picture of a sequence is its next frame.
-        cache: read all pictures now and keep them in memory, read-only; worker processes that are
+        sequences: image and labels of each frame. What is no video is one "sequence".
+        is_video: the next image of a sequence is its next frame.
+        cache: read all images now and keep them in memory, read-only; worker processes that are
             forked later share them.
-        alone: people without an id become identities of their own, each seen in one picture.
+        alone: people without an id become identities of their own, each seen in one image.
 
     Attributes:
-        paths: of the pictures.
-        labels: of the pictures, ids numbered as above.
+        paths: of the images.
+        labels: of the images, ids numbered as above.
         identities: number of them.
     """
 
@@ -97,7 +97,7 @@ class LabelledPictures:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Sample:
-        """One picture with its labels in pixels."""
+        """One image with its labels in pixels."""
         image = self._images[index] if self._images else read_picture(self.paths[index])
         height, width, _ = image.shape
         labels = self.labels[index].in_pixels(width, height)
@@ -111,12 +111,12 @@ class LabelledPictures:
             self.identities += count
 
     def successor(self, index: int) -> int | None:
-        """Index of the next picture of the same video; None for the last, or for no video."""
+        """Index of the next image of the same video; None for the last, or for no video."""
         return index + 1 if self._has_next[index] else None
 
 
 class Repeated:
-    """A data set whose pictures come up several times in one epoch."""
+    """A data set whose images come up several times in one epoch."""
 
     def __init__(self, data_set: DataSet, times: int) -> None:
         if times < 1:
@@ -129,7 +129,7 @@ class Repeated:
         return len(self._data_set) * self._times
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample of the picture."""
+        """The sample of the image."""
         return self._data_set[self._inner(index)[1]]
 
     def successor(self, index: int) -> int | None:
@@ -194,46 +194,44 @@ def open_data_set(
     cache: bool = False,
     alone: bool = False,
 ) -> DataSet:
-    """Open a data set; its labels are read now, its pictures when they are asked for.
+    """Open a data set; its labels are read now, its images when they are asked for.
 
     Args:
         path: a list, a folder or a pattern, see `jdetrt.training.data.paths.find`.
         root: folder that the paths in a list are relative to; by default the list's own.
         min_visibility: of MOT sequences; people of whom a smaller share can be seen are ignored.
-        repeat: how often each picture comes up in one epoch; identities stay as they are.
-        cache: keep all pictures in memory, decoded.
-        alone: people without an id become identities of their own, each seen in one picture.
+        repeat: how often each image comes up in one epoch; identities stay as they are.
+        cache: keep all images in memory, decoded.
+        alone: people without an id become identities of their own, each seen in one image.
 
     Raises:
         DataError: what was asked for is not there, or labels are malformed (``path:line``).
         ConfigError: ``repeat`` is below 1.
     """
-    data_set = labelled_pictures(
-        path, root, min_visibility=min_visibility, cache=cache, alone=alone
-    )
+    data_set = labelled_images(path, root, min_visibility=min_visibility, cache=cache, alone=alone)
     return data_set if repeat == 1 else Repeated(data_set, repeat)
 
 
-def labelled_pictures(
+def labelled_images(
     path: str | Path,
     root: str | Path | None = None,
     *,
     min_visibility: float = 0.0,
     cache: bool = False,
     alone: bool = False,
-) -> LabelledPictures:
+) -> LabelledImages:
     """The same without a repetition, so that paths and labels can be seen."""
     found = find(path, root)
     if isinstance(found, MotSequences):
         sequences = [frames(folder, min_visibility) for folder in found.folders]
-        return LabelledPictures(sequences, is_video=True, cache=cache, alone=alone)
-    return LabelledPictures([_with_labels(found)], cache=cache, alone=alone)
+        return LabelledImages(sequences, is_video=True, cache=cache, alone=alone)
+    return LabelledImages([_with_labels(found)], cache=cache, alone=alone)
 
 
-def _with_labels(found: JdePictures) -> list[tuple[Path, Labels]]:
+def _with_labels(found: JdeImages) -> list[tuple[Path, Labels]]:
     labelled = []
-    for picture, named_in in zip(found.pictures, found.named_in, strict=True):
-        if not picture.is_file():
-            raise DataError(f"{named_in}: {picture} is not there; is the root right?")
-        labelled.append((picture, read_labels(label_path(picture))))
+    for image, named_in in zip(found.images, found.named_in, strict=True):
+        if not image.is_file():
+            raise DataError(f"{named_in}: {image} is not there; is the root right?")
+        labelled.append((image, read_labels(label_path(image))))
     return labelled

@@ -1,8 +1,8 @@
-"""Labels of one picture, and JDE's text files of them.
+"""Labels of one image, and JDE's text files of them.
 
 A label file has one row for each box, ``class id xc yc w h``: class 0 (a person), the identity or
--1, and the centre and size of the box as shares of the width and height of the picture (reference
-utils/datasets.py). An empty file says that nobody is in the picture.
+-1, and the centre and size of the box as shares of the width and height of the image (reference
+utils/datasets.py). An empty file says that nobody is in the image.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _LARGEST = 16 << 20  # bytes; the longest published list has 3 MB
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """What is labelled in one picture.
+    """What is labelled in one image.
 
     Attributes:
         boxes: ``(n, 4)`` float32, left, top, right, bottom.
         ids: ``(n,)`` int64, -1 where nobody was identified.
         ignore: ``(m, 4)`` float32, regions that do not count; same form as ``boxes``.
-        relative: boxes are shares of the picture's width and height; pixels otherwise.
+        relative: boxes are shares of the image's width and height; pixels otherwise.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -55,15 +55,15 @@ class Labels:
     relative: bool = False
 
     def in_pixels(self, width: int, height: int) -> Labels:
-        """The same of a picture of this width and height, in its pixels."""
+        """The same of an image of this width and height, in its pixels."""
         if not self.relative:
             return self
         unit = np.array([width, height, width, height], np.float32)
         return Labels(self.boxes * unit, self.ids, self.ignore * unit)
 
 
-def label_path(picture: Path) -> Path:
-    """The label file of a picture: ``images`` becomes ``labels_with_ids``, the suffix ``.txt``.
+def label_path(image: Path) -> Path:
+    """The label file of an image: ``images`` becomes ``labels_with_ids``, the suffix ``.txt``.
 
     Only the last part of the path that is named ``images`` is replaced; the reference replaces the
     text wherever it stands.
@@ -74,13 +74,13 @@ def label_path(picture: Path) -> Path:
     >>> label_path(Path("my images/images/MOT17/images/train/000001.JPEG")).as_posix()
     'my images/images/MOT17/labels_with_ids/train/000001.txt'
     """
-    parts = list(picture.parts)
+    parts = list(image.parts)
     for position in range(len(parts) - 2, -1, -1):
         if parts[position] == IMAGES:
             parts[position] = LABELS
             return Path(*parts).with_suffix(".txt")
     raise DataError(
-        f"{picture}: expected a folder named '{IMAGES}' in the path, beside which the labels "
+        f"{image}: expected a folder named '{IMAGES}' in the path, beside which the labels "
         f"stand in '{LABELS}'"
     )
 
@@ -96,7 +96,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
             text = file.read(_LARGEST + 1).decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(
-            f"{path}: the label file is missing; where nobody is in the picture, make it empty"
+            f"{path}: the label file is missing; where nobody is in the image, make it empty"
         ) from None
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
@@ -135,8 +135,8 @@ def parse_row(text: str, where: str) -> Row:
     for name, value in zip(_COLUMNS[2:], box, strict=True):
         if not _NEAREST <= value <= _FARTHEST:
             raise DataError(
-                f"{where}: expected {name} as a share of the picture, about 0 to 1, got {value:g}; "
-                "divide pixels by the width or height of the picture"
+                f"{where}: expected {name} as a share of the image, about 0 to 1, got {value:g}; "
+                "divide pixels by the width or height of the image"
             )
     x, y, width, height = box
     if width <= 0 or height <= 0:
@@ -159,7 +159,7 @@ def read_labels(path: Path) -> Labels:
     """Read a label file.
 
     Returns:
-        Its rows in order, as shares of the picture (``relative``).
+        Its rows in order, as shares of the image (``relative``).
 
     Raises:
         DataError: the file cannot be read, or a row is malformed; names the line.

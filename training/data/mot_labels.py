@@ -13,7 +13,7 @@ from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import Labels
 
-__all__ = ["CLASSES", "frame_pictures", "frames", "people_and_ignored"]
+__all__ = ["CLASSES", "frame_images", "frames", "people_and_ignored"]
 
 CLASSES = range(1, 14)  # arXiv 1603.00831, table 3, and the crowd of later ground truth
 _PERSON = 1
@@ -23,34 +23,34 @@ _IGNORED = (2, 7, 8, 12, 13)
 
 
 def frames(folder: Path, min_visibility: float = 0.0) -> list[tuple[Path, Labels]]:
-    """Picture and labels of every frame, in order; frames in which nobody is have empty labels.
+    """Image and labels of every frame, in order; frames in which nobody is have empty labels.
 
     Args:
-        folder: of the sequence, with gt/gt.txt and the pictures.
+        folder: of the sequence, with gt/gt.txt and the images.
         min_visibility: people of whom a smaller share can be seen (column 9) are ignored.
 
     Raises:
-        DataError: a file is missing or malformed, or a row belongs to a frame without a picture.
+        DataError: a file is missing or malformed, or a row belongs to a frame without an image.
     """
-    pictures = frame_pictures(folder)
+    images = frame_images(folder)
     path = folder / "gt" / "gt.txt"
     rows = read_mot(path)
-    missing = ~np.isin(rows.frames, list(pictures))
+    missing = ~np.isin(rows.frames, list(images))
     if missing.any():
         row = int(np.argmax(missing))
         raise DataError(
-            f"{path}:{rows.lines[row]}: frame {rows.frames[row]} has no picture; there are "
-            f"{len(pictures)}, {min(pictures)} to {max(pictures)}"
+            f"{path}:{rows.lines[row]}: frame {rows.frames[row]} has no image; there are "
+            f"{len(images)}, {min(images)} to {max(images)}"
         )
     people, ignored = people_and_ignored(rows, min_visibility)
     corners = np.hstack([rows.boxes[:, :2], rows.boxes[:, :2] + rows.boxes[:, 2:]])
     boxes, ids = corners.astype(np.float32), np.maximum(rows.ids, -1)
     order = np.argsort(rows.frames, kind="stable")
-    ends = np.searchsorted(rows.frames[order], list(pictures), side="right")
+    ends = np.searchsorted(rows.frames[order], list(images), side="right")
     found = []
-    for picture, here in zip(pictures.values(), np.split(order, ends), strict=False):
+    for image, here in zip(images.values(), np.split(order, ends), strict=False):
         kept, passed = here[people[here]], here[ignored[here]]
-        found.append((picture, Labels(boxes[kept], ids[kept], boxes[passed])))
+        found.append((image, Labels(boxes[kept], ids[kept], boxes[passed])))
     return found
 
 
@@ -77,10 +77,10 @@ def people_and_ignored(
     return people, (person & ~people) | np.isin(rows.classes, _IGNORED)
 
 
-def frame_pictures(folder: Path) -> dict[int, Path]:
-    """The picture of each frame, in order; pictures are named by the number of their frame.
+def frame_images(folder: Path) -> dict[int, Path]:
+    """The image of each frame, in order; images are named by the number of their frame.
 
-    Without a seqinfo.ini the pictures are in img1.
+    Without a seqinfo.ini the images are in img1.
 
     Raises:
         DataError: there is none, one is named otherwise, or the seqinfo.ini is malformed.
@@ -94,17 +94,17 @@ def frame_pictures(folder: Path) -> dict[int, Path]:
         paths = [p for p in inside.iterdir() if p.suffix.lower() in suffixes]
     except OSError as err:
         raise DataError(f"{inside}: cannot be read ({err.strerror or err})") from err
-    pictures = {}
+    images = {}
     for path in paths:
         if path.name.startswith("."):
             continue
         if not (path.stem.isascii() and path.stem.isdigit()) or int(path.stem) == 0:
             raise DataError(
-                f"{path}: expected a picture named by the number of its frame, from 1, such as "
+                f"{path}: expected an image named by the number of its frame, from 1, such as "
                 f"000001{path.suffix}"
             )
-        pictures[int(path.stem)] = path
-    found = {f: pictures[f] for f in sorted(pictures) if length is None or f <= length}
+        images[int(path.stem)] = path
+    found = {f: images[f] for f in sorted(images) if length is None or f <= length}
     if not found:
-        raise DataError(f"{inside}: no pictures ({', '.join(sorted(suffixes))})")
+        raise DataError(f"{inside}: no images ({', '.join(sorted(suffixes))})")
     return found

@@ -5,7 +5,7 @@ Each is a module ``loss(embeddings, ids, pool, pool_ids)``: the embeddings ``[k,
 former. None of the ids is -1. It returns the mean over the embeddings that can be learnt from,
 which ``loss.counted(ids, pool_ids)`` tells beforehand; without any it is 0, with a gradient of 0.
 
-The pool is that of the pictures which one process computes at once: with several processes, or a
+The pool is that of the images which one process computes at once: with several processes, or a
 batch computed in parts (`Recipe.accumulate`), positives and negatives come from the own part only.
 """
 

@@ -133,9 +133,9 @@ class JdeLoss(nn.Module):
         return counts.clamp(min=1)
 
     def _detection(self, head: HeadMaps, target: Targets) -> tuple[Tensor, Tensor]:
-        pictures, anchors, rows, columns = target.labels.shape
+        images, anchors, rows, columns = target.labels.shape
         # Axis 2 is dx, dy, dw, dh, background, foreground.
-        detection = head.detection.float().view(pictures, anchors, BOX_AND_LOGITS, rows, columns)
+        detection = head.detection.float().view(images, anchors, BOX_AND_LOGITS, rows, columns)
         logits = detection[:, :, 4:].movedim(2, 1)
         deltas = detection[:, :, :4].movedim(2, -1)[target.labels == FOREGROUND]
         config = self.config

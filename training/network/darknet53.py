@@ -55,7 +55,7 @@ class Darknet53(Body):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` pictures."""
+        """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` images."""
         x = self.stem(images)
         maps = []
         for stage in self.stages:

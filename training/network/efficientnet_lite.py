@@ -92,7 +92,7 @@ class SharedEmbedding(nn.Module):
     the late ones have lost: /4 and /8, cut into shades (a 1x1 convolution and ReLU6 each) and
     averaged over the cells of a level. After that it is all but linear, so that an embedding is a
     sum over the cells around a person, as a histogram is, and tells little of the place: a branch
-    that saw late maps too learnt places rather than people from few pictures. The levels share it,
+    that saw late maps too learnt places rather than people from few images. The levels share it,
     so that what people of one size teach holds for all sizes, and who comes nearer stays the same.
     """
 
@@ -116,7 +116,7 @@ class SharedEmbedding(nn.Module):
 
 
 class EfficientNetLite0(Body):
-    """Pictures in, feature maps /4 (24 channels), /8 (40), /16 (112) and /32 (320) out."""
+    """Images in, feature maps /4 (24 channels), /8 (40), /16 (112) and /32 (320) out."""
 
     channels = (40, 112, 320)
     widths = (96, 96, 96)
@@ -139,7 +139,7 @@ class EfficientNetLite0(Body):
             self.stages.append(stage)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Feature maps /4, /8, /16 and /32 of ``[N, 3, H, W]`` pictures."""
+        """Feature maps /4, /8, /16 and /32 of ``[N, 3, H, W]`` images."""
         x = self.stem(images)
         maps = []
         for stage in self.stages:

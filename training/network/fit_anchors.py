@@ -15,8 +15,8 @@ import numpy.typing as npt
 from jdetrt.config import ANCHORS_PER_CELL, STRIDES
 from jdetrt.errors import DataError
 from jdetrt.runtime.preprocess import Letterbox
-from jdetrt.training.data.datasets import LabelledPictures
-from jdetrt.training.data.picture_size import picture_size
+from jdetrt.training.data.check import image_size
+from jdetrt.training.data.datasets import LabelledImages
 from jdetrt.training.network.anchors import grids
 
 __all__ = ["Fit", "fit", "network_shapes", "recluster", "shape_iou"]
@@ -44,8 +44,8 @@ class Fit:
     covered: float
 
 
-def network_shapes(data_sets: Iterable[LabelledPictures], size: tuple[int, int]) -> Shapes:
-    """Width and height of every box when its picture is letterboxed to a network size.
+def network_shapes(data_sets: Iterable[LabelledImages], size: tuple[int, int]) -> Shapes:
+    """Width and height of every box when its image is letterboxed to a network size.
 
     Args:
         data_sets: boxes to ignore are not counted.
@@ -55,7 +55,7 @@ def network_shapes(data_sets: Iterable[LabelledPictures], size: tuple[int, int])
         ``(n, 2)`` float64, in network pixels.
 
     Raises:
-        SourceError: a picture is missing or broken.
+        SourceError: an image is missing or broken.
         ConfigError: ``size`` is no network size.
     """
     grids(*size)
@@ -63,7 +63,7 @@ def network_shapes(data_sets: Iterable[LabelledPictures], size: tuple[int, int])
     for data_set in data_sets:
         for path, labels in zip(data_set.paths, data_set.labels, strict=True):
             if len(labels.boxes):
-                source = picture_size(path)
+                source = image_size(path)
                 boxes = labels.in_pixels(*source).boxes.astype(np.float64)
                 shapes.append((boxes[:, 2:] - boxes[:, :2]) * Letterbox.fit(source, size).gain)
     return np.concatenate(shapes)

@@ -63,7 +63,7 @@ class PyramidLevel(nn.Module):
 
 
 class Body(nn.Module):
-    """Base of the bodies: pictures in, feature maps at /8, /16 and /32 out.
+    """Base of the bodies: images in, feature maps at /8, /16 and /32 out.
 
     Attributes:
         channels: of the maps /8, /16, /32.

@@ -50,7 +50,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(Body):
-    """Pictures in, feature maps /8 (512 channels), /16 (1024) and /32 (2048) out.
+    """Images in, feature maps /8 (512 channels), /16 (1024) and /32 (2048) out.
 
     Attributes:
         blocks: bottlenecks in each of the four rows.
@@ -72,7 +72,7 @@ class ResNet(Body):
         self.layer4 = _row(1024, 512, 2, self.blocks[3])
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` pictures."""
+        """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` images."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         eighth = self.layer2(self.layer1(x))
         sixteenth = self.layer3(eighth)

@@ -52,11 +52,11 @@ def anchors(
     from rich.console import Console
 
     from jdetrt.errors import DataError
-    from jdetrt.training.data.datasets import labelled_pictures
+    from jdetrt.training.data.datasets import labelled_images
     from jdetrt.training.network.anchors import anchor_sizes
     from jdetrt.training.network.fit_anchors import fit, network_shapes, recluster
 
-    data_sets = [labelled_pictures(path, root, min_visibility=min_visibility) for path in paths]
+    data_sets = [labelled_images(path, root, min_visibility=min_visibility) for path in paths]
     shapes = network_shapes(data_sets, size)
     if not len(shapes):
         raise DataError(f"{', '.join(paths)}: nobody is labelled in these pictures")

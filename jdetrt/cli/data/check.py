@@ -56,7 +56,7 @@ def _table(reports: dict[str, Report]) -> Table:
         table.add_column(escape(path), justify="right", overflow="fold")
     heights = (" / ".join(f"{h:.0f}" for h in one.heights or ()) for one in reports.values())
     rows = {
-        "Pictures": [one.pictures for one in reports.values()],
+        "Images": [one.images for one in reports.values()],
         "Boxes": [one.boxes for one in reports.values()],
         "- without id": [one.unidentified for one in reports.values()],
         "- centre outside": [one.centres_outside for one in reports.values()],

@@ -49,6 +49,6 @@ def convert(name: str, raw_dir: Path, out_dir: Path, split: str, link: str) -> N
 
     done = convert_data_set(name, raw_dir, out_dir, split=split, link=cast("Link", link))
     click.echo(
-        f"Written: {done.listing} ({done.pictures} pictures, {done.boxes} boxes, "
+        f"Written: {done.listing} ({done.images} images, {done.boxes} boxes, "
         f"{done.identities} identities)"
     )

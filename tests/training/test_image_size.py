@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import SourceError
-from jdetrt.training.data import picture_size as module
-from jdetrt.training.data.picture_size import picture_size
+from jdetrt.training.data import check as module
+from jdetrt.training.data.check import image_size
 
 # "Exif", a big-endian TIFF header, and one entry: orientation (0x0112), a short, once, 6.
 TURNED = struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
@@ -44,7 +44,7 @@ def only_headers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_header_suffices(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(data[: len(data) // 2])
-    assert picture_size(path) == (300, 70)
+    assert image_size(path) == (300, 70)
 
 
 def exif_jpeg() -> bytes:
@@ -66,20 +66,20 @@ def test_the_rest_is_as_opencv_reads_it(tmp_path: Path, data: bytes) -> None:
     picture = cv2.imread(str(path))
     assert picture is not None
     height, width, _ = picture.shape
-    assert picture_size(path) == (width, height)
+    assert image_size(path) == (width, height)
 
 
 def test_a_turned_jpeg_has_its_sides_changed(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(exif_jpeg())
-    assert picture_size(tmp_path / "a.jpg") == (70, 300)
+    assert image_size(tmp_path / "a.jpg") == (70, 300)
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no picture", b"\xff\xd8", encoded(".jpg")[:30], encoded(".png")[:20]]
+    "data", [b"", b"no image", b"\xff\xd8", encoded(".jpg")[:30], encoded(".png")[:20]]
 )
 def test_what_is_no_picture(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(SourceError, match=r"a.jpg: "):
-        picture_size(tmp_path / "a.jpg")
+        image_size(tmp_path / "a.jpg")
     with pytest.raises(SourceError, match=r"b.jpg: cannot be read \(No such file"):
-        picture_size(tmp_path / "b.jpg")
+        image_size(tmp_path / "b.jpg")

@@ -5,15 +5,15 @@ import pytest
 from raw_data import jpeg
 
 from jdetrt.errors import DataError
-from jdetrt.training.convert.seq_video import read_seq
+from jdetrt.training.convert.caltech import read_seq
 
 
-def seq(frames: list[bytes], *, gap: int = 16, picture_format: int = 102) -> bytes:
+def seq(frames: list[bytes], *, gap: int = 16, image_format: int = 102) -> bytes:
     """A .seq file field by field, in the order of the StreamPix manual."""
     header = struct.pack("<I", 0xFEED)
     header += "Norpix seq".encode("utf-16-le") + bytes(4)
     header += struct.pack("<iI", 3, 1024) + bytes(512)  # version, header size, description
-    header += struct.pack("<9I", 64, 48, 24, 8, 9216, picture_format, len(frames), 0, 9216)
+    header += struct.pack("<9I", 64, 48, 24, 8, 9216, image_format, len(frames), 0, 9216)
     header += struct.pack("<d", 30.0)
     data = header.ljust(1024, b"\0")
     for number, frame in enumerate(frames):
@@ -50,6 +50,6 @@ def test_other_files(tmp_path: Path) -> None:
     path.write_bytes(bytes(2048))
     with pytest.raises(DataError, match=r"a\.seq: not a \.seq video"):
         read_seq(path)
-    path.write_bytes(seq(FRAMES, picture_format=100))
+    path.write_bytes(seq(FRAMES, image_format=100))
     with pytest.raises(DataError, match="it has format 100"):
         read_seq(path)
