@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from jdetrt.engine.open import open_session
-from jdetrt.errors import SessionError
-from jdetrt.file_kind import Format, recognise
+from jdetrt.errors import CheckpointError, SessionError
+from jdetrt.file_kind import CHECKPOINTS, kind_of
 from jdetrt.types import Session
 
 __all__ = ["open_model"]
-
-_CHECKPOINTS = (Format.SAFETENSORS, Format.TORCH, Format.DARKNET)
 
 
 def open_model(
@@ -35,7 +33,7 @@ def open_model(
         ExportError: the checkpoint is of a body alone, or does not say its size.
         SessionError: the model cannot be opened, is of another size, or the provider is not there.
     """
-    if recognise(path).format in _CHECKPOINTS:
+    if kind_of(path, CheckpointError) in CHECKPOINTS:
         return _open_checkpoint(path, size, provider, threads)
     session = open_session(path, provider=provider, threads=threads)
     height, width = session.inputs[0].shape[2:]

@@ -14,13 +14,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from jdetrt.errors import SinkError
+from jdetrt.errors import JdetrtError, SinkError
 
 __all__ = [
     "atomic_path",
     "check_writable",
     "is_ours",
     "open_regular",
+    "read_bytes",
+    "reading",
     "remove_leftovers",
     "replace_folder",
     "sha256",
@@ -177,6 +179,28 @@ def open_regular(path: str | Path) -> BinaryIO:
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return path.open("rb")
+
+
+@contextmanager
+def reading(path: str | Path, error: type[JdetrtError], advice: str = "") -> Iterator[None]:
+    """Turn an OSError of the block into ``error``, which names the file and the reason.
+
+    Args:
+        path: the file that the block reads.
+        error: its type.
+        advice: how to mend it, the end of the message.
+    """
+    try:
+        yield
+    except OSError as err:
+        end = advice and f"; {advice}"
+        raise error(f"{path}: cannot be read ({err.strerror or err}){end}") from err
+
+
+def read_bytes(path: str | Path, error: type[JdetrtError], advice: str = "") -> bytes:
+    """Read a regular file; ``error`` and ``advice`` are as in `reading`."""
+    with reading(path, error, advice), open_regular(path) as file:
+        return file.read()
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -13,7 +13,7 @@ from jdetrt.cli.models import missing, shapes
 from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.cli.settings import read_tracker_settings
 from jdetrt.config import TOP_K_LIMIT, ExportConfig
-from jdetrt.errors import ConfigError
+from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def command(
     try:
         from jdetrt.export.autocast import autocast
         from jdetrt.export.onnx_writer import export_onnx
-        from jdetrt.file_kind import Format, recognise
+        from jdetrt.file_kind import FileKind, kind_of
     except ModuleNotFoundError as err:
         raise missing(err, "Exporting a network") from err
     refuse_collisions(
@@ -119,7 +119,7 @@ def command(
         },
         {"--output": Path(output)},
     )
-    if precision == "fp16" and recognise(checkpoint).format is Format.ONNX:
+    if precision == "fp16" and kind_of(checkpoint, CheckpointError) is FileKind.ONNX:
         _refuse_options_of_checkpoints(context)
         click.echo(_autocast_summary(autocast(checkpoint, output, _pictures(frames))))
         return

@@ -120,8 +120,8 @@ def test_a_checkpoint_needs_them(package: str, tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "CheckpointError: {}: no such file"),
-        (b"", "CheckpointError: {}: is empty"),
+        (None, "DataError: {}: no such file"),
+        (b"", "DataError: {}: is empty"),
         (b"plain words", "DataError: {}: is a text file ('plain words...')"),
         (b"\x7fELF" + bytes(90), "DataError: {}: is a file of an unknown kind"),
         (b"\x08\x08\x12\x07pytorch", "DataError: {}: is an ONNX model without operators"),

@@ -18,16 +18,14 @@ from torch import Tensor
 from jdetrt import __version__, files
 from jdetrt.config import AnyTrackerConfig, HeadAnchors, NetworkConfig
 from jdetrt.errors import CheckpointError, ConfigError
-from jdetrt.file_kind import Format, recognise
+from jdetrt.file_kind import CHECKPOINT_FORMAT, FileKind, check
 from jdetrt.training.checkpoints.darknet_weights import read_darknet
 from jdetrt.training.checkpoints.reference import read_reference
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo, bare_network, fill
 from jdetrt.training.network.anchors import grids
 from jdetrt.training.network.model import JdeNetwork, random_network
 
-__all__ = ["FORMAT", "CheckpointInfo", "load", "save", "save_random"]
-
-FORMAT = "jdetrt-checkpoint-1"
+__all__ = ["CheckpointInfo", "load", "save", "save_random"]
 
 _T = TypeVar("_T")
 
@@ -48,17 +46,13 @@ def load(path: str | Path) -> tuple[JdeNetwork, CheckpointInfo]:
     """
     path = Path(path)
     readers = {
-        Format.SAFETENSORS: _read_own,
-        Format.TORCH: read_reference,
-        Format.DARKNET: read_darknet,
+        FileKind.CHECKPOINT: _read_own,
+        FileKind.SAFETENSORS: _read_own,
+        FileKind.TORCH: read_reference,
+        FileKind.REFERENCE: read_reference,
+        FileKind.DARKNET: read_darknet,
     }
-    kind = recognise(path)
-    if kind.format not in readers:
-        raise CheckpointError(
-            f"{path}: is {kind.words}; a checkpoint is a .safetensors file of jdetrt, a .pt file "
-            "of the reference or a Darknet .weights file"
-        )
-    return readers[kind.format](path)
+    return readers[check(path, "export", CheckpointError)](path)
 
 
 def save(
@@ -97,7 +91,7 @@ def save(
         tracker=tracker,
     )
     metadata = {
-        "format": FORMAT,
+        "format": CHECKPOINT_FORMAT,
         "jdetrt": __version__,
         "config": msgspec.json.encode(config).decode(),
         "training": msgspec.json.encode(_Training(identities, epoch)).decode(),
@@ -155,11 +149,12 @@ def _read_own(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
 
 
 def _config(path: Path, metadata: Mapping[str, str]) -> NetworkConfig:
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != CHECKPOINT_FORMAT:
         found = metadata.get("format")
         raise CheckpointError(
-            f"{path}: is a safetensors file, but not a checkpoint of jdetrt: its metadata has "
-            f"{'no format' if found is None else f'the format {found!r}'}, expected '{FORMAT}'"
+            f"{path}: is {FileKind.SAFETENSORS.value}: its metadata has "
+            f"{'no format' if found is None else f'the format {found!r}'}, "
+            f"expected '{CHECKPOINT_FORMAT}'"
         )
     return _decode(path, metadata, "config", NetworkConfig)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt.errors import CheckpointError, MissingDependencyError
-from jdetrt.file_kind import Format, recognise
+from jdetrt.file_kind import FileKind, kind_of
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.state_dict import fitting
 from jdetrt.training.checkpoints.torch_file import outline, read_torch
@@ -51,7 +51,7 @@ def start_from(network: JdeNetwork, source: str) -> None:
             )
         network.body.load_state_dict(_lite0(network.body))
         return
-    if isinstance(network.body, ResNet) and recognise(source).format is Format.TORCH:
+    if isinstance(network.body, ResNet) and kind_of(source, CheckpointError) is FileKind.TORCH:
         network.body.load_state_dict(_torchvision(network, Path(source)))
         return
     other, _ = checkpoint.load(source)
