@@ -56,6 +56,11 @@ class Slowed:
         """Of the session."""
         return self._session.metadata
 
+    @property
+    def last_run_seconds(self) -> float | None:
+        """Of the session."""
+        return self._session.last_run_seconds
+
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run, slowly."""
         self.submit(feeds)
@@ -70,7 +75,7 @@ class Slowed:
         """Wait for it, and then for a part of its time once more."""
         outputs = self._session.wait()
         elapsed = time.perf_counter() - self._submitted
-        time.sleep(self._by * getattr(self._session, "last_run_seconds", elapsed))
+        time.sleep(self._by * (self._session.last_run_seconds or elapsed))
         return outputs
 
     def close(self) -> None:

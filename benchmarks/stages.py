@@ -18,7 +18,7 @@ import numpy as np
 
 from jdetrt.errors import ConfigError
 from jdetrt.runtime.contract import network_size
-from jdetrt.runtime.decode import candidates, suppress
+from jdetrt.runtime.decode import candidates
 from jdetrt.runtime.input_buffer import Slot, make_slots
 from jdetrt.runtime.pipeline import reportable
 from jdetrt.runtime.sinks.base import MotSink, VideoSink
@@ -142,9 +142,9 @@ def time_stages(
                 fit = slot.fill(frame.image)
             outputs = _run(session, slot, times)
             with times.stage("decode"):
-                found = candidates(outputs, score_threshold=config.score_threshold)
+                found = candidates(outputs, fit, score_threshold=config.score_threshold)
             with times.stage("nms"):
-                seen = suppress(found, fit, nms_iou=config.nms_iou)
+                seen = found.suppress(config.nms_iou).to_source()
             with times.stage("association"):
                 tracks = tracker.update(seen)
                 tracks = reportable(tracks, config.max_aspect, config.min_area)
@@ -172,7 +172,7 @@ def _run(session: Session, slot: Slot, times: StageTimes) -> dict[str, Array]:
     for stage in ("upload", "download"):
         if stage in copies:
             times.add(stage, copies[stage])
-            elapsed = session.last_run_seconds  # type: ignore[attr-defined]  # it has both
+            elapsed = session.last_run_seconds or elapsed
     times.add("network", elapsed)
     return outputs
 

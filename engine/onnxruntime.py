@@ -58,7 +58,6 @@ class OrtSession(SessionBase):
 
     Attributes:
         provider: the one in use, ``"cpu"``, ``"cuda"`` or ``"tensorrt"``.
-        last_run_seconds: how long the last run itself took, without the wait for the caller.
 
     Raises:
         SessionError: the file is not a model that ONNX Runtime can load, or the provider is not
@@ -86,7 +85,6 @@ class OrtSession(SessionBase):
             self._session.get_modelmeta().custom_metadata_map,
         )
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
-        self.last_run_seconds = 0.0
 
     def close(self) -> None:
         """Wait for a run that is still open and free the model; a second call does nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -90,6 +91,7 @@ class TorchSession(SessionBase):
 
     @torch.inference_mode()
     def _run(self, images: Array) -> dict[str, Array]:
+        begin = time.perf_counter()
         try:
             heads = self._graph.network(torch.from_numpy(images).to(self._device))
             detected = self._graph.decode(heads)
@@ -97,7 +99,9 @@ class TorchSession(SessionBase):
         except RuntimeError as err:  # torch's only word for everything, too little memory too
             raise SessionError(f"torch failed to run the network: {err}") from err
         outputs = {**detected._asdict(), _MAPS: maps}
-        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+        arrays = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+        self.last_run_seconds = time.perf_counter() - begin  # on a GPU with the copy back
+        return arrays
 
 
 def open_checkpoint(

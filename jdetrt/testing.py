@@ -66,7 +66,6 @@ class FakeSession(SessionBase):
         self._function = outputs if callable(outputs) else _one_a_run(outputs)
         self._seconds = seconds
         self.runs = 0
-        self.last_run_seconds = seconds
 
     @classmethod
     def from_detections(
@@ -114,6 +113,7 @@ class FakeSession(SessionBase):
 
         def result() -> dict[str, Array]:
             time.sleep(max(0.0, done_at - time.perf_counter()))
+            self.last_run_seconds = self._seconds
             return {name: array.copy() for name, array in outputs.items()}
 
         return result

@@ -27,9 +27,8 @@ def reportable(tracks: Tracks, max_aspect: float, min_area: float) -> Tracks:
         max_aspect: tracks with a width above ``max_aspect`` times their height are left out.
         min_area: so are those of at most so many square pixels.
 
-    >>> import numpy as np
-    >>> boxes = np.array([[0, 0, 10, 30], [0, 0, 40, 20], [0, 0, 10, 20]], np.float32)
-    >>> tracks = Tracks(np.array([4, 5, 6]), boxes, np.ones(3, np.float32))
+    >>> boxes = [[0, 0, 10, 30], [0, 0, 40, 20], [0, 0, 10, 20]]
+    >>> tracks = Tracks([4, 5, 6], boxes, [1, 1, 1])
     >>> reportable(tracks, max_aspect=1.6, min_area=200).ids
     array([4])
     """
@@ -37,7 +36,7 @@ def reportable(tracks: Tracks, max_aspect: float, min_area: float) -> Tracks:
     kept = (width <= max_aspect * height) & (width * height > min_area)
     if kept.all():
         return tracks
-    return Tracks(tracks.ids[kept], tracks.boxes[kept], tracks.scores[kept])
+    return tracks[kept]
 
 
 class Associate:

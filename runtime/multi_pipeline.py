@@ -219,7 +219,7 @@ class MultiPipeline:
             return {}
         outputs = self._session.wait()
         elapsed = time.perf_counter() - self._submitted_at
-        seconds = getattr(self._session, "last_run_seconds", elapsed)
+        seconds = self._session.last_run_seconds or elapsed
         for lane, item in batch:
             lane.stopwatch.add("network", seconds)
             lane.ahead.give_back(item)

@@ -194,7 +194,7 @@ class Pipeline:
         elapsed = time.perf_counter() - self._submitted.popleft()
         # Where the rest is slower than the network, `elapsed` includes its wait for us; a session
         # that times its own runs knows better.
-        self._stopwatch.add("network", getattr(self._session, "last_run_seconds", elapsed))
+        self._stopwatch.add("network", self._session.last_run_seconds or elapsed)
         self._ahead.give_back(item)
         return outputs
 

@@ -21,6 +21,10 @@ class SessionBase(Closing):
         inputs: what the model takes.
         outputs: what it gives.
         metadata: what it says about itself.
+
+    Attributes:
+        last_run_seconds: time of the last run itself, without the wait for the caller; None before
+            the first.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class SessionBase(Closing):
         self._metadata = metadata
         self._open: deque[Callable[[], dict[str, Array]]] = deque()  # runs, oldest first
         self._closed = False
+        self.last_run_seconds: float | None = None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

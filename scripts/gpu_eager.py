@@ -48,7 +48,6 @@ class EagerSession(SessionBase):
             ],
             tracker_note(checkpoints.load(checkpoint)[1].config.tracker),
         )
-        self.last_run_seconds = 0.0
 
     @torch.inference_mode()
     def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:

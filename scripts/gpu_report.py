@@ -33,7 +33,7 @@ from jdetrt.evaluation.perturbed import margin
 from jdetrt.files import write_text
 from jdetrt.machine.manifest import manifest
 from jdetrt.runtime.contract import check_model, network_size, tracker_config
-from jdetrt.runtime.decode import candidates
+from jdetrt.runtime.decode import Candidates, candidates
 from jdetrt.runtime.input_buffer import make_slots
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.preprocess import Letterbox
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from gpu_eager import EagerSession
 
     from jdetrt.config import TrackerConfig
-    from jdetrt.evaluation.perturbed import Candidates
 
 WARM_UP = 50
 SHAKEN_RUNS = 30
@@ -163,7 +162,7 @@ def score(path: Path, model: str, sequence: str) -> dict[str, Any]:
     frames = []
     for index in range(len(kept["counts"])):
         found = {name: values[index][None] for name, values in arrays.items()}
-        frames.append((candidates(found, score_threshold=least), letterbox))
+        frames.append(candidates(found, letterbox, score_threshold=least))
     return {"seen": path.name, **scores(frames, Path(sequence), settings, rate)}
 
 

@@ -97,7 +97,7 @@ def accuracy(model: str, sequence: str) -> dict[str, Any]:
                 for frame in source:
                     tensor, fit = function(frame.image, size)
                     outputs = session.infer({session.inputs[0].name: tensor[np.newaxis]})
-                    seen.append((candidates(outputs, score_threshold=least), fit))
+                    seen.append(candidates(outputs, fit, score_threshold=least))
             rows.append({"letterbox": name, **scores(seen, Path(sequence), settings, rate)})
     return {
         "benchmark": "preprocess-accuracy",

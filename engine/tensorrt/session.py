@@ -101,7 +101,6 @@ class TensorRtSession(SessionBase):
         self._kernel: LetterboxKernel | None = None
         self._gpu_letterbox = gpu_letterbox
         self._runs = 0
-        self.last_run_seconds = 0.0
         self.last_stage_seconds: dict[str, float] = {}
         try:
             with self._cuda.current():

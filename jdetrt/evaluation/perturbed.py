@@ -13,21 +13,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from jdetrt.config import TrackerConfig
 from jdetrt.evaluation.trackeval import Score, score_files
-from jdetrt.runtime.decode import suppress
+from jdetrt.runtime.decode import Candidates
 from jdetrt.runtime.mot_io import mot_lines
 from jdetrt.runtime.pipeline import reportable
-from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.types import Detections
 
-__all__ = ["SHAKEN", "Candidates", "margin", "score_shaken", "score_tracks"]
+__all__ = ["SHAKEN", "margin", "score_shaken", "score_tracks"]
 
 SHAKEN = ("mota", "idf1", "hota")
 
@@ -35,8 +31,6 @@ SHAKEN = ("mota", "idf1", "hota")
 # overlap those in float32 by 0.973, its scores are 0.013 off (benchmarks/results/int8-nano.json).
 _EDGE = 0.008  # of the box's width or height, each edge for itself
 _SCORE = 0.015
-
-Candidates = tuple[Detections, Letterbox]  # of a frame: boxes in network pixels, not suppressed yet
 
 
 def margin(threshold: float) -> float:
@@ -61,9 +55,9 @@ def score_tracks(
     """
     tracker = Tracker(settings, frame_rate)
     lines = []
-    for frame, (found, letterbox) in enumerate(frames, start=1):
-        kept = _take(found, found.scores > settings.score_threshold)
-        tracks = tracker.update(suppress(kept, letterbox, nms_iou=settings.nms_iou))
+    for frame, found in enumerate(frames, start=1):
+        above = found[found.scores > settings.score_threshold]
+        tracks = tracker.update(above.suppress(settings.nms_iou).to_source())
         lines.append(mot_lines(frame, reportable(tracks, settings.max_aspect, settings.min_area)))
     with TemporaryDirectory(prefix="jdetrt-score-") as temporary:
         results = Path(temporary, "tracks.txt")
@@ -105,15 +99,11 @@ def score_shaken(
     return found
 
 
-def _shaken(frame: Candidates, random: np.random.Generator) -> Candidates:
-    found, letterbox = frame
+def _shaken(found: Candidates, random: np.random.Generator) -> Candidates:
     sides = np.tile(found.boxes[:, 2:] - found.boxes[:, :2], 2)
     boxes = found.boxes + random.normal(0.0, _EDGE, sides.shape) * sides
     scores = np.clip(found.scores + random.normal(0.0, _SCORE, len(sides)), 0.0, 1.0)
-    moved = Detections(boxes.astype(np.float32), scores.astype(np.float32), found.embeddings)
-    return _take(moved, np.argsort(-scores, kind="stable")), letterbox
-
-
-def _take(found: Detections, which: npt.NDArray[Any]) -> Detections:
-    embeddings = None if found.embeddings is None else found.embeddings[which]
-    return Detections(found.boxes[which], found.scores[which], embeddings)
+    moved = Candidates(
+        boxes.astype(np.float32), scores.astype(np.float32), found.embeddings, found.letterbox
+    )
+    return moved[np.argsort(-scores, kind="stable")]

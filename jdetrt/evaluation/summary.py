@@ -12,9 +12,9 @@ from jdetrt.errors import DataError
 from jdetrt.evaluation.detection import DetectionTest
 from jdetrt.evaluation.embedding import EmbeddingTest
 from jdetrt.evaluation.inference import infer
-from jdetrt.evaluation.perturbed import Candidates, margin, score_shaken, score_tracks
+from jdetrt.evaluation.perturbed import margin, score_shaken, score_tracks
 from jdetrt.runtime.contract import tracker_config
-from jdetrt.runtime.decode import candidates
+from jdetrt.runtime.decode import Candidates, candidates
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.types import Session
 
@@ -98,8 +98,7 @@ def quick_score(
     for seen in infer(session, _in_order(data), size=size):
         detection.add(seen)
         embedding.add(seen)
-        found = candidates(seen.outputs, score_threshold=least)
-        frames.append((found, seen.letterbox))
+        frames.append(candidates(seen.outputs, seen.letterbox, score_threshold=least))
     tracked = score_tracks(frames, folder, settings, info.frame_rate)
     shaken = None
     if shakes:

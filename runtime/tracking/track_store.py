@@ -120,6 +120,7 @@ class TrackStore:
         removed_before: ``(S,)`` bool: was REMOVED in some frame before.
         start: ``(S,)`` int64, frame of birth.
         last: ``(S,)`` int64, frame of the last match.
+        row: ``(S,)`` int64, its detection: the row in `Observations` of that frame.
     """
 
     def __init__(self, noise: _F64 = kalman.REFERENCE_NOISE, capacity: int = 64) -> None:
@@ -135,6 +136,7 @@ class TrackStore:
         self.removed_before = np.zeros(capacity, np.bool_)
         self.start = np.zeros(capacity, np.int64)
         self.last = np.zeros(capacity, np.int64)
+        self.row = np.zeros(capacity, np.int64)
         self._free = list(range(capacity - 1, -1, -1))
         self._next_id = 1
 
@@ -168,6 +170,7 @@ class TrackStore:
         self.removed_before[slots] = False
         self.start[slots] = frame
         self.last[slots] = frame
+        self.row[slots] = rows
         return slots
 
     def number(self, slots: _I64) -> None:
@@ -203,6 +206,7 @@ class TrackStore:
             )
         self.state[slots] = TRACKED
         self.last[slots] = frame
+        self.row[slots] = rows
 
     def pairs_by_appearance(
         self,

@@ -126,7 +126,17 @@ class Tracker:
                 f"{store.embedding.shape[1]}; call reset() before changing the model"
             )
         slots = self._preset.update(seen)
-        return Tracks(store.id[slots], store.boxes(slots).astype(np.float32), store.score[slots])
+        rows = store.row[slots]
+        return Tracks.unchecked(
+            store.id[slots],
+            store.boxes(slots).astype(np.float32),
+            store.score[slots],
+            detection=rows if len(seen) == len(kept) else np.flatnonzero(kept)[rows],
+            embeddings=store.embedding.take(slots, axis=0)
+            if self._preset.uses_embeddings
+            else None,
+            age=self._preset.frame - store.start[slots],
+        )
 
 
 def _make(config: TrackerConfig, frame_rate: float) -> Preset[Any]:

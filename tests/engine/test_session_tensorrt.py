@@ -133,6 +133,7 @@ def test_gives_what_the_network_gives(version: str, graphs: bool, machine: Make)
         assert [spec.name for spec in session.outputs] == ["boxes", "scores", "probe"]
         assert session.metadata == {"width": "64", "height": "32", "precision": "fp32"}
         results = [session.infer({"images": image}) for image in images]
+        assert session.last_run_seconds is not None
         assert session.last_run_seconds > 0.0
         assert set(session.last_stage_seconds) == {"upload", "download"}
         assert min(session.last_stage_seconds.values()) > 0.0

@@ -13,7 +13,8 @@ from walkers import FRAMES, PEOPLE, samples_of, true_session, walkers
 from jdetrt.config import IouConfig, ReferenceConfig
 from jdetrt.evaluation.perturbed import SHAKEN, margin, score_shaken, score_tracks
 from jdetrt.evaluation.summary import QuickScore, quick_score
-from jdetrt.runtime.preprocess import Letterbox, letterbox
+from jdetrt.runtime.decode import Candidates
+from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Detections
 
 SAME = letterbox(np.zeros((192, 192, 3), np.uint8), (192, 192))[1]
@@ -56,15 +57,16 @@ def test_boxes_move_by_what_int8_moves_them(folder: Path, monkeypatch: pytest.Mo
     corner = random.uniform(0, 100, (4000, 2))
     boxes = np.concatenate([corner, corner + random.uniform(20, 90, corner.shape)], axis=1)
     scores = np.linspace(0.9, 0.1, len(boxes)).astype(np.float32)
-    seen = Detections(boxes.astype(np.float32), scores, np.eye(4000, 2, dtype=np.float32))
-    got: list[Detections] = []
+    embeddings = np.eye(4000, 2, dtype=np.float32)
+    seen = Candidates(boxes.astype(np.float32), scores, embeddings, SAME)
+    got: list[Candidates] = []
 
-    def keep(frames: list[tuple[Detections, Letterbox]], *_: object) -> object:
-        got.append(frames[0][0])
+    def keep(frames: list[Candidates], *_: object) -> object:
+        got.append(frames[0])
         return score_tracks(frames_of(folder), folder, IouConfig(), 30.0)
 
     monkeypatch.setattr("jdetrt.evaluation.perturbed.score_tracks", keep)
-    score_shaken([(seen, SAME)], folder, IouConfig(), 30.0, runs=2)
+    score_shaken([seen], folder, IouConfig(), 30.0, runs=2)
     one, two = got
     assert not np.array_equal(one.boxes, two.boxes)
     assert (np.diff(one.scores) <= 0).all()
@@ -88,12 +90,12 @@ def test_candidates_below_the_threshold_can_be_lifted(folder: Path) -> None:
     assert max(found.shaken["mota"]) > 0.0
 
 
-def frames_of(folder: Path) -> list[tuple[Detections, Letterbox]]:
-    nobody = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-    return [(nobody, SAME)] * FRAMES
+def frames_of(folder: Path) -> list[Candidates]:
+    nobody = Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), None, SAME)
+    return [nobody] * FRAMES
 
 
-def order(found: Detections, seen: Detections) -> npt.NDArray[Any]:
+def order(found: Candidates, seen: Candidates) -> npt.NDArray[Any]:
     """Where each of the seen ones is among those found: the nearest corner."""
     far = ((found.boxes[:, None, :] - seen.boxes[None, :, :]) ** 2).sum(axis=2)
     nearest: npt.NDArray[Any] = far.argmin(axis=0)
