@@ -32,11 +32,14 @@ from jdetrt.errors import ConfigError
 from jdetrt.machine.manifest import manifest
 from jdetrt.machine.power import Monitor
 from jdetrt.machine.sensors.base import open_sensors
-from jdetrt.runtime.contract import network_size, tracker_config
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.sinks.base import MotSink, Sink, VideoSink
+from jdetrt.runtime.settings import tracker_config
+from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sinks.text import MotSink
+from jdetrt.runtime.sinks.video import VideoSink
 from jdetrt.runtime.sources.open import open_source
-from jdetrt.runtime.spread import summary
+from jdetrt.runtime.timing import summary
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Session
 

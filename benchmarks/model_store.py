@@ -18,7 +18,7 @@ from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.compat import BACKENDS as PLAN_BACKENDS
 from jdetrt.errors import ConfigError
 from jdetrt.files import sha256
-from jdetrt.runtime.contract import network_size
+from jdetrt.runtime.detector import network_size
 from jdetrt.types import Session
 
 __all__ = ["BACKENDS", "PRECISIONS", "Artefacts", "Configuration"]

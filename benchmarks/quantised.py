@@ -39,7 +39,7 @@ def write_int8(
     Raises:
         CalibrationError: there is nothing to quantise or to calibrate on.
         MissingDependencyError: onnx is not installed.
-        SinkError: a file cannot be written.
+        OutputError: a file cannot be written.
     """
     try:
         from jdetrt.calibration.calibrate import calibrate

@@ -22,7 +22,7 @@ from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
 from jdetrt.machine.manifest import manifest
 from jdetrt.machine.sensors.base import open_sensors
-from jdetrt.runtime.contract import network_size
+from jdetrt.runtime.detector import network_size
 from jdetrt.types import Array, Session, TensorSpec
 
 __all__ = ["Slowed", "measure_overhead", "measure_repeatability"]

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 
 from jdetrt.errors import ConfigError
-from jdetrt.runtime.contract import network_size
 from jdetrt.runtime.decode import candidates
-from jdetrt.runtime.input_buffer import Slot, make_slots
+from jdetrt.runtime.detector import network_size
+from jdetrt.runtime.input_buffer import InputBuffer, make_buffers
 from jdetrt.runtime.pipeline import reportable
-from jdetrt.runtime.sinks.base import MotSink, VideoSink
 from jdetrt.runtime.sinks.draw import Trails, draw_tracks
+from jdetrt.runtime.sinks.text import MotSink
+from jdetrt.runtime.sinks.video import VideoSink
 from jdetrt.runtime.sources.open import Source
-from jdetrt.runtime.spread import summary
+from jdetrt.runtime.timing import summary
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Array, Frame, Session, Tracks
 
@@ -112,11 +113,11 @@ def time_stages(
 
     Raises:
         ConfigError: the source is live, or has too few frames.
-        SourceError, SessionError, SinkError: as in tracking.
+        SourceError, SessionError, OutputError: as in tracking.
     """
     if source.live:
         raise ConfigError(f"{source.uri}: a live source waits for its camera; use a file")
-    [slot] = make_slots(session, size or network_size(session), 1)
+    [buffer] = make_buffers(session, size or network_size(session), 1)
     config = tracker.config
     tracker.warm_up()
     times, trails = StageTimes(), Trails()
@@ -139,8 +140,8 @@ def time_stages(
                     "asked for"
                 )
             with times.stage("preprocess"):
-                fit = slot.fill(frame.image)
-            outputs = _run(session, slot, times)
+                fit = buffer.fill(frame.image)
+            outputs = _run(session, buffer, times)
             with times.stage("decode"):
                 found = candidates(outputs, fit, score_threshold=config.score_threshold)
             with times.stage("nms"):
@@ -158,14 +159,14 @@ def time_stages(
     return times
 
 
-def _run(session: Session, slot: Slot, times: StageTimes) -> dict[str, Array]:
+def _run(session: Session, buffer: InputBuffer, times: StageTimes) -> dict[str, Array]:
     """Run the network.
 
     A session that times its copies says so in ``last_stage_seconds``. It knows what its network
     took, too; what is left of the time then belongs to no stage.
     """
     begin = time.perf_counter()
-    slot.submit()
+    buffer.submit()
     outputs = session.wait()
     elapsed = time.perf_counter() - begin
     copies: Mapping[str, float] = getattr(session, "last_stage_seconds", {})

@@ -15,9 +15,10 @@ from jdetrt.config import TrackerConfig, preset_of
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import network_size, tracker_config
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream
-from jdetrt.runtime.sinks.base import MotSink
+from jdetrt.runtime.settings import tracker_config
+from jdetrt.runtime.sinks.text import MotSink
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Session

@@ -24,7 +24,7 @@ from jdetrt.files import write_text
 from jdetrt.machine.cool_down import CoolDown
 from jdetrt.machine.fingerprint import differences
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import tracker_config
+from jdetrt.runtime.settings import tracker_config
 from jdetrt.types import Session
 
 __all__ = ["measure_accuracy", "read_result", "sweep"]
@@ -79,7 +79,7 @@ def sweep(
     Raises:
         ConfigError: a number that makes no measurement, or ``output`` has other settings.
         DataError: ``output`` is no result, or of another machine.
-        SinkError: it cannot be written.
+        OutputError: it cannot be written.
     """
     if not configurations or repeats < 1:
         raise ConfigError("expected at least one configuration, and 1 repeat or more")

@@ -50,7 +50,7 @@ def quantise_with_modelopt(
         CalibrationError: the model cannot be quantised, ModelOpt fails, or what it gives breaks the
             rules of TensorRT (`jdetrt.calibration.quantize.qdq`).
         MissingDependencyError: ModelOpt is not installed.
-        SinkError: the output cannot be written.
+        OutputError: the output cannot be written.
     """
     source = read_model(model_path)
     left_out = match_layers(source, leave_out)

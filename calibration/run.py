@@ -25,7 +25,7 @@ from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.calibration_cache import write_cache
 from jdetrt.errors import CalibrationError
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import network_size
+from jdetrt.runtime.detector import network_size
 
 __all__ = ["REPORT_FILES", "ROWS", "CalibrationRun", "CalibrationSettings"]
 
@@ -125,7 +125,7 @@ class CalibrationRun:
             CalibrationError: the model cannot be quantised, or no frame can be used.
             DataError: labelled data is missing or wrong.
             SessionError: a model cannot be run.
-            SinkError: a file cannot be written.
+            OutputError: a file cannot be written.
             SourceError: footage cannot be opened.
         """
         settings = self._settings
@@ -160,7 +160,7 @@ class CalibrationRun:
         Raises:
             CalibrationError: as `quantise_with_modelopt`.
             MissingDependencyError: ModelOpt is not installed.
-            SinkError: the output cannot be written.
+            OutputError: the output cannot be written.
             SourceError: footage cannot be opened.
         """
         settings = self._settings

@@ -15,7 +15,7 @@ from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError, DataError, SessionError
 from jdetrt.evaluation.detection import evaluate_detection
 from jdetrt.evaluation.summary import quick_score
-from jdetrt.runtime.spread import summary
+from jdetrt.runtime.timing import summary
 
 __all__ = ["ApDrop", "compare_speed", "score_precisions"]
 

@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from jdetrt.engine.integer_products import keep_exact
 from jdetrt.errors import SessionError
-from jdetrt.runtime.native_name import native_name
+from jdetrt.runtime.opencv import native_name
 from jdetrt.runtime.session import SessionBase
 from jdetrt.types import Array, TensorSpec
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jdetrt.engine.tensorrt.compat import BACKENDS
 from jdetrt.engine.tensorrt.plan import PLAN_SUFFIXES, read_sidecar
 from jdetrt.errors import SessionError
-from jdetrt.runtime.contract import check_model
+from jdetrt.runtime.detector import check_model
 from jdetrt.shipped import resolve
 from jdetrt.types import Session
 

@@ -26,7 +26,7 @@ from jdetrt.errors import ExportError, MissingDependencyError, ParityError
 from jdetrt.evaluation.agreement import LIMITS, Agreement, Comparison
 from jdetrt.export import onnx_graph
 from jdetrt.export.parity import synthetic_pictures
-from jdetrt.runtime.contract import network_size
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Array, Session
 
@@ -81,7 +81,7 @@ def autocast(
             itself, or ModelOpt fails or touches what it is told to leave.
         ParityError: the two models give other numbers.
         MissingDependencyError: ModelOpt is not installed.
-        SinkError: the output cannot be written.
+        OutputError: the output cannot be written.
     """
     model, output = Path(model), Path(output)
     source = onnx_graph.read(model)

@@ -23,8 +23,8 @@ from jdetrt.export.half_weights import round_weights, store_as_half
 from jdetrt.export.onnx_graph import tensor_specs
 from jdetrt.export.parity import FLOAT16, FLOAT32, Parity, check_parity, synthetic_pictures
 from jdetrt.export.precision import record_peaks, refuse_overflow, to_half
-from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.preprocess import letterbox
+from jdetrt.runtime.settings import tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo
 from jdetrt.training.network.anchors import grids, network_anchors
@@ -101,7 +101,7 @@ def export_onnx(
             there is no size, not enough memory for it, or a weight or, in half precision, what a
             convolution gives is too large for float16.
         ParityError: the exported model gives other numbers than torch.
-        SinkError: the output cannot be written.
+        OutputError: the output cannot be written.
     """
     checkpoint, output = Path(checkpoint), Path(output)
     half = config.precision == "fp16"

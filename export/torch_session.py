@@ -15,8 +15,8 @@ import torch
 from jdetrt.config import AnyTrackerConfig, ExportConfig
 from jdetrt.errors import ExportError, SessionError
 from jdetrt.export.deploy_graph import DeployGraph, normalise
-from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.session import SessionBase
+from jdetrt.runtime.settings import tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo
 from jdetrt.training.network.anchors import anchor_sizes, candidate_priors, grids, network_anchors

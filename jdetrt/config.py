@@ -179,7 +179,7 @@ class NetworkConfig(Section, frozen=True):
     # size; None for the reference's rule, which goes by the size (jdetrt.training.network.anchors).
     anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None
     # What suits the network where nobody says otherwise; it goes with the checkpoint, the models
-    # and the plans that are made of it. None for a preset's own (jdetrt.runtime.contract).
+    # and the plans that are made of it. None for a preset's own (jdetrt.runtime.settings).
     tracker: AnyTrackerConfig | None = None
 
 

@@ -6,7 +6,7 @@
     |- ConfigError              which file, which key
     |- MissingDependencyError   what to install
     |- SourceError              the URI and what was tried
-    |- SinkError                the output that could not be written
+    |- OutputError                the output that could not be written
     |- DataError                file, line, what was expected
     |- CheckpointError
     |- TrainingError            the loss is no longer a number
@@ -58,7 +58,7 @@ class SourceError(JdetrtError):
     """A video, folder, camera or stream cannot be opened or read."""
 
 
-class SinkError(JdetrtError):
+class OutputError(JdetrtError):
     """An output file cannot be written."""
 
 

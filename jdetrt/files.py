@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from jdetrt.errors import JdetrtError, SinkError
+from jdetrt.errors import JdetrtError, OutputError
 
 __all__ = [
     "atomic_path",
@@ -44,9 +44,9 @@ _IN_WORK = 3600  # seconds
 _MARK = ".jdetrt"  # the file that marks a folder as ours, to be replaced
 
 
-def _refuse(path: Path, err: OSError) -> SinkError:
+def _refuse(path: Path, err: OSError) -> OutputError:
     hint = _REMEDIES.get(err.errno or 0, "check the folder and its permissions")
-    return SinkError(f"{path}: cannot be written ({err.strerror or err}); {hint}")
+    return OutputError(f"{path}: cannot be written ({err.strerror or err}); {hint}")
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     folder too if it was made here, and whatever stood at ``path`` before stands there still.
 
     Raises:
-        SinkError: the folder or the file cannot be written (no space, no permission).
+        OutputError: the folder or the file cannot be written (no space, no permission).
     """
     path = Path(path)
     made = not path.parent.exists()
@@ -65,7 +65,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "no regular file"
-            raise SinkError(f"{path}: is {kind}; name a file")
+            raise OutputError(f"{path}: is {kind}; name a file")
         # The suffix is kept: OpenCV chooses the container format by it.
         handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
         os.close(handle)
@@ -122,10 +122,10 @@ def replace_folder(folder: Path, contents: Collection[str], origin: str) -> Iter
         origin: the start of the note in it, such as ``"Written by X"``.
 
     Raises:
-        SinkError: it exists and is not ours (`is_ours`), or it cannot be written.
+        OutputError: it exists and is not ours (`is_ours`), or it cannot be written.
     """
     if os.path.lexists(folder) and not is_ours(folder, contents):
-        raise SinkError(
+        raise OutputError(
             f"{folder}: exists already and is not (or not only) what an earlier run wrote; name "
             "another folder or delete it"
         )
@@ -156,17 +156,19 @@ def check_writable(path: str | Path) -> None:
     """See to it before long work that a file can be written there.
 
     Raises:
-        SinkError: it is a folder, its name is too long, or its folder takes no files.
+        OutputError: it is a folder, its name is too long, or its folder takes no files.
     """
     path = Path(path)
     try:
         if path.exists() and not path.is_file():
-            raise SinkError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; name a file")
+            raise OutputError(
+                f"{path}: is {'a folder' if path.is_dir() else 'no file'}; name a file"
+            )
         folder = next((p for p in path.absolute().parents if p.exists()), Path("/"))
     except OSError as err:
         raise _refuse(path, err) from err
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise SinkError(f"{path}: cannot be written: {folder} is no folder or not writable")
+        raise OutputError(f"{path}: cannot be written: {folder} is no folder or not writable")
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -204,7 +206,7 @@ def read_bytes(path: str | Path, error: type[JdetrtError], advice: str = "") -> 
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whole or not at all. Raises SinkError."""
+    """Write ``data`` to ``path``, whole or not at all. Raises OutputError."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -213,8 +215,8 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write files that belong together, all of them or none; the first appears last.
 
     Raises:
-        SinkError: one cannot be written; what stood at any of the paths still stands there, unless
-            the system refuses to rename a file that it let be written.
+        OutputError: one cannot be written; what stood at any of the paths still stands there,
+            unless the system refuses to rename a file that it let be written.
     """
     with ExitStack() as written:
         for path, data in contents.items():
@@ -229,12 +231,12 @@ def to_json(value: object, *, indent: int = 2) -> bytes:
 
 
 def write_json(path: str | Path, value: object, *, indent: int = 2) -> None:
-    """Write what msgspec knows as JSON for people, whole or not at all. Raises SinkError."""
+    """Write what msgspec knows as JSON for people, whole or not at all. Raises OutputError."""
     write_bytes(path, to_json(value, indent=indent))
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``, whole or not at all. Raises SinkError."""
+    """Write ``text`` as UTF-8 to ``path``, whole or not at all. Raises OutputError."""
     write_bytes(path, text.encode())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from jdetrt.errors import DataError, JdetrtError, SinkError
+from jdetrt.errors import DataError, JdetrtError, OutputError
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.timing import Stopwatch
@@ -71,7 +71,7 @@ class Associate:
 
         Raises:
             DataError: the tracker refuses the detections; the message names the frame.
-            SinkError: a sink cannot be written.
+            OutputError: a sink cannot be written.
         """
         config = self.tracker.config
         with self.stopwatch.stage("associate"):
@@ -118,14 +118,14 @@ class Associate:
         lines += [str(lost) for lost in failed if str(lost) != str(err)]
         err.args = ("\n".join(lines),)
 
-    def _complete(self) -> list[SinkError]:
+    def _complete(self) -> list[OutputError]:
         """Close all sinks, and say which could not be: one that fails does not stop the others."""
         return [err for sink in self._sinks if (err := _close(sink)) is not None]
 
 
-def _close(sink: Sink) -> SinkError | None:
+def _close(sink: Sink) -> OutputError | None:
     try:
         sink.close()
-    except SinkError as err:
+    except OutputError as err:
         return err
     return None

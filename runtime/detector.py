@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import SessionError
-from jdetrt.runtime.closing import Closing
-from jdetrt.runtime.contract import check_model, network_size
 from jdetrt.runtime.decode import Candidates, candidates, detections
-from jdetrt.runtime.input_buffer import FrameSession, Slot, make_slots
+from jdetrt.runtime.input_buffer import BufferedSession, InputBuffer, make_buffers
 from jdetrt.runtime.preprocess import Letterbox, letterbox
+from jdetrt.runtime.session import Closing, name_list, shape_text
 from jdetrt.types import Array, Detections, Session, Size
 
-__all__ = ["Candidates", "Detector"]
+__all__ = ["Candidates", "Detector", "check_model", "has_embeddings", "network_size"]
+
+_EXPORT = "make one with: jdetrt export CHECKPOINT -o model.onnx --size 1088x608"
 
 
 class Detector(Closing):
@@ -63,9 +64,9 @@ class Detector(Closing):
         self.nms_iou = nms_iou
         dims = [spec.shape[-1] for spec in session.outputs if spec.name == "embeddings"]
         self.embedding_dim = dims[0] if dims and dims[0] > 0 else None
-        self.depth = session.depth if isinstance(session, FrameSession) else 1
-        self._free: deque[Slot] | None = None  # made at the first image
-        self._submitted: deque[tuple[Slot, Letterbox]] = deque()
+        self.depth = session.depth if isinstance(session, BufferedSession) else 1
+        self._free: deque[InputBuffer] | None = None  # made at the first image
+        self._submitted: deque[tuple[InputBuffer, Letterbox]] = deque()
 
     def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
         """Detect the people in an image.
@@ -177,12 +178,12 @@ class Detector(Closing):
             batch_index=batch_index,
         )
 
-    def buffers(self, count: int) -> Sequence[Slot]:
+    def buffers(self, count: int) -> Sequence[InputBuffer]:
         """Make input buffers, to letterbox images in another thread while the network runs.
 
         After ``submit`` of a buffer, wait with ``session.wait`` and decode with `decode`.
         """
-        return make_slots(self.session, self.size, count)
+        return make_buffers(self.session, self.size, count)
 
     def close(self) -> None:
         """Close the session; a second call does nothing."""
@@ -207,3 +208,50 @@ class Detector(Closing):
     def _refuse_open_run(self) -> None:
         if self._submitted:
             raise SessionError("an image is submitted already: call wait() first")
+
+
+def check_model(session: Session) -> None:
+    """Check that a session holds a JDE model of this package.
+
+    That is: one float32 input ``[N, 3, H, W]`` that takes one picture at a time, and outputs
+    ``boxes [N, k, 4]``, ``scores [N, k]`` and perhaps ``embeddings [N, k, D]``.
+
+    Raises:
+        SessionError: it is another model; the message says what it takes and gives.
+    """
+    takes = ", ".join(f"{s.name} {s.dtype} {shape_text(s.shape)}" for s in session.inputs)
+    gives = {spec.name: spec for spec in session.outputs}
+    for name, rank in (("boxes", 3), ("scores", 2)):
+        if name not in gives or len(gives[name].shape) != rank:
+            raise SessionError(
+                f"not a JDE model with decoding in its graph: it has no output '{name}' of "
+                f"{rank} dimensions (inputs: {takes}; outputs: {name_list(list(gives))}); {_EXPORT}"
+            )
+    if len(session.inputs) != 1 or len(session.inputs[0].shape) != 4:
+        raise SessionError(f"expected one input [N, 3, H, W], the model takes {takes}; {_EXPORT}")
+    spec = session.inputs[0]
+    batch, channels = spec.shape[:2]
+    if spec.dtype != "float32" or channels not in (3, -1):
+        raise SessionError(f"expected a float32 input [N, 3, H, W], the model takes {takes}")
+    if batch not in (1, -1):
+        raise SessionError(
+            f"the model takes exactly {batch} pictures at a time, tracking feeds one; "
+            "export it with a dynamic batch or a batch of 1"
+        )
+
+
+def network_size(session: Session) -> Size:
+    """Width and height of the pictures that a model takes, in pixels.
+
+    Raises:
+        SessionError: the model leaves its size free.
+    """
+    height, width = session.inputs[0].shape[2:]
+    if height < 1 or width < 1:
+        raise SessionError("the model leaves its input size free; say which network size to use")
+    return Size(width, height)
+
+
+def has_embeddings(session: Session) -> bool:
+    """Whether the model gives appearance vectors beside its boxes."""
+    return any(spec.name == "embeddings" for spec in session.outputs)

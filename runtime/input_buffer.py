@@ -1,7 +1,7 @@
 """Places for the next pictures on their way to the network.
 
-A session on the CPU takes arrays: a slot is an array, and the letterbox fills it. A session on a
-GPU makes slots of its own, in which a picture is copied to the GPU, and turned into the network's
+A session on the CPU takes arrays: a buffer is an array, and the letterbox fills it. A session on a
+GPU makes buffers of its own, in which a picture is copied to the GPU, and turned into the network's
 input there, while the network runs on the one before.
 """
 
@@ -16,10 +16,10 @@ import numpy.typing as npt
 from jdetrt.runtime.preprocess import Letterbox, letterbox
 from jdetrt.types import Session
 
-__all__ = ["ArraySlot", "FrameSession", "Slot", "make_slots"]
+__all__ = ["ArrayBuffer", "BufferedSession", "InputBuffer", "make_buffers"]
 
 
-class Slot(Protocol):
+class InputBuffer(Protocol):
     """One place. It is filled, submitted, waited for, and then filled again."""
 
     def fill(self, image: npt.NDArray[np.uint8]) -> Letterbox:
@@ -41,22 +41,22 @@ class Slot(Protocol):
 
 
 @runtime_checkable
-class FrameSession(Protocol):
+class BufferedSession(Protocol):
     """What a session has that takes pictures as they are, beside ``jdetrt.types.Session``.
 
     Attributes:
-        depth: how many slots may be submitted before the first of them is waited for, 2 or more
+        depth: how many buffers may be submitted before the first of them is waited for, 2 or more
             where the network is to begin with the next one by itself.
     """
 
     depth: int
 
-    def frame_slots(self, size: tuple[int, int], count: int) -> Sequence[Slot]:
+    def frame_buffers(self, size: tuple[int, int], count: int) -> Sequence[InputBuffer]:
         """Places for pictures, letterboxed to ``size`` (width, height), for one user at a time."""
 
 
-class ArraySlot:
-    """A slot of a session that takes arrays.
+class ArrayBuffer:
+    """A buffer of a session that takes arrays.
 
     Args:
         session: a JDE model.
@@ -80,8 +80,8 @@ class ArraySlot:
         self._session.submit({self._session.inputs[0].name: self.tensor})
 
 
-def make_slots(session: Session, size: tuple[int, int], count: int) -> Sequence[Slot]:
-    """As many slots as asked for, of the kind that the session takes."""
-    if isinstance(session, FrameSession):
-        return session.frame_slots(size, count)
-    return [ArraySlot(session, size) for _ in range(count)]
+def make_buffers(session: Session, size: tuple[int, int], count: int) -> Sequence[InputBuffer]:
+    """As many buffers as asked for, of the kind that the session takes."""
+    if isinstance(session, BufferedSession):
+        return session.frame_buffers(size, count)
+    return [ArrayBuffer(session, size) for _ in range(count)]

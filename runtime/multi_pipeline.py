@@ -15,10 +15,10 @@ import numpy as np
 
 from jdetrt.errors import ConfigError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, Associate
-from jdetrt.runtime.contract import check_model, network_size
 from jdetrt.runtime.decode import detections as decode
-from jdetrt.runtime.input_buffer import ArraySlot
-from jdetrt.runtime.prefetch import SLOTS, Prepared, ReadAhead
+from jdetrt.runtime.detector import check_model, network_size
+from jdetrt.runtime.input_buffer import ArrayBuffer
+from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.sources.open import Source
@@ -127,8 +127,8 @@ class MultiPipeline:
         self._lanes = []
         for stream in streams:
             watch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
-            slots = [ArraySlot(session, size) for _ in range(SLOTS)]
-            ahead = ReadAhead(stream.source, slots, watch)
+            buffers = [ArrayBuffer(session, size) for _ in range(BUFFERS)]
+            ahead = ReadAhead(stream.source, buffers, watch)
             associate = Associate(stream.tracker, stream.sinks, None, watch, stream.source.name)
             self._lanes.append(_Lane(stream, ahead, associate, watch, limit))
         self._batches = self._pictures = 0
@@ -143,7 +143,7 @@ class MultiPipeline:
         Raises:
             SourceError: a source broke off or had no frame; the other streams are complete.
             SessionError: the network fails.
-            SinkError: a sink cannot be written.
+            OutputError: a sink cannot be written.
             DataError: a tracker refuses what the network gave.
         """
         with ExitStack() as stack:
@@ -243,5 +243,5 @@ class MultiPipeline:
 
 
 def _tensor(item: Prepared) -> Array:
-    assert isinstance(item.slot, ArraySlot)
-    return item.slot.tensor
+    assert isinstance(item.buffer, ArrayBuffer)
+    return item.buffer.tensor

@@ -11,10 +11,10 @@ import numpy as np
 
 from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame, reportable
-from jdetrt.runtime.contract import check_model, network_size
 from jdetrt.runtime.decode import detections as decode
-from jdetrt.runtime.input_buffer import FrameSession, make_slots
-from jdetrt.runtime.prefetch import SLOTS, Prepared, ReadAhead
+from jdetrt.runtime.detector import check_model, network_size
+from jdetrt.runtime.input_buffer import BufferedSession, make_buffers
+from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.sources.open import Source
@@ -31,7 +31,7 @@ class Pipeline:
     Three things go on at once: a thread reads and letterboxes the frames to come, the session runs
     the network on frame k+1, and the calling thread decodes, associates and writes frame k. Frames
     are finished in their order. Of a live source the newest frame is taken and those that came
-    while the network was busy are left out. A `input_buffer.FrameSession` letterboxes on
+    while the network was busy are left out. A `input_buffer.BufferedSession` letterboxes on
     its GPU; the stage "preprocess" then ends when the CPU is done with the frame. It may take
     frame k+2 as well while it is at k+1, so that its GPU need not wait for the CPU; not that of a
     live source, where a frame that queues is late.
@@ -79,10 +79,12 @@ class Pipeline:
         self._stopwatch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
         self._associate = Associate(tracker, sinks, on_frame, self._stopwatch)
         self._frames_left = float("inf") if max_frames is None else max_frames
-        slots = make_slots(session, size or network_size(session), SLOTS)
-        self._ahead = ReadAhead(source, slots, self._stopwatch)
+        buffers = make_buffers(session, size or network_size(session), BUFFERS)
+        self._ahead = ReadAhead(source, buffers, self._stopwatch)
         # Runs that are open at a time.
-        self._depth = session.depth if isinstance(session, FrameSession) and not source.live else 1
+        self._depth = (
+            session.depth if isinstance(session, BufferedSession) and not source.live else 1
+        )
         self._submitted: deque[float] = deque()  # when, of the runs that are open
 
     def run(self) -> RunReport:
@@ -95,7 +97,7 @@ class Pipeline:
         Raises:
             SourceError: the source breaks off, or has no frame.
             SessionError: the network fails.
-            SinkError: a sink cannot be written.
+            OutputError: a sink cannot be written.
             DataError: the tracker refuses what the network gave; the message names the frame.
         """
         with self._associate.completing_sinks():
@@ -113,7 +115,7 @@ class Pipeline:
         frame, the next ones are read and the network runs.
 
         Raises:
-            SourceError, SessionError, SinkError, DataError: as in `run`.
+            SourceError, SessionError, OutputError, DataError: as in `run`.
         """
         with self._associate.completing_sinks():
             with self._ahead:
@@ -184,7 +186,7 @@ class Pipeline:
 
     def _submit(self, item: Prepared) -> None:
         begin = time.perf_counter()
-        item.slot.submit()
+        item.buffer.submit()
         self._submitted.append(begin)
 
     def _collect(self, item: Prepared | None) -> dict[str, Array]:
@@ -237,7 +239,7 @@ def track_detections(
         DataError: no frame, a detection of frame 0 or after the last frame, or one that the
             tracker refuses; the message names the frame.
         SourceError: ``frames`` breaks off or ends before ``length``.
-        SinkError: a sink cannot be written. As in :meth:`Pipeline.run` what is done is kept.
+        OutputError: a sink cannot be written. As in :meth:`Pipeline.run` what is done is kept.
 
     >>> box = np.array([[10, 10, 50, 110]], np.float32)
     >>> seen = {i: Detections(box, np.ones(1, np.float32)) for i in (1, 2, 3)}

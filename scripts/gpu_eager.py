@@ -11,8 +11,8 @@ import torch
 from jdetrt.config import ExportConfig
 from jdetrt.export.deploy_graph import DeployGraph
 from jdetrt.export.torch_session import load_network
-from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.session import SessionBase
+from jdetrt.runtime.settings import tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.types import Array, TensorSpec
 

@@ -32,11 +32,12 @@ from jdetrt.errors import ConfigError, JdetrtError
 from jdetrt.evaluation.perturbed import margin
 from jdetrt.files import write_text
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import check_model, network_size, tracker_config
 from jdetrt.runtime.decode import Candidates, candidates
-from jdetrt.runtime.input_buffer import make_slots
+from jdetrt.runtime.detector import check_model, network_size
+from jdetrt.runtime.input_buffer import make_buffers
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.preprocess import Letterbox
+from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.tracking.tracker import Tracker
 
@@ -130,10 +131,10 @@ def seen(path: Path, source: str, output: str) -> None:
             if isinstance(settings, IouConfig):
                 names.remove("embeddings")
             least = margin(settings.score_threshold)
-            [slot] = make_slots(session, network_size(session), 1)
+            [buffer] = make_buffers(session, network_size(session), 1)
             for frame in opened:
-                slot.fill(frame.image)
-                slot.submit()
+                buffer.fill(frame.image)
+                buffer.submit()
                 found = session.wait()
                 certain = found["scores"][0] >= least
                 frames.append({name: found[name][0][certain] for name in names})

@@ -27,10 +27,11 @@ from jdetrt.engine.open import open_session
 from jdetrt.evaluation.perturbed import margin
 from jdetrt.files import write_text
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import network_size, tracker_config
 from jdetrt.runtime.decode import candidates
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.preprocess import Letterbox, letterbox
+from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.shipped import name_of, resolve
 from jdetrt.synthetic.clip import SyntheticClip

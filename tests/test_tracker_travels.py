@@ -24,7 +24,7 @@ from jdetrt.engine.open import open_session
 from jdetrt.evaluation.summary import quick_score
 from jdetrt.evaluation.tracking import evaluate_tracking
 from jdetrt.export.onnx_writer import export_onnx
-from jdetrt.runtime.contract import tracker_config, tracker_note
+from jdetrt.runtime.settings import tracker_config, tracker_note
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.training.checkpoints import checkpoint

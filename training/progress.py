@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jdetrt import files
-from jdetrt.errors import SinkError
+from jdetrt.errors import OutputError
 
 __all__ = ["Means", "Report", "Table"]
 
@@ -71,7 +71,7 @@ class Table:
         resume: keep rows up to this ``epoch`` and ``step``; None starts afresh.
 
     Raises:
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Table:
         files.write_text(path, text.getvalue())
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Append a row; missing columns stay empty. Raises SinkError; ValueError if unknown."""
+        """Append a row; missing columns stay empty. Raises OutputError; ValueError if unknown."""
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 first = not self.columns
@@ -105,7 +105,7 @@ class Table:
                     {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
                 )
         except OSError as err:
-            raise SinkError(f"{self.path}: cannot be written ({err.strerror})") from err
+            raise OutputError(f"{self.path}: cannot be written ({err.strerror})") from err
 
 
 def _up_to(row: Mapping[str, str | None], where: tuple[int, int]) -> bool:

@@ -56,7 +56,7 @@ class Run:
     Raises:
         ConfigError: the recipe does not fit the data or the state.
         CheckpointError: the weights to start from cannot be used, or there is no state to resume.
-        SinkError: the folder cannot be written.
+        OutputError: the folder cannot be written.
     """
 
     def __init__(

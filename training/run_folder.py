@@ -48,7 +48,7 @@ def check(folder: Path, *, resume: bool) -> None:
 
 
 def prepare(folder: Path, recipe: Recipe) -> None:
-    """Write the recipe into the folder of a new run. Raises SinkError."""
+    """Write the recipe into the folder of a new run. Raises OutputError."""
     files.write_json(folder / _RECIPE, recipe)
 
 
@@ -56,7 +56,7 @@ def write_state(path: Path, state: dict[str, Any], recipe: Recipe, data_set: Dat
     """Write a state (tensors, numbers, lists and dicts of them), whole or not at all.
 
     Raises:
-        SinkError: it cannot be written.
+        OutputError: it cannot be written.
     """
     with files.atomic_path(path) as temporary:
         torch.save(
@@ -94,7 +94,8 @@ def read_state(path: Path, recipe: Recipe, data_set: DataSet) -> dict[str, Any]:
         if (before := state["data"][name]) != count:
             raise ConfigError(
                 f"{path}: was written with {before} {name.replace('pictures', 'images')}, now "
-                f"there are {count}; resume with the data that the run began with, or start a new run"
+                f"there are {count}; resume with the data that the run began with, or start a new "
+                "run"
             )
     return state
 

@@ -74,7 +74,7 @@ def train(
         DataError: there are too few images, or one cannot be read.
         TrainingError: the loss is no longer a finite number.
         CheckpointError: the weights to start from cannot be used, or there is no state to resume.
-        SinkError: the output cannot be written.
+        OutputError: the output cannot be written.
     """
     run = Run(recipe, data_set, Path(output), processes, workers, resume)
     try:

@@ -25,10 +25,10 @@ from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import network_size
 from jdetrt.runtime.decode import detections as decode
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.preprocess import letterbox
-from jdetrt.runtime.spread import summary
+from jdetrt.runtime.timing import summary
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.synthetic.crowd import crowd, frame_size
 from jdetrt.types import Session
@@ -188,7 +188,7 @@ def draw_density(result: dict[str, Any], path: str | Path) -> None:
 
     Raises:
         MissingDependencyError: Matplotlib is not installed.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     from jdetrt.benchmarks.report.png import panels, save_figure
 

@@ -28,7 +28,7 @@ def write_detector(model: str | Path, output: str | Path) -> None:
 
     Raises:
         MissingDependencyError: onnx is not installed.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     try:
         from onnx.utils import extract_model
@@ -48,7 +48,7 @@ def write_reid(output: str | Path, body: str = "resnet50") -> None:
     Raises:
         ConfigError: no body of that name.
         MissingDependencyError: torch is not installed.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     try:
         import torch

@@ -23,11 +23,11 @@ from jdetrt.benchmarks.paper.numbers import TABLE_1
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.evaluation.trackeval import score_files
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import has_embeddings, network_size
 from jdetrt.runtime.decode import detections
+from jdetrt.runtime.detector import has_embeddings, network_size
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.runtime.sources.open import open_source
-from jdetrt.runtime.spread import summary
+from jdetrt.runtime.timing import summary
 from jdetrt.synthetic.clip import SyntheticClip, Truth
 from jdetrt.types import Detections, Session
 

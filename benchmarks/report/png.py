@@ -20,7 +20,7 @@ def write_png(result: Mapping[str, Any], path: str | Path) -> None:
     Raises:
         DataError: it has no measured row.
         MissingDependencyError: Matplotlib is not installed.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     rows = measured_rows(result)
     accuracy = str(result["settings"].get("accuracy", "HOTA"))
@@ -34,7 +34,7 @@ def write_png(result: Mapping[str, Any], path: str | Path) -> None:
 
 
 def save_figure(figure: Any, path: str | Path) -> None:
-    """Write a Matplotlib figure, whole or not at all. Raises SinkError."""
+    """Write a Matplotlib figure, whole or not at all. Raises OutputError."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
 

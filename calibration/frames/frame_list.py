@@ -97,7 +97,7 @@ class FrameList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         )
 
     def write(self, path: str | Path) -> None:
-        """Write it as JSON, whole or not at all. Raises SinkError."""
+        """Write it as JSON, whole or not at all. Raises OutputError."""
         files.write_json(path, self)
 
     def verify(self) -> None:

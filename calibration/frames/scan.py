@@ -10,8 +10,8 @@ import numpy as np
 
 from jdetrt.calibration.frames.footage import Fault, Footage
 from jdetrt.calibration.frames.likeness import Look, distinct, look
-from jdetrt.runtime.contract import network_size
 from jdetrt.runtime.decode import detections
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Frame, Session
 

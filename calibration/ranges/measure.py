@@ -74,7 +74,7 @@ def measure(
     Raises:
         CalibrationError: no tensor or frame; the model cannot be run or gives numbers that are not
             finite; a frame is another than was chosen; or the state is of something else.
-        SinkError: the state cannot be written.
+        OutputError: the state cannot be written.
     """
     if not tensors or len(set(tensors)) != len(tensors):
         raise CalibrationError("expected the names of one or more tensors, no two alike")

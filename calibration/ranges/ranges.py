@@ -112,7 +112,7 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         )
 
     def write(self, path: str | Path) -> None:
-        """Write them as JSON, whole or not at all. Raises SinkError."""
+        """Write them as JSON, whole or not at all. Raises OutputError."""
         files.write_json(path, self)
 
 
@@ -148,7 +148,7 @@ def measure_ranges(
 
     Raises:
         CalibrationError: no such method or percent; or as `measure`.
-        SinkError: the state cannot be written.
+        OutputError: the state cannot be written.
     """
     if method not in METHODS:
         raise CalibrationError(f"method '{method}': expected one of {', '.join(METHODS)}")

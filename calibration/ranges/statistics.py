@@ -83,7 +83,7 @@ class Statistics:
         return Histogram(self.counts[i], float(self.low[i]), float(self.high[i]))
 
     def write(self, path: Path, of: Mapping[str, Any]) -> None:
-        """Write everything, whole or not at all, with what it is of. Raises SinkError."""
+        """Write everything, whole or not at all, with what it is of. Raises OutputError."""
         head = {
             "of": {**of, "tensors": self.tensors},
             "passes": self.passes,

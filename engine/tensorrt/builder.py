@@ -28,7 +28,7 @@ from jdetrt.engine.tensorrt.memory import check_memory, default_workspace
 from jdetrt.engine.tensorrt.onnx_parser import Network, parse
 from jdetrt.engine.tensorrt.plan import PLAN_SUFFIXES, FileFacts, Place, Sidecar, sidecar_path
 from jdetrt.engine.tensorrt.timing_cache import default_timing_cache, keep_timings, use_timings
-from jdetrt.errors import BuildError, SinkError
+from jdetrt.errors import BuildError, OutputError
 from jdetrt.files import check_writable, remove_leftovers, to_json, write_together
 from jdetrt.runtime.signals import interrupt_held
 
@@ -82,7 +82,7 @@ def build_plan(
     Raises:
         BuildError: TensorRT cannot do what is asked, does not take the model, or fails.
         SessionError: the model cannot be read.
-        SinkError: the plan cannot be written; or ``timings`` cannot, which leaves the plan.
+        OutputError: the plan cannot be written; or ``timings`` cannot, which leaves the plan.
         KeyboardInterrupt: Ctrl-C; nothing is written or, late, the plan and its sidecar.
     """
     model, output, options = Path(model), Path(output), options or BuildOptions()
@@ -185,9 +185,9 @@ def _keep(built: _Built, cache: Path, output: Path, *, wanted: bool) -> None:
     """Keep the timings; the plan is written by now, and no fault here may cost it."""
     try:
         keep_timings(built.config, built.timings, cache)
-    except SinkError as err:
+    except OutputError as err:
         if wanted:
-            raise SinkError(f"{err}. The plan {output} is whole") from err
+            raise OutputError(f"{err}. The plan {output} is whole") from err
         _log.warning("the timings of this build are not kept: %s", err)
 
 
@@ -205,7 +205,7 @@ def _facts(model: Path) -> FileFacts:
 def _check_outputs(output: Path, timings: Path | None) -> None:
     """Before the minutes of a build, see to it that its plan can be written, and found again."""
     if output.suffix.lower() not in PLAN_SUFFIXES:
-        raise SinkError(
+        raise OutputError(
             f"{output}: a plan is known by its name; let it end in {', '.join(PLAN_SUFFIXES)}"
         )
     needed = [output, sidecar_path(output), layers_path(output)]

@@ -68,7 +68,7 @@ def write_cache(path: str | Path, scales: Mapping[str, float], version: str) -> 
 
     Raises:
         CalibrationError: a scale is no positive float32, or a name cannot stand on one line.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     lines = [f"TRT-{version_number(version)}-{_KIND}"]
     for tensor, scale in scales.items():

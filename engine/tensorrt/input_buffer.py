@@ -16,22 +16,22 @@ from jdetrt.engine.tensorrt.execution_context import nbytes
 from jdetrt.errors import DataError, SessionError
 from jdetrt.runtime.preprocess import Letterbox, letterbox
 
-__all__ = ["FrameSlot"]
+__all__ = ["FrameBuffer"]
 
 
-class FrameSlot:
-    """Implements :class:`jdetrt.runtime.input_buffer.Slot` on a GPU.
+class FrameBuffer:
+    """Implements :class:`jdetrt.runtime.input_buffer.InputBuffer` on a GPU.
 
     With a kernel the picture goes up as it is and is letterboxed on the GPU. Without one the CPU
     letterboxes into page-locked memory, and that goes up.
 
     Args:
-        cuda: the GPU; its context is current while the slot is made.
+        cuda: the GPU; its context is current while the buffer is made.
         stream: for copies, beside that of the network.
         kernel: the letterbox; None for that of the CPU.
         size: width and height of the network input.
         dtype: of the network input.
-        run: starts the network on the slot.
+        run: starts the network on the buffer.
 
     Attributes:
         shape: of the network input, ``(1, 3, H, W)``.
@@ -47,7 +47,7 @@ class FrameSlot:
         kernel: LetterboxKernel | None,
         size: tuple[int, int],
         dtype: str,
-        run: Callable[[FrameSlot], None],
+        run: Callable[[FrameBuffer], None],
     ) -> None:
         self.shape = (1, 3, size[1], size[0])
         self._cuda, self._stream, self._kernel = cuda, stream, kernel
@@ -90,7 +90,7 @@ class FrameSlot:
     def submit(self) -> None:
         """Start the network on the picture. Raises SessionError."""
         if not self._filled:
-            raise SessionError("the slot holds no picture: fill it before it is submitted")
+            raise SessionError("the buffer holds no picture: fill it before it is submitted")
         self._run(self)
 
     def free(self) -> None:

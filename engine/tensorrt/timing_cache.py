@@ -52,7 +52,7 @@ def keep_timings(config: Any, cache: Any, path: Path) -> None:
     The file is written whole, and together with what other processes wrote in the meantime.
 
     Raises:
-        SinkError: it cannot be written.
+        OutputError: it cannot be written.
     """
     with locked(path), interrupt_held():  # TensorRT swallows what is raised in its logger
         if (others := _read(config, path)) is not None:

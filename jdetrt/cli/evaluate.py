@@ -221,7 +221,7 @@ def tracking(
         from jdetrt.cli.score import scores_table
         from jdetrt.cli.settings import tracker_settings
         from jdetrt.evaluation.tracking import evaluate_tracking
-        from jdetrt.runtime.contract import tracker_config
+        from jdetrt.runtime.settings import tracker_config
 
         settings = tracker_settings(config, preset, lambda: tracker_config(session, preset), {})
         with ProgressBar("Tracking", None, quiet=False) as bar:
@@ -263,7 +263,7 @@ def summary(
     _refuse(model, [sequence], json_path)
     with _opened(model, size, provider, threads) as session:
         from jdetrt.evaluation.summary import quick_score
-        from jdetrt.runtime.contract import tracker_config
+        from jdetrt.runtime.settings import tracker_config
 
         tracker = tracker_config(session, preset)
         found = quick_score(session, sequence, size=size, tracker=tracker, shakes=shakes or 0)

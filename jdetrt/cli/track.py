@@ -22,8 +22,7 @@ from jdetrt.shipped import NANO, resolve
 if TYPE_CHECKING:
     from jdetrt.config import TrackerConfig
     from jdetrt.engine.tensorrt.session import MemoryUse
-    from jdetrt.runtime.sinks.base import Sink
-    from jdetrt.runtime.sinks.output import Output
+    from jdetrt.runtime.sinks.base import Output, Sink
     from jdetrt.runtime.timing import RunReport
 
 _FILE = click.Path(path_type=Path)
@@ -165,8 +164,9 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
     from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.open import open_session
     from jdetrt.engine.tensorrt.session import memory_of
-    from jdetrt.runtime.contract import network_size, tracker_config
+    from jdetrt.runtime.detector import network_size
     from jdetrt.runtime.pipeline import Pipeline
+    from jdetrt.runtime.settings import tracker_config
     from jdetrt.runtime.sources.open import open_source
     from jdetrt.runtime.tracking.tracker import Tracker
 
@@ -275,7 +275,8 @@ def _settings(options: _Options, default: Callable[[], TrackerConfig]) -> Tracke
 def _open_sinks(options: _Options, frame_rate: float, stack: ExitStack) -> list[Sink]:
     """Open the outputs; the stack sees to it that none is left behind half made."""
     from jdetrt.runtime.signals import interrupt_held
-    from jdetrt.runtime.sinks.base import FramesSink, JsonLinesSink, KittiSink, MotSink, VideoSink
+    from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
+    from jdetrt.runtime.sinks.video import FramesSink, VideoSink
 
     kinds: dict[str, Callable[[Path], Output]] = {
         "--mot": MotSink,

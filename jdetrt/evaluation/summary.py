@@ -13,8 +13,8 @@ from jdetrt.evaluation.detection import DetectionTest
 from jdetrt.evaluation.embedding import EmbeddingTest
 from jdetrt.evaluation.inference import infer
 from jdetrt.evaluation.perturbed import margin, score_shaken, score_tracks
-from jdetrt.runtime.contract import tracker_config
 from jdetrt.runtime.decode import Candidates, candidates
+from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.types import Session
 

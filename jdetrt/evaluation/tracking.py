@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from jdetrt.config import TrackerConfig
 from jdetrt.errors import DataError
 from jdetrt.evaluation.trackeval import Scores, score_files
-from jdetrt.runtime.contract import tracker_config
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
-from jdetrt.runtime.sinks.base import MotSink
+from jdetrt.runtime.settings import tracker_config
+from jdetrt.runtime.sinks.text import MotSink
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.training.data.paths import MotSequences, find

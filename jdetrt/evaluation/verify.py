@@ -8,7 +8,7 @@ import numpy as np
 
 from jdetrt.errors import SessionError
 from jdetrt.evaluation.agreement import LIMITS, Agreement, Comparison
-from jdetrt.runtime.contract import network_size
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Frame, Session
 

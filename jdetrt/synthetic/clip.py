@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.errors import ConfigError, SinkError
+from jdetrt.errors import ConfigError, OutputError
 from jdetrt.files import is_ours, replace_folder
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.synthetic.background import paint
@@ -223,12 +223,12 @@ def write_sequence(
         The folder.
 
     Raises:
-        SinkError: the folder exists (and ``overwrite`` is off, or it is not of a former call, or
+        OutputError: the folder exists (and ``overwrite`` is off, or it is not of a former call, or
             something was added to it), or cannot be written.
     """
     folder = Path(folder)
     if os.path.lexists(folder) and not overwrite:
-        raise SinkError(f"{folder}: exists already; name another folder or delete it")
+        raise OutputError(f"{folder}: exists already; name another folder or delete it")
     with replace_folder(folder, _CONTENTS, f"Rendered by jdetrt, seed {clip.seed}") as new:
         _write(new, folder.name, clip, quality)
     return folder

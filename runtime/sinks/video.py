@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.errors import SinkError
-from jdetrt.runtime.native_name import native_name
-from jdetrt.runtime.opencv import load_cv2
+from jdetrt.errors import OutputError
+from jdetrt.runtime.opencv import load_cv2, native_name
+from jdetrt.runtime.sinks.base import Output, PendingFile
 from jdetrt.runtime.sinks.draw import Trails, draw_tracks
-from jdetrt.runtime.sinks.output import Output, PendingFile
 from jdetrt.types import Frame, Tracks
 
 __all__ = ["FramesSink", "VideoSink"]
@@ -40,7 +39,7 @@ class _Painter:
 
     def __call__(self, path: Path, frame: Frame, tracks: Tracks) -> npt.NDArray[np.uint8]:
         if not frame.image.size:
-            raise SinkError(f"{path}: frame {frame.index} has no picture to draw into")
+            raise OutputError(f"{path}: frame {frame.index} has no picture to draw into")
         trails = self._trails.update(tracks) if self._trails else None
         return draw_tracks(frame.image, tracks, trails=trails, caption=str(frame.index))
 
@@ -59,7 +58,7 @@ class VideoSink(Output):
         trail_length: frames of the trail behind each person; 0 for none.
 
     Raises:
-        SinkError: another suffix, a name that OpenCV cannot take, or the file cannot be made.
+        OutputError: another suffix, a name that OpenCV cannot take, or the file cannot be made.
     """
 
     def __init__(
@@ -67,16 +66,16 @@ class VideoSink(Output):
     ) -> None:
         self._path = Path(path)
         if self._path.suffix.lower() not in _CODECS:
-            raise SinkError(
+            raise OutputError(
                 f"{path}: expected a video file ending in {', '.join(_CODECS)}, got "
                 f"'{self._path.suffix}'"
             )
         if not 0 < frame_rate <= _HIGHEST_RATE:
-            raise SinkError(
+            raise OutputError(
                 f"{path}: expected a frame rate above 0, at most {_HIGHEST_RATE}, got {frame_rate}"
             )
         load_cv2()
-        native_name(self._path, SinkError)
+        native_name(self._path, OutputError)
         self._frame_rate = frame_rate
         self._paint = _Painter(trail_length)
         self._pending: PendingFile | None = PendingFile(path)
@@ -84,13 +83,13 @@ class VideoSink(Output):
         self._size = (0, 0)
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Draw and encode one frame. Raises SinkError."""
+        """Draw and encode one frame. Raises OutputError."""
         self.encode(self._paint(self._path, frame, tracks), frame.index)
 
     def encode(self, picture: npt.NDArray[np.uint8], index: int) -> None:
-        """Encode a picture that is drawn already: frame ``index``. Raises SinkError."""
+        """Encode a picture that is drawn already: frame ``index``. Raises OutputError."""
         if self._pending is None:
-            raise SinkError(f"{self._path}: is closed; frame {index} is not written")
+            raise OutputError(f"{self._path}: is closed; frame {index} is not written")
         size = (picture.shape[1], picture.shape[0])
         if self._writer is None:
             self._writer = self._open(size)
@@ -103,7 +102,7 @@ class VideoSink(Output):
         self.frames += 1
 
     def close(self) -> None:
-        """Complete the video, check it and give it its name. Raises SinkError."""
+        """Complete the video, check it and give it its name. Raises OutputError."""
         if self._pending is None:
             return
         if self._writer is None:  # a video without a frame does not exist
@@ -113,13 +112,13 @@ class VideoSink(Output):
         complete = _count_frames(self._pending.temporary)
         if not complete:
             self.discard()
-            raise SinkError(
+            raise OutputError(
                 f"{self._path}: the video cannot be completed (is the disk full?); nothing is kept"
             )
         pending, self._pending = self._pending, None
         pending.commit()
         if complete < self.frames - max(_MISCOUNT, self.frames // 100):
-            raise SinkError(
+            raise OutputError(
                 f"{self._path}: only {complete} of {self.frames} frames reached the disk (is it "
                 "full?); they are kept"
             )
@@ -133,10 +132,10 @@ class VideoSink(Output):
         pending, self._pending = self._pending, None
         pending.drop()
 
-    def _stop(self, reason: str) -> SinkError:
+    def _stop(self, reason: str) -> OutputError:
         """Complete the video with the frames it has."""
         self.close() if self.frames else self.discard()
-        return SinkError(f"{self._path}: {reason}; {self.frames} frames are kept")
+        return OutputError(f"{self._path}: {reason}; {self.frames} frames are kept")
 
     def _open(self, size: tuple[int, int]) -> Any:
         cv2 = load_cv2()
@@ -144,7 +143,7 @@ class VideoSink(Output):
         codecs = _CODECS[self._path.suffix.lower()]
         for codec in codecs:
             writer = cv2.VideoWriter(
-                native_name(self._pending.temporary, SinkError),
+                native_name(self._pending.temporary, OutputError),
                 cv2.VideoWriter_fourcc(*codec),
                 self._frame_rate,
                 size,
@@ -154,11 +153,11 @@ class VideoSink(Output):
             writer.release()
         self.discard()
         if min(size) < 2:
-            raise SinkError(
+            raise OutputError(
                 f"{self._path}: the frames are {size[0]} x {size[1]}, and a video has at least "
                 "2 x 2 pixels; write pictures instead"
             )
-        raise SinkError(
+        raise OutputError(
             f"{self._path}: this OpenCV encodes none of {', '.join(codecs)} at {size[0]} x "
             f"{size[1]} and {self._frame_rate:g} frames a second; try another suffix "
             f"({', '.join(_CODECS)}), or an OpenCV built with FFmpeg"
@@ -177,12 +176,12 @@ class FramesSink(Output):
         trail_length: frames of the trail behind each person; 0 for none.
 
     Raises:
-        SinkError: another suffix; ``folder`` is a file, holds other files or cannot be made.
+        OutputError: another suffix; ``folder`` is a file, holds other files or cannot be made.
     """
 
     def __init__(self, folder: str | Path, suffix: str = ".jpg", *, trail_length: int = 30) -> None:
         if suffix not in (".jpg", ".png"):
-            raise SinkError(f"{folder}: expected pictures ending in .jpg or .png, got '{suffix}'")
+            raise OutputError(f"{folder}: expected pictures ending in .jpg or .png, got '{suffix}'")
         self._cv2 = load_cv2()
         self._folder = Path(folder)
         self._suffix = suffix
@@ -192,13 +191,13 @@ class FramesSink(Output):
             self._folder.parent.mkdir(parents=True, exist_ok=True)
             name = tempfile.mkdtemp(prefix=f".{self._folder.name}-", dir=self._folder.parent)
         except OSError as err:
-            raise SinkError(f"{folder}: cannot be written ({err.strerror or err})") from err
+            raise OutputError(f"{folder}: cannot be written ({err.strerror or err})") from err
         self._temporary: Path | None = Path(name)
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Draw and write one picture. Raises SinkError."""
+        """Draw and write one picture. Raises OutputError."""
         if self._temporary is None:
-            raise SinkError(f"{self._folder}: is closed; frame {frame.index} is not written")
+            raise OutputError(f"{self._folder}: is closed; frame {frame.index} is not written")
         picture = self._paint(self._folder, frame, tracks)
         path = self._temporary / f"tracked-{frame.index:06d}{self._suffix}"
         try:
@@ -207,13 +206,13 @@ class FramesSink(Output):
             path.unlink(missing_ok=True)
             kept = self.frames
             self.close() if kept else self.discard()
-            raise SinkError(
+            raise OutputError(
                 f"{self._folder}: cannot be written ({err.strerror or err}); {kept} frames are kept"
             ) from err
         self.frames += 1
 
     def close(self) -> None:
-        """Put the pictures in their folder. Raises SinkError."""
+        """Put the pictures in their folder. Raises OutputError."""
         if self._temporary is None:
             return
         try:
@@ -222,7 +221,7 @@ class FramesSink(Output):
             self._temporary.chmod(0o755)
             self._temporary.replace(self._folder)
         except OSError as err:
-            raise SinkError(
+            raise OutputError(
                 f"{self._folder}: cannot be completed ({err.strerror or err}); the pictures are in "
                 f"{self._temporary}"
             ) from err
@@ -240,12 +239,12 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise SinkError(f"{folder}: is a file; name a folder")
+        raise OutputError(f"{folder}: is a file; name a folder")
     foreign = [
         p.name for p in folder.iterdir() if not re.fullmatch(r"tracked-[0-9]+\.(jpg|png)", p.name)
     ]
     if foreign:
-        raise SinkError(f"{folder}: holds other files ({foreign[0]}); name a new or empty folder")
+        raise OutputError(f"{folder}: holds other files ({foreign[0]}); name a new or empty folder")
 
 
 def _free_space(path: Path) -> int:
@@ -257,7 +256,7 @@ def _count_frames(path: Path) -> int:
     cv2 = load_cv2()
     if not path.exists() or not path.stat().st_size:
         return 0
-    capture = cv2.VideoCapture(native_name(path, SinkError))
+    capture = cv2.VideoCapture(native_name(path, OutputError))
     try:
         if not capture.isOpened() or not capture.grab():
             return 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from jdetrt.errors import SourceError
-from jdetrt.runtime.closing import Closing
+from jdetrt.runtime.session import Closing
 from jdetrt.types import Frame
 
 __all__ = ["Camera", "Capture"]

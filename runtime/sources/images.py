@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, SourceError
-from jdetrt.runtime.closing import Closing
 from jdetrt.runtime.opencv import load_cv2
+from jdetrt.runtime.session import Closing
 from jdetrt.runtime.sources.seqinfo import SequenceInfo, read_seqinfo
 from jdetrt.types import Frame
 

@@ -16,7 +16,7 @@ from jdetrt.engine.tensorrt.session import MemoryUse
 from jdetrt.errors import ConfigError, SourceError
 from jdetrt.machine.sensors.base import Sensors
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.sinks.base import MotSink
+from jdetrt.runtime.sinks.text import MotSink
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence

@@ -12,7 +12,7 @@ from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.errors import CheckpointError, SessionError
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.torch_session import TorchSession
-from jdetrt.runtime.contract import network_size
+from jdetrt.runtime.detector import network_size
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from jdetrt.benchmarks.report.page import COLUMNS, failures, html_report, markdo
 from jdetrt.benchmarks.report.png import write_png
 from jdetrt.benchmarks.stages import STAGES
 from jdetrt.errors import DataError
-from jdetrt.runtime.spread import summary
+from jdetrt.runtime.timing import summary
 from jdetrt.svg import axis_ticks
 
 SPEEDS = {  # two series of three sizes

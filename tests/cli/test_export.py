@@ -16,7 +16,7 @@ from jdetrt.cli import main
 from jdetrt.config import PaperConfig
 from jdetrt.engine.open import open_session
 from jdetrt.export import autocast
-from jdetrt.runtime.contract import tracker_config
+from jdetrt.runtime.settings import tracker_config
 
 VIDEO_SEQUENCE = Path(__file__).parents[3] / "shared/data/sequences/MOT17-09"
 
@@ -191,7 +191,7 @@ def test_an_output_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").write_text("")
     assert run("export", tiny, "-o", tmp_path / "file" / "model.onnx", "--top-k", "9") == 1
-    assert one_error(capsys).startswith("SinkError: ")
+    assert one_error(capsys).startswith("OutputError: ")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -156,7 +156,7 @@ def test_on_a_terminal_it_draws_a_table(
         (("", ""), ["--resume"], "ConfigError: out: there is no run to resume; train without"),
         (("", ""), ["--validate", "nowhere"], "DataError: nowhere: cannot be read"),
         (("batch", "validation_size = [50, 50]\nbatch"), ["--validate", "walkers"], "ConfigError"),
-        (("", ""), ["-o", "tiny.toml"], "SinkError: tiny.toml"),
+        (("", ""), ["-o", "tiny.toml"], "OutputError: tiny.toml"),
     ],
 )
 def test_what_is_wrong_is_one_message(

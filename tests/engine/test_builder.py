@@ -32,7 +32,7 @@ from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Sidecar, sidecar_path
 from jdetrt.engine.tensorrt.timing_cache import keep_timings, use_timings
-from jdetrt.errors import BuildError, ConfigError, SessionError, SinkError
+from jdetrt.errors import BuildError, ConfigError, OutputError, SessionError
 
 V8, V10, V11, _ = VERSIONS
 HALF = (
@@ -421,10 +421,10 @@ def test_a_timing_cache_that_cannot_be_written_is_seen_before_the_build(
     install: Any, model: Path, on_orin: Device
 ) -> None:
     trt = install(V10)
-    with pytest.raises(SinkError, match=r"model\.onnx/timings: .*no folder") as caught:
+    with pytest.raises(OutputError, match=r"model\.onnx/timings: .*no folder") as caught:
         build(trt, model, timings=model / "timings")
     assert "XDG_CACHE_HOME" not in str(caught.value)
-    with pytest.raises(SinkError, match="File name too long"):
+    with pytest.raises(OutputError, match="File name too long"):
         build(trt, model, timings=model.with_name("t" * 251))  # the lock's name is longer
     assert trt.module._scenario.builds == []
 
@@ -468,7 +468,7 @@ def test_timings_that_fill_the_disk_leave_the_plan(
 ) -> None:
     _no_room_for(monkeypatch, b"[")
     output, timings = model.with_name("out.plan"), model.with_name("timings")
-    with pytest.raises(SinkError, match=r"timings: cannot .*free some space\. The plan .* whole"):
+    with pytest.raises(OutputError, match=r"timings: cannot .*free some space\. The plan .* whole"):
         build_plan(install(V10), model, output, timings=timings)
     assert read_plan(output.read_bytes())["version"] == V10
     assert sidecar_path(output).is_file()
@@ -545,7 +545,7 @@ def test_a_disk_that_fills_while_the_plan_is_written_leaves_what_was_there(
     build(trt, model, timings=model.with_name("timings"))
     before = {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()}
     _no_room_for(monkeypatch, beginning)
-    with pytest.raises(SinkError, match=rf"{name}: cannot be written .*; free some space"):
+    with pytest.raises(OutputError, match=rf"{name}: cannot be written .*; free some space"):
         build(trt, model, BuildOptions(workspace_mib=77), timings=model.with_name("timings"))
     assert {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()} == before
 
@@ -705,7 +705,7 @@ def test_outputs_that_cannot_be_written_are_seen_before_the_build(
         (model.parent / ("n" * 250 + ".plan"), "File name too long"),
         (model.parent / "out.rtx", r"known by its name; let it end in \.plan, \.engine, \.trt"),
     ):
-        with pytest.raises(SinkError, match=words):
+        with pytest.raises(OutputError, match=words):
             build_plan(trt, model, output)
     assert trt.module._scenario.builds == []
 

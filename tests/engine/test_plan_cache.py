@@ -20,7 +20,7 @@ from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import read_sidecar, sidecar_path
 from jdetrt.engine.tensorrt.plan_cache import find_or_build
-from jdetrt.errors import BuildError, SessionError, SinkError
+from jdetrt.errors import BuildError, OutputError, SessionError
 
 V8, V10, V11, _ = VERSIONS
 
@@ -183,12 +183,12 @@ def test_a_cache_folder_that_cannot_be_written(
     install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(model))  # a file
-    with pytest.raises(SinkError, match="XDG_CACHE_HOME"):
+    with pytest.raises(OutputError, match="XDG_CACHE_HOME"):
         find_or_build(install(V10), model, announce=said.append)
 
 
 def test_a_file_elsewhere_that_cannot_be_locked(model: Path, on_orin: Device) -> None:
-    with pytest.raises(SinkError) as caught, locked(model / "timings"):
+    with pytest.raises(OutputError) as caught, locked(model / "timings"):
         pass
     assert str(caught.value).startswith(f"{model}: cannot be written (")
     assert "XDG_CACHE_HOME" not in str(caught.value)

@@ -20,7 +20,7 @@ from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.plan import sidecar_path
 from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import PlanMismatchError, SessionError
-from jdetrt.runtime.input_buffer import FrameSession
+from jdetrt.runtime.input_buffer import BufferedSession
 from jdetrt.runtime.preprocess import Letterbox, letterbox
 from jdetrt.types import Array
 
@@ -78,18 +78,18 @@ def test_runs_are_repeatable_and_outputs_belong_to_the_caller(
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])
-def test_frames_through_slots(on_gpu: bool, plans: dict[str, Path], library: str) -> None:
+def test_frames_through_buffers(on_gpu: bool, plans: dict[str, Path], library: str) -> None:
     sizes = [(128, 64), (192, 108), (640, 480), (1920, 1080), (101, 77), (192, 108)]
     pictures = [_picture(*size) for size in sizes] * 5
     with TensorRtSession(plans["fp32"], gpu_letterbox=on_gpu) as session:
-        assert isinstance(session, FrameSession)
-        slots = session.frame_slots(SIZE, 3)
+        assert isinstance(session, BufferedSession)
+        buffers = session.frame_buffers(SIZE, 3)
         free, ready = threading.Semaphore(3), threading.Semaphore(0)
 
         def read() -> None:
             for i, picture in enumerate(pictures):
                 assert free.acquire(timeout=60)
-                slots[i % 3].fill(picture)
+                buffers[i % 3].fill(picture)
                 ready.release()
 
         reader = threading.Thread(target=read)
@@ -97,7 +97,7 @@ def test_frames_through_slots(on_gpu: bool, plans: dict[str, Path], library: str
         results = []
         for i in range(len(pictures)):
             assert ready.acquire(timeout=60)
-            slots[i % 3].submit()
+            buffers[i % 3].submit()
             results.append(session.wait())
             free.release()
         reader.join()
@@ -118,18 +118,18 @@ def test_a_frame_queues_behind_the_one_at_work(
         pytest.skip("pycuda has no CUDA graphs")
     pictures = [_picture(640 + 2 * i, 480) for i in range(30)]
     with TensorRtSession(plans["fp32"], graphs=graphs) as session:
-        slots = session.frame_slots(SIZE, 3)
+        buffers = session.frame_buffers(SIZE, 3)
         alone = []
         for picture in pictures:
-            slots[0].fill(picture)
-            slots[0].submit()
+            buffers[0].fill(picture)
+            buffers[0].submit()
             alone.append(session.wait())
         queued = []
         for i, picture in enumerate(pictures):
-            slots[i % 3].fill(picture)
+            buffers[i % 3].fill(picture)
             if i >= session.depth:
                 queued.append(session.wait())
-            slots[i % 3].submit()
+            buffers[i % 3].submit()
         queued += [session.wait() for _ in range(session.depth)]
         assert min(session.last_stage_seconds.values()) > 0
     for one, other in zip(alone, queued, strict=True):
@@ -149,10 +149,10 @@ def test_a_cuda_graph_gives_the_same(plans: dict[str, Path], library: str) -> No
             got = replayed.infer({"images": _images(seed)})
             for name, array in wanted.items():
                 np.testing.assert_array_equal(got[name], array)
-        (slot,) = replayed.frame_slots(SIZE, 1)
+        (buffer,) = replayed.frame_buffers(SIZE, 1)
         picture = _picture(128, 64)
-        slot.fill(picture)
-        slot.submit()
+        buffer.fill(picture)
+        buffer.submit()
         got = replayed.wait()
         wanted = plain.infer({"images": letterbox(picture, SIZE)[0][None]})
         for name, array in wanted.items():
@@ -202,9 +202,9 @@ def test_memory_is_given_back(plans: dict[str, Path], library: str) -> None:
 
     def run() -> None:
         with TensorRtSession(plans["fp32"]) as session:
-            (slot,) = session.frame_slots(SIZE, 1)
-            slot.fill(_picture(1920, 1080))
-            slot.submit()
+            (buffer,) = session.frame_buffers(SIZE, 1)
+            buffer.fill(_picture(1920, 1080))
+            buffer.submit()
             session.wait()
             use = session.memory()
             assert 0 < use.buffers <= use.peak

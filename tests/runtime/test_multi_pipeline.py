@@ -12,7 +12,7 @@ import pytest
 from jdetrt.errors import ConfigError, SessionError, SourceError
 from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.sinks.base import MotSink
+from jdetrt.runtime.sinks.text import MotSink
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.types import Array, Frame, TensorSpec

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jdetrt.errors import DataError, SessionError, SinkError, SourceError
-from jdetrt.runtime.input_buffer import ArraySlot, FrameSession
+from jdetrt.errors import DataError, OutputError, SessionError, SourceError
+from jdetrt.runtime.input_buffer import ArrayBuffer, BufferedSession
 from jdetrt.runtime.pipeline import Pipeline, reportable, track_detections
-from jdetrt.runtime.prefetch import SLOTS, ReadAhead
+from jdetrt.runtime.prefetch import BUFFERS, ReadAhead
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
@@ -78,13 +78,13 @@ class _Sink(Sink):
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         if frame.index == self.fail_at:
-            raise SinkError("out.txt: cannot be written (No space left on device)")
+            raise OutputError("out.txt: cannot be written (No space left on device)")
         self.rows.append((frame.index, tracks.ids.tolist()))
 
     def close(self) -> None:
         if self.fail_close:
             self.state = "lost"
-            raise SinkError("out.txt: cannot be renamed")
+            raise OutputError("out.txt: cannot be renamed")
         self.state = "complete"
 
     def discard(self) -> None:
@@ -227,7 +227,7 @@ def test_an_error_leaves_the_session_idle() -> None:
 
 def test_a_sink_that_is_full_does_not_spoil_the_others() -> None:
     full, good = _Sink(fail_at=5, fail_close=True), _Sink()
-    with pytest.raises(SinkError, match="No space left") as caught:
+    with pytest.raises(OutputError, match="No space left") as caught:
         Pipeline(_Source(9), _session(9), Tracker("iou"), [good, full]).run()
     assert "Results up to frame 4 are kept." in str(caught.value)
     assert "cannot be renamed" in str(caught.value)
@@ -236,7 +236,7 @@ def test_a_sink_that_is_full_does_not_spoil_the_others() -> None:
 
 def test_a_sink_that_cannot_be_completed_is_an_error() -> None:
     lost, good = _Sink(fail_close=True), _Sink()
-    with pytest.raises(SinkError, match="renamed"):
+    with pytest.raises(OutputError, match="renamed"):
         Pipeline(_Source(3), _session(3), Tracker("iou"), [lost, good]).run()
     assert (lost.state, good.state) == ("lost", "complete")
 
@@ -329,19 +329,19 @@ def test_a_live_result_does_not_wait_for_the_next_frame() -> None:
 
 def test_a_live_source_gives_its_newest_frame() -> None:
     source, stopwatch = _Source(20, live=True), Stopwatch(("read", "preprocess"))
-    slots = [ArraySlot(_session(0), SIZE) for _ in range(4)]
-    with ReadAhead(source, slots, stopwatch) as ahead:
+    buffers = [ArrayBuffer(_session(0), SIZE) for _ in range(4)]
+    with ReadAhead(source, buffers, stopwatch) as ahead:
         first = ahead.get()
-        assert first is not None  # and is not given back: three slots go round
+        assert first is not None  # and is not given back: three buffers go round
         ahead._thread.join(PATIENCE)  # the camera runs on to frame 20 without us
         rest = []
         while (item := ahead.get()) is not None:
             rest.append(item)
     assert 1 <= len(rest) <= 3
     assert rest[-1].frame.index == 20
-    for item in rest:  # no slot was filled again while its frame was waiting
-        assert isinstance(item.slot, ArraySlot)
-        assert item.slot.tensor[0, 0, 0, 0] == np.float32(item.frame.index) / np.float32(255)
+    for item in rest:  # no buffer was filled again while its frame was waiting
+        assert isinstance(item.buffer, ArrayBuffer)
+        assert item.buffer.tensor[0, 0, 0, 0] == np.float32(item.frame.index) / np.float32(255)
 
 
 def test_dropped_frames_are_counted() -> None:
@@ -409,7 +409,7 @@ def test_an_iteration_ends_with_the_error_of_its_source() -> None:
 def test_leaving_early_tells_of_a_sink_that_is_lost() -> None:
     frames = iter(Pipeline(_Source(9), _session(9), Tracker("iou"), [_Sink(fail_close=True)]))
     next(frames)
-    with pytest.raises(SinkError):
+    with pytest.raises(OutputError):
         frames.close()  # type: ignore[attr-defined]
 
 
@@ -519,8 +519,8 @@ def test_the_memory_of_a_stopwatch_does_not_grow_with_the_run() -> None:
     assert report.stages["associate"].p50 == pytest.approx(np.median(np.arange(15_904, 20_000)))
 
 
-class _FrameSession(FakeSession):
-    """Takes pictures as they are; a run ends only once the next picture is in its slot."""
+class _BufferedSession(FakeSession):
+    """Takes pictures as they are; a run ends only once the next picture is in its buffer."""
 
     depth = 1
 
@@ -535,9 +535,9 @@ class _FrameSession(FakeSession):
         self.asked: tuple[tuple[int, int], int] | None = None
         self._changed = threading.Condition()
 
-    def frame_slots(self, size: tuple[int, int], count: int) -> list[_FrameSlot]:
+    def frame_buffers(self, size: tuple[int, int], count: int) -> list[_FrameBuffer]:
         self.asked = size, count
-        return [_FrameSlot(self) for _ in range(count)]
+        return [_FrameBuffer(self) for _ in range(count)]
 
     def fill(self, number: int) -> None:
         with self._changed:
@@ -551,8 +551,8 @@ class _FrameSession(FakeSession):
         return super().wait()
 
 
-class _FrameSlot:
-    def __init__(self, session: _FrameSession) -> None:
+class _FrameBuffer:
+    def __init__(self, session: _BufferedSession) -> None:
         self.session = session
         self.number = 0
 
@@ -568,16 +568,16 @@ class _FrameSlot:
 
 
 def test_a_session_that_takes_frames_gets_the_next_while_it_runs() -> None:
-    session, sink = _FrameSession(20), _Sink()
-    assert isinstance(session, FrameSession)
-    assert not isinstance(_session(1), FrameSession)
+    session, sink = _BufferedSession(20), _Sink()
+    assert isinstance(session, BufferedSession)
+    assert not isinstance(_session(1), BufferedSession)
     Pipeline(_Source(20), session, Tracker("iou"), [sink]).run()
-    assert session.asked == (SIZE, SLOTS)
+    assert session.asked == (SIZE, BUFFERS)
     assert session.submitted == session.filled == list(range(1, 21))
     assert [row for _, row in sink.rows[2:]] == [[1]] * 18
 
 
-class _DeepSession(_FrameSession):
+class _DeepSession(_BufferedSession):
     """Two runs may be open."""
 
     depth = 2
@@ -662,8 +662,8 @@ def test_a_wait_that_ends_badly_with_another_run_open(error: BaseException) -> N
     session._check_room(1)
 
 
-def test_a_slot_that_refuses_a_frame_ends_the_run_with_what_is_done() -> None:
-    session, sink = _FrameSession(5), _Sink()
+def test_a_buffer_that_refuses_a_frame_ends_the_run_with_what_is_done() -> None:
+    session, sink = _BufferedSession(5), _Sink()
     fill = session.fill
 
     def refuse(number: int) -> None:

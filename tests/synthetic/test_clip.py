@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from jdetrt.errors import ConfigError, SinkError
+from jdetrt.errors import ConfigError, OutputError
 from jdetrt.runtime.mot_io import read_detections, read_mot
 from jdetrt.synthetic.clip import SyntheticClip, Truth, noisy_detections, write_sequence
 from jdetrt.synthetic.figure import Part, bounds
@@ -186,7 +186,7 @@ def test_a_folder_that_exists_is_kept_unless_it_was_a_sequence(tmp_path: Path) -
     folder.mkdir()
     (folder / "mine.txt").write_text("keep")
     for overwrite in (False, True):
-        with pytest.raises(SinkError, match="exists already"):
+        with pytest.raises(OutputError, match="exists already"):
             write_sequence(folder, clip(frames=1), overwrite=overwrite)
     assert (folder / "mine.txt").read_text() == "keep"
     written = write_sequence(tmp_path / "other", clip(frames=2))
@@ -195,18 +195,18 @@ def test_a_folder_that_exists_is_kept_unless_it_was_a_sequence(tmp_path: Path) -
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "walk"]
     # Neither is a sequence of somebody else, nor one of ours that something was added to.
     (written / "tracks.txt").write_text("keep")
-    with pytest.raises(SinkError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         write_sequence(written, clip(frames=1), overwrite=True)
     (written / "tracks.txt").unlink()
     (written / ".jdetrt").unlink()
-    with pytest.raises(SinkError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         write_sequence(written, clip(frames=1), overwrite=True)
     assert len(list((written / "img1").iterdir())) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SinkError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_sequence(tmp_path / "file" / "walk", clip(frames=1))
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt.config import IouConfig
-from jdetrt.errors import CheckpointError, SinkError
+from jdetrt.errors import CheckpointError, OutputError
 from jdetrt.file_kind import CHECKPOINT_FORMAT, DARKNET_SIZES
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.darknet_weights import file_sizes
@@ -236,7 +236,7 @@ def test_a_weight_beyond_half_precision_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_saving_to_a_folder_fails_plainly(network: JdeNetwork, tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="is a folder"):
+    with pytest.raises(OutputError, match="is a folder"):
         write_reference(tmp_path, network, identities=1)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from raw_data import jpeg, read_jde, write_picture
 
-from jdetrt.errors import DataError, SinkError
+from jdetrt.errors import DataError, OutputError
 from jdetrt.training.convert.writer import LabelledImage, Link, write_data_set
 from jdetrt.training.data.datasets import open_data_set
 
@@ -134,11 +134,11 @@ def test_an_interrupted_run_leaves_nothing_half(raw: Path, tmp_path: Path) -> No
 
 def test_other_peoples_folders_stay(raw: Path, tmp_path: Path) -> None:
     images = [labelled("a.png", raw / "a.png", [], [])]
-    with pytest.raises(SinkError, match=r"raw: exists already and is not .* run wrote"):
+    with pytest.raises(OutputError, match=r"raw: exists already and is not .* run wrote"):
         write_data_set(images, tmp_path, "raw", "list")
     write_data_set(images, tmp_path, "set", "list")
     (tmp_path / "set" / "notes.txt").write_text("mine")
-    with pytest.raises(SinkError, match="set: exists"):
+    with pytest.raises(OutputError, match="set: exists"):
         write_data_set(images, tmp_path, "set", "list")
     assert (tmp_path / "set" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "list").exists()

@@ -16,7 +16,7 @@ from small_runs import ALONE, SomePeople, learn_tiny_body, rows, small_recipe, s
 from tiny_network import EMBEDDING_DIM, SIZE
 from torch import Tensor
 
-from jdetrt.errors import CheckpointError, ConfigError, DataError, SinkError, TrainingError
+from jdetrt.errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
 from jdetrt.evaluation.detection import evaluate_detection
 from jdetrt.export.torch_session import TorchSession
 from jdetrt.training import run
@@ -351,7 +351,7 @@ def test_unfinished_files_are_never_seen(
         save(content, path)
 
     monkeypatch.setattr("torch.save", full)
-    with pytest.raises(SinkError, match=r"state\.pt: cannot be written \(No space left"):
+    with pytest.raises(OutputError, match=r"state\.pt: cannot be written \(No space left"):
         small_run(small_recipe(**RICH), folder, validate=by_size())
     assert {file.name for file in folder.iterdir()} == {LAST, BEST, LOG, VALIDATION, STATE}
     small_run(small_recipe(**RICH), folder, resume=True, validate=by_size())
@@ -451,7 +451,7 @@ def test_no_state_to_resume(tmp_path: Path) -> None:
 
 def test_an_output_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SinkError, match="file"):
+    with pytest.raises(OutputError, match="file"):
         small_run(small_recipe(), tmp_path / "file")
 
 

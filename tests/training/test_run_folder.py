@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jdetrt.errors import ConfigError, SinkError
+from jdetrt.errors import ConfigError, OutputError
 from jdetrt.training.recipe import RECIPES, Recipe, open_recipe
 from jdetrt.training.run_folder import STATE, check, prepare
 
@@ -52,5 +52,5 @@ def test_folders(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SinkError, match=r"recipe\.json: cannot be written"):
+    with pytest.raises(OutputError, match=r"recipe\.json: cannot be written"):
         prepare(tmp_path / "file", Recipe())

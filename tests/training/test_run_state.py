@@ -10,7 +10,7 @@ import pytest
 import torch
 from coloured_people import ColouredPeople
 
-from jdetrt.errors import CheckpointError, ConfigError, SinkError
+from jdetrt.errors import CheckpointError, ConfigError, OutputError
 from jdetrt.training.recipe import AugmentConfig, Recipe
 from jdetrt.training.run_folder import read_state, write_state
 
@@ -71,7 +71,7 @@ def test_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("torch.save", full)
-    with pytest.raises(SinkError, match=r"state\.pt: cannot be written \(No space .*free some"):
+    with pytest.raises(OutputError, match=r"state\.pt: cannot be written \(No space .*free some"):
         write_state(path, some_state(), RECIPE, DATA)
 
 

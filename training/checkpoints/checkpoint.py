@@ -81,7 +81,7 @@ def save(
 
     Raises:
         CheckpointError: with ``half``, a weight is beyond the range of float16.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     config = NetworkConfig(
         body=network.body_name,
@@ -103,7 +103,7 @@ def save(
 
 
 def save_random(path: str | Path, seed: int, *, size: tuple[int, int] | None = None) -> None:
-    """Write an untrained Darknet-53 network, the same for the same seed. Raises SinkError."""
+    """Write an untrained Darknet-53 network, the same for the same seed. Raises OutputError."""
     save(path, random_network(seed), size=size)
 
 

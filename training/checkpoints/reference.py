@@ -101,7 +101,7 @@ def write_reference(
 
     Raises:
         CheckpointError: the network has another body.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     if network.body_name != _BODY:
         raise CheckpointError(

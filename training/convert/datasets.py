@@ -65,7 +65,7 @@ def convert(
     Raises:
         ConfigError: there is no such data set or split.
         DataError: a raw file is missing, damaged or not as expected.
-        SinkError: the folder cannot be written, or is not one that a former call wrote.
+        OutputError: the folder cannot be written, or is not one that a former call wrote.
         MissingDependencyError: OpenCV, or SciPy for a data set that needs it, is not installed.
     """
     data_set = DATA_SETS.get(name)

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.errors import DataError, SinkError, SourceError
+from jdetrt.errors import DataError, OutputError, SourceError
 from jdetrt.files import replace_folder, write_text
 from jdetrt.runtime.sources.images import read_picture
 
@@ -98,7 +98,7 @@ def write_data_set(
     Raises:
         DataError: an image is missing, damaged or listed twice; a box is not finite; there is no
             image at all.
-        SinkError: the folder is not one that a former call wrote, or cannot be written.
+        OutputError: the folder is not one that a former call wrote, or cannot be written.
         MissingDependencyError: OpenCV is not installed.
     """
     root = Path(root)
@@ -153,7 +153,7 @@ def _link(source: Path, target: Path, link: Link) -> None:
             shutil.copyfile(source, target)
     except OSError as err:
         hint = "" if link == "copy" else "; copy the images instead (--link copy)"
-        raise SinkError(
+        raise OutputError(
             f"{source}: cannot be put into the data set ({err.strerror or err}){hint}"
         ) from err
 
