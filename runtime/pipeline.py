@@ -1,4 +1,4 @@
-"""From a source to tracks in files: order, overlap, timing, and an end that keeps what is done."""
+"""Pipeline: from a source to tracks in files, its stages overlapping."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import numpy as np
 
 from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame, reportable
-from jdetrt.runtime.decode import detections as decode
-from jdetrt.runtime.detector import check_model, network_size
-from jdetrt.runtime.input_buffer import BufferedSession, make_buffers
+from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
+from jdetrt.runtime.settings import detector_for
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.sources.open import Source
@@ -28,20 +27,20 @@ __all__ = ["ASSOCIATION", "OnFrame", "Pipeline", "reportable", "track_detections
 class Pipeline:
     """Tracks people through a source: read, letterbox, network, decode, associate, write.
 
-    Three things go on at once: a thread reads and letterboxes the frames to come, the session runs
+    Three things go on at once: a thread reads and letterboxes the next frames, the session runs
     the network on frame k+1, and the calling thread decodes, associates and writes frame k. Frames
-    are finished in their order. Of a live source the newest frame is taken and those that came
-    while the network was busy are left out. A `input_buffer.BufferedSession` letterboxes on
-    its GPU; the stage "preprocess" then ends when the CPU is done with the frame. It may take
-    frame k+2 as well while it is at k+1, so that its GPU need not wait for the CPU; not that of a
-    live source, where a frame that queues is late.
+    are finished in order. Of a live source the newest frame is taken; those that came while the
+    network was busy are left out. Where the session letterboxes on its GPU, the stage "preprocess"
+    ends when the CPU is done with the frame, and frame k+2 may queue there behind k+1; not that of
+    a live source, because a queued frame would be stale.
 
     Args:
         source: frames; it is iterated once and then closed.
-        session: a JDE model. It stays open; close it yourself.
-        tracker: its configuration also says which detections are kept and which tracks reported.
+        model: a `Detector`; or a session of a JDE model, which is used with the thresholds of the
+            tracker's settings. Either stays open; close it yourself.
+        tracker: its settings also say which tracks are reported.
         sinks: get every frame with its reported tracks, in this order.
-        size: width and height of the network input; by default what the session says.
+        size: width and height of the network input of a session; by default as the model says.
         max_frames: end after so many frames.
         on_frame: called after each frame is written, for progress or a preview.
 
@@ -50,10 +49,17 @@ class Pipeline:
 
     A pipeline runs once::
 
+        from jdetrt.engine.open import open_session
+        from jdetrt.runtime.pipeline import Pipeline
+        from jdetrt.runtime.settings import tracker_config
+        from jdetrt.runtime.sinks.text import MotSink
+        from jdetrt.runtime.sources.open import open_source
+        from jdetrt.runtime.tracking.tracker import Tracker
+
         with open_session("model.onnx") as session:
-            sinks = [MotSink("tracks.txt")]
-            tracker = Tracker(tracker_config(session))
-            report = Pipeline(open_source("video.mp4"), session, tracker, sinks).run()
+            source = open_source("video.mp4")
+            tracker = Tracker(tracker_config(session), source.frame_rate)
+            report = Pipeline(source, session, tracker, [MotSink("tracks.txt")]).run()
         print(report.system_fps)
 
     or hands out each frame with its tracks, after they are written::
@@ -65,7 +71,7 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        session: Session,
+        model: Session | Detector,
         tracker: Tracker,
         sinks: Sequence[Sink] = (),
         *,
@@ -73,18 +79,14 @@ class Pipeline:
         max_frames: int | None = None,
         on_frame: OnFrame | None = None,
     ) -> None:
-        check_model(session)
         self._source = source
-        self._session = session
+        self._detector = detector_for(model, tracker.config, size)
+        self._session = self._detector.session
         self._stopwatch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
         self._associate = Associate(tracker, sinks, on_frame, self._stopwatch)
         self._frames_left = float("inf") if max_frames is None else max_frames
-        buffers = make_buffers(session, size or network_size(session), BUFFERS)
-        self._ahead = ReadAhead(source, buffers, self._stopwatch)
-        # Runs that are open at a time.
-        self._depth = (
-            session.depth if isinstance(session, BufferedSession) and not source.live else 1
-        )
+        self._ahead = ReadAhead(source, self._detector.buffers(BUFFERS), self._stopwatch)
+        self._depth = 1 if source.live else self._detector.depth  # runs that are open at a time
         self._submitted: deque[float] = deque()  # when, of the runs that are open
 
     def run(self) -> RunReport:
@@ -194,22 +196,15 @@ class Pipeline:
             return {}
         outputs = self._session.wait()
         elapsed = time.perf_counter() - self._submitted.popleft()
-        # Where the rest is slower than the network, `elapsed` includes its wait for us; a session
-        # that times its own runs knows better.
+        # Where the rest is slower than the network, `elapsed` includes the wait for the caller.
         self._stopwatch.add("network", self._session.last_run_seconds or elapsed)
         self._ahead.give_back(item)
         return outputs
 
     def _finish(self, item: Prepared, outputs: Mapping[str, Array]) -> Tracks:
-        config = self._associate.tracker.config
         with self._stopwatch.stage("decode"):
-            seen = decode(
-                outputs,
-                item.letterbox,
-                score_threshold=config.score_threshold,
-                nms_iou=config.nms_iou,
-            )
-        return self._associate(item.frame, seen)
+            detections = self._detector.decode(outputs, item.letterbox)
+        return self._associate(item.frame, detections)
 
 
 def track_detections(
@@ -228,10 +223,10 @@ def track_detections(
 
     Args:
         detections: by frame number, from 1.
-        tracker: its configuration also says which tracks are reported.
+        tracker: its settings also say which tracks are reported.
         sinks: get every frame with its reported tracks, in this order.
         length: number of frames; by default that of the last frame with a detection.
-        frames: the pictures, for sinks that draw; without them the frames have empty pictures.
+        frames: the images, for sinks that draw; by default they are empty.
         on_frame: called after each frame is written.
         stopwatch: of the stages ``ASSOCIATION``; pass one to have its report after an error too.
 
@@ -241,9 +236,8 @@ def track_detections(
         SourceError: ``frames`` breaks off or ends before ``length``.
         OutputError: a sink cannot be written. As in :meth:`Pipeline.run` what is done is kept.
 
-    >>> box = np.array([[10, 10, 50, 110]], np.float32)
-    >>> seen = {i: Detections(box, np.ones(1, np.float32)) for i in (1, 2, 3)}
-    >>> track_detections(seen, Tracker("iou"), length=5).frames
+    >>> person = Detections([[10, 10, 50, 110]], [0.9])
+    >>> track_detections({1: person, 2: person}, Tracker("iou"), length=5).frames
     5
     """
     last = max(detections, default=0)
@@ -255,12 +249,12 @@ def track_detections(
         raise DataError(f"detections of frame {outside}, but the frames are 1 to {length}")
     associate = Associate(tracker, sinks, on_frame, stopwatch or Stopwatch(ASSOCIATION))
     with associate.completing_sinks():
-        pictures = _blank(length) if frames is None else iter(frames)
-        nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
+        images = _blank(length) if frames is None else iter(frames)
+        nothing = Detections.empty()
         for index in range(1, length + 1):
-            frame = next(pictures, None)
+            frame = next(images, None)
             if frame is None:
-                raise SourceError(f"the pictures end at frame {index - 1}, expected {length}")
+                raise SourceError(f"the images end at frame {index - 1}, expected {length}")
             with interrupt_held():
                 associate(frame, detections.get(index, nothing))
     return associate.stopwatch.report()

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from jdetrt.engine.integer_products import keep_exact
 from jdetrt.types import Array
 
 
@@ -68,6 +69,7 @@ def run_onnx(
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     options.optimized_model_filepath = dump
+    keep_exact(options)  # as jdetrt runs integers: without VNNI the fast kernels overflow
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import DataError, OutputError, SessionError, SourceError
+from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.input_buffer import ArrayBuffer, BufferedSession
 from jdetrt.runtime.pipeline import Pipeline, reportable, track_detections
 from jdetrt.runtime.prefetch import BUFFERS, ReadAhead
@@ -150,6 +151,14 @@ def test_every_frame_in_order_with_its_own_outputs() -> None:
     # The filtered box follows one pixel a frame; a mix-up of frames would show as a jump.
     assert all(abs(left - index) < 1.0 for index, left in seen.items())
     assert len(seen) >= 28
+
+
+def test_a_detector_brings_its_own_thresholds() -> None:
+    def frames(model: FakeSession | Detector) -> list[int]:
+        return [len(tracks) for _, tracks in Pipeline(_Source(5), model, Tracker("iou"))]
+
+    assert frames(_session(5)) == [1, 1, 1, 1, 1]
+    assert frames(Detector(_session(5), score_threshold=0.95)) == [0, 0, 0, 0, 0]
 
 
 def test_the_next_frame_is_at_the_network_before_this_one_is_associated() -> None:
