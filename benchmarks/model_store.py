@@ -122,9 +122,9 @@ class Artefacts:
             SessionError: it cannot be opened.
         """
         if wanted.backend == "torch":
-            from jdetrt.benchmarks.open_model import open_model
+            from jdetrt.api import load
 
-            return open_model(self._for_torch(wanted), size=wanted.size, provider=provider)
+            return load(self._for_torch(wanted), size=wanted.size, provider=provider).session
         return open_session(
             self._onnx(wanted),
             backend=wanted.backend,

@@ -24,6 +24,9 @@ exits with 1; a traceback of one of these is a defect only with ``-v`` absent.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class JdetrtError(Exception):
     """Base of all errors that a user can mend."""
@@ -41,6 +44,21 @@ class MissingDependencyError(JdetrtError):
             f"{purpose} needs the Python package '{package}', which is not installed.\n"
             f"Install it with: pip install '{_requirement()}[{extra}]'{note and chr(10) + note}"
         )
+
+
+@contextmanager
+def requiring(extra: str, purpose: str) -> Iterator[None]:
+    """Turn the import of a package that is not installed into MissingDependencyError.
+
+    A missing module of jdetrt itself is a defect and stays what it is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as err:
+        package = (err.name or "?").partition(".")[0]
+        if package == "jdetrt":
+            raise
+        raise MissingDependencyError(package, extra, purpose) from err
 
 
 def _requirement() -> str:

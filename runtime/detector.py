@@ -8,14 +8,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.config import AnyTrackerConfig, TrackerConfig
 from jdetrt.errors import SessionError
 from jdetrt.runtime.decode import Candidates, candidates, detections
 from jdetrt.runtime.input_buffer import BufferedSession, InputBuffer, make_buffers
 from jdetrt.runtime.preprocess import Letterbox, letterbox
 from jdetrt.runtime.session import Closing, name_list, shape_text
+from jdetrt.runtime.settings import tracker_config
 from jdetrt.types import Array, Detections, Session, Size
 
-__all__ = ["Candidates", "Detector", "check_model", "has_embeddings", "network_size"]
+__all__ = [
+    "Candidates",
+    "Detector",
+    "check_model",
+    "detector_for",
+    "has_embeddings",
+    "network_size",
+]
 
 _EXPORT = "make one with: jdetrt export CHECKPOINT -o model.onnx --size 1088x608"
 
@@ -67,6 +76,11 @@ class Detector(Closing):
         self.depth = session.depth if isinstance(session, BufferedSession) else 1
         self._free: deque[InputBuffer] | None = None  # made at the first image
         self._submitted: deque[tuple[InputBuffer, Letterbox]] = deque()
+
+    @property
+    def tracker_config(self) -> AnyTrackerConfig:
+        """Settings for a `Tracker` of what this model detects: its own, or those of a preset."""
+        return tracker_config(self.session)
 
     def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
         """Detect the people in an image.
@@ -255,3 +269,23 @@ def network_size(session: Session) -> Size:
 def has_embeddings(session: Session) -> bool:
     """Whether the model gives appearance vectors beside its boxes."""
     return any(spec.name == "embeddings" for spec in session.outputs)
+
+
+def detector_for(
+    model: Session | Detector, tracker: TrackerConfig, size: tuple[int, int] | None = None
+) -> Detector:
+    """Make the detector of a pipeline: a session gets the thresholds of the tracker's settings.
+
+    Args:
+        model: a session of a JDE model; or a detector, which is returned as it is.
+        tracker: settings with ``score_threshold`` and ``nms_iou``.
+        size: width and height of the network input; by default as the model says.
+
+    Raises:
+        SessionError: the session holds another model, or one that leaves its size free.
+    """
+    if isinstance(model, Detector):
+        return model
+    return Detector(
+        model, size=size, score_threshold=tracker.score_threshold, nms_iou=tracker.nms_iou
+    )

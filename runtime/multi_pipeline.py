@@ -15,10 +15,9 @@ import numpy as np
 
 from jdetrt.errors import ConfigError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, Associate
-from jdetrt.runtime.detector import Detector
+from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.input_buffer import ArrayBuffer
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
-from jdetrt.runtime.settings import detector_for
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.sources.open import Source

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
 
 from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame, reportable
-from jdetrt.runtime.detector import Detector
+from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
-from jdetrt.runtime.settings import detector_for
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.sources.open import Source
@@ -109,7 +108,7 @@ class Pipeline:
             self._check_end()
         return self.report()
 
-    def __iter__(self) -> Iterator[tuple[Frame, Tracks]]:
+    def __iter__(self) -> Generator[tuple[Frame, Tracks], None, None]:
         """Track as `run` does, and yield each frame with its reported tracks.
 
         Where the caller leaves early (``break``, or ``close`` of the iterator), the source is

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from jdetrt.config import AnyTrackerConfig, TrackerConfig, default_config
+from jdetrt.config import AnyTrackerConfig, default_config
 from jdetrt.errors import SessionError
-from jdetrt.runtime.detector import Detector, has_embeddings
 from jdetrt.types import Session
 
-__all__ = ["detector_for", "tracker_config", "tracker_note"]
+__all__ = ["tracker_config", "tracker_note"]
 
 _TRACKER = "tracker"  # key of a model's metadata: settings of the tracker, as JSON
 
@@ -33,7 +32,8 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
         return default_config(preset)
     note = session.metadata.get(_TRACKER)
     if note is None:
-        return default_config("reference" if has_embeddings(session) else "iou")
+        gives = {spec.name for spec in session.outputs}
+        return default_config("reference" if "embeddings" in gives else "iou")
     try:
         config: AnyTrackerConfig = msgspec.json.decode(note, type=AnyTrackerConfig)
     except msgspec.MsgspecError as err:
@@ -48,23 +48,3 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
 def tracker_note(config: AnyTrackerConfig | None) -> dict[str, str]:
     """The entry of a model's metadata that `tracker_config` reads; nothing for None."""
     return {} if config is None else {_TRACKER: msgspec.json.encode(config).decode()}
-
-
-def detector_for(
-    model: Session | Detector, tracker: TrackerConfig, size: tuple[int, int] | None = None
-) -> Detector:
-    """Make the detector of a pipeline: a session gets the thresholds of the tracker's settings.
-
-    Args:
-        model: a session of a JDE model; or a detector, which is returned as it is.
-        tracker: settings with ``score_threshold`` and ``nms_iou``.
-        size: width and height of the network input; by default as the model says.
-
-    Raises:
-        SessionError: the session holds another model, or one that leaves its size free.
-    """
-    if isinstance(model, Detector):
-        return model
-    return Detector(
-        model, size=size, score_threshold=tracker.score_threshold, nms_iou=tracker.nms_iou
-    )

@@ -11,9 +11,9 @@ from small_runs import learn_tiny_body, small_recipe, small_run
 from tiny_network import SIZE, TinyBody
 from walkers import samples_of, true_session, walkers
 
+from jdetrt.api import load
 from jdetrt.benchmarks import streams as many_streams
 from jdetrt.benchmarks.latency import measure_run
-from jdetrt.benchmarks.open_model import open_model
 from jdetrt.benchmarks.streams import measure_streams
 from jdetrt.benchmarks.sweep import measure_accuracy
 from jdetrt.calibration.quantize.fp16_rest import to_half
@@ -46,8 +46,8 @@ def test_from_the_recipe_into_the_checkpoint(
     small_run(small_recipe(network={"tracker": {"preset": "iou", "buffer": 7}}), tmp_path / "run")
     last = tmp_path / "run" / LAST
     assert checkpoint.load(last)[1].config.tracker == IouConfig(buffer=7)
-    with open_model(last) as session:
-        assert tracker_config(session) == IouConfig(buffer=7)
+    with load(last) as detector:
+        assert detector.tracker_config == IouConfig(buffer=7)
 
 
 def test_from_the_checkpoint_through_every_model_made_of_it(

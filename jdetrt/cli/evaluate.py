@@ -285,10 +285,10 @@ def _opened(
     model: Path, size: Size | None, provider: str, threads: int | None
 ) -> Iterator[Session]:
     try:
-        from jdetrt.benchmarks.open_model import open_model
+        from jdetrt.api import load
 
-        with open_model(model, size=size, provider=provider, threads=threads) as session:
-            yield session
+        with load(model, size=size, provider=provider, threads=threads) as detector:
+            yield detector.session
     except ModuleNotFoundError as err:
         raise missing(err, "Evaluating a checkpoint, or on labelled pictures,") from err
 

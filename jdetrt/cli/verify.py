@@ -93,7 +93,7 @@ def command(
     from rich.console import Console
 
     try:
-        from jdetrt.benchmarks.open_model import open_model
+        from jdetrt.api import load
         from jdetrt.evaluation.verify import precision_of, verify
     except ModuleNotFoundError as err:
         raise missing(err, "Comparing models") from err
@@ -108,7 +108,7 @@ def command(
     refuse_collisions(inputs, {"--json": json_path})
     with ExitStack() as stack:
         session, reference = (
-            stack.enter_context(open_model(path, provider=provider, threads=threads))
+            stack.enter_context(load(path, provider=provider, threads=threads)).session
             for path in (model, against)
         )
         precision = precision or precision_of(session, reference)

@@ -419,7 +419,7 @@ def test_leaving_early_tells_of_a_sink_that_is_lost() -> None:
     frames = iter(Pipeline(_Source(9), _session(9), Tracker("iou"), [_Sink(fail_close=True)]))
     next(frames)
     with pytest.raises(OutputError):
-        frames.close()  # type: ignore[attr-defined]
+        frames.close()
 
 
 def test_another_model_is_refused_before_anything_is_read() -> None:
