@@ -43,10 +43,11 @@ def write_int8(
     """
     try:
         from jdetrt.calibration.calibrate import calibrate
+        from jdetrt.calibration.config import CalibrationConfig
         from jdetrt.calibration.frames.choose import choose_frames
-        from jdetrt.calibration.search import Targets
     except ModuleNotFoundError as err:
         raise MissingDependencyError("onnx", "export", "Quantising a model") from err
-    found = calibrate(model, choose_frames(sources, frames, network_size=size), targets=Targets())
-    write_bytes(tensorrt, found.model.SerializeToString())
-    write_bytes(onnxruntime, found.cpu_model.SerializeToString())
+    chosen = choose_frames(sources, frames, network_size=size)
+    result = calibrate(CalibrationConfig(model=Path(model)), chosen)
+    write_bytes(tensorrt, result.model.SerializeToString())
+    write_bytes(onnxruntime, result.cpu_model.SerializeToString())

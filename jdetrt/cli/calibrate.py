@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jdetrt.calibration.config import METHODS, CalibrationConfig
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
 from jdetrt.shipped import resolve
 
 if TYPE_CHECKING:
-    from jdetrt.calibration.run import CalibrationRun
+    from jdetrt.calibration.record import CalibrationRecord
 
 _FILE = click.Path(path_type=Path)
 
@@ -39,14 +40,14 @@ _FILE = click.Path(path_type=Path)
 @click.option("--cache", type=_FILE, help="Also write a calibration cache (TensorRT 8 to 10).")
 @click.option(
     "--tensorrt-version",
-    default="8.5.3",
+    default=CalibrationConfig.tensorrt_version,
     show_default=True,
     help="The TensorRT that is to read the cache.",
 )
 @click.option(
     "--count",
     type=click.IntRange(1),
-    default=500,
+    default=CalibrationConfig.count,
     show_default=True,
     help="Frames to choose.",
 )
@@ -59,7 +60,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--method",
-    type=click.Choice(["auto", "min-max", "percentile", "entropy", "mse"]),
+    type=click.Choice(["auto", *METHODS]),
     default="auto",
     show_default=True,
     help="Of the ranges; auto takes the one that changes boxes, scores and embeddings least.",
@@ -67,7 +68,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--percent",
     type=click.FloatRange(0.0, 100.0, min_open=True),
-    default=99.999,
+    default=CalibrationConfig.percent,
     show_default=True,
     help="Of the method percentile.",
 )
@@ -83,14 +84,14 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--target-cosine",
     type=click.FloatRange(-1.0, 1.0),
-    default=0.99,
+    default=CalibrationConfig.target_cosine,
     show_default=True,
     help="Least median cosine between FP32 and INT8 embeddings.",
 )
 @click.option(
     "--max-ap-drop",
     type=click.FloatRange(0.0, 1.0),
-    default=0.01,
+    default=CalibrationConfig.max_ap_drop,
     show_default=True,
     help="Most average precision to lose; without --labelled, FP32's detections are the truth.",
 )
@@ -103,7 +104,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--labelled-pictures",
     type=click.IntRange(1),
-    default=60,
+    default=CalibrationConfig.labelled_pictures,
     show_default=True,
     help="So many of them, evenly spread.",
 )
@@ -124,7 +125,7 @@ _FILE = click.Path(path_type=Path)
     "--compare",
     "compared",
     type=click.IntRange(1),
-    default=16,
+    default=CalibrationConfig.compared,
     show_default=True,
     help="Frames that FP32 and INT8 are compared on.",
 )
@@ -152,7 +153,7 @@ def command(model: Path, output: Path, backend: str, quiet: bool, **given: Any) 
     from jdetrt.cli.steps import Steps
 
     try:
-        from jdetrt.calibration.run import CalibrationRun, CalibrationSettings
+        from jdetrt.calibration.run import CalibrationRun
     except ModuleNotFoundError as err:
         raise missing(err, "Calibrating a model") from err
     if not given["sources"] and given["frame_list"] is None:
@@ -160,17 +161,17 @@ def command(model: Path, output: Path, backend: str, quiet: bool, **given: Any) 
     if given["sources"] and given["frame_list"] is not None:
         raise click.UsageError("name either --frames or --frame-list, not both")
     given["state"] = given["state"] or output.with_name(f"{output.name}.state")
-    settings = CalibrationSettings(model=model, output=output, **given)
+    config = CalibrationConfig(model=model, output=output, **given)
     _refuse(model, output, given)
     with Steps(quiet=quiet) as steps:
-        run = CalibrationRun(settings, on_step=steps)
+        run = CalibrationRun(config, steps)
         if backend == "modelopt":
             _only_for_jdetrt(given)
             run.by_modelopt()
         else:
             run.run()
-    if not quiet and run.data:
-        click.echo(_summary(run))
+    if not quiet and run.record is not None:
+        click.echo(_summary(run.record, run.reports))
 
 
 def _only_for_jdetrt(given: dict[str, Any]) -> None:
@@ -207,37 +208,32 @@ def _refuse(model: Path, output: Path, given: dict[str, Any]) -> None:
     )
 
 
-def _summary(run: CalibrationRun) -> str:
-    data = run.data
-    layers, chosen = data["layers"], data["chosen"]
-    floating = sum(layer["left_out"] for layer in layers)
-    lines = [
-        f"{one['what']}: {one['name']}, {one['bytes'] / 1e6:.1f} MB" for one in data["written"]
-    ]
+def _summary(record: CalibrationRecord, reports: list[Path]) -> str:
+    chosen = record.chosen
+    lines = [f"{one.what}: {one.name}, {one.bytes / 1e6:.1f} MB" for one in record.written]
     lines += [
-        f"  layers   {len(layers) - floating} of {len(layers)} in INT8, ranges by {data['method']} "
-        f"from {data['frames']['count']} frames",
-        f"  against FP32 on {data['compared_frames']} frames, {chosen['people']} people: median "
-        f"cosine {chosen['cosine']:.4f}, IoU {chosen['iou']:.4f}, scores {chosen['score']:.4f} off",
+        f"  layers   {record.quantised}",
+        f"  against FP32: {record.compared}, median cosine {chosen.cosine:.4f}, mean IoU "
+        f"{chosen.iou:.4f}, mean score difference {chosen.score:.4f}",
     ]
-    lines += [f"  note     {note}" for note in data["frames"]["notes"]]
-    for name, scores in (data["accuracy"] or {"rows": {}})["rows"].items():
+    lines += [f"  note     {note}" for note in record.frames.notes]
+    for name, scores in (record.accuracy.rows if record.accuracy else {}).items():
         lines.append(f"  {name:<22} {scores.get('failed') or _scores(scores)}")
-    for name, ratio in (data["speed"] or {"speed_up": {}})["speed_up"].items():
+    for name, ratio in (record.speed.speed_up if record.speed else {}).items():
         lines.append(f"  {name:<22} {ratio:.2f} times as fast as FP32, ONNX Runtime on this CPU")
-    return "\n".join(lines + [f"Written: {path}" for path in run.reports])
+    return "\n".join(lines + [f"Written: {path}" for path in reports])
 
 
 def _scores(scores: dict[str, Any]) -> str:
     return (
         f"AP50 {scores['ap50']:.4f}  TPR {scores['tpr']:.4f}  HOTA {scores['hota']:.2f}  MOTA "
         f"{scores['mota']:.2f}  IDF1 {scores['idf1']:.2f}  IDSW {scores['idsw']}"
-        + _shaken(scores.get("shaken"))
+        + _perturbed(scores.get("shaken"))
     )
 
 
-def _shaken(runs: dict[str, list[float]] | None) -> str:
+def _perturbed(runs: dict[str, list[float]] | None) -> str:
     if runs is None:
         return ""
     words = (f"{key.upper()} {mean(runs[key]):.2f}±{stdev(runs[key]):.2f}" for key in runs)
-    return f"\n  {'':<22} boxes shaken {len(runs['mota'])} times: {'  '.join(words)}"
+    return f"\n  {'':<22} perturbed boxes, {len(runs['mota'])} runs: {'  '.join(words)}"

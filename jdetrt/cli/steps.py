@@ -1,4 +1,4 @@
-"""What a long command is doing, and how far it is."""
+"""Progress of a long command: a bar for each phase."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Steps"]
 
 
 class Steps(Bar):
-    """One bar a phase on stderr, while it is entered as a context manager; call it to go on.
+    """One bar a phase on stderr, while it is entered as a context manager: a `Progress`.
 
     Nothing is shown with ``quiet``, or where stderr is not a terminal.
     """
@@ -37,8 +37,20 @@ class Steps(Bar):
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def __call__(self, what: str, done: int, steps: int | None) -> None:
-        """So many steps of a phase are done; None where nobody knows how many there are."""
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=steps)
-        self._bar.update(self._tasks[what], completed=done, total=steps)
+    def start(self, phase: str, total: int | None = None, parent: str | None = None) -> None:
+        """Show the bar of a phase; it pulses where the total is unknown."""
+        self._tasks[phase] = self._bar.add_task(phase, total=total)
+
+    def advance(self, phase: str, done: int) -> None:
+        """Move the bar of a phase."""
+        self._bar.update(self._tasks[phase], completed=done)
+
+    def finish(self, phase: str) -> None:
+        """Stop the bar of a phase where it is."""
+        task = self._bar.tasks[self._tasks[phase]]
+        self._bar.update(task.id, total=task.completed, refresh=True)
+        self._bar.stop_task(task.id)
+
+    def message(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._bar.console.print(text, markup=False)

@@ -94,7 +94,7 @@ def command(
 
     try:
         from jdetrt.api import load
-        from jdetrt.evaluation.verify import precision_of, verify
+        from jdetrt.evaluation.agreement import precision_of, verify
     except ModuleNotFoundError as err:
         raise missing(err, "Comparing models") from err
     from jdetrt.evaluation.agreement import LIMITS

@@ -7,7 +7,7 @@ the other model that overlaps it, by the assignment with the largest sum of over
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,9 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import SessionError
-from jdetrt.types import Array
+from jdetrt.evaluation.average_precision import box_iou
+from jdetrt.runtime.detector import network_size
+from jdetrt.runtime.preprocess import letterbox
+from jdetrt.types import Array, Frame, Session
 
-__all__ = ["LIMITS", "Agreement", "Comparison", "Limits", "Spread", "overlaps"]
+__all__ = ["LIMITS", "Agreement", "Comparison", "Limits", "Spread", "precision_of", "verify"]
 
 _F64 = npt.NDArray[np.float64]
 
@@ -157,7 +160,7 @@ class Agreement:
         rows, columns = (np.flatnonzero(e["scores"] > self._threshold / 2) for e in (one, other))
         a = {name: array[rows] for name, array in one.items()}
         b = {name: array[columns] for name, array in other.items()}
-        iou = overlaps(a["boxes"], b["boxes"])
+        iou = box_iou(a["boxes"], b["boxes"])
         i, j = _assign(iou)
         counted = (a["scores"][i] > self._threshold) | (b["scores"][j] > self._threshold)
         i, j = i[counted], j[counted]
@@ -212,28 +215,6 @@ class Agreement:
         )
 
 
-def overlaps(first: _F64, second: _F64) -> _F64:
-    """Intersection over union of every box with every other.
-
-    Args:
-        first: ``(N, 4)`` x1 y1 x2 y2.
-        second: ``(M, 4)``.
-
-    Returns:
-        ``(N, M)``; 0 where both have no area.
-
-    >>> overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 3, 2], [5, 5, 6, 6]])).round(3)
-    array([[0.333, 0.   ]])
-    """
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    intersection = np.clip(high - low, 0.0, None).prod(axis=2)
-    areas = [np.clip(b[:, 2:] - b[:, :2], 0.0, None).prod(axis=1) for b in (first, second)]
-    union = areas[0][:, None] + areas[1][None, :] - intersection
-    iou: _F64 = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-    return iou
-
-
 def _entries(outputs: Mapping[str, Array], which: str) -> dict[str, _F64]:
     found = {}
     for name in ("boxes", "scores", "embeddings"):
@@ -255,3 +236,52 @@ def _assign(iou: _F64) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     _, column, _ = lap.lapjv(1.0 - iou, extend_cost=True, cost_limit=1.0 - PAIR_IOU)
     rows = np.flatnonzero(column >= 0)
     return rows, column[rows].astype(np.int64)
+
+
+def verify(
+    session: Session,
+    reference: Session,
+    frames: Iterable[Frame],
+    *,
+    score_threshold: float = 0.1,
+    edge: float = LIMITS["fp16"].score,
+) -> Comparison:
+    """Run two models on the same pictures and compare what they give.
+
+    Args:
+        session: a JDE model of any kind: ONNX, plan or checkpoint. It stays open.
+        reference: another one, of the same size.
+        frames: read as needed.
+        score_threshold: 0 to 1; entries above it in either model count.
+        edge: how far a score may be above the lowest that the other model gives before its absence
+            there counts.
+
+    Raises:
+        SessionError: the sizes differ, a run fails, a model gives NaN, or there is nothing to
+            compare.
+        SourceError: a frame cannot be read.
+    """
+    size = network_size(session)
+    if size != network_size(reference):
+        width, height = network_size(reference)
+        raise SessionError(
+            f"the model takes pictures of {size[0]}x{size[1]}, the one it is compared with of "
+            f"{width}x{height}; export both at one size"
+        )
+    agreement = Agreement(score_threshold, edge)
+    for frame in frames:
+        images = letterbox(frame.image, size)[0][np.newaxis]
+        agreement.add(
+            session.infer({session.inputs[0].name: images}),
+            reference.infer({reference.inputs[0].name: images}),
+        )
+    return agreement.result()
+
+
+def precision_of(*sessions: Session) -> str:
+    """The lowest precision that models say of themselves, a name in ``LIMITS``.
+
+    A model that says nothing, or something unknown, counts as float32.
+    """
+    said = " ".join(session.metadata.get("precision", "") for session in sessions)
+    return next((name for name in ("int8", "fp16") if name in said), "fp32")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ __all__ = ["Judged", "average_precision", "box_iou", "judge", "reference_average
 
 _F32 = npt.NDArray[np.float32]
 _F64 = npt.NDArray[np.float64]
+_Boxes = npt.NDArray[np.floating[Any]]
 _RECALLS = np.linspace(0.0, 1.0, 101)  # where COCO reads the precision off
 
 
@@ -163,8 +165,8 @@ def reference_average_precision(
     return float(np.mean(areas)) if areas else 0.0
 
 
-def box_iou(boxes: _F32, others: _F32) -> _F64:
-    """Intersection over union of every box with every other, widths without +1.
+def box_iou(boxes: _Boxes, others: _Boxes) -> _F64:
+    """Compute the intersection over union of every box with every other, widths without +1.
 
     Args:
         boxes: ``(n, 4)`` left, top, right, bottom.
@@ -172,19 +174,23 @@ def box_iou(boxes: _F32, others: _F32) -> _F64:
 
     Returns:
         ``(n, m)`` float64; 0 where neither has an area.
+
+    >>> box_iou(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 3, 2], [5, 5, 6, 6]])).round(3)
+    array([[0.333, 0.   ]])
     """
     area, other_area, shared = _areas(boxes, others)
     union = area[:, None] + other_area - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def _areas(boxes: _F32, others: _F32) -> tuple[_F64, _F64, _F64]:
+def _areas(boxes: _Boxes, others: _Boxes) -> tuple[_F64, _F64, _F64]:
     """Areas of boxes ``(n,)``, of others ``(m,)``, and of what each two share ``(n, m)``."""
     a, b = boxes.astype(np.float64), others.astype(np.float64)
     low = np.maximum(a[:, None, :2], b[:, :2])
     high = np.minimum(a[:, None, 2:], b[:, 2:])
     shared = (high - low).clip(min=0.0).prod(axis=2)
-    return (a[:, 2:] - a[:, :2]).prod(axis=1), (b[:, 2:] - b[:, :2]).prod(axis=1), shared
+    areas = [(one[:, 2:] - one[:, :2]).clip(min=0.0).prod(axis=1) for one in (a, b)]
+    return areas[0], areas[1], shared
 
 
 def _hits(boxes: _F32, people: _F32, iou: float) -> npt.NDArray[np.bool_]:

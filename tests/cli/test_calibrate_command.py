@@ -83,7 +83,7 @@ def test_everything_at_once(
     assert said.err == ""
     assert "INT8: int8.onnx" in said.out
     assert "  FP32                   AP50 0.5000  TPR 0.6000  HOTA 3.00" in said.out
-    assert "boxes shaken 2 times: MOTA 1.50±0.71  IDF1 3.00±1.41  HOTA 3.00±0.00" in said.out
+    assert "perturbed boxes, 2 runs: MOTA 1.50±0.71  IDF1 3.00±1.41  HOTA 3.00±0.00" in said.out
     assert "times as fast as FP32" in said.out
     assert f"Written: {report / 'index.html'}" in said.out
     assert scored == ["float", "float", "tensorrt", "tensorrt", "onnxruntime"]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from jdetrt.errors import SessionError
-from jdetrt.evaluation.agreement import LIMITS, PAIR_IOU, Agreement, Comparison, Limits, overlaps
+from jdetrt.evaluation.agreement import LIMITS, PAIR_IOU, Agreement, Comparison, Limits
+from jdetrt.evaluation.average_precision import box_iou
 from jdetrt.types import Array
 
 EDGE = 0.01
@@ -212,7 +213,7 @@ boxes_of = st.lists(
 def test_pairs_are_the_best_assignment(
     a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
 ) -> None:
-    iou = overlaps(a, b)
+    iou = box_iou(a, b)
     want = np.array([[slow_iou(x, y) for y in b] for x in a])
     np.testing.assert_allclose(iou, want, atol=1e-12)
 
