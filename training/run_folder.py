@@ -93,9 +93,8 @@ def read_state(path: Path, recipe: Recipe, data_set: DataSet) -> dict[str, Any]:
     for name, count in _counts(data_set).items():
         if (before := state["data"][name]) != count:
             raise ConfigError(
-                f"{path}: was written with {before} {name.replace('pictures', 'images')}, now "
-                f"there are {count}; resume with the data that the run began with, or start a new "
-                "run"
+                f"{path}: was written with {before} {name.replace('pictures', 'images')}, "
+                f"now there are {count}; resume with the data of that run, or start a new run"
             )
     return state
 

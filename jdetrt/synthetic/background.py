@@ -1,4 +1,4 @@
-"""The square that the people of a rendered clip walk over: sky, houses, hedge and paving."""
+"""Background of a rendered clip: sky, houses, hedge and paving."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _JOINT = 0.02  # metres, half the gap between two
 
 
 def paint(scene: Scene) -> npt.NDArray[np.uint8]:
-    """Paint all that any frame's window can see.
+    """Paint the area that all windows of the frames cover.
 
     Returns:
         ``(H + 2 * margin, W + 2 * margin, 3)`` uint8, BGR.
@@ -84,7 +84,7 @@ def _paving(
 ) -> _Picture:
     depth = scene.focal * CAMERA_HEIGHT / rows[:, None]
     side = columns[None, :] * depth / scene.focal
-    pixel = depth / scene.focal  # metres a pixel, to let far joints fade instead of flicker
+    pixel = depth / scene.focal  # metres per pixel: far joints fade instead of flickering
     stone = rng.normal(0, 1, (64, 64))
     i, j = np.floor(side / _TILE).astype(int), np.floor(depth / _TILE).astype(int)
     bright: Any = 158 + 9 * stone[i % 64, np.broadcast_to(j % 64, i.shape)]

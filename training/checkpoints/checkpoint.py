@@ -1,6 +1,6 @@
-"""Weight files: ours, the reference's and Darknet's, told apart by what is in them.
+"""Weight files: ours, the reference's and Darknet's, identified by their content.
 
-Ours is a safetensors file; the network's configuration stands in its metadata as JSON.
+Ours is a safetensors file with the network's configuration as JSON in its metadata.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class _Training(msgspec.Struct, frozen=True):
-    """How the weights came about."""
+    """Origin of the weights."""
 
     identities: int | None = None
     epoch: int | None = None
@@ -70,18 +70,18 @@ def save(
 
     Args:
         path: the file; ``.safetensors`` is the usual suffix.
-        network: its weights, from any device.
-        size: network width and height that it was trained at; its anchors go with it.
-        anchors: its own, where they do not follow from the size (`NetworkConfig`).
+        network: on any device.
+        size: network width and height in training.
+        anchors: where they do not follow from the size (`NetworkConfig`).
         tracker: settings that suit it (`NetworkConfig`).
-        identities: number of identities that it was trained with.
+        identities: number of identities in training.
         epoch: epochs trained.
-        half: round the weights of convolutions to float16, for a file of half the size; biases and
+        half: store the weights of convolutions as float16, for a file of half the size; biases and
             batch norms stay float32. `load` gives float32 in any case.
 
     Raises:
-        CheckpointError: with ``half``, a weight is beyond the range of float16.
-        OutputError: the file cannot be written.
+        CheckpointError: with ``half``, a weight is more than float16 can hold.
+        SinkError: the file cannot be written.
     """
     config = NetworkConfig(
         body=network.body_name,
@@ -108,7 +108,7 @@ def save_random(path: str | Path, seed: int, *, size: tuple[int, int] | None = N
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:
-    """A convolution's weight, the only kind of tensor with more than one axis, as float16."""
+    """Round convolution weights, the only tensors with more than one axis, to float16."""
     if tensor.ndim < 2:
         return tensor
     rounded = tensor.half()
@@ -149,11 +149,10 @@ def _read_own(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
 
 
 def _config(path: Path, metadata: Mapping[str, str]) -> NetworkConfig:
-    if metadata.get("format") != CHECKPOINT_FORMAT:
-        found = metadata.get("format")
+    if (name := metadata.get("format")) != CHECKPOINT_FORMAT:
         raise CheckpointError(
             f"{path}: is {FileKind.SAFETENSORS.value}: its metadata has "
-            f"{'no format' if found is None else f'the format {found!r}'}, "
+            f"{'no format' if name is None else f'the format {name!r}'}, "
             f"expected '{CHECKPOINT_FORMAT}'"
         )
     return _decode(path, metadata, "config", NetworkConfig)

@@ -1,4 +1,4 @@
-"""Read and write the ``.pt`` files of the reference, Towards-Realtime-MOT (train.py, models.py).
+"""The ``.pt`` files of the reference, Towards-Realtime-MOT (train.py, models.py): read and write.
 
 Such a file is a dict of ``epoch``, ``model`` and ``optimizer``; ``model`` has 455 tensors: 444 of
 the network, three task weights of the loss at each of the three outputs, and weight and bias of
@@ -90,13 +90,13 @@ def write_reference(
     classifier: tuple[Tensor, Tensor] | None = None,
     epoch: int = 0,
 ) -> None:
-    """Write a Darknet-53 network as the reference would, for its own programs to load.
+    """Write a Darknet-53 network for the reference's own programs, whole or not at all.
 
     Args:
-        path: the file to write, whole or not at all.
+        path: the file.
         network: with body ``"darknet53"``.
         identities: rows of the classifier (14455 in the reference's released files).
-        classifier: its weight ``[identities, D]`` and bias ``[identities]``; zeros where None.
+        classifier: its weight ``[identities, D]`` and bias ``[identities]``; default: zeros.
         epoch: the epoch to record.
 
     Raises:
@@ -122,7 +122,7 @@ def write_reference(
 
 
 def _names(network: JdeNetwork) -> dict[str, str]:
-    """Our name of each tensor -> the reference's."""
+    """The reference's name of each tensor by ours."""
     names = {}
     for layer in reference_layers(network):
         prefix = f"module_list.{layer.number}"
@@ -142,7 +142,7 @@ def _task_weights() -> dict[str, float]:
 
 
 def _without_prefix(state: Mapping[object, object]) -> Mapping[object, object]:
-    """Take away the "module." that nn.DataParallel puts before every name."""
+    """Remove the "module." that nn.DataParallel puts before every name."""
     if not all(isinstance(name, str) and name.startswith(_PARALLEL) for name in state):
         return state
     return {str(name).removeprefix(_PARALLEL): value for name, value in state.items()}
@@ -150,30 +150,22 @@ def _without_prefix(state: Mapping[object, object]) -> Mapping[object, object]:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One convolution.
+    """One convolution."""
 
-    Attributes:
-        number: of the layer in the reference's cfg file.
-        conv: the module path of the convolution in `JdeNetwork`.
-        norm: that of its batch norm, None where it has a bias instead.
-    """
-
-    number: int
-    conv: str
-    norm: str | None
+    number: int  # of the layer in the reference's cfg file
+    conv: str  # module path of the convolution in JdeNetwork
+    norm: str | None  # that of its batch norm; None if it has a bias instead
 
 
 def reference_layers(network: JdeNetwork) -> list[Layer]:
     """The 78 convolutions of a Darknet-53 network in the order of the reference's layers."""
     names = {module: name for name, module in network.named_modules()}
-    layers = []
-    for number, block in _numbered(network):
-        name = names[block]
-        if isinstance(block, ConvBlock):
-            layers.append(Layer(number, f"{name}.conv", f"{name}.norm"))
-        else:
-            layers.append(Layer(number, name, None))
-    return layers
+    return [
+        Layer(number, f"{names[block]}.conv", f"{names[block]}.norm")
+        if isinstance(block, ConvBlock)
+        else Layer(number, names[block], None)
+        for number, block in _numbered(network)
+    ]
 
 
 def _numbered(network: JdeNetwork) -> Iterator[tuple[int, nn.Module]]:

@@ -1,14 +1,14 @@
 """CityPersons (Zhang et al., CVPR 2017): annotations of people in the images of Cityscapes.
 
-Expected is a folder with ``leftImg8bit/<split>/<city>/*.png`` of Cityscapes and the annotations,
-either as Cityscapes gives them out, ``gtBboxCityPersons/<split>/<city>/*.json``, or as the authors
-do, ``annotations/anno_<split>.mat``. Both say the same; the JSON files are taken where they are.
+Layout: a folder with ``leftImg8bit/<split>/<city>/*.png`` of Cityscapes and the annotations, as
+Cityscapes publishes them, ``gtBboxCityPersons/<split>/<city>/*.json``, or the authors,
+``annotations/anno_<split>.mat``. Both have the same content; the JSON files are preferred.
 
 Labels are pedestrians, riders, sitting people and people in other postures (classes 1 to 4): the
-box of the whole body for the first two, which may reach outside, of what is seen for the others.
-Ignore regions (0: people on posters, reflections) and groups (5) are left out, and so are images
-in which nobody is left, as in the reference's lists (2 500 of 2 975 and 441 of 500 images).
-Nobody is identified.
+box of the whole body for the first two, which may reach outside, of the visible part for the
+others. Ignore regions (0: people on posters, reflections), groups (5) and images without people
+are left out, as in the reference's lists (2 500 of 2 975 and 441 of 500 images). There are no
+identities.
 """
 
 from __future__ import annotations
@@ -37,11 +37,7 @@ _Annotation = tuple[str, npt.NDArray[np.float64]]  # <city>/<image>, and its box
 
 
 def citypersons(raw: Path, split: str) -> Iterator[LabelledImage]:
-    """The images of a split with at least one person.
-
-    Raises:
-        DataError: the annotations are missing or malformed.
-    """
+    """Images of a split with at least one person. Raises DataError."""
     folder = raw / "gtBboxCityPersons" / split
     table = raw / "annotations" / f"anno_{split}.mat"
     if folder.is_dir():

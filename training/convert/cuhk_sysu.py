@@ -1,11 +1,11 @@
 """CUHK-SYSU (Xiao et al., CVPR 2017): person search in images from the street and from films.
 
-Expected is a folder with ``Image/SSM/*.jpg`` and, in ``annotation/``, ``Images.mat`` (every box of
-every image), ``Person.mat`` (where each identified person appears) and ``pool.mat`` (the images
-of the test set). The training set is the images that are not in the pool.
+Layout: a folder with ``Image/SSM/*.jpg`` and, in ``annotation/``, ``Images.mat`` (every box of
+every image), ``Person.mat`` (the appearances of each identified person) and ``pool.mat`` (the
+images of the test set). All other images are the training set.
 
-A box is of the person whose appearance has the same four numbers; the others are of nobody. The
-reference's validation list holds the first 2 000 images of the test set by name.
+A box belongs to the person whose appearance has the same four numbers; other boxes have no
+identity. The reference's validation list holds the first 2 000 images of the test set by name.
 """
 
 from __future__ import annotations
@@ -26,12 +26,7 @@ _Place = tuple[str, float, float, float, float]  # an image, and a box in it
 
 
 def cuhk_sysu(raw: Path, split: str) -> Iterator[LabelledImage]:
-    """The images of a split, in the order of their names.
-
-    Raises:
-        DataError: an annotation file is missing or malformed, or a person appears where there is
-            no box.
-    """
+    """Images of a split, in the order of their names. Raises DataError."""
     folder = raw / "annotation"
     pool = {str(name) for name in as_list(read_mat(folder / "pool.mat", "pool"))}
     images = _pictures(folder / "Images.mat")
@@ -50,7 +45,7 @@ def cuhk_sysu(raw: Path, split: str) -> Iterator[LabelledImage]:
 
 
 def _pictures(path: Path) -> dict[str, list[_Place]]:
-    """The places of every image that have an area."""
+    """Boxes of every image that have an area."""
     images = {}
     for image in as_list(read_mat(path, "Img")):
         name, boxes = _fields(path, image, "imname", "box")
@@ -60,7 +55,7 @@ def _pictures(path: Path) -> dict[str, list[_Place]]:
 
 
 def _people(path: Path, images: dict[str, list[_Place]]) -> dict[_Place, str]:
-    """Who is where."""
+    """Identity of each box of an identified person."""
     known = {place for places in images.values() for place in places}
     people = {}
     for person in as_list(read_mat(path, "Person")):

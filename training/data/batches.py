@@ -23,13 +23,13 @@ from jdetrt.training.recipe import AugmentConfig
 
 __all__ = ["batch_count", "batches", "collate"]
 
-# What a stream of random numbers is for; with the seed and the epoch it makes the stream's own
-# seed. Not zero: NumPy takes (1, 2) and (1, 2, 0) for the same seed.
+# Streams of random numbers: part of each one's seed, with the run's seed and the epoch. Not zero:
+# NumPy takes (1, 2) and (1, 2, 0) for the same seed.
 _ORDER, _SIZES, _VIEW, _FLIP = 1, 2, 3, 4
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Put samples of one size together: BGR to RGB, 0..255 to 0..1, boxes by their centre."""
+    """Stack samples of one size: BGR to RGB, 0..255 to 0..1, boxes by their centre."""
     return _to_unit(_stack(samples))
 
 
@@ -47,28 +47,28 @@ def batches(
     world: int = 1,
     sizes: Sequence[tuple[int, int]] = (),
 ) -> Generator[Batch, None, None]:
-    """Give the batches of one epoch, shuffled and varied at random.
+    """Give the batches of one epoch, shuffled and augmented at random.
 
-    A batch depends on the seed, the epoch and its place in the epoch, and on nothing else: not on
-    the workers, nor on where the epoch was resumed. The last images, too few for a batch, are
-    left out; another epoch leaves out others. Closing it ends the workers.
+    A batch depends on the seed, the epoch and its position in the epoch alone, not on the workers
+    or on where the epoch was resumed. The last images, too few for a batch, are left out; another
+    epoch leaves out others. Closing the generator ends the workers.
 
     Args:
-        data_set: the images; it must be possible to pickle it when there are workers.
-        config: how images are varied.
+        data_set: the images; workers pickle it.
+        config: of the augmentation.
         size: width and height of the network's input.
         batch: images in a batch, of all ranks together.
-        seed: of everything that is drawn by lot, 0 or more; ``epoch`` likewise.
-        epoch: number of the epoch.
-        workers: processes that prepare batches; 0 for none but this one.
-        pairs: a batch is made of pairs of consecutive frames (paper section 4.3, for the triplet
-            losses), next to each other, mirrored both or neither; no image comes twice in an
-            epoch. Images without a next frame are not used.
+        seed: 0 or more.
+        epoch: 0 or more.
+        workers: processes that prepare batches; 0 prepares them in this one.
+        pairs: make batches of pairs of consecutive frames (paper section 4.3, for the triplet
+            losses), mirrored both or neither; no image comes twice in an epoch, and images
+            without a next frame are not used.
         skip: batches to leave out at the start.
-        rank: of this process in distributed training, from 0 to ``world`` - 1. It gets its share
-            of each batch, a run of ``batch / world`` images.
+        rank: of this process in distributed training, from 0. It gets its share of each batch, a
+            run of ``batch / world`` images.
         world: number of processes in distributed training.
-        sizes: where given, the size of each batch is drawn from these in place of ``size``.
+        sizes: draw the size of each batch from these in place of ``size``.
 
     Raises:
         ConfigError: ``batch`` cannot be divided as asked.
@@ -81,7 +81,7 @@ def batches(
             f"{'pairs for ' if pairs else ''}{world} process{'es' * (world > 1)}; "
             f"take a multiple of {unit}"
         )
-    load_cv2()  # complain here rather than in a worker
+    load_cv2()  # fail here rather than in a worker
     order = _ordered(data_set, batch, seed, epoch, pairs)
     choices = np.random.default_rng((_SIZES, seed, epoch)).integers(
         max(len(sizes), 1), size=len(order)
@@ -106,26 +106,26 @@ def batches(
 
 
 def batch_count(data_set: DataSet, batch: int, seed: int, epoch: int, pairs: bool = False) -> int:
-    """How many batches ``batches`` gives for the same arguments. Raises DataError as it does."""
+    """Count the batches that ``batches`` gives for the same arguments. Raises DataError as well."""
     return len(_ordered(data_set, batch, seed, epoch, pairs))
 
 
 def _delivered(loader: Iterable[Batch | JdetrtError]) -> Generator[Batch, None, None]:
     loaded = _started(loader)
     try:
-        for made in loaded:
-            if isinstance(made, JdetrtError):
-                raise made
-            yield _to_unit(made)
+        for batch in loaded:
+            if isinstance(batch, JdetrtError):
+                raise batch
+            yield _to_unit(batch)
     finally:
-        with interrupt_held():  # it would be lost in the destructor, which ends the workers
+        with interrupt_held():  # lost in the destructor, which ends the workers
             del loaded
 
 
 def _started(loader: Iterable[Batch | JdetrtError]) -> Iterator[Batch | JdetrtError]:
-    """Start the workers; they inherit that the signals which stop the program are blocked.
+    """Start the workers with the signals that stop the program blocked.
 
-    Ctrl-C and ``timeout`` send them to all processes. Workers end when the program does, without
+    Ctrl-C and ``timeout`` send them to all processes. Workers end with the program, without
     tracebacks of their own; one that was killed would stop the program with an error.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
@@ -138,13 +138,13 @@ def _started(loader: Iterable[Batch | JdetrtError]) -> Iterator[Batch | JdetrtEr
 @dataclass(frozen=True, slots=True)
 class _Request:
     index: int
-    leader: int  # the image whose flip this one shares: itself, or the first of its pair
+    leader: int  # image whose flip this one shares: itself, or the first of its pair
     size: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Views(Dataset[Any]):
-    """What the data loader asks for varied images."""
+    """Augmented images for the data loader."""
 
     data_set: DataSet
     config: AugmentConfig
@@ -165,11 +165,11 @@ class _Views(Dataset[Any]):
 def _ordered(
     data_set: DataSet, batch: int, seed: int, epoch: int, pairs: bool
 ) -> list[list[tuple[int, int]]]:
-    """The images of each batch as pairs: index, and index of the first image of its pair."""
+    """Images of each batch: index, and index of the first image of its pair."""
     shuffled = np.random.default_rng((_ORDER, seed, epoch)).permutation(len(data_set)).tolist()
     order = _in_pairs(data_set, shuffled) if pairs else [(index, index) for index in shuffled]
     if len(order) < batch:
-        kind = "that have a next frame to make a pair with" if pairs else "to train on"
+        kind = "with a next frame to pair with" if pairs else "to train on"
         raise DataError(
             f"data set: {len(order)} images {kind} are fewer than one batch of {batch}; "
             "take a smaller batch or more data"
@@ -178,7 +178,7 @@ def _ordered(
 
 
 def _in_pairs(data_set: DataSet, shuffled: list[int]) -> list[tuple[int, int]]:
-    """Consecutive frames side by side, each in one pair at most, in the order of the first."""
+    """Pairs of consecutive frames, each in one pair at most, in the order of the first."""
     used: set[int] = set()
     order = []
     for first in shuffled:
@@ -190,17 +190,13 @@ def _in_pairs(data_set: DataSet, shuffled: list[int]) -> list[tuple[int, int]]:
 
 
 def _packed(items: Sequence[Sample | JdetrtError]) -> Batch | JdetrtError:
-    """Bytes, a quarter of what floats would take on the way from a worker; or an error."""
-    samples = []
-    for item in items:
-        if isinstance(item, JdetrtError):
-            return item
-        samples.append(item)
-    return _stack(samples)
+    """Batch of bytes, a quarter of the size of floats on the way from a worker; or an error."""
+    error = next((item for item in items if isinstance(item, JdetrtError)), None)
+    return error or _stack([item for item in items if isinstance(item, Sample)])
 
 
 def _stack(samples: Sequence[Sample]) -> Batch:
-    """As ``collate``, with images uint8 from 0 to 255."""
+    """Stack samples as ``collate`` does, with images uint8 from 0 to 255."""
     images = np.stack([sample.image[:, :, ::-1] for sample in samples])
     corners = np.concatenate([sample.boxes for sample in samples])
     low, high = corners[:, :2], corners[:, 2:]
@@ -222,10 +218,9 @@ def _to_unit(batch: Batch) -> Batch:
 
 
 def _worker(number: int) -> None:
-    """Settings of a worker: one thread (of OpenCV's; torch sees to its own), and no complaints.
+    """Restrict OpenCV to one thread, and silence a worker at the end of the program.
 
-    A batch is handed over by a thread of Python's, which prints a traceback where the program ends
-    in the middle of it.
+    Python hands over a batch in a thread, which prints a traceback if the program ends meanwhile.
     """
     load_cv2().setNumThreads(0)
     sys.excepthook = lambda *_: None

@@ -1,4 +1,4 @@
-"""Look through training data for everything that is wrong with it."""
+"""Check training data for every fault."""
 
 from __future__ import annotations
 
@@ -26,61 +26,52 @@ __all__ = ["Report", "check", "image_size"]
 
 Edges = tuple[float, float, float, float]
 
-_FAR = 0.5  # of an image beyond its edge; nobody reaches as far
+_FAR = 0.5  # of an image beyond its edge; no person reaches as far
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What there is in some training data, and what is wrong with it.
-
-    Attributes:
-        images: how many were looked at.
-        boxes: of people to find; malformed rows are not among them.
-        identities: people told apart.
-        unidentified: boxes with the id -1.
-        centres_outside: boxes whose centre is outside of the image, as MOT Challenge has them of
-            people who walk out of it; no fault.
-        heights: smallest, median and largest height of a box in pixels; None without boxes.
-        faults: ``path:line: what is wrong``, or ``path: ...`` where it is no matter of a line.
-    """
+    """Contents and faults of training data."""
 
     images: int
-    boxes: int
+    boxes: int  # of people to find, without malformed rows
     identities: int
-    unidentified: int
+    unidentified: int  # boxes with the id -1
+    # Boxes whose centre is outside of the image; no fault: MOT Challenge has them of people who
+    # leave it.
     centres_outside: int
-    heights: tuple[float, float, float] | None
-    faults: tuple[str, ...]
+    heights: tuple[float, float, float] | None  # smallest, median, largest; pixels
+    faults: tuple[str, ...]  # "path:line: fault", or "path: fault"
 
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """A box of a person: its line, id, edges as shares of the image and height in pixels."""
+    """A box of a person."""
 
     line: int
     identity: int
-    edges: Edges | None
-    height: float | None
+    edges: Edges | None  # shares of the image
+    height: float | None  # pixels
 
 
 def check(path: str | Path, root: str | Path | None = None, *, decode: bool = False) -> Report:
-    """Check training data, and go on after faults.
+    """Check training data, and continue after faults.
 
     A label file without an image is a fault in a folder, not beside a list.
 
     Args:
         path: as for `jdetrt.training.data.datasets.open_data_set`.
         root: of the images in a list.
-        decode: read every image whole; else its header alone, where that says its size.
+        decode: read every image whole, not only its header.
     """
     survey = _Survey(decode)
     with survey.noting():
-        found = find(path, root)
-        if isinstance(found, MotSequences):
-            for folder in found.folders:
+        data = find(path, root)
+        if isinstance(data, MotSequences):
+            for folder in data.folders:
                 _check_sequence(folder, survey)
         else:
-            _check_images(found, survey)
+            _check_images(data, survey)
     return survey.report()
 
 
@@ -120,14 +111,14 @@ class _Survey:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """The same for a block that reads one file; its faults come in order of their lines."""
+        """Turn errors of a block that reads one file into faults, in order of their lines."""
         before = len(self.faults)
         with self.noting():
             yield
         self.faults[before:] = sorted(self.faults[before:], key=_line)
 
     def size(self, image: Path) -> Size | None:
-        """Count an image; its width and height, None where it is broken."""
+        """Count an image; give its size, None if it is broken."""
         self.images += 1
         with self.noting():
             if not self._decode:
@@ -136,7 +127,7 @@ class _Survey:
         return None
 
     def check_boxes(self, path: Path, boxes: Sequence[_Box]) -> None:
-        """Count the boxes of one image, and look at them together."""
+        """Count the boxes of one image, and compare them."""
         ids: dict[int, int] = {}
         places: dict[Edges, int] = {}
         for box in boxes:
@@ -148,7 +139,7 @@ class _Survey:
             if box.identity >= 0 and (line := ids.setdefault(box.identity, box.line)) != box.line:
                 self.faults.append(
                     f"{where}: id {box.identity} is in this image already (line {line}); one of "
-                    "them is somebody else"
+                    "them is another person"
                 )
             if box.edges is None:
                 continue
@@ -160,15 +151,15 @@ class _Survey:
         left, top, right, bottom = edges
         self.outside += not (0 <= left + right <= 2 and 0 <= top + bottom <= 2)
         if right <= 0 or bottom <= 0 or left >= 1 or top >= 1:
-            self.faults.append(f"{where}: the box is wholly outside the image; delete the row")
+            self.faults.append(f"{where}: the box is completely outside the image; delete the row")
         elif min(left, top) < -_FAR or max(right, bottom) > 1 + _FAR:
             self.faults.append(
-                f"{where}: the box reaches more than half an image beyond its edge; is it in the "
-                "unit and of the size of this image?"
+                f"{where}: the box reaches more than half an image beyond its edge; does it have "
+                "the unit and the size of this image?"
             )
 
     def report(self) -> Report:
-        """All of it."""
+        """Summarise."""
         heights = self.heights
         return Report(
             images=self.images,
@@ -182,16 +173,16 @@ class _Survey:
 
 
 def _line(fault: str) -> int:
-    found = re.search(r":(\d+): ", fault)
-    return int(found[1]) if found else 0
+    match = re.search(r":(\d+): ", fault)
+    return int(match[1]) if match else 0
 
 
-def _check_images(found: JdeImages, survey: _Survey) -> None:
+def _check_images(data: JdeImages, survey: _Survey) -> None:
     ids: set[int] = set()
     owners: dict[Path, Path] = {}
-    for image, named_in in zip(found.images, found.named_in, strict=True):
+    for image, named_in in zip(data.images, data.named_in, strict=True):
         if not image.is_file():
-            survey.faults.append(f"{named_in}: {image} is not there; is the root right?")
+            survey.faults.append(f"{named_in}: {image} does not exist; is the root right?")
             continue
         size = survey.size(image)
         with survey.reading():
@@ -205,14 +196,14 @@ def _check_images(found: JdeImages, survey: _Survey) -> None:
             survey.check_boxes(path, boxes)
             ids |= {box.identity for box in boxes}
     survey.identities += len(ids - {-1})
-    if found.folder is not None:
-        for path in sorted((found.folder / LABELS).rglob("*.txt")):
+    if data.folder is not None:
+        for path in sorted((data.folder / LABELS).rglob("*.txt")):
             if path not in owners:
-                survey.faults.append(f"{path}: no image belongs to it; delete it")
+                survey.faults.append(f"{path}: has no image; delete it")
 
 
 def _read_boxes(path: Path, size: Size | None, survey: _Survey) -> list[_Box]:
-    """The rows of a label file that are well-formed."""
+    """Well-formed rows of a label file."""
     boxes = []
     for number, text in text_lines(path):
         with survey.noting():
@@ -234,7 +225,7 @@ def _check_sequence(folder: Path, survey: _Survey) -> None:
         before = len(survey.faults)
         rows = read_mot(path, allow_empty=True, on_fault=survey.faults.append)
         if not len(rows) and len(survey.faults) == before:
-            raise DataError(f"{path}: there is no row; label the sequence, or leave it out")
+            raise DataError(f"{path}: there are no rows; label the sequence, or leave it out")
         _check_rows(path, rows, sizes, survey)
 
 
@@ -247,13 +238,13 @@ def _check_seqinfo(
     info = read_seqinfo(path)
     if len(images) != info.length:
         survey.faults.append(
-            f"{path}: promises {info.length} images, there are {len(images)} up to this number"
+            f"{path}: states {info.length} images, there are {len(images)} up to this number"
         )
     for frame, size in sizes.items():
         if info.size is not None and size not in (None, info.size):
             survey.faults.append(
                 f"{images[frame]}: the image is {size}, {path} says {Size(*info.size)}; labels in "
-                "pixels fit one size alone"
+                "pixels fit one size only"
             )
 
 
@@ -266,7 +257,7 @@ def _check_rows(path: Path, rows: MotRows, sizes: dict[int, Size | None], survey
 
     if sizes:
         refuse(~np.isin(rows.frames, list(sizes)), rows.frames, "a frame with an image")
-    refuse(rows.ids < -1, rows.ids, "an id from 0, or -1 for nobody known")
+    refuse(rows.ids < -1, rows.ids, "an id from 0, or -1 (unknown)")
     if rows.classes is not None:
         allowed = f"a class of {CLASSES.start} (a person) to {CLASSES.stop - 1}"
         refuse(~np.isin(rows.classes, CLASSES), rows.classes, allowed)

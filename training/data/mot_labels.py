@@ -17,17 +17,17 @@ __all__ = ["CLASSES", "frame_images", "frames", "people_and_ignored"]
 
 CLASSES = range(1, 14)  # arXiv 1603.00831, table 3, and the crowd of later ground truth
 _PERSON = 1
-# Person on a vehicle, static person, distractor and reflection, which scoring passes over too, and
-# the crowd.
+# Person on a vehicle, static person, distractor and reflection, which scoring ignores too, and the
+# crowd.
 _IGNORED = (2, 7, 8, 12, 13)
 
 
 def frames(folder: Path, min_visibility: float = 0.0) -> list[tuple[Path, Labels]]:
-    """Image and labels of every frame, in order; frames in which nobody is have empty labels.
+    """Image and labels of every frame, in order; frames without people have empty labels.
 
     Args:
         folder: of the sequence, with gt/gt.txt and the images.
-        min_visibility: people of whom a smaller share can be seen (column 9) are ignored.
+        min_visibility: less visible people (column 9) are ignored.
 
     Raises:
         DataError: a file is missing or malformed, or a row belongs to a frame without an image.
@@ -47,25 +47,22 @@ def frames(folder: Path, min_visibility: float = 0.0) -> list[tuple[Path, Labels
     boxes, ids = corners.astype(np.float32), np.maximum(rows.ids, -1)
     order = np.argsort(rows.frames, kind="stable")
     ends = np.searchsorted(rows.frames[order], list(images), side="right")
-    found = []
+    labelled = []
     for image, here in zip(images.values(), np.split(order, ends), strict=False):
-        kept, passed = here[people[here]], here[ignored[here]]
-        found.append((image, Labels(boxes[kept], ids[kept], boxes[passed])))
-    return found
+        person, region = here[people[here]], here[ignored[here]]
+        labelled.append((image, Labels(boxes[person], ids[person], boxes[region])))
+    return labelled
 
 
 def people_and_ignored(
     rows: MotRows, min_visibility: float
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which rows are people to find, and which are regions that do not count.
+    """Masks ``(N,)`` of the rows of people to find, and of regions to ignore; no row is in both.
 
     People are the rows of class 1 with a mark (column 7) other than 0; without a class column all
-    marked rows. Those of them who are hardly visible, people without a mark, and what is taken for
-    people (on a vehicle, standing still for ever, mannequins, reflections, crowds) do not count.
-    Cars and things that hide people are neither.
-
-    Returns:
-        Two ``(N,)`` bool masks; no row is in both.
+    marked rows. Less visible people, people without a mark and what looks like people (people on
+    vehicles, static people, mannequins, reflections, crowds) are ignored. Cars and occluders are
+    neither.
     """
     marked = rows.scores != 0
     if rows.classes is None:
@@ -78,9 +75,7 @@ def people_and_ignored(
 
 
 def frame_images(folder: Path) -> dict[int, Path]:
-    """The image of each frame, in order; images are named by the number of their frame.
-
-    Without a seqinfo.ini the images are in img1.
+    """Find the image of each frame, named by its number; without a seqinfo.ini in img1.
 
     Raises:
         DataError: there is none, one is named otherwise, or the seqinfo.ini is malformed.
@@ -104,7 +99,7 @@ def frame_images(folder: Path) -> dict[int, Path]:
                 f"000001{path.suffix}"
             )
         images[int(path.stem)] = path
-    found = {f: images[f] for f in sorted(images) if length is None or f <= length}
-    if not found:
+    frames = {f: images[f] for f in sorted(images) if length is None or f <= length}
+    if not frames:
         raise DataError(f"{inside}: no images ({', '.join(sorted(suffixes))})")
-    return found
+    return frames

@@ -1,4 +1,4 @@
-"""Which images and sequences a path of training data stands for."""
+"""Images and sequences of a path of training data."""
 
 from __future__ import annotations
 
@@ -20,18 +20,11 @@ _FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class JdeImages:
-    """Images with JDE label files.
+    """Images with JDE label files."""
 
-    Attributes:
-        images: their paths, in order.
-        named_in: where each is named, for messages: ``list:line``, or the folder.
-        folder: that all its images and labels were looked for in; None for a list, which may
-            name some of the images of a folder.
-    """
-
-    images: list[Path]
-    named_in: list[str]
-    folder: Path | None
+    images: list[Path]  # in order
+    named_in: list[str]  # source of each, for messages: list:line, or the folder
+    folder: Path | None  # of all images and labels; None for a list, which may name some of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class MotSequences:
 
 
 def find(path: str | Path, root: str | Path | None = None) -> JdeImages | MotSequences:
-    """Tell what kind of training data a path stands for.
+    """Find the training data of a path.
 
     ===============================  ============================================================
     ``mot17.train``                  a list: one image a line, relative to ``root``
@@ -54,10 +47,10 @@ def find(path: str | Path, root: str | Path | None = None) -> JdeImages | MotSeq
 
     Args:
         path: one of these.
-        root: of the images of a list, by default the list's own folder; of no use otherwise.
+        root: of the images of a list; default: the list's own folder.
 
     Raises:
-        DataError: it is none of these, or there is nothing in it.
+        DataError: it is none of these, or is empty.
     """
     path = Path(path)
     if path.is_dir():

@@ -18,7 +18,7 @@ def open_training_set(recipe: Recipe, root: str | Path, *, cache: bool = False) 
     """Open all data sets of a recipe, in its order, and render its synthetic clips.
 
     Args:
-        recipe: names the data sets.
+        recipe: the data sets.
         root: folder that their paths are relative to.
         cache: keep all images in memory, decoded.
 
@@ -44,12 +44,9 @@ def open_training_set(recipe: Recipe, root: str | Path, *, cache: bool = False) 
 
 
 class SyntheticImages:
-    """The frames of several rendered clips, rendered now and kept in memory.
+    """Frames of several rendered clips, in memory; every other clip has a moving camera.
 
-    Every other clip has a moving camera. Identities of different clips are different people.
-
-    Attributes:
-        identities: how many people there are.
+    Identities of different clips are different people.
     """
 
     def __init__(self, config: SyntheticConfig) -> None:

@@ -1,4 +1,4 @@
-"""What each anchor should say: foreground or background, which box, which person.
+"""Targets of the anchors: foreground or background, box and person.
 
 Written from paper section 3.3 and the reference's utils/utils.py, build_targets_thres. A person is
 compared only with the anchors near enough to matter, so a batch takes milliseconds.
@@ -27,14 +27,14 @@ _NOBODY = torch.iinfo(torch.int64).max  # as the box of an anchor; any box has a
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What one head should give for a batch.
+    """Target outputs of one head for a batch.
 
     Attributes:
         labels: ``[N, A, rows, columns]`` int64: 1 foreground, 0 background, -1 ignored.
         deltas: ``[P, 4]`` float32, dx, dy, dw, dh of the P foreground anchors, in the order in
             which they stand in ``labels``.
-        ids: ``[N, rows, columns]`` int64, the person whose embedding a cell should give, -1 for
-            none: the largest id of its foreground anchors, as in the reference (models.py:179).
+        ids: ``[N, rows, columns]`` int64, the person of the cell's embedding, -1 for none: the
+            largest id of its foreground anchors, as in the reference (models.py:179).
     """
 
     labels: Tensor
@@ -107,9 +107,9 @@ class _Head:
 
 @dataclass(frozen=True, slots=True)
 class _Peaks:
-    """The best place for each box (first axis) among the places of each anchor (second axis).
+    """Best position for each box (first axis) and anchor size (second axis): the nearest corner.
 
-    IoU falls with the distance in x and with that in y, so it is the corner nearest to the box.
+    IoU falls with the distance in x and with that in y.
     """
 
     column: Tensor
@@ -161,8 +161,8 @@ def _pairs(head: _Head, boxes: Tensor, image_index: Tensor, peaks: _Peaks, above
     cells = first[pair] + torch.stack([step % wide, step // wide], dim=1)
     iou = _iou(near[pair], cells * head.stride, sizes[pair])
     anchor = head.flat(image_index[box[pair]], kind[pair], cells[:, 0], cells[:, 1])
-    kept = iou > above
-    return _Pairs(anchor[kept], box[pair][kept], iou[kept])
+    match = iou > above
+    return _Pairs(anchor[match], box[pair][match], iou[match])
 
 
 def _best(pairs: _Pairs, anchors: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The feature pyramid of the paper: what merges the scales of a body and predicts at each."""
+"""The feature pyramid of the paper: merge the scales of a body and predict at each."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ class Body(nn.Module):
 
     Attributes:
         channels: of the maps /8, /16, /32.
-        widths: channels of the pyramid levels /32, /16, /8 that go with this body.
-        level: what the levels are made of.
-        embedding: makes the embedding maps of all levels, from the maps /4 and /8, for a body that
-            gives /4 too, before the others; None where each level makes its own.
+        widths: channels of the pyramid levels /32, /16, /8.
+        level: type of the levels.
+        embedding: makes the embedding maps of all levels from the maps /4 and /8 (such a body
+            gives /4 too, before the others); None where each level makes its own.
     """
 
     channels: tuple[int, int, int]
