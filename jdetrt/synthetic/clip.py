@@ -58,18 +58,10 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class SyntheticClip:
+class SyntheticClip(Scene):
     """A clip to iterate over, repeatedly: frames with their ground truth.
 
     The same arguments give exactly the same images.
-
-    Attributes:
-        seed: of all randomness.
-        frames: length.
-        size: width and height, pixels.
-        people: visible at a time.
-        frame_rate: frames per second.
-        moving_camera: the camera pans and shakes.
 
     Raises:
         ConfigError: a value is out of range.
@@ -79,13 +71,6 @@ class SyntheticClip:
     >>> [(frame.index, frame.image.shape, len(truth) > 0) for frame, truth in clip]
     [(1, (180, 320, 3), True), (2, (180, 320, 3), True), (3, (180, 320, 3), True)]
     """
-
-    seed: int = 0
-    frames: int = 300
-    size: tuple[int, int] = (960, 540)
-    people: int = 12
-    frame_rate: float = 30.0
-    moving_camera: bool = True
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -108,15 +93,8 @@ class SyntheticClip:
             yield Frame(image, index, (index - 1) / self.frame_rate, f"{index:06d}.jpg"), truth
 
     @cached_property
-    def scene(self) -> Scene:
-        """People, their paths, obstacles and the camera."""
-        return Scene(
-            self.seed, self.frames, self.size, self.people, self.frame_rate, self.moving_camera
-        )
-
-    @cached_property
     def _background(self) -> Image:
-        return paint(self.scene)
+        return paint(self)
 
     @cached_property
     def _noise(self) -> npt.NDArray[np.int16]:
@@ -134,10 +112,10 @@ class SyntheticClip:
         cv2: Any = load_cv2()
         things, truth = self._look(index)
         width, height = self.size
-        right, down = self.scene.offset(index)
-        left, top = self.scene.margin[0] + right, self.scene.margin[1] + down
+        right, down = self.offset(index)
+        left, top = self.margin[0] + right, self.margin[1] + down
         image = self._background[top : top + height, left : left + width].copy()
-        for pose in self.scene.poses(index):
+        for pose in self.poses(index):
             _shade(image, pose.foot, pose.scale)
         for parts in things:
             _draw(cv2, image, parts)
@@ -149,10 +127,10 @@ class SyntheticClip:
         """Everything that stands on the ground, the farthest first, and the ground truth."""
         cv2: Any = load_cv2()
         things: list[tuple[float, int, list[Part]]] = [
-            (pose.depth, pose.walker.identity, person(pose)) for pose in self.scene.poses(index)
+            (pose.depth, pose.walker.identity, person(pose)) for pose in self.poses(index)
         ]
-        for number, one in enumerate(self.scene.obstacles):
-            foot, scale = self.scene.project(one.x, one.z, index)
+        for number, one in enumerate(self.obstacles):
+            foot, scale = self.project(one.x, one.z, index)
             rng = np.random.default_rng([self.seed, 7, number])
             things.append((one.z, 0, furniture(one, foot, scale, rng)))
         things.sort(key=lambda thing: -thing[0])
@@ -212,7 +190,7 @@ def write_sequence(
         The folder.
 
     Raises:
-        SinkError: the folder exists and may not be replaced, or cannot be written.
+        OutputError: the folder exists and may not be replaced, or cannot be written.
     """
     folder = Path(folder)
     if os.path.lexists(folder) and not overwrite:

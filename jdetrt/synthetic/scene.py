@@ -99,11 +99,11 @@ class Scene:
     The same arguments give exactly the same scene.
     """
 
-    seed: int
-    frames: int  # length of the clip
-    size: tuple[int, int]  # width and height, pixels
-    people: int  # visible at a time
-    frame_rate: float  # frames per second
+    seed: int = 0  # of all randomness
+    frames: int = 300  # length of the clip
+    size: tuple[int, int] = (960, 540)  # width and height, pixels
+    people: int = 12  # visible at a time
+    frame_rate: float = 30.0  # frames per second
     moving_camera: bool = True  # pans and shakes
 
     @property

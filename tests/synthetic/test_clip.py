@@ -79,7 +79,7 @@ def test_bounds_of_parts() -> None:
 
 
 def test_people_who_are_nearer_are_larger_and_hide_those_behind() -> None:
-    scene = clip(people=20).scene
+    scene = clip(people=20)
     poses = scene.poses(1)
     assert [p.depth for p in poses] == sorted((p.depth for p in poses), reverse=True)
     sizes = [p.scale for p in poses]
@@ -120,7 +120,7 @@ def test_whoever_leaves_is_followed_by_somebody_new() -> None:
 
 
 def test_the_camera_moves_only_when_asked() -> None:
-    still, moving = clip(moving=False).scene, clip(frames=200).scene
+    still, moving = clip(moving=False), clip(frames=200)
     assert {still.offset(frame) for frame in range(1, 40)} == {(0, 0)}
     offsets = np.array([moving.offset(frame) for frame in range(1, 200)])
     assert np.ptp(offsets[:, 0]) > 0.05 * SMALL[0]

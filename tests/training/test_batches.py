@@ -199,7 +199,7 @@ def test_pairs_are_mirrored_together_and_coloured_apart() -> None:
 
 
 def test_pictures_without_a_next_frame_make_no_pairs() -> None:
-    with pytest.raises(DataError, match=r"0 images that have a next frame .* one batch of 2"):
+    with pytest.raises(DataError, match=r"0 images with a next frame .* one batch of 2"):
         batches(ColouredPeople(9, frames=1), STILL, SIZE, 2, 0, 0, 0, pairs=True)
 
 

@@ -37,7 +37,7 @@ def test_every_cut_is_noticed(tmp_path: Path, gap: int) -> None:
     path, whole = tmp_path / "a.seq", seq(FRAMES, gap=gap)
     for end in range(0, len(whole) - gap, 97):
         path.write_bytes(whole[:end])
-        with pytest.raises(DataError, match=r"a\.seq: (not a \.seq|frame [1-3] of 3 is not)"):
+        with pytest.raises(DataError, match=r"a\.seq: (not a \.seq|frame [1-3] of 3 is missing)"):
             read_seq(path)
     path.write_bytes(whole[:-gap])  # the last time stamp is of no use
     assert read_seq(path) == FRAMES

@@ -150,7 +150,7 @@ def test_bad_pictures_are_named(raw: Path, tmp_path: Path) -> None:
 
     cut = raw / "cut.png"
     cut.write_bytes((raw / "a.png").read_bytes()[:500])
-    with pytest.raises(DataError, match=r"cut\.png: .* truncated .* get the"):
+    with pytest.raises(DataError, match=r"cut\.png: .* truncated .* again"):
         write(labelled("cut.png", cut, [], []))
     with pytest.raises(DataError, match=r"gone\.png: cannot be read"):
         write(labelled("gone.png", raw / "gone.png", [], []))

@@ -71,7 +71,7 @@ def test_every_bad_row_is_named(jde: Path) -> None:
         5: "expected a number, got 'x'",
         6: "expected an id",
         7: "expected w and h above 0",
-        8: "the box is wholly outside the image",
+        8: "the box is completely outside the image",
         9: "reaches more than half an image beyond its edge",
         10: "expected xc as a share of the image",
         12: "the same box as in line 11",
@@ -92,7 +92,7 @@ def test_files_that_are_missing_or_broken(jde: Path) -> None:
             "a.txt: the label file is missing",
             "a.png has the labels of",  # which a.jpg has, although they are missing
             "b.png: not a",
-            "orphan.txt: no image belongs to it",
+            "orphan.txt: has no image",
         ),
         report.faults,
         strict=True,
@@ -115,7 +115,7 @@ def test_a_list(jde: Path) -> None:
     text(listing, "images/a.png", "images/gone.png", "images/a.png", "a.png")
     image(jde / "a.png")
     gone, twice, nowhere = check(listing).faults
-    assert gone == f"{listing}:2: {jde}/images/gone.png is not there; is the root right?"
+    assert gone == f"{listing}:2: {jde}/images/gone.png does not exist; is the root right?"
     assert twice.startswith(f"{listing}:3: {jde}/images/a.png has the labels of {jde}/images/a.png")
     assert "expected a folder named 'images'" in nowhere
     assert len(check(listing, root=jde / "images").faults) == 3  # a.png is there, without labels
@@ -164,9 +164,9 @@ def test_every_bad_row_of_a_sequence_is_named(mot: Path) -> None:
         5: "expected a finite number in column 6",
         6: "expected a number in column 6",
         7: "expected a frame with an image, got 9",
-        8: "expected an id from 0, or -1 for nobody known, got -4",
+        8: "expected an id from 0, or -1 (unknown), got -4",
         9: "expected a class of 1 (a person) to 13, got 0",
-        10: "wholly outside",
+        10: "outside the image",
         11: "more than half an image",
         13: "the same box as in line 12",
     }
@@ -177,8 +177,8 @@ def test_every_bad_row_of_a_sequence_is_named(mot: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "fault"),
     [
-        ("gt/gt.txt", "", "gt.txt: there is no row"),
-        ("seqinfo.ini", "[Sequence]\nseqLength=3\nimExt=.png", "promises 3 images, there are 2"),
+        ("gt/gt.txt", "", "gt.txt: there are no rows"),
+        ("seqinfo.ini", "[Sequence]\nseqLength=3\nimExt=.png", "states 3 images, there are 2"),
         ("seqinfo.ini", "[Sequence]\nseqLength=no", "expected a number above 0"),
         ("img1/000002.png", "no image", "000002.png: not a"),
         ("img1/last.png", "", "last.png: expected an image named by the number of its frame"),

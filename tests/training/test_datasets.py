@@ -81,7 +81,9 @@ def test_a_list_is_relative_to_its_root(
     assert [data_set[i].ids.tolist() for i in range(2)] == [[-1, 0], [1, 0]]
     listing.rename(jde / "some.train")
     assert len(open_data_set(str(jde / "some.train"))) == 2
-    with pytest.raises(DataError, match=r"some.train:1: .*b.PNG is not there; is the root right\?"):
+    with pytest.raises(
+        DataError, match=r"some.train:1: .*b.PNG does not exist; is the root right\?"
+    ):
         open_data_set(jde / "some.train", jde / "images")
     (jde / "some.train").write_text("\n")
     with pytest.raises(DataError, match="expected one image a line, it is empty"):

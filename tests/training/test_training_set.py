@@ -78,7 +78,7 @@ def test_settings_reach_their_data(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no training data: name a data set at least"):
+    with pytest.raises(ConfigError, match="no training data: name at least one data set"):
         open_training_set(recipe(), tmp_path)
     with pytest.raises(DataError, match="nowhere"):
         open_training_set(recipe(data=[{"path": "nowhere"}]), tmp_path)

@@ -23,9 +23,9 @@ from jdetrt.training.checkpoints.darknet_weights import read_darknet
 from jdetrt.training.checkpoints.reference import read_reference
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo, bare_network, fill
 from jdetrt.training.network.anchors import grids
-from jdetrt.training.network.model import JdeNetwork, random_network
+from jdetrt.training.network.model import JdeNetwork
 
-__all__ = ["CheckpointInfo", "load", "save", "save_random"]
+__all__ = ["CheckpointInfo", "load", "save"]
 
 _T = TypeVar("_T")
 
@@ -81,7 +81,7 @@ def save(
 
     Raises:
         CheckpointError: with ``half``, a weight is more than float16 can hold.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     config = NetworkConfig(
         body=network.body_name,
@@ -100,11 +100,6 @@ def save(
     if half:
         tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
     files.write_bytes(path, safetensors.torch.save(tensors, metadata))
-
-
-def save_random(path: str | Path, seed: int, *, size: tuple[int, int] | None = None) -> None:
-    """Write an untrained Darknet-53 network, the same for the same seed. Raises OutputError."""
-    save(path, random_network(seed), size=size)
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular
+from jdetrt.files import read_bytes
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
 from jdetrt.training.convert.writer import LabelledImage
 
@@ -152,8 +152,7 @@ def _from_vbb(path: Path) -> _Frames:
 def _from_json(path: Path, names: list[str]) -> Iterator[tuple[tuple[str, str], _Frames]]:
     """Read sets of videos with ``frames``: objects (lbl, id, pos, occl, posv) by number."""
     try:
-        with open_regular(path) as file:
-            sets: dict[str, Any] = json.load(file)
+        sets: dict[str, Any] = json.loads(read_bytes(path, DataError))
         for set_name in (name for name in names if name in sets):
             for video, annotation in sorted(sets[set_name].items()):
                 frames = {
@@ -161,8 +160,6 @@ def _from_json(path: Path, names: list[str]) -> Iterator[tuple[tuple[str, str], 
                     for number, objects in annotation["frames"].items()
                 }
                 yield (set_name, video), frames
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
         raise DataError(
             f"{path}: expected sets, videos and frames of objects with lbl, id, pos, occl, posv "
@@ -198,11 +195,7 @@ def read_seq(path: str | Path) -> list[bytes]:
     Raises:
         DataError: the file is missing, truncated, of another format, or without JPEG frames.
     """
-    try:
-        with open_regular(path) as file:
-            data = file.read()
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+    data = read_bytes(Path(path), DataError)
     if len(data) < _HEADER or not data.startswith(_MAGIC):
         raise DataError(f"{path}: not a .seq video (it has no NorPix header)")
     (image_format,) = struct.unpack_from("<I", data, _FORMAT)

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular
+from jdetrt.files import read_bytes
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
 from jdetrt.training.convert.writer import LabelledImage
 
@@ -57,12 +57,9 @@ def _from_json(folder: Path) -> Iterator[_Annotation]:
     for path in sorted(folder.glob(f"*/*{ending}")):
         image = path.name[: -len(ending)] + "_leftImg8bit.png"
         try:
-            with open_regular(path) as file:
-                objects = json.load(file)["objects"]
+            objects = json.loads(read_bytes(path, DataError))["objects"]
             boxes = [one["bbox"] for one in objects if _is_person(one["label"])]
             table = as_boxes(boxes)
-        except OSError as err:
-            raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
         except (ValueError, TypeError, KeyError) as err:
             raise DataError(
                 f"{path}: expected objects with label and bbox [x, y, w, h] ({err!r})"

@@ -59,7 +59,7 @@ def convert(
     Raises:
         ConfigError: there is no such data set or split.
         DataError: a raw file is missing, damaged or malformed.
-        SinkError: the folder cannot be written, or is not from a former call.
+        OutputError: the folder cannot be written, or is not from a former call.
         MissingDependencyError: OpenCV, or SciPy for a data set that needs it, is not installed.
     """
     data_set = DATA_SETS.get(name)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular
+from jdetrt.files import read_bytes
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["eth"]
@@ -59,7 +59,11 @@ def _is_in_mot16_test(annotation: Path) -> bool:
 def _frames(annotation: Path) -> Iterator[LabelledImage]:
     folder = annotation.parent
     there = {path.name: path for path in sorted(folder.rglob("*.png"), reverse=True)}
-    for number, line in enumerate(_lines(annotation), start=1):
+    try:
+        lines = read_bytes(annotation, DataError).decode().splitlines()
+    except UnicodeDecodeError as err:
+        raise DataError(f"{annotation}: not a text file; download it again") from err
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{annotation}:{number}"
@@ -74,16 +78,6 @@ def _frames(annotation: Path) -> Iterator[LabelledImage]:
             boxes=boxes,
             people=(None,) * len(boxes),
         )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        with open_regular(path) as file:
-            return file.read().decode().splitlines()
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
-    except UnicodeDecodeError as err:
-        raise DataError(f"{path}: not a text file; download it again") from err
 
 
 def _parse(line: str, where: str) -> tuple[str, npt.NDArray[np.float64]]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, MissingDependencyError
-from jdetrt.files import open_regular
+from jdetrt.files import read_bytes
 
 __all__ = ["as_boxes", "as_list", "read_mat"]
 
@@ -34,11 +34,7 @@ def read_mat(path: str | Path, *names: str) -> Any:
         from scipy.io import loadmat
     except ModuleNotFoundError as err:
         raise MissingDependencyError("scipy", "train", "Reading MATLAB files") from err
-    try:
-        with open_regular(path) as file:
-            data = file.read()
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+    data = read_bytes(path, DataError)
     try:
         variables = loadmat(io.BytesIO(data), squeeze_me=True)
     except Exception as err:  # SciPy raises a dozen types on damaged files

@@ -82,7 +82,7 @@ def write_data_set(
     Raises:
         DataError: an image is missing, damaged or listed twice; a box is not finite; there are no
             images.
-        SinkError: the folder is not from a former call, or cannot be written.
+        OutputError: the folder is not from a former call, or cannot be written.
         MissingDependencyError: OpenCV is not installed.
     """
     root = Path(root)
@@ -137,7 +137,7 @@ def _link(source: Path, target: Path, link: Link) -> None:
             shutil.copyfile(source, target)
     except OSError as err:
         hint = "" if link == "copy" else "; use --link copy"
-        raise SinkError(
+        raise OutputError(
             f"{source}: cannot be put into the data set ({err.strerror or err}){hint}"
         ) from err
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular
+from jdetrt.files import open_regular, reading
 
 __all__ = [
     "IMAGES",
@@ -83,15 +83,13 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         DataError: the file is missing, is no text, or cannot be read.
     """
-    try:
-        with open_regular(path) as file:
-            text = file.read(_LARGEST + 1).decode("utf-8-sig")
-    except FileNotFoundError:
+    if not path.exists():
         raise DataError(
             f"{path}: the label file is missing; for an image without people, create an empty file"
-        ) from None
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+        )
+    try:
+        with reading(path, DataError), open_regular(path) as file:
+            text = file.read(_LARGEST + 1).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file") from None
     if len(text) > _LARGEST:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
+from jdetrt.files import reading
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
@@ -85,10 +86,8 @@ def frame_images(folder: Path) -> dict[int, Path]:
         info = read_seqinfo(folder)
         inside, suffixes = folder / info.image_dir, frozenset({info.extension.lower()})
         length = info.length
-    try:
+    with reading(inside, DataError):
         paths = [p for p in inside.iterdir() if p.suffix.lower() in suffixes]
-    except OSError as err:
-        raise DataError(f"{inside}: cannot be read ({err.strerror or err})") from err
     images = {}
     for path in paths:
         if path.name.startswith("."):

@@ -46,7 +46,7 @@ def anchors(
     """Fit twelve anchors to the people of data sets.
 
     K-means over the widths and heights that they have in the network's input. A person whose best
-    anchor has an IoU of 0.5 or less has none to be learned with. Where the default anchors cover
+    anchor IoU is 0.5 or less has no positive anchor in training. If the default anchors cover
     nearly everybody, keep them: the published weights were trained with those.
     """
     from rich.console import Console
