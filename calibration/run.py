@@ -88,7 +88,7 @@ class CalibrationRun:
             outputs=outputs,
             accuracy=None if config.gt is None else Accuracy(config.gt.resolve().name, rows),
             speed=speed,
-            machine=manifest(),
+            machine=msgspec.to_builtins(manifest()),
         )
         self._report(result, self.record)
         if config.state is not None:

@@ -5,17 +5,16 @@
     python scripts/gpu_report.py seen MODEL.plan SEQUENCE OUT
     python scripts/gpu_report.py score SEEN.npz MODEL.onnx SEQUENCE OUT.json
 
-Part of scripts/gpu.sh. `plan` runs the whole line with each way to letterbox and to launch, twice
-in turn so that a drift of the clocks is seen; where a way does not work its row says why, the
-others are written, and the exit code is 1. `torch` runs the same line with the network in PyTorch's
-eager float32, the baseline. `seen` keeps what a plan sees in each frame, with the letterbox of the
-GPU in OUT.gpu.npz and that of the CPU in OUT.cpu.npz; `score` tracks and scores it where TrackEval
-is, with the settings that MODEL.onnx has for its tracker.
+Part of scripts/gpu.sh. `plan` measures a run of `jdetrt bench latency` with each way to letterbox
+and to launch, twice in turn so that a drift of the clocks shows; where a way does not work its row
+has the reason, the others are written, and the exit code is 1. `torch` measures the same with the
+network in PyTorch's eager float32, the baseline. `seen` writes the candidates of a plan in each
+frame, with the letterbox of the GPU into OUT.gpu.npz and that of the CPU into OUT.cpu.npz; `score`
+tracks and scores them where TrackEval is, with the settings that MODEL.onnx has for its tracker.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -23,61 +22,33 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
+from jdetrt.benchmarks.latency import measure_run
+from jdetrt.benchmarks.result import RunConfig, write_result
 from jdetrt.config import IouConfig
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import ConfigError, JdetrtError
 from jdetrt.evaluation.perturbed import margin
-from jdetrt.files import write_text
 from jdetrt.machine.manifest import manifest
 from jdetrt.runtime.decode import Candidates, candidates
 from jdetrt.runtime.detector import check_model, network_size
 from jdetrt.runtime.input_buffer import make_buffers
-from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sources.open import open_source
-from jdetrt.runtime.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from gpu_eager import EagerSession
-
     from jdetrt.config import TrackerConfig
 
-WARM_UP = 50
+WARM_UP = 20
 SHAKEN_RUNS = 30
 # CUDA graph, letterbox on the GPU.
 WAYS = ((False, False), (False, True), (True, True))
 REPEATS = 2
 FRAMES = 500
-
-
-def line(session: TensorRtSession | EagerSession, source: str, frames: int) -> dict[str, Any]:
-    """The network alone, on the GPU's clock, and the whole line; `share` is what of it is kept."""
-    width, height = network_size(session)
-    picture = np.random.default_rng(0).random((1, 3, height, width), np.float32)
-    feeds = {session.inputs[0].name: picture}
-    seconds = []
-    for i in range(WARM_UP + frames):
-        session.infer(feeds)
-        if i >= WARM_UP:
-            seconds.append(session.last_run_seconds)
-    with open_source(source) as opened:
-        tracker = Tracker(tracker_config(session), opened.frame_rate)
-        report = Pipeline(opened, session, tracker, max_frames=frames).run()
-    return {
-        "network_ms": {f"p{q}": float(np.percentile(seconds, q)) * 1e3 for q in (50, 95, 99)},
-        "engine_fps": 1.0 / float(np.mean(seconds)),
-        "system_fps": report.system_fps,
-        "network_fps": report.network_fps,
-        "association_fps": report.association_fps,
-        "share": report.system_fps * float(np.mean(seconds)),
-        "stages_ms": {name: asdict(stage) for name, stage in report.stages.items()},
-        "frames": report.frames,
-        "tracks": report.tracks,
-    }
 
 
 def plan(path: Path, source: str, frames: int) -> dict[str, Any]:
@@ -102,10 +73,14 @@ def attempt(
     try:
         with TensorRtSession(path, graphs=graphs, gpu_letterbox=gpu_letterbox) as session:
             check_model(session)
-            measured = line(session, source, frames)
-            return {**measured, "memory": asdict(session.memory())}
+            run = measure_run(session, source, _config(frames))
+            return {**msgspec.to_builtins(run), "memory": asdict(session.memory())}
     except JdetrtError as err:
         return {"error": str(err)}
+
+
+def _config(frames: int) -> RunConfig:
+    return RunConfig(frames=frames, warm_up=WARM_UP, rest=0.0)
 
 
 def torch(checkpoint: Path, size: str, source: str, frames: int) -> dict[str, Any]:
@@ -114,7 +89,8 @@ def torch(checkpoint: Path, size: str, source: str, frames: int) -> dict[str, An
 
     width, height = (int(n) for n in size.split("x"))
     with EagerSession(checkpoint, (width, height)) as session:
-        rows = [line(session, source, frames) for _ in range(REPEATS)]
+        runs = [measure_run(session, source, _config(frames)) for _ in range(REPEATS)]
+        rows = [msgspec.to_builtins(run) for run in runs]
     return {"checkpoint": checkpoint.name, "size": size, **settings(), "rows": rows}
 
 
@@ -198,9 +174,13 @@ def main(command: str, *arguments: str) -> None:
     output = Path(arguments[count])
     frames = int(arguments[count + 1]) if len(arguments) > count + 1 else FRAMES
     content = function(Path(first), *rest, frames)
-    head = {"benchmark": f"gpu-{command}", "machine": manifest(), "source": source_name(rest[-1])}
+    head = {
+        "benchmark": f"gpu-{command}",
+        "machine": manifest(),
+        "source": source_name(rest[-1]),
+    }
     content = {**head, **content}
-    write_text(output, json.dumps(content, indent=2) + "\n")
+    write_result(output, content)
     if errors := [row["error"] for row in content.get("rows", ()) if "error" in row]:
         sys.exit("\n".join(errors))
 

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "oracles"))
@@ -82,7 +83,11 @@ def levels(pictures: list[Path]) -> dict[str, Any]:
             if name != "noise":
                 sized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
             rows += [{"picture": name, **measure(sized, network)} for network in NETWORKS]
-    return {"benchmark": "preprocess-difference", "machine": manifest(), "rows": rows}
+    return {
+        "benchmark": "preprocess-difference",
+        "machine": msgspec.to_builtins(manifest()),
+        "rows": rows,
+    }
 
 
 def accuracy(model: str, sequence: str) -> dict[str, Any]:
@@ -102,7 +107,7 @@ def accuracy(model: str, sequence: str) -> dict[str, Any]:
             rows.append({"letterbox": name, **scores(seen, Path(sequence), settings, rate)})
     return {
         "benchmark": "preprocess-accuracy",
-        "machine": manifest(),
+        "machine": msgspec.to_builtins(manifest()),
         "model": name_of(resolve(model)),
         "sequence": Path(sequence).name,
         "rows": rows,

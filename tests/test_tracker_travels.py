@@ -14,6 +14,7 @@ from walkers import samples_of, true_session, walkers
 from jdetrt.api import load
 from jdetrt.benchmarks import streams as many_streams
 from jdetrt.benchmarks.latency import measure_run
+from jdetrt.benchmarks.result import RunConfig
 from jdetrt.benchmarks.streams import measure_streams
 from jdetrt.benchmarks.sweep import measure_accuracy
 from jdetrt.calibration.quantize.fp16_rest import to_half
@@ -87,7 +88,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[TrackerConfig]:
 
 
 def _latency(session: FakeSession, folder: Path) -> None:
-    measure_run(session, str(folder), frames=2, warm_up=1)
+    measure_run(session, str(folder), RunConfig(frames=2, warm_up=1))
 
 
 def _accuracy(session: FakeSession, folder: Path) -> None:

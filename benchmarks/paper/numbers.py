@@ -1,10 +1,18 @@
-"""What the paper says it reached, to stand beside our numbers (arXiv 1909.12605v2)."""
+"""Numbers of the paper (arXiv 1909.12605v2), to stand beside ours."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["FIGURE_3", "TABLE_1", "TABLE_4", "Association", "System"]
+from jdetrt.benchmarks.result import FPS, Row
+
+__all__ = ["FIGURE_3", "NOTE", "TABLE_1", "TABLE_4", "Association", "System", "beside_paper"]
+
+NOTE = (
+    "The paper's numbers are of PyTorch in FP32 on a Titan Xp, on MOT16; its FPS leaves out "
+    "reading, letterboxing, drawing and writing."
+)
 
 
 class Association(NamedTuple):
@@ -42,3 +50,19 @@ TABLE_4 = {
 # Section 4.3 on figure 3, the only speeds of it in the text: JDE, and the most accurate pair of
 # detector and re-identification network (Cascade R-CNN with ResNet-101, PCB), low density.
 FIGURE_3 = {"jde_fps": 22.0, "separate_fps": 6.0}
+
+
+def beside_paper(rows: Sequence[Row]) -> list[list[str]]:
+    """Table of the paper's network at the paper's sizes beside its table 4; its heading first."""
+    rows = [row for row in rows if row.body == "darknet53" and row.size in TABLE_4]
+    if not rows:
+        return []
+    table = [["", "FPSD", "FPSA", "Paper's FPS", "System FPS"]]
+    for size in dict.fromkeys(row.size for row in rows):
+        table.append([f"{size} the paper", *(f"{fps:.1f}" for fps in TABLE_4[size]), "–"])
+        table += [
+            [str(row), *(f"{getattr(row, name):.1f}" for name in FPS)]
+            for row in rows
+            if row.size == size
+        ]
+    return table

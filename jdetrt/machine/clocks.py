@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jdetrt.machine.manifest import Probe
+from jdetrt.machine.probe import Probe
 
 __all__ = ["Clock", "clocks", "locked"]
 

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from jdetrt.machine.sensors.base import Sensors, open_sensors
+from jdetrt.machine.sensors.base import Sensors
+from jdetrt.machine.sensors.open import open_sensors
 
 __all__ = ["CoolDown"]
 

@@ -14,7 +14,7 @@ from jdetrt.benchmarks.paper import density
 from jdetrt.benchmarks.paper.density import measure_density
 from jdetrt.benchmarks.paper.numbers import TABLE_1, TABLE_4
 from jdetrt.benchmarks.paper.reid import CROP, crops, write_detector, write_reid
-from jdetrt.benchmarks.paper.table1 import compare_association, made_up_sequence, seen_by
+from jdetrt.benchmarks.paper.table1 import compare_association, detect, synthetic_sequence
 from jdetrt.benchmarks.streams import measure_streams
 from jdetrt.cli import main
 from jdetrt.engine.onnxruntime import OrtSession
@@ -41,9 +41,9 @@ def test_the_papers_numbers_agree_with_each_other() -> None:
 
 
 def test_made_up_people_are_followed(tmp_path: Path) -> None:
-    seen = made_up_sequence(tmp_path / "crowd", people=5, frames=40, seed=3)
+    seen = synthetic_sequence(tmp_path / "crowd", people=5, frames=40, seed=3)
     assert len(seen.frames) == 40
-    again = made_up_sequence(tmp_path / "again", people=5, frames=40, seed=3)
+    again = synthetic_sequence(tmp_path / "again", people=5, frames=40, seed=3)
     for one, other in zip(seen.frames, again.frames, strict=True):
         np.testing.assert_array_equal(one.boxes, other.boxes)
         np.testing.assert_array_equal(one.embeddings, other.embeddings)
@@ -74,7 +74,7 @@ def test_a_models_detections_count_with_its_time(
     shipped = ship_tiny(tmp_path / "shipped", monkeypatch)
     clip = write_sequence(tmp_path / "clip", SyntheticClip(frames=5, size=(160, 96), people=3))
     with open_session(shipped / "nano-64x64.onnx") as session:
-        seen = seen_by(session, clip)
+        seen = detect(session, clip)
     assert len(seen.frames) == 5
     assert seen.network_ms is not None
     [row, *_] = compare_association({"low": seen}, repeats=1)["rows"]
@@ -82,7 +82,7 @@ def test_a_models_detections_count_with_its_time(
     assert row["fps_with_network"] == pytest.approx(1e3 / total)
     without = FakeSession([], size=(64, 64))
     with pytest.raises(SessionError, match="no embeddings"):
-        seen_by(without, clip)
+        detect(without, clip)
 
 
 def test_table1_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ def test_sweep_ask_report_and_compare(
     asked = ["--gt", clip, "--min-fps", "0.001"]
     assert run("bench", "sweep", "--model", "nano", *options, *asked) == 0
     out = capsys.readouterr().out
-    found = re.search(r"Answer: (\S+) fp32 onnxruntime: HOTA .* FPS \(slowest of 2 runs", out)
+    found = re.search(r"Recommended: (\S+) fp32 onnxruntime: HOTA .* FPS \(slowest of 2 runs", out)
     assert found
     [deploy] = re.findall(r"^  jdetrt (track .*)$", out, re.MULTILINE)
     assert f"-{found[1]}-" in deploy
@@ -49,7 +49,7 @@ def test_sweep_ask_report_and_compare(
 
     too_much = ["--gt", clip, "--min-fps", "1000000"]
     assert run("bench", "sweep", "--model", "nano", *options, *too_much) == 0
-    assert "Answer: none meets it: the fastest reaches" in capsys.readouterr().out
+    assert "none meets the limits: the fastest reaches" in capsys.readouterr().out
 
     files = {"-o": "page.html", "--markdown": "table.md", "--png": "charts.png"}
     written = [part for option, name in files.items() for part in (option, tmp_path / name)]
@@ -68,7 +68,7 @@ def test_sweep_ask_report_and_compare(
     changed.write_text(json.dumps(other))
     capsys.readouterr()
     assert run("bench", "compare", output, changed) == 1
-    assert "apples and oranges" in capsys.readouterr().err
+    assert "cpu: " in capsys.readouterr().err
     assert run("bench", "compare", output, changed, "--anyway") == 0
     assert "not alike: cpu: " in capsys.readouterr().out
 
@@ -91,11 +91,6 @@ def test_latency_prints_stages_rates_and_power(
     for command in ("latency", "system"):
         assert run("bench", command, clip, "--model", model, "--cuda-graph") == 1
         assert "CUDA graphs are for plans" in capsys.readouterr().err
-
-    quick = ["--frames", "3", "--repeats", "2", "--slow-down", "9"]
-    clip = write_sequence(tmp_path / "longer", SyntheticClip(frames=8, size=(160, 96), people=3))
-    assert run("bench", "repeatability", clip, "--model", model, *quick) == 0
-    assert "slowed, engine_fps: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from jdetrt.cli.bench.calibration import calibration_memory
-from jdetrt.cli.bench.latency import BACKEND, CUDA_GRAPH, MODEL, PROVIDER, latency, repeatability
+from jdetrt.cli.bench.latency import BACKEND, CUDA_GRAPH, MODEL, PROVIDER, latency
 from jdetrt.cli.bench.paper import density, table1
 from jdetrt.cli.bench.report import compare, report
 from jdetrt.cli.bench.streams import streams
 from jdetrt.cli.bench.sweep import sweep
-from jdetrt.cli.bench.table import JSON, numbers, print_table, write_result
+from jdetrt.cli.bench.table import JSON, Messages, numbers, print_table, write_result
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
 from jdetrt.config import PRESETS
@@ -28,7 +28,7 @@ def command() -> None:
     "--targets",
     default="10,20,61,120,250,500,1000",
     show_default=True,
-    help="People a frame: numbers with commas between them.",
+    help="People per frame: comma-separated numbers.",
 )
 @click.option(
     "--preset",
@@ -55,7 +55,7 @@ def command() -> None:
 def association(
     targets: str, preset: str, frames: int, dim: int, seed: int, json_path: Path | None
 ) -> None:
-    """Time association alone on made-up crowds: milliseconds a frame against people a frame."""
+    """Time association alone on synthetic crowds: milliseconds per frame against people."""
     from jdetrt.benchmarks.association import measure_crowds
 
     refuse_collisions({}, {"--json": json_path})
@@ -63,21 +63,21 @@ def association(
         numbers(targets), preset=preset, frames=frames, embedding_dim=dim, seed=seed
     )
     print_table(
-        result["rows"],
+        result.rows,
         targets=("Targets", ""),
         median_ms=("Median ms", ".3f"),
         p90_ms=("p90 ms", ".3f"),
         p99_ms=("p99 ms", ".3f"),
         mean_ms=("Mean ms", ".3f"),
     )
-    if result["growth"] is not None:
-        click.echo(f"Cost grows with the number of targets to the power {result['growth']:.2f}.")
+    if result.growth is not None:
+        click.echo(f"Cost grows with the number of targets to the power {result.growth:.2f}.")
     write_result(result, json_path)
 
 
 @command.command()
 @click.argument("root", type=click.Path(path_type=Path))
-@click.option("--sequences", help="These only: names with commas between them.")
+@click.option("--sequences", help="Sequences to use: comma-separated names (default: all).")
 @click.option(
     "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Timed passes."
 )
@@ -93,7 +93,7 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
     names = None if sequences is None else [n.strip() for n in sequences.split(",") if n.strip()]
     result = compare_trackers(root, sequences=names, repeats=repeats)
     print_table(
-        [{**row, **row["combined"]} for row in result["rows"]],
+        [{**row.combined, **_times(row)} for row in result.rows],
         tracker=("Tracker", ""),
         HOTA=("HOTA", ".1f"),
         MOTA=("MOTA", ".1f"),
@@ -103,8 +103,13 @@ def trackers(root: Path, sequences: str | None, repeats: int, json_path: Path | 
         p99_ms=("p99 ms", ".3f"),
         mean_ms=("Mean ms", ".3f"),
     )
-    click.echo(f"The fastest other tracker takes {result['speedup']:.1f} times as long as ours.")
+    click.echo(f"The fastest other tracker takes {result.speedup:.1f} times as long as ours.")
     write_result(result, json_path)
+
+
+def _times(row: Any) -> dict[str, Any]:
+    names = ("tracker", "median_ms", "p99_ms", "mean_ms")
+    return {name: getattr(row, name) for name in names}
 
 
 @command.command()
@@ -140,15 +145,14 @@ def system(
     cuda_graph: bool,
     json_path: Path | None,
 ) -> None:
-    """Compare the speed of the network alone with that of the whole line on SOURCE."""
+    """Compare the speed of the network alone with that of the whole pipeline on SOURCE."""
     from jdetrt.benchmarks.latency import measure_system
+    from jdetrt.benchmarks.result import LatencyConfig
 
     refuse_collisions(
         {"SOURCE": source_files(source), "--model": model_files(model)}, {"--json": json_path}
     )
-    result = measure_system(
-        model,
-        source,
+    config = LatencyConfig(
         frames=frames,
         repeats=repeats,
         video=video,
@@ -156,13 +160,14 @@ def system(
         provider=provider,
         cuda_graph=cuda_graph,
     )
+    result = measure_system(model, source, config)
     print_table(
-        result["rows"],
+        result.rows,
         network_fps=("Network FPS", ".2f"),
         system_fps=("System FPS", ".2f"),
         share=("Share", ".3f"),
     )
-    click.echo(f"The whole line has {100 * result['share']:.1f} % of the network's speed.")
+    click.echo(f"The pipeline reaches {100 * result.share:.1f} % of the network's speed.")
     write_result(result, json_path)
 
 
@@ -180,7 +185,7 @@ def losses(epochs: int, seed: int, json_path: Path | None) -> None:
         raise missing(err, "Training networks", "train") from err
 
     refuse_collisions({}, {"--json": json_path})
-    result = compare_losses(epochs=epochs, seed=seed, report=click.echo)
+    result = compare_losses(epochs=epochs, seed=seed, progress=Messages())
     paper = {f"paper_{name}": (f"Paper's {name}", ".1f" * (name != "IDs")) for name in COLUMNS}
     print_table(
         [
@@ -200,7 +205,5 @@ def losses(epochs: int, seed: int, json_path: Path | None) -> None:
     write_result(result, json_path)
 
 
-for _command in (
-    *(calibration_memory, latency, repeatability, sweep, report, compare, streams, table1, density),
-):
+for _command in (*(latency, sweep, report, compare, streams, table1, density),):
     command.add_command(_command)

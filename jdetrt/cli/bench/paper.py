@@ -1,4 +1,4 @@
-"""``jdetrt bench table1`` and ``density``: what the paper measured, again."""
+"""``jdetrt bench table1`` and ``density``: measurements of the paper, repeated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from jdetrt.cli.bench.latency import BACKEND, PROVIDER
-from jdetrt.cli.bench.table import JSON, numbers, print_table, write_result
+from jdetrt.cli.bench.table import JSON, Messages, numbers, print_table, write_result
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.errors import ConfigError
@@ -22,16 +22,20 @@ _FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.option("--model", type=resolve, metavar="FILE", help="Detects in --low and --high.")
-@click.option("--low", metavar="SEQUENCE", help="MOT sequence with few people; default: made up.")
-@click.option("--high", metavar="SEQUENCE", help="MOT sequence with many; default: made up.")
+@click.option("--low", metavar="SEQUENCE", help="MOT sequence with few people; default: synthetic.")
+@click.option("--high", metavar="SEQUENCE", help="MOT sequence with many; default: synthetic.")
 @click.option(
     "--people",
     default="8,61",
     show_default=True,
-    help="On their way in the made-up sequences, low and high density.",
+    help="People visible at a time in the low- and high-density synthetic sequences.",
 )
 @click.option(
-    "--frames", type=click.IntRange(10), default=300, show_default=True, help="Made up, each."
+    "--frames",
+    type=click.IntRange(10),
+    default=300,
+    show_default=True,
+    help="Length of each synthetic sequence, in frames.",
 )
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -53,12 +57,12 @@ def table1(
     """Compare JDE's association with SORT and ByteTrack on the same detections (table 1).
 
     Detections are those of --model on the sequences that are named; of a density that is not named
-    they are made up, with embeddings that are fairly good.
+    they are synthetic, with noisy embeddings.
     """
     try:
-        from jdetrt.benchmarks.paper.table1 import compare_association, made_up_densities, seen_by
+        from jdetrt.benchmarks.paper.table1 import compare_association, detect, synthetic_densities
     except ModuleNotFoundError as err:
-        raise missing(err, "Making up crowds", "train") from err
+        raise missing(err, "Synthetic crowds", "train") from err
     from jdetrt.engine.open import open_session
 
     named = {"low": low, "high": high}
@@ -72,17 +76,17 @@ def table1(
         },
         {"--json": json_path},
     )
-    wanted = numbers(people)
-    if len(wanted) != 2:
+    densities = numbers(people)
+    if len(densities) != 2:
         raise click.BadParameter(f"--people: expected two numbers, got {people!r}")
     with TemporaryDirectory(prefix="jdetrt-crowds-") as temporary:
-        sequences = made_up_densities(wanted[0], wanted[1], Path(temporary), frames, seed)
+        sequences = synthetic_densities(densities[0], densities[1], Path(temporary), frames, seed)
         for name, sequence in named.items():
             if sequence is not None and model is not None:
-                _say(f"detecting in {sequence}")
+                click.echo(f"detecting in {sequence}", err=True)
                 with open_session(model, backend=backend, provider=provider) as session:
-                    sequences[name] = seen_by(session, sequence)
-        result = compare_association(sequences, repeats=repeats, report=_say)
+                    sequences[name] = detect(session, sequence)
+        result = compare_association(sequences, repeats=repeats, progress=Messages())
     _print_table1(result["rows"])
     write_result(result, json_path)
 
@@ -91,7 +95,9 @@ def table1(
 @click.option(
     "--model", type=resolve, metavar="FILE", required=True, help="An ONNX model of jdetrt export."
 )
-@click.option("--people", default="5,10,20,40,60,80,100", show_default=True, help="A frame.")
+@click.option(
+    "--people", default="5,10,20,40,60,80,100", show_default=True, help="People per frame."
+)
 @click.option("--frames", type=click.IntRange(2), default=20, show_default=True)
 @click.option(
     "--reid",
@@ -113,10 +119,10 @@ def density(
     png: Path | None,
     json_path: Path | None,
 ) -> None:
-    """Time a frame of JDE, and of detector plus re-identification, by people a frame (figure 3).
+    """Time a frame of JDE, and of detector plus re-identification, by people per frame (figure 3).
 
-    Both run through ONNX Runtime, in turn. The people are made up: the networks run for their time
-    and what they would have found is handed over.
+    Both run through ONNX Runtime, in turn. The people are synthetic: the networks run for
+    their time, and synthetic detections are tracked.
     """
     try:
         from jdetrt.benchmarks.paper.density import draw_density, measure_density
@@ -131,7 +137,7 @@ def density(
         reid=reid,
         provider=provider,
         seed=seed,
-        report=_say,
+        progress=Messages(),
     )
     print_table(
         [
@@ -151,7 +157,7 @@ def density(
     slope, paper = result["slope"], result["paper"]
     if slope["jde_ms"] is not None:
         click.echo(
-            f"One person more costs {slope['jde_ms']:.3f} ms and {slope['separate_ms']:.3f} ms."
+            f"One more person costs {slope['jde_ms']:.3f} ms and {slope['separate_ms']:.3f} ms."
         )
     click.echo(
         f"The paper, at low density on a Titan Xp: {paper['jde_fps']:.0f} FPS and about "
@@ -184,7 +190,3 @@ def _print_table1(rows: list[dict[str, Any]]) -> None:
         paper_mota=("MOTA", ".1f"),
         paper_idf1=("IDF1", ".1f"),
     )
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

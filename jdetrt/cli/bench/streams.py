@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from jdetrt.cli.bench.latency import BACKEND, MODEL, PROVIDER
-from jdetrt.cli.bench.table import JSON, numbers, print_table, write_result
+from jdetrt.cli.bench.table import JSON, Messages, numbers, print_table, write_result
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 
 __all__ = ["streams"]
@@ -17,8 +17,16 @@ __all__ = ["streams"]
 @click.command()
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @MODEL
-@click.option("--streams", "counts", default="1,2,4", show_default=True, help="How many at once.")
-@click.option("--frames", type=click.IntRange(3), default=60, show_default=True, help="Of each.")
+@click.option(
+    "--streams",
+    "counts",
+    default="1,2,4",
+    show_default=True,
+    help="Numbers of simultaneous streams.",
+)
+@click.option(
+    "--frames", type=click.IntRange(3), default=60, show_default=True, help="Frames per stream."
+)
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @BACKEND
 @PROVIDER
@@ -35,7 +43,7 @@ def streams(
 ) -> None:
     """Track several streams at once through one network, each with a tracker of its own.
 
-    With more streams than SOURCEs these are used again. A model that was exported with
+    With more streams than SOURCEs, sources are used again. A model that was exported with
     --dynamic-batch takes a frame of every stream at a time; another takes one after the other.
     """
     from jdetrt.benchmarks.streams import measure_streams
@@ -55,15 +63,15 @@ def streams(
         repeats=repeats,
         backend=backend,
         provider=provider,
-        report=lambda line: click.echo(line, err=True),
+        progress=Messages(),
     )
     print_table(
-        result["rows"],
+        result.rows,
         streams=("Streams", ""),
         batch=("Batch", ".2f"),
         fps=("FPS of all", ".2f"),
         fps_per_stream=("FPS of one", ".2f"),
     )
-    if not result["batched"]:
-        click.echo("The model takes one picture at a time; export it with --dynamic-batch.")
+    if not result.batched:
+        click.echo("The model takes one frame at a time; export it with --dynamic-batch.")
     write_result(result, json_path)

@@ -1,4 +1,4 @@
-"""``jdetrt bench sweep``: sizes, precisions and backends, and which of them to take."""
+"""``jdetrt bench sweep``: sizes, precisions and backends, and a recommendation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from jdetrt.cli.bench.latency import CUDA_GRAPH, PRESET, PROVIDER
-from jdetrt.cli.bench.table import print_table, sizes
+from jdetrt.cli.bench.table import Messages, print_table, sizes
 from jdetrt.cli.models import missing
 from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.config import TOP_K_LIMIT, ExportConfig
 from jdetrt.shipped import resolve_checkpoint
+from jdetrt.types import Size
 
 __all__ = ["sweep"]
 
@@ -34,10 +35,10 @@ def _words(text: str) -> list[str]:
     metavar="FILE",
     multiple=True,
     required=True,
-    help="A checkpoint, of which all is made that is missing (nano ships); or ONNX models, each of "
-    "one size.",
+    help="A checkpoint (missing models and plans are built from it) or ONNX models, one per size. "
+    "nano is built in.",
 )
-@click.option("--source", required=True, help="What is tracked, as in jdetrt track.")
+@click.option("--source", required=True, help="Source to track, as in jdetrt track.")
 @click.option(
     "--sizes", type=sizes, default="1088x608,864x480,576x320", show_default=True, metavar="WxH,..."
 )
@@ -45,16 +46,24 @@ def _words(text: str) -> list[str]:
 @click.option("--backends", type=_words, default="onnxruntime", show_default=True, metavar="B,...")
 @click.option("--gt", metavar="SEQUENCE", help="MOT sequence with ground truth, for the accuracy.")
 @click.option(
-    "-o", "--output", type=_FILE, required=True, metavar="FILE", help="The result, JSON; goes on."
+    "-o",
+    "--output",
+    type=_FILE,
+    required=True,
+    metavar="FILE",
+    help="Result file (JSON). If it exists, the sweep resumes.",
 )
 @click.option(
-    "--keep", type=_FILE, metavar="DIR", help="Where models are kept; default: beside FILE."
+    "--keep",
+    type=_FILE,
+    metavar="DIR",
+    help="Folder for exported models and plans (default: next to the result).",
 )
 @click.option(
     "--calibration",
     multiple=True,
     metavar="SOURCE",
-    help="Footage that INT8 models are calibrated on; not what accuracy is measured on.",
+    help="Source that INT8 models are calibrated on; not the one that accuracy is measured on.",
 )
 @click.option(
     "--calibration-frames", type=click.IntRange(1), default=200, show_default=True, metavar="N"
@@ -67,20 +76,29 @@ def _words(text: str) -> list[str]:
     type=click.FloatRange(0),
     default=10.0,
     show_default=True,
-    help="Seconds between two runs, or more while a sensor says that it is warm.",
+    help="Pause between runs, in seconds; longer while a sensor reads above its starting "
+    "temperature.",
 )
 @click.option("--video", is_flag=True, help="Encode a video too, not only MOT text.")
 @click.option("--top-k", type=click.IntRange(1, TOP_K_LIMIT), default=ExportConfig().top_k)
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the order.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the run order.")
 @click.option(
     "--accuracy",
     type=click.Choice(["HOTA", "MOTA", "IDF1", "AP50"]),
     default="HOTA",
     show_default=True,
-    help="What the Pareto front and the answer go by.",
+    help="Score that the Pareto front and the recommendation use.",
 )
-@click.option("--min-fps", type=click.FloatRange(0), help="Ask: at least this, of the system.")
-@click.option("--max-watts", type=click.FloatRange(0), help="Ask: at most this, while it runs.")
+@click.option(
+    "--min-fps",
+    type=click.FloatRange(0),
+    help="Recommend a configuration with at least this system FPS.",
+)
+@click.option(
+    "--max-watts",
+    type=click.FloatRange(0),
+    help="Recommend a configuration that draws at most this many watts.",
+)
 @PRESET
 @PROVIDER
 @CUDA_GRAPH
@@ -112,12 +130,13 @@ def sweep(
     """Measure every combination of size, precision and backend: speed, accuracy and power.
 
     Runs come in random order, with repeats and a pause before each. FILE is written after each run,
-    and a sweep that was stopped goes on when it is called again. With --min-fps or --max-watts it
-    answers which configuration to take, and how to track with it.
+    and a sweep that was stopped resumes when it is called again. With --min-fps or --max-watts it
+    recommends a configuration and gives the command that tracks with it.
     """
     try:
         from jdetrt.benchmarks.decide import decide
-        from jdetrt.benchmarks.model_store import Artefacts, Configuration
+        from jdetrt.benchmarks.model_store import Configuration, ModelStore
+        from jdetrt.benchmarks.result import SweepConfig
         from jdetrt.benchmarks.sweep import sweep as run_sweep
     except ModuleNotFoundError as err:
         raise missing(err, "Sweeping", "bench") from err
@@ -131,51 +150,46 @@ def sweep(
         },
         {"--output": output},
     )
-    made = Artefacts(
+    store = ModelStore(
         models,
         folder,
         top_k=top_k,
         calibration=calibration,
         calibration_frames=calibration_frames,
         cuda_graph=cuda_graph,
-        report=_say,
+        progress=Messages(),
     )
-    wanted = [
-        Configuration(*one) for one in dict.fromkeys(itertools.product(sizes, precisions, backends))
+    configurations = [
+        Configuration(Size(*size), *rest)
+        for size, *rest in dict.fromkeys(itertools.product(sizes, precisions, backends))
     ]
-    result = run_sweep(
-        made,
-        wanted,
-        source,
-        output,
-        gt=gt,
+    config = SweepConfig(
         frames=frames,
         warm_up=warm_up,
         repeats=repeats,
         cool_down=cool_down,
         video=video,
         provider=provider,
+        cuda_graph=cuda_graph,
         preset=preset,
         accuracy=accuracy,
         seed=seed,
-        report=_say,
     )
+    result = run_sweep(store, configurations, source, output, config, gt=gt, progress=Messages())
     print_sweep(result)
     click.echo(f"Written: {output}")
     if min_fps is not None or max_watts is not None:
-        rows = [row for row in result["rows"] if row["runs"]]
-        _answer(decide(rows, min_fps=min_fps, max_watts=max_watts, accuracy=accuracy))
+        _answer(decide(result.measured, min_fps=min_fps, max_watts=max_watts, accuracy=accuracy))
 
 
-def print_sweep(result: dict[str, Any]) -> None:
+def print_sweep(result: Any) -> None:
     """The rows that ran as a table, then why the others did not."""
     from jdetrt.benchmarks.report.page import COLUMNS, failures
 
     columns = [column for column in COLUMNS if column.title in _SHOWN]
-    done = [row for row in result["rows"] if row["runs"]]
-    if done:
+    if result.measured:
         print_table(
-            [{column.title: column.value(row) for column in columns} for row in done],
+            [{column.title: column.value(row) for column in columns} for row in result.measured],
             **{column.title: (column.title, column.form) for column in columns},
         )
     for line in failures(result):
@@ -183,15 +197,9 @@ def print_sweep(result: dict[str, Any]) -> None:
 
 
 def _answer(decision: Any) -> None:
-    from jdetrt.benchmarks.report.charts import row_name
-
     if decision.row is None:
-        click.echo(f"Answer: {decision.why}.")
+        click.echo(f"Recommended: {decision.why}.")
         return
-    click.echo(f"Answer: {row_name(decision.row)}: {decision.why}.")
-    if decision.row["deploy"]:
-        click.echo(f"  {decision.row['deploy']}")
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(f"Recommended: {decision.row}: {decision.why}.")
+    if decision.row.deploy:
+        click.echo(f"  {decision.row.deploy}")

@@ -1,15 +1,14 @@
-"""How results of benchmarks are printed, written and asked for."""
+"""Results of benchmarks: printed as tables and written as JSON."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["JSON", "numbers", "print_table", "sizes", "write_result"]
+__all__ = ["JSON", "Messages", "numbers", "print_table", "sizes", "write_result"]
 
 JSON = click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
@@ -23,9 +22,7 @@ def numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(
-            f"expected numbers with commas between them, got {text!r}"
-        ) from None
+        raise click.BadParameter(f"expected comma-separated numbers, got {text!r}") from None
 
 
 def sizes(text: str) -> list[tuple[int, int]]:
@@ -35,14 +32,32 @@ def sizes(text: str) -> list[tuple[int, int]]:
     return [parse_size(part.strip()) for part in text.split(",")]
 
 
-def print_table(rows: list[dict[str, Any]], **columns: tuple[str, str]) -> None:
-    """Print rows; a column is the key in a row with its title and the format of its values.
+class Messages:
+    """Progress that prints its messages on stderr, and nothing for its phases."""
+
+    def start(self, phase: str, total: int | None = None, parent: str | None = None) -> None:
+        """Show nothing."""
+
+    def advance(self, phase: str, done: int) -> None:
+        """Show nothing."""
+
+    def finish(self, phase: str) -> None:
+        """Show nothing."""
+
+    def message(self, text: str) -> None:
+        """Print a message."""
+        click.echo(text, err=True)
+
+
+def print_table(items: Iterable[Any], **columns: tuple[str, str]) -> None:
+    """Print rows; a column is a key or attribute of a row, its title and the format of its values.
 
     A text is put on the left. What is None is shown as a dash.
     """
     from rich.console import Console
     from rich.table import Table
 
+    rows = [item if isinstance(item, dict) else _values(item, columns) for item in items]
     table = Table()
     for key, (title, _) in columns.items():
         left = any(isinstance(row[key], str) for row in rows)
@@ -56,10 +71,14 @@ def print_table(rows: list[dict[str, Any]], **columns: tuple[str, str]) -> None:
     console.print(table)
 
 
-def write_result(result: Mapping[str, Any], path: Path | None) -> None:
+def _values(item: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in names}
+
+
+def write_result(result: Any, path: Path | None) -> None:
     """Write a result as JSON, where a path is given."""
-    from jdetrt.files import write_text
+    from jdetrt.benchmarks.result import write_result as write
 
     if path is not None:
-        write_text(path, json.dumps(result, indent=2) + "\n")
+        write(path, result)
         click.echo(f"Written: {path}")

@@ -22,7 +22,7 @@ import subprocess
 import threading
 from collections.abc import Iterable
 
-from jdetrt.machine.manifest import Probe
+from jdetrt.machine.probe import Probe
 from jdetrt.machine.sensors.base import AbsentError, Reading
 
 __all__ = ["Tegrastats", "open_tegrastats", "parse", "total_rails"]
