@@ -114,7 +114,7 @@ class ModelStore:
             from jdetrt.engine.tensorrt.compat import load
             from jdetrt.engine.tensorrt.plan_cache import find_or_build
 
-            find_or_build(load(target.backend), path, announce=self._progress.message)
+            find_or_build(load(target.backend), path, progress=self._progress)
         return path
 
     def open(self, target: Configuration, provider: str = "auto") -> Session:

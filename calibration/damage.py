@@ -17,7 +17,7 @@ import onnx
 import onnxruntime as ort
 
 from jdetrt.config import TrackerConfig
-from jdetrt.engine.integer_products import keep_exact
+from jdetrt.engine.onnxruntime import session_options
 from jdetrt.errors import CalibrationError
 from jdetrt.evaluation.average_precision import box_iou, judge
 from jdetrt.runtime.decode import nms
@@ -31,7 +31,6 @@ _I64 = npt.NDArray[np.int64]
 _TRACKED = TrackerConfig()  # thresholds of the reference
 _CANDIDATES = 1024  # of a frame that take part in non-maximum suppression
 _BEST = 20  # of a frame, from a model that is confident of nobody
-_ERRORS_ONLY = 3
 
 
 class Maps(NamedTuple):
@@ -119,13 +118,10 @@ class Observer:
         watched.CopyFrom(model)
         del watched.graph.output[:]
         watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._outputs)
-        options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = threads or 0
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        keep_exact(options)
         self._session: Any = ort.InferenceSession(
-            watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            watched.SerializeToString(),
+            session_options(threads),
+            providers=["CPUExecutionProvider"],
         )
 
     def run(self, image: _F32) -> Maps:

@@ -18,6 +18,7 @@ import onnx
 import onnxruntime as ort
 import torch
 
+from jdetrt.engine.onnxruntime import session_options
 from jdetrt.errors import ExportError, ParityError
 from jdetrt.export.deploy_graph import Decode
 from jdetrt.training.network.model import JdeNetwork
@@ -48,7 +49,6 @@ FLOAT32 = Limits(1e-4, 1e-4, 1e-6)
 FLOAT16 = Limits(5e-3, 2e-2, 1e-4)
 
 _LEAST_SIDE = 100.0
-_ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +199,7 @@ def _session_with_indices(model: onnx.ModelProto) -> Any:
         content = model.SerializeToString()
     finally:
         model.graph.output.pop()
-    options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
 
 
 def _largest(values: Array) -> float:

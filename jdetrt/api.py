@@ -449,7 +449,7 @@ def build_plan(
     """
     from jdetrt.engine.tensorrt.build_options import BuildOptions
     from jdetrt.engine.tensorrt.builder import build_plan as build
-    from jdetrt.engine.tensorrt.calibration_file import cache_calibrator
+    from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
     from jdetrt.engine.tensorrt.compat import load as load_tensorrt
 
     options = options or BuildOptions()

@@ -23,6 +23,7 @@ __all__ = [
     "CHECKPOINT_FORMAT",
     "DARKNET_HEADER_BYTES",
     "DARKNET_SIZES",
+    "PLAN_MARKS",
     "PLAN_SUFFIXES",
     "FileKind",
     "Purpose",
@@ -35,6 +36,7 @@ CHECKPOINT_FORMAT = "jdetrt-checkpoint-1"  # in the metadata of our checkpoints
 DARKNET_HEADER_BYTES = 20
 # Bytes of a Darknet file of the body alone (darknet53.conv.74, as published), and of all layers.
 DARKNET_SIZES = (162_482_580, 262_869_684)
+PLAN_MARKS = (b"ftrt", b"vtrt")  # first bytes, of TensorRT and TensorRT-RTX
 PLAN_SUFFIXES = (".plan", ".engine", ".trt")
 
 _HEAD = 4096  # bytes that most kinds are told by
@@ -256,7 +258,7 @@ def _binary(path: Path, head: bytes) -> FileKind | None:
         return FileKind.CHECKPOINT if ours else FileKind.SAFETENSORS
     if head.startswith(b"PK\x03\x04") or head[:1] == b"\x80":  # a zip archive, or a bare pickle
         return FileKind.REFERENCE if b"module_list." in _pickle(path) else FileKind.TORCH
-    if head[:4] in (b"ftrt", b"vtrt"):  # TensorRT, TensorRT-RTX
+    if head[:4] in PLAN_MARKS:
         return FileKind.PLAN
     if _has_mark(head, _VIDEO_MARKS) or (
         len(head) > 2 * _TRANSPORT_PACKET and set(head[::_TRANSPORT_PACKET]) == {ord("G")}

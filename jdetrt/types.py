@@ -24,6 +24,7 @@ __all__ = [
     "Frame",
     "Progress",
     "Session",
+    "SilentProgress",
     "Size",
     "TensorSpec",
     "Tracks",
@@ -93,8 +94,8 @@ class Progress(Protocol):
         """Tell the user something that does not belong to a phase."""
 
 
-class _NoProgress:
-    """Progress that nobody watches."""
+class SilentProgress:
+    """Progress that nobody watches; a base for those that watch a part of it."""
 
     def start(self, phase: str, total: int | None = None, parent: str | None = None) -> None:
         """Ignore it."""
@@ -109,7 +110,7 @@ class _NoProgress:
         """Ignore it."""
 
 
-NO_PROGRESS: Progress = _NoProgress()
+NO_PROGRESS: Progress = SilentProgress()
 
 
 def _array(name: str, value: ArrayLike, dtype: type, shape: tuple[int | None, ...]) -> Array:

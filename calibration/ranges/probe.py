@@ -11,12 +11,12 @@ import onnx
 import onnxruntime as ort
 
 from jdetrt.calibration.quantize.layers import FloatModel
+from jdetrt.engine.onnxruntime import session_options
 from jdetrt.errors import CalibrationError
 from jdetrt.types import Array, Size
 
 __all__ = ["Extremes", "Probe", "activations"]
 
-_ERRORS_ONLY = 3
 _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "Size")
 
 
@@ -133,10 +133,7 @@ def _load(
     model.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in outputs if name not in there
     )
-    options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads)
     # Planned as one block, so many outputs take half as much memory again.
     options.enable_mem_pattern = False
     options.execution_order = ort.ExecutionOrder.PRIORITY_BASED

@@ -11,10 +11,11 @@ Whatever is made has a ``free`` of its own; freeing something twice is a defect 
 from __future__ import annotations
 
 import importlib
+import logging
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -32,8 +33,12 @@ __all__ = [
     "Pinned",
     "Stream",
     "explained",
+    "free_later",
     "open_cuda",
+    "quietly",
 ]
+
+_log = logging.getLogger(__name__)
 
 # By preference: pycuda as far as it goes; it has no graphs, and its kernels need nvcc.
 BACKENDS = {
@@ -72,6 +77,23 @@ def explained(err: SessionError) -> str:
 class _Freed(Protocol):
     def free(self) -> None:
         """Give it back; nothing that was enqueued may still use it."""
+
+
+_FreedT = TypeVar("_FreedT", bound=_Freed)
+
+
+def free_later(cleanup: ExitStack, thing: _FreedT) -> _FreedT:
+    """Let ``cleanup`` free it, before all that was handed over earlier."""
+    cleanup.callback(quietly, thing.free)
+    return thing
+
+
+def quietly(step: Callable[[], object]) -> None:
+    """Take a step of an ending. After a fault of the GPU every call fails: that is only logged."""
+    try:
+        step()
+    except CudaError as err:
+        _log.info("while freeing: %s", err)
 
 
 class DeviceBuffer(_Freed, Protocol):

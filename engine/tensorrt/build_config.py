@@ -73,7 +73,7 @@ def check_options(trt: TensorRt, options: BuildOptions, *, calibrator: bool) -> 
     if options.calibration_cache is not None and not calibrator:
         raise BuildError(
             f"nothing reads {options.calibration_cache}: give `build_plan` a calibrator of it "
-            "(`jdetrt.engine.tensorrt.calibration_file.cache_calibrator`)"
+            "(`jdetrt.engine.tensorrt.calibration_cache.cache_calibrator`)"
         )
     fewest, _, most = options.batch
     if options.dla_core is not None and fewest != most:

@@ -19,18 +19,20 @@ from jdetrt import shipped
 from jdetrt.engine import onnx_file
 from jdetrt.engine.tensorrt.build_config import check_options, configure, is_strong
 from jdetrt.engine.tensorrt.build_options import BuildOptions
-from jdetrt.engine.tensorrt.build_progress import Progress, Watch, run_build
+from jdetrt.engine.tensorrt.build_progress import Watch, run_build
 from jdetrt.engine.tensorrt.cache_folder import lock_path
 from jdetrt.engine.tensorrt.compat import Log, TensorRt
 from jdetrt.engine.tensorrt.device import Device, current_device
 from jdetrt.engine.tensorrt.layers import from_log, layers_path
 from jdetrt.engine.tensorrt.memory import check_memory, default_workspace
 from jdetrt.engine.tensorrt.onnx_parser import Network, parse
-from jdetrt.engine.tensorrt.plan import PLAN_SUFFIXES, FileFacts, Place, Sidecar, sidecar_path
+from jdetrt.engine.tensorrt.plan import FileFacts, Host, Sidecar, sidecar_path
 from jdetrt.engine.tensorrt.timing_cache import default_timing_cache, keep_timings, use_timings
 from jdetrt.errors import BuildError, OutputError
+from jdetrt.file_kind import PLAN_SUFFIXES
 from jdetrt.files import check_writable, remove_leftovers, to_json, write_together
 from jdetrt.runtime.signals import interrupt_held
+from jdetrt.types import NO_PROGRESS, Progress
 
 __all__ = ["build_plan"]
 
@@ -62,7 +64,7 @@ def build_plan(
     *,
     timings: Path | None = None,
     calibrator: Callable[[TensorRt], Any] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Sidecar:
     """Build a plan and its sidecar. Takes seconds to tens of minutes.
 
@@ -74,7 +76,7 @@ def build_plan(
         timings: the timing cache; None for the one in the cache folder, where it is no fault that
             it cannot be written.
         calibrator: makes an INT8 calibrator, for ``precision="int8"`` of a model without Q/DQ.
-        progress: who wants to know how far it is.
+        progress: told of the phases of the build, where TensorRT reports them.
 
     Returns:
         The sidecar.
@@ -111,7 +113,7 @@ def build_plan(
 
     network, digest = built.network, hashlib.sha256(built.plan).hexdigest()
     sidecar = Sidecar(
-        made=Place.here(trt, device),
+        host=Host.here(trt, device),
         model=facts,
         plan=FileFacts(name=output.name, sha256=digest, bytes=len(built.plan)),
         options=options,

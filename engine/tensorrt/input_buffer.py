@@ -9,8 +9,17 @@ from contextlib import ExitStack
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.engine.cuda.api import Cuda, CudaError, DeviceBuffer, Event, Pinned, Stream, explained
-from jdetrt.engine.cuda.free import free_later, quietly
+from jdetrt.engine.cuda.api import (
+    Cuda,
+    CudaError,
+    DeviceBuffer,
+    Event,
+    Pinned,
+    Stream,
+    explained,
+    free_later,
+    quietly,
+)
 from jdetrt.engine.cuda.letterbox import LetterboxKernel
 from jdetrt.engine.tensorrt.execution_context import nbytes
 from jdetrt.errors import DataError, SessionError

@@ -15,15 +15,16 @@ from jdetrt.engine.cuda.api import (
     Pinned,
     Stream,
     explained,
+    free_later,
     open_cuda,
+    quietly,
 )
-from jdetrt.engine.cuda.free import free_later, quietly
 from jdetrt.engine.cuda.letterbox import LetterboxKernel
 from jdetrt.engine.tensorrt.compat import Log, deserialize, load
 from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.engine.tensorrt.execution_context import DEPTH, Execution, Run, Shapes, captures_itself
 from jdetrt.engine.tensorrt.input_buffer import FrameBuffer
-from jdetrt.engine.tensorrt.plan import Place, open_plan, read_sidecar
+from jdetrt.engine.tensorrt.plan import Host, open_plan, read_sidecar
 from jdetrt.errors import SessionError
 from jdetrt.runtime.session import SessionBase
 from jdetrt.types import Array, Session
@@ -91,8 +92,8 @@ class TensorRtSession(SessionBase):
         self, path: str | Path, *, graphs: bool = False, gpu_letterbox: bool = True
     ) -> None:
         path = Path(path)
-        trt = load(read_sidecar(path).made.backend)
-        sidecar, plan = open_plan(path, Place.here(trt, current_device()))
+        trt = load(read_sidecar(path).host.backend)
+        sidecar, plan = open_plan(path, Host.here(trt, current_device()))
         self._cuda = open_cuda(graphs=graphs and not captures_itself(trt))
         self._cleanup = ExitStack()
         self._streams: list[Stream] = []

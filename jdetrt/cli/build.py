@@ -88,7 +88,7 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
     from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.tensorrt.build_options import BuildOptions, parse_batch
     from jdetrt.engine.tensorrt.builder import build_plan
-    from jdetrt.engine.tensorrt.calibration_file import cache_calibrator
+    from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
     from jdetrt.engine.tensorrt.compat import load
     from jdetrt.engine.tensorrt.layers import layers_path
     from jdetrt.engine.tensorrt.plan import sidecar_path
@@ -133,7 +133,7 @@ def _summary(path: Path, sidecar: Sidecar) -> str:
     lines = [
         f"{path}: {sidecar.plan.bytes / 1e6:.1f} MB, built in {sidecar.build_seconds:.1f} s",
         f"  from       {sidecar.model.name}, sha256 {sidecar.model.sha256}",
-        f"  by         {sidecar.made.words()}",
+        f"  by         {sidecar.host}",
         f"  for        compute capability {targets}" if targets else "",
         f"  precision  {sidecar.precision}, {sidecar.typing} typing",
         f"  input      {shapes(sidecar.inputs)}",

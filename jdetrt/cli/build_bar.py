@@ -16,7 +16,7 @@ __all__ = ["BuildBar"]
 class BuildBar(Bar):
     """One bar a phase that is running, on stderr, while it is entered as a context manager.
 
-    Implements `tensorrt.build_progress.Progress`. Nothing is shown with ``quiet``, or where
+    Implements `jdetrt.types.Progress`. Nothing is shown with ``quiet``, or where
     stderr is not a terminal.
     """
 
@@ -34,23 +34,23 @@ class BuildBar(Bar):
         self._lock = threading.Lock()
         self._tasks: dict[str, tuple[TaskID, int]] = {}  # phase -> task, depth
 
-    def announce(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Say something above the bars; also where there are none, but not with ``quiet``."""
         if not self._quiet:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def start(self, phase: str, parent: str | None, steps: int) -> None:
+    def start(self, phase: str, total: int | None = None, parent: str | None = None) -> None:
         """A phase begins."""
         with self._lock:
             depth = self._tasks[parent][1] + 1 if parent in self._tasks else 0
-            task = self._bar.add_task("  " * depth + phase, total=steps)
+            task = self._bar.add_task("  " * depth + phase, total=total)
             self._tasks[phase] = (task, depth)
 
-    def step(self, phase: str, index: int) -> None:
-        """A step of it is done."""
+    def advance(self, phase: str, done: int) -> None:
+        """Steps of it are done."""
         with self._lock:
             if phase in self._tasks:
-                self._bar.update(self._tasks[phase][0], completed=index + 1)
+                self._bar.update(self._tasks[phase][0], completed=done)
 
     def finish(self, phase: str) -> None:
         """It ends; only a phase of the outermost level stays to be seen."""

@@ -32,9 +32,10 @@ def command(file: Path, as_json: bool) -> None:
     and nano:WxH a model of that size (files of these names are ./nano and so on). Of a plan every
     layer is listed: the types that it computes in, and its tactic.
     """
-    from jdetrt.engine.tensorrt.describe import describe_plan, is_plan
+    from jdetrt.engine.tensorrt.describe import describe_plan
+    from jdetrt.file_kind import FileKind, check
 
-    if is_plan(file):
+    if check(file, "inspect") is FileKind.PLAN:
         plan = describe_plan(file)
         if as_json:
             click.echo(json.dumps(msgspec.to_builtins(plan), indent=2))
@@ -109,7 +110,7 @@ def _plan(content: PlanContent) -> str:
     made, compiled = content.sidecar, content.compiled
     if made is not None:
         lines += [
-            f"  made by       {made.made.words()}",
+            f"  made by       {made.host}",
             f"  from          {made.model.name}, sha256 {made.model.sha256}",
             f"  precision     {made.precision}, {made.typing} typing",
             f"  inputs        {shapes(made.inputs)}",

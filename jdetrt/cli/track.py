@@ -178,7 +178,6 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
                 provider=options.provider,
                 threads=options.threads,
                 cuda_graph=options.cuda_graph,
-                announce=build_bar.announce,
                 progress=build_bar,
             )
         )

@@ -237,7 +237,7 @@ def test_plans_are_built_when_they_are_prepared(
     monkeypatch.setattr(
         plan_cache,
         "find_or_build",
-        lambda trt, model, announce: built.append((trt, model)),
+        lambda trt, model, progress: built.append((trt, model)),
     )
     wanted = Configuration(SIZE, "fp32", "tensorrt")
     path = store.prepare(wanted)

@@ -52,7 +52,7 @@ def test_a_plan_and_what_is_said_of_it(
     assert "precision  fp32, strong typing" in out
     assert "input      images [1, 3, 32, 64] float32" in out
     assert (here / "timings").is_file()
-    assert read_sidecar(here / "model.plan").made.gpu == "Orin"
+    assert read_sidecar(here / "model.plan").host.gpu == "Orin"
     assert run("model.onnx", "-o", "model.plan", "-q") == 0
     assert capsys.readouterr().out == ""
 
@@ -133,12 +133,12 @@ def test_one_message(
 def test_a_listener_shows_phases_in_their_order() -> None:
     bar = BuildBar(quiet=True)
     with bar:
-        bar.start("whole", None, 2)
-        bar.start("part", "whole", 4)
-        bar.step("part", 2)
+        bar.start("whole", 2)
+        bar.start("part", 4, "whole")
+        bar.advance("part", 3)
         shown = [(task.description, task.completed, task.total) for task in bar._bar.tasks]
         assert shown == [("whole", 0, 2), ("  part", 3, 4)]
         bar.finish("part")
-        bar.step("unknown", 1)
+        bar.advance("unknown", 1)
         bar.finish("unknown")
         assert [task.description for task in bar._bar.tasks] == ["whole"]

@@ -204,4 +204,4 @@ def test_plans_without_their_files(plan: Path, capsys: pytest.CaptureFixture[str
     plan.with_name("half.plan.json").write_text("{}")
     plan.write_bytes(b"")
     assert run("inspect", plan) == 1
-    assert capsys.readouterr().err.startswith(f"SessionError: {plan}: is empty")
+    assert capsys.readouterr().err.startswith(f"DataError: {plan}: is empty")

@@ -27,7 +27,7 @@ from jdetrt.engine.tensorrt.build_options import BuildOptions, parse_batch
 from jdetrt.engine.tensorrt.build_progress import Watch
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.cache_folder import lock_path
-from jdetrt.engine.tensorrt.calibration_file import cache_calibrator
+from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Sidecar, sidecar_path
@@ -270,7 +270,7 @@ def test_ahead_of_time_for_named_capabilities_and_without_a_gpu(
     assert told["targets"] == ["SM86", "SM120"]
     assert told["num_compute_capabilities"] == 2
     assert told["pools"] == {}
-    assert sidecar.made.gpu is None
+    assert sidecar.host.gpu is None
 
 
 @pytest.mark.parametrize("version", [V8, V10, V11])
@@ -324,7 +324,7 @@ def test_the_sidecar_says_everything(install: Any, model: Path, on_orin: Device)
     assert sidecar.model.sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
     assert sidecar.model.name == "model.onnx"
     assert sidecar.metadata == {"body": "nano", "top_k": "5"}
-    assert (sidecar.made.tensorrt, sidecar.made.gpu, sidecar.made.cuda) == (V10, "Orin", "12.6")
+    assert (sidecar.host.tensorrt, sidecar.host.gpu, sidecar.host.cuda) == (V10, "Orin", "12.6")
     assert [spec.name for spec in sidecar.outputs] == ["boxes", "scores"]
     out = Path("folder/out.plan").absolute()
     assert sidecar.command(Path("folder/out.plan")) == f"jdetrt build model.onnx -o {out}"
@@ -717,11 +717,14 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
 
-    def start(self, phase: str, parent: str | None, steps: int) -> None:
-        self.heard.append(("start", phase, parent, steps))
+    def start(self, phase: str, total: int | None = None, parent: str | None = None) -> None:
+        self.heard.append(("start", phase, parent, total))
 
-    def step(self, phase: str, index: int) -> None:
-        self.heard.append(("step", phase, index))
+    def advance(self, phase: str, done: int) -> None:
+        self.heard.append(("step", phase, done - 1))
+
+    def message(self, text: str) -> None:
+        self.heard.append(("message", text))
 
     def finish(self, phase: str) -> None:
         self.heard.append(("finish", phase))
@@ -747,8 +750,8 @@ def test_a_listener_that_fails_ends_the_build_with_its_error(
     install: Any, model: Path, on_orin: Device
 ) -> None:
     class Failing(Listener):
-        def step(self, phase: str, index: int) -> None:
-            super().step(phase, index)
+        def advance(self, phase: str, done: int) -> None:
+            super().advance(phase, done)
             raise OSError("the terminal is gone")
 
     listener = Failing()

@@ -25,7 +25,7 @@ from jdetrt.engine.cuda.api import CudaError, CudaMemoryError
 from jdetrt.engine.tensorrt import session as session_module
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import Device
-from jdetrt.engine.tensorrt.plan import Place
+from jdetrt.engine.tensorrt.plan import Host
 from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import DataError, PlanMismatchError, SessionError
 from jdetrt.runtime.input_buffer import BufferedSession
@@ -575,11 +575,11 @@ def test_a_shape_that_tensorrt_refuses_is_set_again(machine: Make) -> None:
 )
 def test_plans_that_do_not_fit(change: str, message: str, machine: Make) -> None:
     here = machine()
-    made = Place.here(here.trt, ORIN)
+    made = Host.here(here.trt, ORIN)
     facts: dict[str, Any] = {
-        "other version": {"made": msgspec.structs.replace(made, tensorrt="0.1")},
+        "other version": {"host": msgspec.structs.replace(made, tensorrt="0.1")},
         "other GPU": {
-            "made": msgspec.structs.replace(made, gpu="Xavier", compute_capability="7.2")
+            "host": msgspec.structs.replace(made, gpu="Xavier", compute_capability="7.2")
         },
     }
     plan = here.plan(**facts.get(change, {}))

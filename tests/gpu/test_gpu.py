@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jdetrt.engine.cuda.api import CudaMemoryError, open_cuda
-from jdetrt.engine.cuda.free import free_later
+from jdetrt.engine.cuda.api import CudaMemoryError, free_later, open_cuda
 from jdetrt.engine.cuda.letterbox import LetterboxKernel
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.plan import sidecar_path
