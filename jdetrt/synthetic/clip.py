@@ -155,13 +155,13 @@ def noisy_detections(truth: Truth, size: tuple[int, int], rng: np.random.Generat
     The detections have no embeddings; scores fall with occlusion.
     """
     boxes, scores = [], []
-    for (left, top, width, height), seen in zip(truth.boxes, truth.visibility, strict=True):
-        if rng.random() > 0.97 * np.clip((seen - _VISIBLE) / 0.3, 0, 1):
+    for (left, top, width, height), visibility in zip(truth.boxes, truth.visibility, strict=True):
+        if rng.random() > 0.97 * np.clip((visibility - _VISIBLE) / 0.3, 0, 1):
             continue
         x1, y1 = rng.normal((left, top), 0.02 * np.array([width, height]))
         x2, y2 = rng.normal((left + width, top + height), 0.02 * np.array([width, height]))
         boxes.append((x1, y1, x2, y2))
-        scores.append(np.clip(rng.normal(0.62 + 0.32 * seen, 0.06), 0.3, 0.99))
+        scores.append(np.clip(rng.normal(0.62 + 0.32 * visibility, 0.06), 0.3, 0.99))
     for _ in range(rng.poisson(0.15)):
         height = rng.uniform(0.1, 0.4) * size[1]
         x, y = rng.uniform(0, size[0]), rng.uniform(0.3, 0.7) * size[1]
@@ -213,8 +213,8 @@ def _write(folder: Path, name: str, clip: SyntheticClip, quality: int) -> None:
     for frame, truth in clip:
         _, jpeg = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         (folder / "img1" / frame.name).write_bytes(jpeg.tobytes())
-        for identity, box, seen in zip(truth.ids, truth.boxes, truth.visibility, strict=True):
-            truth_rows.append(f"{frame.index},{identity},{_text(box)},1,1,{seen:.3f}\n")
+        for identity, box, visibility in zip(truth.ids, truth.boxes, truth.visibility, strict=True):
+            truth_rows.append(f"{frame.index},{identity},{_text(box)},1,1,{visibility:.3f}\n")
         rng = np.random.default_rng([clip.seed, 8, frame.index])
         detections = noisy_detections(truth, clip.size, rng)
         for (x1, y1, x2, y2), score in zip(detections.boxes, detections.scores, strict=True):

@@ -91,21 +91,21 @@ def window(
     """
     cv2 = load_cv2()
     sides = np.array(sample.image.shape[1::-1])
-    taken = np.clip(np.rint(np.array(size) / gain), 1, sides).astype(int)
-    drawn = np.where(taken < sides, size, np.clip(np.rint(sides * gain), 1, size)).astype(int)
-    lowest, highest = np.zeros(2, int), sides - taken
+    extent = np.clip(np.rint(np.array(size) / gain), 1, sides).astype(int)
+    drawn = np.where(extent < sides, size, np.clip(np.rint(sides * gain), 1, size)).astype(int)
+    lowest, highest = np.zeros(2, int), sides - extent
     if len(sample.boxes):
         person = sample.boxes[rng.integers(len(sample.boxes))]
         centre = np.clip((person[:2] + person[2:]) / 2, 0, sides).astype(int)
-        lowest, highest = np.clip(centre - taken, 0, highest), np.clip(centre, 0, highest)
+        lowest, highest = np.clip(centre - extent, 0, highest), np.clip(centre, 0, highest)
     start = rng.integers(lowest, highest + 1)
-    (x, y), (right, bottom) = start, start + taken
+    (x, y), (right, bottom) = start, start + extent
     image = cv2.resize(
         sample.image[y:bottom, x:right],
         tuple(drawn.tolist()),
         interpolation=cv2.INTER_AREA if gain < 1 else cv2.INTER_LINEAR,
     )
-    ratio, corner = np.tile(drawn / taken, 2), np.tile(start, 2)
+    ratio, corner = np.tile(drawn / extent, 2), np.tile(start, 2)
 
     def moved(boxes: Boxes) -> Boxes:
         return np.asarray((boxes - corner) * ratio, np.float32)

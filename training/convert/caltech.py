@@ -75,15 +75,15 @@ def caltech(raw: Path, split: str) -> Iterator[LabelledImage]:
         )
     extracted = _extracted(raw, names)
     for (set_name, video), frames in videos.items():
-        taken = {
+        chosen = {
             number: people
             for number, people in sorted(frames.items())
             if any(person.is_reasonable() for person in people)
         }
-        if not taken:
+        if not chosen:
             continue
         sources = _sources(raw, set_name, video, extracted)
-        for number, people in taken.items():
+        for number, people in chosen.items():
             source = sources.get(number)
             if source is None:
                 raise DataError(

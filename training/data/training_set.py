@@ -65,17 +65,17 @@ class SyntheticImages:
             for frame, truth in clip:
                 boxes = truth.boxes.copy()
                 boxes[:, 2:] += boxes[:, :2]
-                seen = truth.visibility >= max(config.min_visibility, 1e-6)
+                visible = truth.visibility >= max(config.min_visibility, 1e-6)
                 ids = [
                     known.setdefault(i, self.identities + len(known))
-                    for i in truth.ids[seen].tolist()
+                    for i in truth.ids[visible].tolist()
                 ]
                 self._samples.append(
                     Sample(
                         frame.image,
-                        boxes[seen].astype(np.float32),
+                        boxes[visible].astype(np.float32),
                         np.array(ids, np.int64),
-                        boxes[~seen & (truth.visibility > 0)].astype(np.float32),
+                        boxes[~visible & (truth.visibility > 0)].astype(np.float32),
                     )
                 )
             self.identities += len(known)
