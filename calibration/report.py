@@ -14,7 +14,7 @@ from string import Template
 
 from jdetrt.calibration.damage import Closeness
 from jdetrt.calibration.record import CalibrationRecord
-from jdetrt.calibration.svg import histogram, scatter, spans, stems
+from jdetrt.svg import histogram, scatter, spans, stems
 
 __all__ = ["page"]
 
