@@ -324,6 +324,8 @@ _KEYS = (
     (FileKind.REPORT, {"report", "methods", "layers"}),
     (FileKind.RESULT, {"benchmark", "machine"}),
     (FileKind.RECIPE, {"network", "data"}),
+    (FileKind.RECIPE, {"base", "data"}),
+    (FileKind.RECIPE, {"base", "sizes"}),
     (FileKind.SETTINGS, {"preset"}),
 )
 

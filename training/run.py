@@ -11,9 +11,9 @@ import torch
 
 from jdetrt.errors import ConfigError, TrainingError
 from jdetrt.runtime.signals import interrupt_held
+from jdetrt.training.batches import batch_count, batches
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.pretrained import start_from
-from jdetrt.training.data.batches import batch_count, batches
 from jdetrt.training.data.datasets import DataSet
 from jdetrt.training.data.sample import Batch
 from jdetrt.training.distributed import Processes

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.benchmarks.paper.numbers import FIGURE_3
 from jdetrt.benchmarks.paper.reid import crops, write_detector, write_reid
+from jdetrt.benchmarks.paper_numbers import FIGURE_3
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError, SessionError

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.benchmarks.association import Maker, Passes, ours, peers, run_passes
-from jdetrt.benchmarks.paper.numbers import TABLE_1
+from jdetrt.benchmarks.paper_numbers import TABLE_1
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.evaluation.trackeval import score_files
 from jdetrt.machine.manifest import manifest

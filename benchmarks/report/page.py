@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jdetrt.benchmarks.paper.numbers import NOTE, beside_paper
+from jdetrt.benchmarks.paper_numbers import NOTE, beside_paper
 from jdetrt.benchmarks.report.charts import (
     accuracy_chart,
     power_chart,

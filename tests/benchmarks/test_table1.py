@@ -12,9 +12,9 @@ from tiny_network import SIZE, ship_tiny
 
 from jdetrt.benchmarks.paper import density
 from jdetrt.benchmarks.paper.density import measure_density
-from jdetrt.benchmarks.paper.numbers import TABLE_1, TABLE_4
 from jdetrt.benchmarks.paper.reid import CROP, crops, write_detector, write_reid
 from jdetrt.benchmarks.paper.table1 import compare_association, detect, synthetic_sequence
+from jdetrt.benchmarks.paper_numbers import TABLE_1, TABLE_4
 from jdetrt.benchmarks.streams import measure_streams
 from jdetrt.cli import main
 from jdetrt.engine.onnxruntime import OrtSession

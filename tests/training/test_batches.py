@@ -12,7 +12,7 @@ from coloured_people import ColouredPeople
 
 from jdetrt.errors import ConfigError, DataError, MissingDependencyError
 from jdetrt.training.augment.geometry import flip, letterbox_sample
-from jdetrt.training.data.batches import batch_count, batches, collate
+from jdetrt.training.batches import batch_count, batches, collate
 from jdetrt.training.data.sample import Batch, Sample
 from jdetrt.training.recipe import AugmentConfig
 
@@ -244,7 +244,7 @@ def test_without_opencv_it_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     def missing() -> None:
         raise MissingDependencyError("opencv-python", "video", "Reading images")
 
-    monkeypatch.setattr("jdetrt.training.data.batches.load_cv2", missing)
+    monkeypatch.setattr("jdetrt.training.batches.load_cv2", missing)
     with pytest.raises(MissingDependencyError):
         batches(ColouredPeople(4), STILL, SIZE, 2, 0, 0, 2)
 

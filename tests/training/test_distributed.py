@@ -17,7 +17,7 @@ from two_processes import RECIPES
 
 import jdetrt
 from jdetrt.errors import ConfigError
-from jdetrt.training.data.batches import batches
+from jdetrt.training.batches import batches
 from jdetrt.training.distributed import Processes, mean, processes, total
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,7 +13,7 @@ from small_runs import ALONE, SomePeople, learn_tiny_body, small_recipe, start
 from tiny_network import EMBEDDING_DIM, SIZE
 from torch import Tensor
 
-from jdetrt.training.data.batches import batches
+from jdetrt.training.batches import batches
 from jdetrt.training.data.sample import Batch
 from jdetrt.training.learner import Learner
 from jdetrt.training.network import model

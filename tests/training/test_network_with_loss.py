@@ -11,7 +11,7 @@ from tiny_network import EMBEDDING_DIM, SIZE
 from torch import nn
 
 from jdetrt.errors import ConfigError
-from jdetrt.training.data.batches import batches
+from jdetrt.training.batches import batches
 from jdetrt.training.learner import NetworkWithLoss, optimiser, set_prior
 from jdetrt.training.losses.targets import assign
 from jdetrt.training.network import model
