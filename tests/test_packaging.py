@@ -208,7 +208,7 @@ def test_the_installed_wheel_runs_without_the_checkout(installed: Path, tmp_path
     code = "import jdetrt; print(jdetrt.__file__)"
     assert succeed(installed / "python", "-c", code, cwd=tmp_path).startswith(str(installed.parent))
     assert jdetrt.__version__ in succeed(installed / "jdetrt", "--version", cwd=tmp_path)
-    succeed(installed / "jdetrt", "demo", "--frames", "4", "--output", "demo", cwd=tmp_path)
+    succeed(installed / "jdetrt", "demo", "--max-frames", "4", "--output", "demo", cwd=tmp_path)
     assert (tmp_path / "demo" / "tracks" / "clip.txt").stat().st_size > 0
 
 
@@ -243,7 +243,7 @@ def test_a_wheel_installs_with_all_that_it_needs(release: Path, tmp_path: Path) 
     programs = tmp_path / "venv" / "bin"
     [wheel] = release.glob("*.whl")
     succeed(programs / "python", "-m", "pip", "install", f"{wheel}[video]", cwd=tmp_path)
-    succeed(programs / "jdetrt", "demo", "--frames", "4", "--output", "demo", cwd=tmp_path)
+    succeed(programs / "jdetrt", "demo", "--max-frames", "4", "--output", "demo", cwd=tmp_path)
     assert (tmp_path / "demo" / "tracks" / "clip.txt").stat().st_size > 0
 
 

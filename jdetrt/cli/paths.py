@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from jdetrt.cli.options import STDOUT
 from jdetrt.engine.onnx_file import model_files
 from jdetrt.errors import ConfigError, DataError
 
@@ -34,7 +35,7 @@ def refuse_collisions(
     wanted = {
         option: (path, os.path.realpath(path))
         for option, path in outputs.items()
-        if path is not None
+        if path not in (None, STDOUT)
     }
     places: dict[str, str] = {}
     for option, (path, place) in wanted.items():

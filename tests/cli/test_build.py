@@ -48,7 +48,7 @@ def test_a_plan_and_what_is_said_of_it(
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("model.plan: 0.0 MB, built in ")
-    assert "by         TensorRT 10.3.0 on Orin (compute capability 8.7)" in out
+    assert "built by   TensorRT 10.3.0 on Orin (compute capability 8.7)" in out
     assert "precision  fp32, strong typing" in out
     assert "input      images [1, 3, 32, 64] float32" in out
     assert (here / "timings").is_file()
@@ -101,7 +101,7 @@ def test_ahead_of_time(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["absent.onnx", "-o", "out.plan"], "absent.onnx: cannot be read"),
+        (["absent.onnx", "-o", "out.plan"], "absent.onnx: no such file"),
         (["model.onnx", "-o", "model.onnx"], "--output model.onnx: is also MODEL"),
         (["model.onnx", "-o", "out.plan", "--batch", "x"], "batch 'x'"),
         (["model.onnx", "-o", "out.plan", "--timing-cache", "out.plan.json"], "is also"),

@@ -90,7 +90,7 @@ def test_visualize(models: Path) -> None:
 
 
 def test_bench_system(models: Path) -> None:
-    options = ("--frames", "2", "--repeats", "1")
+    options = ("--max-frames", "2", "--repeats", "1")
     assert run("bench", "system", "walkers", "--model", "nano", *options) == 0
 
 

@@ -100,7 +100,7 @@ def test_a_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @forks
 def test_the_best_by_a_sequence(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     walkers(here / "walkers")
-    args = ("tiny.toml", "-o", "out", "--validate", "walkers", "--workers", 1, "--cache")
+    args = ("tiny.toml", "-o", "out", "--validate", "walkers", "--workers", 1, "--cache-images")
     assert run(*args) == 0
     output = capsys.readouterr().out
     assert "after epoch 1: ap50 " in output
@@ -134,8 +134,8 @@ def test_on_a_terminal_it_draws_a_table(
     monkeypatch.setattr("rich.console.Console.is_terminal", property(lambda _: True))
     walkers(here / "walkers")
     assert run("tiny.toml", "-o", "out", "--workers", 0, "--validate", "walkers") == 0
-    output = capsys.readouterr().out
-    for text in ("learning rate", "pictures/s", "2 of 2", "identity", "ap50"):
+    output = capsys.readouterr().err
+    for text in ("learning rate", "images/s", "2 of 2", "identity", "ap50"):
         assert text in output
 
 

@@ -27,7 +27,7 @@ def numbers(text: str) -> list[int]:
 
 def sizes(text: str) -> list[tuple[int, int]]:
     """Turn ``"1088x608,576x320"`` into sizes; raises click.BadParameter."""
-    from jdetrt.cli.export import parse_size
+    from jdetrt.cli.options import parse_size
 
     return [parse_size(part.strip()) for part in text.split(",")]
 
