@@ -9,6 +9,7 @@ import click
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions
+from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.results import shapes
 from jdetrt.errors import BuildError
 from jdetrt.file_kind import check
@@ -105,7 +106,6 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
     The sidecar OUTPUT.json records how the plan was built. Ctrl-C ends the build and leaves no
     files behind.
     """
-    from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.tensorrt.build_options import BuildOptions, parse_batch
     from jdetrt.engine.tensorrt.builder import build_plan
     from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
@@ -135,7 +135,7 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
         dla_core=given["dla_core"],
         compute_capabilities=tuple(dict.fromkeys(given["compute_capability"])),
     )
-    with BuildBar(quiet=quiet) as bar:
+    with ProgressBars(quiet=quiet) as bars:
         sidecar = build_plan(
             load(given["backend"]),
             model,
@@ -143,7 +143,7 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
             options,
             timings=timings,
             calibrator=cache_calibrator(ranges) if ranges else None,
-            progress=bar,
+            progress=bars,
         )
     if not quiet:
         click.echo(_summary(output, sidecar))

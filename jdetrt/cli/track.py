@@ -177,7 +177,6 @@ def command(**given: Any) -> None:
 
 
 def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
-    from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.open import open_session
     from jdetrt.engine.tensorrt.session import memory_of
     from jdetrt.runtime.detector import network_size
@@ -186,7 +185,7 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
     from jdetrt.runtime.sources.open import open_source
     from jdetrt.runtime.tracking.tracker import Tracker
 
-    with BuildBar(quiet=options.quiet) as build_bar:
+    with ProgressBars(quiet=options.quiet) as loading:
         session = stack.enter_context(
             open_session(
                 model,
@@ -194,7 +193,7 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
                 provider=options.provider,
                 threads=options.threads,
                 cuda_graph=options.cuda_graph,
-                progress=build_bar,
+                progress=loading,
             )
         )
     config = _settings(options, lambda: tracker_config(session, options.preset))

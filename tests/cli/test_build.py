@@ -10,7 +10,6 @@ from fake_tensorrt import RTX, Scenario, fake_tensorrt
 from small_onnx import write_small_onnx
 
 from jdetrt.cli import main
-from jdetrt.cli.build_bar import BuildBar
 from jdetrt.engine.tensorrt import builder
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import read_sidecar
@@ -128,17 +127,3 @@ def test_one_message(
     assert words in err
     assert "Traceback" not in err
     assert not (here / "out.plan").exists()
-
-
-def test_a_listener_shows_phases_in_their_order() -> None:
-    bar = BuildBar(quiet=True)
-    with bar:
-        bar.start("whole", 2)
-        bar.start("part", 4, "whole")
-        bar.advance("part", 3)
-        shown = [(task.description, task.completed, task.total) for task in bar._bar.tasks]
-        assert shown == [("whole", 0, 2), ("  part", 3, 4)]
-        bar.finish("part")
-        bar.advance("unknown", 1)
-        bar.finish("unknown")
-        assert [task.description for task in bar._bar.tasks] == ["whole"]

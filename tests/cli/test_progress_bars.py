@@ -83,3 +83,17 @@ def test_without_a_terminal_there_are_only_messages(
         bars.message("a note [with brackets]")
         assert not bars.shown
     assert capsys.readouterr() == ("", "" if quiet else "a note [with brackets]\n")
+
+
+def test_phases_within_phases_are_indented_and_vanish() -> None:
+    bar = ProgressBars(quiet=True)
+    with bar:
+        bar.start("whole", 2)
+        bar.start("part", 4, "whole")
+        bar.advance("part", 3)
+        shown = [(task.description, task.completed, task.total) for task in bar._bars.tasks]
+        assert shown == [("whole", 0, 2), ("  part", 3, 4)]
+        bar.finish("part")
+        bar.advance("unknown", 1)
+        bar.finish("unknown")
+        assert [task.description for task in bar._bars.tasks] == ["whole"]
