@@ -1,4 +1,4 @@
-"""Every error that jdetrt raises on purpose, in one tree.
+"""Errors of jdetrt, in one tree.
 
 ::
 
@@ -105,7 +105,7 @@ class CalibrationError(JdetrtError):
 
 
 class EngineError(JdetrtError):
-    """Base of what can go wrong between a model file and its outputs."""
+    """Base of errors between a model file and its outputs."""
 
 
 class BuildError(EngineError):

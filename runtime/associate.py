@@ -1,4 +1,4 @@
-"""The second half of tracking: detections of a frame become tracks in files."""
+"""Second half of every pipeline: detections of a frame become tracks in files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ASSOCIATION = ("associate", "write")  # the stages of tracking without a network
 
 
 def reportable(tracks: Tracks, max_aspect: float, min_area: float) -> Tracks:
-    """Leave out tracks that do not look like a person, as the reference does (track.py).
+    """Leave out tracks without the shape of a person, as the reference does (track.py).
 
     Args:
         tracks: of one frame.
@@ -40,10 +40,10 @@ def reportable(tracks: Tracks, max_aspect: float, min_area: float) -> Tracks:
 
 
 class Associate:
-    """The second half of every flow: detections of a frame -> tracker -> filter -> sinks.
+    """Passes the detections of a frame through tracker, size filter and sinks.
 
     Args:
-        tracker: its configuration also says which tracks are reported.
+        tracker: its settings also say which tracks are reported.
         sinks: get every frame with its reported tracks, in this order.
         on_frame: called after each frame is written.
         stopwatch: gets the stages "associate" and "write".

@@ -227,7 +227,7 @@ class Detector(Closing):
 def check_model(session: Session) -> None:
     """Check that a session holds a JDE model of this package.
 
-    That is: one float32 input ``[N, 3, H, W]`` that takes one picture at a time, and outputs
+    That is: one float32 input ``[N, 3, H, W]`` that takes one image at a time, and outputs
     ``boxes [N, k, 4]``, ``scores [N, k]`` and perhaps ``embeddings [N, k, D]``.
 
     Raises:
@@ -249,13 +249,13 @@ def check_model(session: Session) -> None:
         raise SessionError(f"expected a float32 input [N, 3, H, W], the model takes {takes}")
     if batch not in (1, -1):
         raise SessionError(
-            f"the model takes exactly {batch} pictures at a time, tracking feeds one; "
+            f"the model takes exactly {batch} images at a time, tracking feeds one; "
             "export it with a dynamic batch or a batch of 1"
         )
 
 
 def network_size(session: Session) -> Size:
-    """Width and height of the pictures that a model takes, in pixels.
+    """Width and height of the network input of a model, in pixels.
 
     Raises:
         SessionError: the model leaves its size free.
@@ -267,7 +267,7 @@ def network_size(session: Session) -> Size:
 
 
 def has_embeddings(session: Session) -> bool:
-    """Whether the model gives appearance vectors beside its boxes."""
+    """Tell whether a model gives appearance vectors beside its boxes."""
     return any(spec.name == "embeddings" for spec in session.outputs)
 
 

@@ -1,4 +1,4 @@
-"""The two ways this package compiles a function with Numba."""
+"""Compile functions with Numba, in one of two ways."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def load_cv2() -> ModuleType:
         import cv2
     except ModuleNotFoundError as err:
         raise MissingDependencyError(
-            package="opencv-python", extra="video", purpose="Reading and writing pictures and video"
+            package="opencv-python", extra="video", purpose="Reading and writing images and video"
         ) from err
     except ImportError as err:
         raise JdetrtError(

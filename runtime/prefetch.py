@@ -1,4 +1,4 @@
-"""Read and prepare the next frames in a thread of its own, while the network runs."""
+"""Read and letterbox the next frames in a thread of their own, while the network runs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Prepared:
 
     Attributes:
         frame: as it was read.
-        buffer: holds its picture for the network; it is filled again once given back.
-        letterbox: where the picture lies in the network's input.
+        buffer: its image, ready for the network; it is filled again once given back.
+        letterbox: place of the image in the network's input.
     """
 
     frame: Frame

@@ -49,7 +49,7 @@ class RunReport:
         network_fps: FPSD, what the network could do if nothing else took time.
         association_fps: FPSA, what the association could do if nothing else took time.
         stages: by name, in the order of the flow. Stages overlap: their sum is more than the time
-            of a frame. "read" of a camera includes the wait for its next picture.
+            of a frame. "read" of a camera includes the wait for its next image.
     """
 
     frames: int

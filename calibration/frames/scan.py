@@ -21,8 +21,8 @@ from jdetrt import files
 from jdetrt.errors import CalibrationError, SourceError
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.opencv import load_cv2
-from jdetrt.runtime.sources.images import read_picture
-from jdetrt.runtime.sources.open import open_source, picture_paths
+from jdetrt.runtime.sources.images import read_image
+from jdetrt.runtime.sources.open import image_paths, open_source
 from jdetrt.types import Frame, Progress
 
 __all__ = [
@@ -68,7 +68,7 @@ class FrameSource:
             SourceError: there is no such source, or nothing in it.
             CalibrationError: it is a camera, whose frames cannot be read a second time.
         """
-        paths = picture_paths(uri)
+        paths = image_paths(uri)
         if not paths:
             with open_source(uri) as source:
                 if source.live:
@@ -113,7 +113,7 @@ class FrameSource:
                 continue
             path = self.paths[number - 1]
             try:
-                image = read_picture(path)
+                image = read_image(path)
             except SourceError as err:
                 on_fault(str(err))
                 continue

@@ -68,14 +68,14 @@ def _lies_in(path: str, folder: str) -> bool:
 
 def source_files(source: str) -> Iterator[Path]:
     """The files of SOURCE; of a MOT sequence also its ground truth and its detections."""
-    from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
+    from jdetrt.runtime.sources.images import IMAGE_SUFFIXES
     from jdetrt.runtime.sources.seqinfo import read_seqinfo
 
     folder = pictures = Path(source)
     yield folder
     yield from map(Path, glob.iglob(source, recursive=True))
     yield from (folder / name for name in _SEQUENCE)
-    suffixes = set(PICTURE_SUFFIXES)
+    suffixes = set(IMAGE_SUFFIXES)
     # What cannot be read here is refused, with its reason, where it is opened.
     with suppress(DataError):
         info = read_seqinfo(folder / "seqinfo.ini")

@@ -72,9 +72,9 @@ def retrieval(
     refuse_collisions(
         {"CHECKPOINT": [checkpoint], "FRAME": [query_frame, target_frame]}, {"--output": output}
     )
-    from jdetrt.runtime.sources.images import read_picture
+    from jdetrt.runtime.sources.images import read_image
 
-    query, target = read_picture(query_frame), read_picture(target_frame)
+    query, target = read_image(query_frame), read_image(target_frame)
     same = None
     if identity is not None:
         box = _truth(query_frame, identity)

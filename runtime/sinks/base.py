@@ -1,4 +1,4 @@
-"""Sinks: where tracks go.
+"""Sinks, which write tracks to files.
 
 A sink writes to a temporary file beside its output. ``close`` gives it its name, so that an output
 appears whole and what stood there before stays until then; ``discard`` removes it.
@@ -15,7 +15,7 @@ from jdetrt.errors import OutputError
 from jdetrt.files import atomic_path
 from jdetrt.types import Frame, Tracks
 
-__all__ = ["Output", "PendingFile", "Sink"]
+__all__ = ["Output", "PendingFile", "Sink", "frames_kept"]
 
 _Self = TypeVar("_Self", bound="Output")
 
@@ -101,3 +101,12 @@ class PendingFile:
         """Delete it."""
         reason = OutputError("discarded")
         self._context.__exit__(OutputError, reason, None)
+
+
+def frames_kept(count: int) -> str:
+    """Part of a message.
+
+    >>> frames_kept(1)
+    '1 frame is kept'
+    """
+    return "1 frame is kept" if count == 1 else f"{count} frames are kept"

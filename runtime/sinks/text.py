@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jdetrt.errors import OutputError
 from jdetrt.runtime.mot_io import kitti_lines, mot_lines
-from jdetrt.runtime.sinks.base import Output, PendingFile
+from jdetrt.runtime.sinks.base import Output, PendingFile, frames_kept
 from jdetrt.types import Frame, Tracks
 
 __all__ = ["JsonLinesSink", "KittiSink", "MotSink"]
@@ -75,7 +75,7 @@ class _TextSink(Output):
             self.discard()
             return OutputError(f"{path}: cannot be written ({reason}); no frame is kept")
         self.close()
-        return OutputError(f"{path}: cannot be written ({reason}); {self.frames} frames are kept")
+        return OutputError(f"{path}: cannot be written ({reason}); {frames_kept(self.frames)}")
 
 
 class MotSink(_TextSink):

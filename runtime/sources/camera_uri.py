@@ -121,7 +121,7 @@ def _open_usb(uri: str, number: int, options: dict[str, int]) -> Capture:
             f"/dev/video{number} (group video)?"
         )
     if options:
-        # Uncompressed pictures above 640 x 480 do not fit through USB 2 at a full frame rate.
+        # Uncompressed images above 640 x 480 do not fit through USB 2 at a full frame rate.
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
     for option, property_ in (
         ("width", cv2.CAP_PROP_FRAME_WIDTH),

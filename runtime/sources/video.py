@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from jdetrt.errors import SourceError
 from jdetrt.runtime.opencv import load_cv2, native_name
 from jdetrt.runtime.session import Closing
-from jdetrt.types import Frame
+from jdetrt.types import Frame, Size
 
 __all__ = ["VideoFile"]
 
@@ -65,7 +65,7 @@ class VideoFile(Closing):
             raise SourceError(f"{path}: the video opens, but not one frame of it can be decoded")
         self.frame_rate = frame_rate or (stated if 0 < stated <= _HIGHEST_RATE else 30.0)
         self.length: int | None = int(promised) if 0 < promised < 2**53 else None
-        self.size: tuple[int, int] | None = (image.shape[1], image.shape[0])
+        self.size: tuple[int, int] | None = Size.of(image)
 
     def __iter__(self) -> Iterator[Frame]:
         cv2 = load_cv2()
@@ -78,10 +78,10 @@ class VideoFile(Closing):
                     self._refuse_early_end(index)
                     return
                 index += 1
-                if (image.shape[1], image.shape[0]) != self.size:
+                if Size.of(image) != self.size:
                     raise SourceError(
-                        f"{self._path}: frame {index} is {image.shape[1]} x {image.shape[0]}, "
-                        f"those before it {self.size}; one source has one size"
+                        f"{self._path}: frame {index} is {Size.of(image)}, not "
+                        f"{self.size}; one source has one size"
                     )
                 stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 # Some files and backends state no time, or the same one again and again.

@@ -270,7 +270,7 @@ def test_black_frames_are_left_out(tmp_path: Path) -> None:
         ([], 5, CalibrationError, "no source given"),
         (["walk"], 0, CalibrationError, "1 frame or more, got 0"),
         (["walk", "absent.mp4"], 5, SourceError, "absent.mp4: no such file"),
-        (["void"], 5, SourceError, "void: no pictures found"),
+        (["void"], 5, SourceError, "void: no images found"),
     ],
 )
 def test_wrong_questions(

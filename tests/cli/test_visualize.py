@@ -48,7 +48,7 @@ def test_by_box_and_by_id(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ((*FRAMES, "--id", "9"), "nobody with the id 9 is in this frame"),
         ((*FRAMES, "--box", "500,0,20,40"), "its middle is outside of the frame"),
         ((FRAMES[0], "missing.png", "--box", "0,0,20,40"), "missing.png: cannot be read"),
-        (("walkers/gt/gt.txt", FRAMES[0], "--box", "0,0,20,40"), "not a picture"),
+        (("walkers/gt/gt.txt", FRAMES[0], "--box", "0,0,20,40"), "not an image"),
         (("still.png", FRAMES[0], "--id", "1"), "is no frame of a MOT sequence"),
         ((*FRAMES, "--box", "0,0,20,40", "--size", "100x100"), "multiples of 32"),
     ],

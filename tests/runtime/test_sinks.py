@@ -307,7 +307,7 @@ def test_pictures_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OutputError, match="1 frames are kept"):
+    with pytest.raises(OutputError, match="1 frame is kept"):
         sink.write(_frame(2), _tracks(1))
     assert [p.name for p in path.iterdir()] == ["tracked-000001.jpg"]
 
@@ -403,13 +403,13 @@ def test_no_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(video_sinks._CODECS, ".mp4", ("none", "NONE"))
     with VideoSink(tmp_path / "out.mp4") as sink, pytest.raises(OutputError) as caught:
         sink.write(_frame(1), _tracks(1))
-    assert "encodes none of none, NONE at 64 x 48 and 30 frames a second" in str(caught.value)
+    assert "encodes none of none, NONE at 64x48 and 30 frames a second" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [(1, 40), (40, 1)])
 def test_a_picture_too_small_for_a_video(tmp_path: Path, size: tuple[int, int]) -> None:
-    message = f"the frames are {size[0]} x {size[1]}, and a video has at least 2 x 2 pixels"
+    message = f"the frames are {size[0]}x{size[1]}, and a video has at least 2x2 pixels"
     with VideoSink(tmp_path / "out.mp4") as sink, pytest.raises(OutputError, match=message):
         sink.write(_frame(1, size), _tracks(1))
     assert list(tmp_path.iterdir()) == []
@@ -424,7 +424,7 @@ def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["avi", "frames"])
 def test_a_frame_without_a_picture(tmp_path: Path, kind: str) -> None:
     sink, _ = _sink(kind, tmp_path)
-    with pytest.raises(OutputError, match="frame 1 has no picture to draw into"), sink:
+    with pytest.raises(OutputError, match="frame 1 has no image to draw on"), sink:
         sink.write(Frame(np.empty((0, 0, 3), np.uint8), 1), _tracks(1))
     assert list(tmp_path.iterdir()) == []
 
@@ -432,7 +432,7 @@ def test_a_frame_without_a_picture(tmp_path: Path, kind: str) -> None:
 def test_a_frame_of_another_size(tmp_path: Path) -> None:
     sink, path = _sink("avi", tmp_path)
     sink.write(_frame(1), _tracks(1))
-    with pytest.raises(OutputError, match=r"frame 2 is \(66, 48\), .*; 1 frames are kept"):
+    with pytest.raises(OutputError, match=r"frame 2 is 66x48, .*; 1 frame is kept"):
         sink.write(_frame(2, (66, 48)), _tracks(1))
     assert _count(path) == 1
 

@@ -28,7 +28,7 @@ def only_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     def decode(path: Path) -> None:
         raise AssertionError(f"{path} was decoded")
 
-    monkeypatch.setattr(module, "read_picture", decode)
+    monkeypatch.setattr(module, "read_image", decode)
 
 
 @pytest.mark.usefixtures("only_headers")

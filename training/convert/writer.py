@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from jdetrt.errors import DataError, OutputError, SourceError
 from jdetrt.files import replace_folder, write_text
-from jdetrt.runtime.sources.images import read_picture
+from jdetrt.runtime.sources.images import read_image
 from jdetrt.types import Size
 
 __all__ = ["Converted", "LabelledImage", "Link", "write_data_set"]
@@ -118,7 +118,7 @@ def _place(image: LabelledImage, target: Path, link: Link) -> Size:
     else:
         origin = image.source
     try:
-        size = Size.of(read_picture(origin))
+        size = Size.of(read_image(origin))
     except SourceError as err:
         what = str(err).replace(str(target), image.name)
         raise DataError(f"{what}; download the data set's file again") from err

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from jdetrt.errors import DataError, JdetrtError
 from jdetrt.files import open_regular
 from jdetrt.runtime.mot_io import MotRows, read_mot
-from jdetrt.runtime.sources.images import read_picture
+from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import LABELS, label_path, parse_row, text_lines
 from jdetrt.training.data.mot_labels import CLASSES, frame_images, people_and_ignored
@@ -89,7 +89,7 @@ def image_size(path: Path) -> Size:
         with open_regular(path) as file, Image.open(file, formats=("JPEG", "PNG")) as image:
             if "exif" not in image.info:
                 return Size(*image.size)
-    return Size.of(read_picture(path))
+    return Size.of(read_image(path))
 
 
 class _Survey:
@@ -123,7 +123,7 @@ class _Survey:
         with self.noting():
             if not self._decode:
                 return image_size(image)
-            return Size.of(read_picture(image))
+            return Size.of(read_image(image))
         return None
 
     def check_boxes(self, path: Path, boxes: Sequence[_Box]) -> None:

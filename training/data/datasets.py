@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from jdetrt.errors import ConfigError, DataError
-from jdetrt.runtime.sources.images import read_picture
+from jdetrt.runtime.sources.images import read_image
 from jdetrt.training.data.labels import Labels, label_path, read_labels
 from jdetrt.training.data.mot_labels import frames
 from jdetrt.training.data.paths import MotSequences, find
@@ -88,7 +88,7 @@ class LabelledImages:
                 count = int(unknown.sum())
                 labels.ids[unknown] = np.arange(self.identities, self.identities + count)
                 self.identities += count
-        self._images = [read_picture(path) for path in self.paths] if cache else None
+        self._images = [read_image(path) for path in self.paths] if cache else None
         for image in self._images or []:
             image.setflags(write=False)
 
@@ -97,7 +97,7 @@ class LabelledImages:
 
     def __getitem__(self, index: int) -> Sample:
         """Read an image with its labels in pixels."""
-        image = self._images[index] if self._images else read_picture(self.paths[index])
+        image = self._images[index] if self._images else read_image(self.paths[index])
         height, width, _ = image.shape
         labels = self.labels[index].in_pixels(width, height)
         return Sample(image, labels.boxes, labels.ids, labels.ignore)

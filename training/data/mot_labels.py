@@ -10,7 +10,7 @@ import numpy.typing as npt
 from jdetrt.errors import DataError
 from jdetrt.files import reading
 from jdetrt.runtime.mot_io import MotRows, read_mot
-from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
+from jdetrt.runtime.sources.images import IMAGE_SUFFIXES
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import Labels
 
@@ -81,7 +81,7 @@ def frame_images(folder: Path) -> dict[int, Path]:
     Raises:
         DataError: there is none, one is named otherwise, or the seqinfo.ini is malformed.
     """
-    inside, suffixes, length = folder / "img1", PICTURE_SUFFIXES, None
+    inside, suffixes, length = folder / "img1", IMAGE_SUFFIXES, None
     if (folder / "seqinfo.ini").is_file():
         info = read_seqinfo(folder)
         inside, suffixes = folder / info.image_dir, frozenset({info.extension.lower()})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jdetrt.errors import DataError
-from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
+from jdetrt.runtime.sources.images import IMAGE_SUFFIXES
 from jdetrt.training.data.labels import IMAGES, LABELS, text_lines
 
 __all__ = ["JdeImages", "MotSequences", "find"]
@@ -68,7 +68,7 @@ def _in_folder(folder: Path) -> JdeImages | MotSequences:
     if inside.is_dir() and (folder / LABELS).is_dir():
         images = sorted(path for path in inside.rglob("*") if _is_image(path))
         if not images:
-            raise DataError(f"{inside}: no images ({', '.join(sorted(PICTURE_SUFFIXES))})")
+            raise DataError(f"{inside}: no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         return JdeImages(images, [str(folder)] * len(images), folder)
     if _is_sequence(folder):
         return MotSequences([folder])
@@ -87,7 +87,7 @@ def _in_list(path: Path, root: Path) -> JdeImages:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def _is_sequence(folder: Path) -> bool:
