@@ -2,7 +2,7 @@
 
 With the network, export it in half (`jdetrt.export.precision`): that is the same on every machine.
 AutoCast decides node by node, by the values that it sees on pictures, what stays in float32. Here
-it is told to leave decoding alone, it sees pictures of the caller instead of noise, and what it
+it is told to leave decoding alone, it sees images of the caller instead of noise, and what it
 gives is compared with the model that it was made from.
 """
 
@@ -72,7 +72,7 @@ def autocast(
     Args:
         model: the ``.onnx`` file.
         output: the one to write.
-        frames: ``(H, W, 3)`` uint8 BGR pictures of any size, from where the model is to be used:
+        frames: ``(H, W, 3)`` uint8 BGR images of any size, from where the model is to be used:
             ModelOpt decides on the first, all are compared. Without them two synthetic ones.
 
     Raises:

@@ -19,10 +19,15 @@ from jdetrt import __version__, files
 from jdetrt.config import STRIDES, AnyTrackerConfig, ExportConfig
 from jdetrt.errors import ConfigError, ExportError, JdetrtError
 from jdetrt.export.deploy_graph import DeployGraph
-from jdetrt.export.half_weights import round_weights, store_as_half
 from jdetrt.export.onnx_graph import tensor_specs
 from jdetrt.export.parity import FLOAT16, FLOAT32, Parity, check_parity, synthetic_pictures
-from jdetrt.export.precision import record_peaks, refuse_overflow, to_half
+from jdetrt.export.precision import (
+    record_peaks,
+    refuse_overflow,
+    round_weights,
+    store_as_half,
+    to_half,
+)
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.runtime.settings import tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
@@ -90,7 +95,7 @@ def export_onnx(
             the network that is compared is the one with rounded weights, batch norms folded.
         trained_size: network width and height at training.
         tracker: settings that travel with the model, in place of the checkpoint's.
-        frames: ``(H, W, 3)`` uint8 BGR pictures of any size to compare on; without them two
+        frames: ``(H, W, 3)`` uint8 BGR images of any size to compare on; without them two
             synthetic ones.
 
     Raises:

@@ -56,7 +56,7 @@ class Parity:
     """The largest differences between torch and ONNX Runtime, over all frames and entries.
 
     Attributes:
-        frames: pictures compared.
+        frames: images compared.
         boxes_px: of a coordinate, in network pixels.
         boxes: the same as a share of the longest side of the box and its anchor, which is counted
             as no less than 100 pixels. The network predicts shares and logarithms, whose rounding
@@ -174,7 +174,7 @@ def compare(
 def synthetic_pictures(
     count: int, size: tuple[int, int], seed: int = 0
 ) -> list[npt.NDArray[np.uint8]]:
-    """Pictures of soft light, blocks and noise, for want of real ones: ``(H, W, 3)`` uint8."""
+    """Images of soft light, blocks and noise, for want of real ones: ``(H, W, 3)`` uint8."""
     width, height = size
     random = np.random.default_rng(seed)
     pictures = []

@@ -31,7 +31,7 @@ _MAPS = "embedding_maps"  # the output that exported models do not have
 class TorchSession(SessionBase):
     """The graph that would be exported, run by torch. Implements :class:`jdetrt.types.Session`.
 
-    It takes any number of pictures at a time and runs where the network is. Beside ``boxes``,
+    It takes any number of images at a time and runs where the network is. Beside ``boxes``,
     ``scores`` and ``embeddings`` it gives ``embedding_maps [N, cells, D]``: the unit embedding of
     every cell, cells counted over the heads /32, /16, /8 (``candidate_cells``). As with a model of
     ONNX Runtime, the caller's Python goes on between ``submit`` and ``wait``.

@@ -183,7 +183,7 @@ def _set_batch(builder: Any, config: Any, network: Network, batch: tuple[int, in
         if size != -1:
             if batch not in ((1, 1, 1), (size, size, size)):
                 raise BuildError(
-                    f"{network.path}: takes exactly {size} pictures at a time; leave --batch out, "
+                    f"{network.path}: takes exactly {size} images at a time; leave --batch out, "
                     "or export it with --dynamic-batch"
                 )
             continue

@@ -1,4 +1,4 @@
-"""A place for one picture on the GPU: uploaded and letterboxed while the network runs."""
+"""A place for one image on the GPU: uploaded and letterboxed while the network runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["FrameBuffer"]
 class FrameBuffer:
     """Implements :class:`jdetrt.runtime.input_buffer.InputBuffer` on a GPU.
 
-    With a kernel the picture goes up as it is and is letterboxed on the GPU. Without one the CPU
+    With a kernel the image goes up as it is and is letterboxed on the GPU. Without one the CPU
     letterboxes into page-locked memory, and that goes up.
 
     Args:
@@ -45,7 +45,7 @@ class FrameBuffer:
     Attributes:
         shape: of the network input, ``(1, 3, H, W)``.
         buffer: the network input on the GPU.
-        sent: reached when the picture sets out.
+        sent: reached when the image sets out.
         ready: reached when the input is complete.
     """
 
@@ -76,7 +76,7 @@ class FrameBuffer:
             self._cleanup = made.pop_all()
 
     def fill(self, image: npt.NDArray[np.uint8]) -> Letterbox:
-        """Take a picture and start its way to the GPU. Raises DataError, SessionError."""
+        """Take an image and start its way to the GPU. Raises DataError, SessionError."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise DataError(
                 f"picture: expected uint8 of shape (H, W, 3), got {image.dtype} of shape "
@@ -87,7 +87,7 @@ class FrameBuffer:
                 raise SessionError("the session is closed")
             try:
                 with self._cuda.current():
-                    self.ready.synchronize()  # the picture before has left the page-locked memory
+                    self.ready.synchronize()  # the image before has left the page-locked memory
                     self._filled = False
                     fit = self._upload(image)
                     self.ready.record(self._stream)

@@ -64,7 +64,7 @@ class TensorRtSession(SessionBase):
     """A plan of ``jdetrt build``. Implements `jdetrt.types.Session` and `BufferedSession`.
 
     ``submit`` enqueues and returns: between it and ``wait`` the GPU works and the caller's Python
-    goes on. Pictures in buffers (`frame_buffers`) are uploaded and letterboxed on a stream of their
+    goes on. Images in buffers (`frame_buffers`) are uploaded and letterboxed on a stream of their
     own, so the next one is on its way while the network runs; and one more may be submitted while
     the network is at work, which then goes on by itself.
 
@@ -78,7 +78,7 @@ class TensorRtSession(SessionBase):
         depth: buffers that may be submitted before one is waited for.
         last_run_seconds: what the network took in the last run, on the GPU's clock.
         last_stage_seconds: what went before and after it, on the same clock: ``upload`` of
-            arrays, or of a picture with its letterbox, and ``download`` of the outputs.
+            arrays, or of an image with its letterbox, and ``download`` of the outputs.
 
     Raises:
         PlanMismatchError: the plan was made for another TensorRT or GPU, or is damaged.
