@@ -43,7 +43,7 @@ FPS = ("engine_fps", "association_fps", "paper_fps", "system_fps")
 
 
 class RunConfig(msgspec.Struct, kw_only=True, frozen=True):
-    """How one run is measured.
+    """Options of one run.
 
     Attributes:
         frames: timed frames.

@@ -18,7 +18,7 @@ from jdetrt.types import Array, TensorSpec
 
 
 def settings() -> dict[str, Any]:
-    """What of torch a speed depends on: TF32 is as torch has it by itself."""
+    """Settings of torch that a speed depends on; TF32 is at its default."""
     return {
         "torch": torch.__version__,
         "cudnn": torch.backends.cudnn.version(),

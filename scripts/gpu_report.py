@@ -1,4 +1,4 @@
-"""What only a GPU can tell of a plan, as JSON: CUDA graph, letterbox, memory; and torch beside it.
+"""Measurements of a plan that need a GPU, as JSON: CUDA graph, letterbox, memory, and torch.
 
     python scripts/gpu_report.py plan MODEL.plan SOURCE OUT.json [FRAMES]
     python scripts/gpu_report.py torch CHECKPOINT SIZE SOURCE OUT.json [FRAMES]
@@ -95,7 +95,7 @@ def torch(checkpoint: Path, size: str, source: str, frames: int) -> dict[str, An
 
 
 def seen(path: Path, source: str, output: str) -> None:
-    """The candidates of every frame that shaking can lift; embeddings where its tracker looks."""
+    """Write the candidates of every frame that perturbation can lift above the threshold."""
     for gpu_letterbox in (True, False):
         frames = []
         with (
@@ -123,7 +123,7 @@ def seen(path: Path, source: str, output: str) -> None:
 
 
 def score(path: Path, model: str, sequence: str) -> dict[str, Any]:
-    """MOTA, IDF1 and HOTA in percent: once, and over boxes that are shaken (docs/adr/0014)."""
+    """MOTA, IDF1 and HOTA in percent: once, and over perturbed boxes (docs/adr/0014)."""
     with open_session(model, backend="onnxruntime", provider="cpu") as session:
         settings, size = tracker_config(session), network_size(session)
     with open_source(sequence) as opened:

@@ -1,4 +1,4 @@
-"""How far the CUDA letterbox is from OpenCV's, and what that costs in accuracy, as JSON.
+"""Difference of the CUDA letterbox from OpenCV's, and its cost in accuracy, as JSON.
 
     .venv/bin/python scripts/preprocess_difference.py levels OUT.json [PICTURE ...]
     .venv/bin/python scripts/preprocess_difference.py accuracy OUT.json MODEL SEQUENCE
@@ -43,7 +43,7 @@ BLOCK = (32, 8)
 
 
 def cuda_letterbox(image: Any, network: tuple[int, int]) -> tuple[Any, Letterbox]:
-    """What `letterbox` gives, by the kernel."""
+    """Letterbox by the kernel, as `letterbox` gives it."""
     fit = Letterbox.fit((image.shape[1], image.shape[0]), network)
     image = np.ascontiguousarray(image)
     out = np.empty((3, network[1], network[0]), np.float32)

@@ -191,12 +191,12 @@ def draw_density(result: dict[str, Any], path: str | Path) -> None:
     people = [row["people"] for row in result["rows"]]
     ways = (("jde_ms", "JDE"), ("separate_ms", f"detector + {result['settings']['reid']}"))
     for name, title in ways:
-        found = [row[name] for row in result["rows"]]
-        [line] = panel.plot(people, [one["p50"] for one in found], marker="o", label=title)
+        times = [row[name] for row in result["rows"]]
+        [line] = panel.plot(people, [one["p50"] for one in times], marker="o", label=title)
         panel.fill_between(
             people,
-            [one["p50"] - one["std"] for one in found],
-            [one["p50"] + one["std"] for one in found],
+            [one["p50"] - one["std"] for one in times],
+            [one["p50"] + one["std"] for one in times],
             alpha=0.2,
             color=line.get_color(),
         )

@@ -1,4 +1,4 @@
-"""A result as one picture: speed against size, and accuracy against speed."""
+"""A result as one image: speed against size, and accuracy against speed."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ def panels(count: int) -> tuple[Any, Sequence[Any]]:
 def _speed(panel: Any, rows: Sequence[Row]) -> None:
     sizes = sorted({row.size for row in rows}, key=lambda size: size[0] * size[1])
     for name in series_names(rows):
-        found = [row for row in rows if row.series == name]
-        found.sort(key=lambda row: sizes.index(row.size))
-        middle = [row.fps for row in found]
-        low = [row.slowest for row in found]
-        high = [row.fastest for row in found]
+        points = [row for row in rows if row.series == name]
+        points.sort(key=lambda row: sizes.index(row.size))
+        middle = [row.fps for row in points]
+        low = [row.slowest for row in points]
+        high = [row.fastest for row in points]
         spread = [
             [m - one for m, one in zip(middle, low, strict=True)],
             [one - m for m, one in zip(middle, high, strict=True)],
         ]
-        at = [sizes.index(row.size) for row in found]
+        at = [sizes.index(row.size) for row in points]
         panel.errorbar(at, middle, yerr=spread, marker="o", capsize=3, label=name)
     panel.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     panel.set_xlabel("network size, pixels")
@@ -74,10 +74,10 @@ def _speed(panel: Any, rows: Sequence[Row]) -> None:
 
 def _scores(panel: Any, rows: Sequence[Row], names: Sequence[str], accuracy: str) -> None:
     for index, name in enumerate(names):
-        found = [row for row in rows if row.series == name]
+        points = [row for row in rows if row.series == name]
         panel.scatter(
-            [row.fps for row in found],
-            [row.score(accuracy) for row in found],
+            [row.fps for row in points],
+            [row.score(accuracy) for row in points],
             label=name,
             color=f"C{index}",
         )

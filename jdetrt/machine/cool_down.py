@@ -59,5 +59,7 @@ class CoolDown:
 def _warmth(sensors: Sensors) -> float | None:
     """The highest temperature; None where no sensor has one."""
     readings = [sensor.read() for sensor in sensors.present]
-    found = [degrees for one in readings if one is not None for degrees in one.celsius.values()]
-    return max(found, default=None)
+    temperatures = [
+        degrees for one in readings if one is not None for degrees in one.celsius.values()
+    ]
+    return max(temperatures, default=None)

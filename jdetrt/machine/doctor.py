@@ -50,7 +50,7 @@ class Fact:
     Attributes:
         name: what was looked at.
         status: ok; missing, where tracking works without it; broken, where it does not.
-        value: what was found.
+        value: its version or state.
         hint: what to do, or "".
     """
 

@@ -63,21 +63,21 @@ class Jetson:
 
 def cpu_name(probe: Probe) -> str | None:
     """The processor's name."""
-    found = _search(r"^model name\s*:\s*(.+)$", probe.text("proc/cpuinfo"))
+    name = _search(r"^model name\s*:\s*(.+)$", probe.text("proc/cpuinfo"))
     # ARM kernels give numbers in /proc/cpuinfo; lscpu knows their names.
-    return found or _search(r"^Model name:\s*(.+)$", probe.output("lscpu"))
+    return name or _search(r"^Model name:\s*(.+)$", probe.output("lscpu"))
 
 
 def memory_gib(probe: Probe, field: str = "MemTotal") -> float | None:
     """A field of /proc/meminfo in GiB, such as MemTotal or MemAvailable."""
-    found = _search(rf"^{field}:\s*(\d+) kB", probe.text("proc/meminfo"))
-    return None if found is None else round(int(found) / 2**20, 1)
+    size = _search(rf"^{field}:\s*(\d+) kB", probe.text("proc/meminfo"))
+    return None if size is None else round(int(size) / 2**20, 1)
 
 
 def os_name(probe: Probe) -> str:
     """Name of the distribution, else of the system."""
-    found = _search(r'^PRETTY_NAME="?([^"\n]+)', probe.text("etc/os-release"))
-    return found or platform.system()
+    name = _search(r'^PRETTY_NAME="?([^"\n]+)', probe.text("etc/os-release"))
+    return name or platform.system()
 
 
 def gpus(probe: Probe) -> list[Gpu]:
@@ -86,11 +86,11 @@ def gpus(probe: Probe) -> list[Gpu]:
     listed = probe.output(*query, "--query-gpu=name,driver_version,memory.total")
     if listed is not None and "," in listed:
         capabilities = (probe.output(*query, "--query-gpu=compute_cap") or "").splitlines()
-        found = []
+        cards = []
         for index, line in enumerate(listed.splitlines()):
             name, driver, memory = (cell.strip() for cell in line.rsplit(",", 2))
             capability = capabilities[index].strip() if index < len(capabilities) else ""
-            found.append(
+            cards.append(
                 Gpu(
                     name=name,
                     driver=None if "N/A" in driver else driver,
@@ -98,7 +98,7 @@ def gpus(probe: Probe) -> list[Gpu]:
                     capability=_number(capability),
                 )
             )
-        return found
+        return cards
     board = jetson(probe)
     nodes = ("dev/nvhost-gpu", "dev/nvgpu", "dev/nvhost-ctrl-gpu")
     if board is not None and any((probe.root / node).exists() for node in nodes):
@@ -115,8 +115,8 @@ def jetson(probe: Probe) -> Jetson | None:
     if "nvidia,tegra" not in compatible and release is None:
         return None
     # "# R36 (release), REVISION: 4.3, GCID: ..." is L4T 36.4.3.
-    found = re.search(r"# R(\d+) \(release\), REVISION: ([\d.]+)", release or "")
-    l4t = f"{found[1]}.{found[2]}" if found else _debian(probe, "nvidia-l4t-core")
+    match = re.search(r"# R(\d+) \(release\), REVISION: ([\d.]+)", release or "")
+    l4t = f"{match[1]}.{match[2]}" if match else _debian(probe, "nvidia-l4t-core")
     power = probe.output("nvpmodel", "-q")
     mode = _search(r"NV Power Mode:\s*(\S+)", power)
     number = _search(r"^(?:MODE ID:\s*)?(\d+)$", power)
@@ -146,8 +146,8 @@ def _debian(probe: Probe, package: str) -> str | None:
 
 
 def _search(pattern: str, text: str | None) -> str | None:
-    found = re.search(pattern, text or "", re.MULTILINE)
-    return found[1].strip() if found else None
+    match = re.search(pattern, text or "", re.MULTILINE)
+    return match[1].strip() if match else None
 
 
 def _number(text: str) -> float | None:

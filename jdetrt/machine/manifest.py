@@ -73,7 +73,7 @@ def manifest(*, date: str | None = None, probe: Probe | None = None) -> Machine:
         probe: where to read from; default this machine.
     """
     probe = probe or Probe()
-    found = clocks(probe)
+    all_clocks = clocks(probe)
     machine = Machine(
         date=date or datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=_commit(probe),
@@ -88,8 +88,8 @@ def manifest(*, date: str | None = None, probe: Probe | None = None) -> Machine:
         gpus=gpus(probe),
         jetson=jetson(probe),
         libraries=library_versions(probe),
-        clocks=found,
-        locked=locked(found),
+        clocks=all_clocks,
+        locked=locked(all_clocks),
     )
     machine.fingerprint = fingerprint(machine)
     return machine

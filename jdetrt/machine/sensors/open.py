@@ -36,7 +36,7 @@ def open_sensors(probe: Probe | None = None) -> Sensors:
         if not on_jetson and name in ("tegrastats", "jtop"):
             absent[name] = "this is not a Jetson"
             continue
-        if on_jetson and present:  # the module's sensor has seen all that the others would
+        if on_jetson and present:  # the module's sensor covers all that the others would
             absent[name] = f"not asked: {present[0].name} sees the whole module"
             continue
         try:

@@ -65,8 +65,8 @@ class Rapl:
         """There is nothing to free."""
 
     def _counters(self) -> list[int] | None:
-        found = [self._number(folder, "energy_uj") for folder in self._packages]
-        return [n for n in found if n is not None] if None not in found else None
+        counters = [self._number(folder, "energy_uj") for folder in self._packages]
+        return [n for n in counters if n is not None] if None not in counters else None
 
     def _number(self, folder: Path, name: str) -> int | None:
         text = self._text(folder, name)

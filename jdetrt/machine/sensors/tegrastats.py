@@ -168,7 +168,7 @@ class Tegrastats:
 
 def open_tegrastats(probe: Probe, program: str = "tegrastats") -> Tegrastats:
     """Start it. Raises AbsentError where it is not installed."""
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         raise AbsentError(f"{program} is not on the PATH")
-    return Tegrastats(found, probe)
+    return Tegrastats(path, probe)
