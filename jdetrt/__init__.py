@@ -14,7 +14,7 @@ The names below are loaded on first use, so that the import is light. Values are
 TYPE_CHECKING = False  # for type checkers it is true; typing itself need not be loaded
 
 if TYPE_CHECKING:
-    from jdetrt.api import build_plan, evaluate, export_onnx, load, track, train
+    from jdetrt.api import build_plan, calibrate, evaluate, export_onnx, load, track, train
     from jdetrt.errors import (
         BuildError,
         CalibrationError,
@@ -62,6 +62,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "build_plan",
+    "calibrate",
     "evaluate",
     "export_onnx",
     "load",

@@ -33,6 +33,7 @@ from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import NO_PROGRESS, Frame, Progress, Session, Size, Tracks
 
 if TYPE_CHECKING:
+    from jdetrt.calibration.record import CalibrationRecord
     from jdetrt.config import AnyTrackerConfig, TrackerConfig
     from jdetrt.engine.tensorrt.build_options import BuildOptions
     from jdetrt.engine.tensorrt.plan import Sidecar
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Tracking",
     "build_plan",
+    "calibrate",
     "evaluate",
     "export_onnx",
     "load",
@@ -466,6 +468,59 @@ def build_plan(
         timings=None if timing_cache is None else Path(timing_cache),
         calibrator=calibrator,
     )
+
+
+def calibrate(
+    model: str | Path,
+    output: str | Path,
+    sources: Sequence[str | Path] = (),
+    *,
+    progress: Progress = NO_PROGRESS,
+    **settings: Any,
+) -> CalibrationRecord:
+    """Turn an ONNX model in float32 into INT8; no GPU is needed.
+
+    Ranges come from frames of your own sources. Then as few layers as possible stay in float, so
+    that detections keep their boxes and embeddings.
+
+    Args:
+        model: an ONNX model, or the name of one that ships.
+        output: the INT8 model in TensorRT's layout.
+        sources: videos, folders or MOT sequences of the place where the model is to work; none
+            with the setting ``frame_list``.
+        progress: gets a phase for each source and each stage.
+        settings: other settings of `jdetrt.calibration.config.CalibrationConfig`, such as
+            ``cpu_output`` (the model for ONNX Runtime's integer kernels), ``count``, ``labelled``
+            or ``report``.
+
+    Returns:
+        Layers, ranges, comparison with float32 and, if asked for, accuracy and speed.
+
+    Raises:
+        CalibrationError: the model cannot be quantised, or no frame can be used.
+        DataError: labelled data is missing or wrong.
+        SourceError: a source cannot be opened.
+        OutputError: a file cannot be written.
+        MissingDependencyError: onnx is not installed.
+        TypeError: there is no setting of this name.
+    """
+    with requiring("export", "Calibrating a model"):
+        from jdetrt.calibration.config import CalibrationConfig
+        from jdetrt.calibration.run import CalibrationRun
+
+    uris = [sources] if isinstance(sources, (str, Path)) else sources
+    run = CalibrationRun(
+        CalibrationConfig(
+            model=shipped.resolve(model),
+            output=Path(output),
+            sources=tuple(str(uri) for uri in uris),
+            **settings,
+        ),
+        progress,
+    )
+    run.run()
+    assert run.record is not None
+    return run.record
 
 
 def evaluate(

@@ -35,7 +35,10 @@ from jdetrt.runtime.mot_io import every_frame, read_detections, read_mot
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.testing import FakeSession
 
-FUNCTIONS = {"load", "track", "open_source", "export_onnx", "build_plan", "evaluate", "train"}
+FUNCTIONS = {"load", "track", "open_source", "export_onnx", "build_plan", "calibrate"} | {
+    "evaluate",
+    "train",
+}
 CLASSES = {"Tracker", "Detector", "Detections", "Tracks", "Size"}
 ERRORS = {
     name
