@@ -28,8 +28,8 @@ from jdetrt.engine.tensorrt.memory import check_memory, default_workspace
 from jdetrt.engine.tensorrt.onnx_parser import Network, parse
 from jdetrt.engine.tensorrt.plan import FileFacts, Host, Sidecar, sidecar_path
 from jdetrt.engine.tensorrt.timing_cache import default_timing_cache, keep_timings, use_timings
-from jdetrt.errors import BuildError, OutputError
-from jdetrt.file_kind import PLAN_SUFFIXES
+from jdetrt.errors import BuildError, OutputError, SessionError
+from jdetrt.file_kind import PLAN_SUFFIXES, check
 from jdetrt.files import check_writable, remove_leftovers, to_json, write_together
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.types import NO_PROGRESS, Progress
@@ -89,6 +89,7 @@ def build_plan(
     """
     model, output, options = Path(model), Path(output), options or BuildOptions()
     check_options(trt, options, calibrator=calibrator is not None)
+    check(model, "build", SessionError)
     facts = _facts(model)  # first: a model that changes after this is refused
     metadata = onnx_file.metadata(model)
     _check_outputs(output, timings)
