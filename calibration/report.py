@@ -14,6 +14,7 @@ from string import Template
 
 from jdetrt.calibration.damage import Closeness
 from jdetrt.calibration.record import CalibrationRecord
+from jdetrt.evaluation.summary import PERTURBED_KEY
 from jdetrt.svg import histogram, scatter, spans, stems
 
 __all__ = ["page"]
@@ -98,9 +99,7 @@ def _accuracy(data: CalibrationRecord) -> str:
         f"from {escape(base)} in brackets. All models run in ONNX Runtime: TensorRT may round "
         "differently.</p>"
         + _table(["", *(title for title, _ in _SCORES.values())], lines)
-        + _perturbed(
-            {name: scores["shaken"] for name, scores in rows.items() if "shaken" in scores}
-        )
+        + _perturbed({n: one[PERTURBED_KEY] for n, one in rows.items() if PERTURBED_KEY in one})
     )
 
 

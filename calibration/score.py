@@ -121,7 +121,7 @@ def score_precisions(
     for done, name in enumerate(missing, start=1):
         try:
             with open_session(models[name], provider="cpu", threads=threads) as session:
-                rows[name] = quick_score(session, sequence, shakes=perturbed_runs).to_dict()
+                rows[name] = quick_score(session, sequence, perturbed_runs=perturbed_runs).to_dict()
         except (DataError, SessionError) as err:
             if not rows:
                 raise

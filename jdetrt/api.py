@@ -571,7 +571,7 @@ def evaluate(
             sequence,
             size=detector.size,
             tracker=_settings(detector, tracker, None, None),
-            shakes=runs,
+            perturbed_runs=runs,
         )
 
 

@@ -100,7 +100,7 @@ def _tracking(session: FakeSession, folder: Path) -> None:
 
 
 def _quick(session: FakeSession, folder: Path) -> None:
-    quick_score(session, folder, shakes=2)
+    quick_score(session, folder, perturbed_runs=2)
 
 
 @pytest.mark.parametrize("measure", [_latency, _accuracy, _tracking, _quick])

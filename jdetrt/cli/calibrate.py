@@ -294,10 +294,12 @@ def _summary(record: CalibrationRecord, reports: list[Path]) -> str:
 
 
 def _scores(scores: dict[str, Any]) -> str:
+    from jdetrt.evaluation.summary import PERTURBED_KEY
+
     return (
         f"AP50 {scores['ap50']:.4f}  TPR {scores['tpr']:.4f}  HOTA {scores['hota']:.2f}  MOTA "
         f"{scores['mota']:.2f}  IDF1 {scores['idf1']:.2f}  IDSW {scores['idsw']}"
-        + _perturbed(scores.get("shaken"))
+        + _perturbed(scores.get(PERTURBED_KEY))
     )
 
 

@@ -230,22 +230,22 @@ def summary(
     """Measure detection, embeddings and tracking in one pass over a MOT sequence."""
     _refuse(model, [sequence], json_path)
     with _opened(model, size, provider, threads) as session:
-        from jdetrt.evaluation.summary import quick_score
+        from jdetrt.evaluation.summary import PERTURBED_KEY, quick_score
         from jdetrt.runtime.settings import tracker_config
 
         tracker = tracker_config(session, preset)
         with ProgressBars() as bars, phase(bars, "Evaluating"):
             summary = quick_score(
-                session, sequence, size=size, tracker=tracker, shakes=perturbed_runs or 0
+                session, sequence, size=size, tracker=tracker, perturbed_runs=perturbed_runs or 0
             )
     scores = summary.to_dict()
     titles = {"ap50": "AP50", "tpr": "TPR@0.1", "coverage": "Coverage"}
     rows: list[tuple[str, float | int | str]] = [
         (titles.get(name, name.upper()), value)
         for name, value in scores.items()
-        if name != "shaken"
+        if name != PERTURBED_KEY
     ]
-    for name, values in (summary.shaken or {}).items():
+    for name, values in (summary.perturbed or {}).items():
         rows.append((f"{name.upper()}, perturbed", f"{mean(values):.2f} ± {stdev(values):.2f}"))
     _print(*rows)
     write_json(scores, json_path)

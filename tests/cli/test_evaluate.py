@@ -176,7 +176,7 @@ def test_a_checkpoint_of_any_size(here: Path, capsys: pytest.CaptureFixture[str]
     [
         (("detection", "missing.onnx", "walkers"), "missing.onnx: no such file"),
         (("detection", "model.onnx", "nowhere"), "nowhere: not found"),
-        (("detection", "model.onnx", "walkers", "--size", "64x64"), "takes pictures of 128x64"),
+        (("detection", "model.onnx", "walkers", "--size", "64x64"), "of 128x64, not of 64x64"),
         (("detection", "tiny.safetensors", "walkers", "--size", "100x64"), "multiples of 32"),
         (("detection", "tiny.safetensors", "walkers", "--provider", "tensorrt"), "torch runs on"),
         (("detection", "model.onnx", "walkers", "--json", "model.onnx"), "is also MODEL"),

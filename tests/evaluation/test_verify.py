@@ -66,8 +66,8 @@ def test_a_model_that_is_off_does_not_agree(tiny: Path, tmp_path: Path) -> None:
         found = verify(second, first, frames(), score_threshold=0.0)
     assert found.boxes_px.max < 1e-3
     median, few = found.faults(LIMITS["int8"])
-    assert median.startswith("embeddings: the median cosine is")
-    assert few.startswith("embeddings: 1 of 20 has a cosine of")
+    assert median.startswith("median cosine of the embeddings is")
+    assert few.startswith("5th-percentile cosine of the embeddings is")
 
 
 def test_both_see_the_same_letterboxed_picture() -> None:
@@ -89,5 +89,5 @@ def test_both_see_the_same_letterboxed_picture() -> None:
 
 def test_two_sizes() -> None:
     one, other = FakeSession([], size=(64, 32)), FakeSession([], size=(128, 96))
-    with pytest.raises(SessionError, match=r"takes pictures of 64x32, .* of 128x96"):
+    with pytest.raises(SessionError, match=r"takes images of 64x32, .* of 128x96"):
         verify(one, other, frames())
