@@ -89,5 +89,5 @@ def test_refusals(folder: Path) -> None:
         quick_score(true_session(samples_of(walkers(folder.parent / "b"))), folder)
     rows = (folder / "gt" / "gt.txt").read_text().splitlines(keepends=True)
     (folder / "gt" / "gt.txt").write_text("".join(r for r in rows if not r.startswith("3,")))
-    with pytest.raises(DataError, match="seqinfo.ini has 6 images, the folder 5"):
+    with pytest.raises(DataError, match=r"seqinfo\.ini has 6 images, the folder 5"):
         quick_score(true_session(samples_of(folder)), folder)
