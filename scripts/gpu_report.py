@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from jdetrt.config import TrackerConfig
 
 WARM_UP = 20
-SHAKEN_RUNS = 30
+PERTURBED_RUNS = 30
 # CUDA graph, letterbox on the GPU.
 WAYS = ((False, False), (False, True), (True, True))
 REPEATS = 2
@@ -147,14 +147,14 @@ def scores(
     frames: list[Candidates], sequence: Path, settings: TrackerConfig, rate: float
 ) -> dict[str, Any]:
     """Of what was seen in a sequence, once and shaken."""
-    from jdetrt.evaluation.perturbed import SHAKEN, score_shaken, score_tracks
+    from jdetrt.evaluation.perturbed import PERTURBED, score_perturbed, score_tracks
 
     once = score_tracks(frames, sequence, settings, rate)
-    shaken = score_shaken(frames, sequence, settings, rate, runs=SHAKEN_RUNS)
+    shaken = score_perturbed(frames, sequence, settings, rate, runs=PERTURBED_RUNS)
     return {
         "once": once.to_dict(),
         "shaken": {
-            name: {"mean": mean(shaken[name]), "std": stdev(shaken[name])} for name in SHAKEN
+            name: {"mean": mean(shaken[name]), "std": stdev(shaken[name])} for name in PERTURBED
         },
     }
 
