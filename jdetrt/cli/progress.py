@@ -40,9 +40,10 @@ class ProgressBars:
     Args:
         quiet: show nothing.
         rate: unit of the speed to show beside the bars, such as ``"FPS"``; "" for none.
+        calm: draw once a second, so as not to disturb measurements.
     """
 
-    def __init__(self, *, quiet: bool = False, rate: str = "") -> None:
+    def __init__(self, *, quiet: bool = False, rate: str = "", calm: bool = False) -> None:
         from rich.console import Console, RenderableType
         from rich.progress import Progress as Bars
 
@@ -57,7 +58,10 @@ class ProgressBars:
         self._quiet = quiet
         self._above = above
         self._bars = BarsBelow(
-            *_columns(rate), console=console, disable=quiet or not console.is_terminal
+            *_columns(rate),
+            console=console,
+            disable=quiet or not console.is_terminal,
+            refresh_per_second=1 if calm else 10,
         )
         self._lock = threading.Lock()
         self._phases: dict[str, _Phase] = {}

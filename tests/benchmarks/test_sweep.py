@@ -24,7 +24,7 @@ from jdetrt.benchmarks.result import (
     to_json,
 )
 from jdetrt.benchmarks.sweep import sweep
-from jdetrt.cli.bench.table import Messages
+from jdetrt.cli.progress import ProgressBars
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt import compat, plan_cache
 from jdetrt.errors import ConfigError, DataError
@@ -48,10 +48,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
     return ModelStore(source, tmp_path / "models", top_k=1008)
 
 
-class Noted(Messages):
+class Noted(ProgressBars):
     """Progress that keeps its messages."""
 
     def __init__(self, lines: list[str]) -> None:
+        super().__init__()
         self.lines = lines
 
     def message(self, text: str) -> None:

@@ -87,7 +87,7 @@ def test_a_models_detections_count_with_its_time(
 
 def test_table1_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "table1.json"
-    quick = ["--people", "3,9", "--frames", "12", "--repeats", "1", "--json", output]
+    quick = ["--people", "3,9", "--max-frames", "12", "--repeats", "1", "--json", output]
     assert run("bench", "table1", *quick) == 0
     rows = json.loads(output.read_text())["rows"]
     assert [(row["density"], row["tracker"]) for row in rows][::4] == [
@@ -170,7 +170,16 @@ def test_density_by_one_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ship_tiny(tmp_path / "shipped", monkeypatch) / "nano-64x64.onnx"
-    quick = ["--people", "2", "--frames", "2", "--reid", "tiny", "--png", tmp_path / "figure.png"]
+    quick = [
+        "--people",
+        "2",
+        "--max-frames",
+        "2",
+        "--reid",
+        "tiny",
+        "--png",
+        tmp_path / "figure.png",
+    ]
     assert run("bench", "density", "--model", model, *quick) == 0
     assert "a ratio of 3.7" in capsys.readouterr().out
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
@@ -186,7 +195,7 @@ def test_many_streams(
     options = ["--size", size, "--top-k", "50", "--dynamic-batch", "-o", free]
     assert run("export", shipped / "nano.safetensors", *options) == 0
     output = tmp_path / "streams.json"
-    quick = ["--streams", "1,3", "--frames", "4", "--repeats", "2", "--json", output]
+    quick = ["--streams", "1,3", "--max-frames", "4", "--repeats", "2", "--json", output]
     assert run("bench", "streams", clip, "--model", free, *quick) == 0
     result = json.loads(output.read_text())
     assert result["batched"] is True
@@ -196,7 +205,9 @@ def test_many_streams(
         assert row["fps_per_stream"] == pytest.approx(row["fps"] / row["streams"])
     fixed = shipped / "nano-64x64.onnx"
     capsys.readouterr()
-    assert run("bench", "streams", clip, "--model", fixed, "--frames", "3", "--repeats", "1") == 0
+    assert (
+        run("bench", "streams", clip, "--model", fixed, "--max-frames", "3", "--repeats", "1") == 0
+    )
     assert "export it with --dynamic-batch" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="numbers of streams from 1 on"):
         measure_streams(fixed, [str(clip)], [0])

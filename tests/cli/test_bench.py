@@ -54,7 +54,7 @@ def test_bench_association_writes_its_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.json"
-    args = ["--targets", "5", "--frames", "5", "--dim", "8", "--json", str(path)]
+    args = ["--targets", "5", "--max-frames", "5", "--dim", "8", "--json", str(path)]
     assert run("bench", "association", *args) == 0
     assert json.loads(path.read_text())["rows"][0]["targets"] == 5
     assert "Median" in capsys.readouterr().out
@@ -66,7 +66,7 @@ def test_bench_association_writes_its_json(
         (["association", "--targets", "many"], 2, "comma-separated numbers"),
         (["association", "--targets", "0"], 1, "expected 1 to 10000 each"),
         (["association", "--targets", "5,99999999"], 1, "expected 1 to 10000 each"),
-        (["association", "--targets", "5", "--frames", "0"], 2, "--frames"),
+        (["association", "--targets", "5", "--max-frames", "0"], 2, "--max-frames"),
         (["association", "--targets", "5", "--seed", "-1"], 2, "--seed"),
         (["association", "--targets", "5", "--dim", "1"], 2, "--dim"),
         (["association", "--json", "."], 1, "is the working folder"),
@@ -74,7 +74,7 @@ def test_bench_association_writes_its_json(
         (["trackers", "nowhere", "--sequences", ","], 1, "no sequence named"),
         (["trackers", "nowhere"], 1, "expected folders with det/det.txt"),
         (["system", "nowhere.mp4", "--model", "none.onnx"], 1, "none.onnx"),
-        (["system", "x", "--model", "none.onnx", "--frames", "1"], 2, "--frames"),
+        (["system", "x", "--model", "none.onnx", "--max-frames", "1"], 2, "--max-frames"),
         (["system", "x", "--model", "none.onnx", "--repeats", "0"], 2, "--repeats"),
     ],
 )

@@ -35,7 +35,7 @@ def test_sweep_ask_report_and_compare(
     ship_tiny(tmp_path / "shipped", monkeypatch)
     output = tmp_path / "result.json"
     options = ["--source", clip, "--sizes", "128x96,96x96", "--top-k", "50", "--cool-down", "0"]
-    options += ["--frames", "2", "--warm-up", "1", "--repeats", "2", "-o", output]
+    options += ["--max-frames", "2", "--warm-up", "1", "--repeats", "2", "-o", output]
     asked = ["--gt", clip, "--min-fps", "0.001"]
     assert run("bench", "sweep", "--model", "nano", *options, *asked) == 0
     out = capsys.readouterr().out
@@ -48,7 +48,7 @@ def test_sweep_ask_report_and_compare(
     assert tracks.exists()
 
     too_much = ["--gt", clip, "--min-fps", "1000000"]
-    assert run("bench", "sweep", "--model", "nano", *options, *too_much) == 0
+    assert run("bench", "sweep", "--model", "nano", *options, *too_much) == 3
     assert "none meets the limits: the fastest reaches" in capsys.readouterr().out
 
     files = {"-o": "page.html", "--markdown": "table.md", "--png": "charts.png"}
@@ -81,7 +81,7 @@ def test_latency_prints_stages_rates_and_power(
 ) -> None:
     model = ship_tiny(tmp_path / "shipped", monkeypatch) / "nano-576x320.onnx"
     output = tmp_path / "latency.json"
-    quick = ["--frames", "2", "--warm-up", "1", "--repeats", "1", "--json", output]
+    quick = ["--max-frames", "2", "--warm-up", "1", "--repeats", "1", "--json", output]
     assert run("bench", "latency", clip, "--model", model, *quick) == 0
     out = capsys.readouterr().out
     for word in ("preprocess", "nms", "whole frame", "Power", "FPSD", "FPSA"):
@@ -97,7 +97,7 @@ def test_latency_prints_stages_rates_and_power(
     ("args", "code", "says"),
     [
         (["report", "none.json", "-o", "page.html"], 1, "none.json: is not a result"),
-        (["report", "none.json"], 2, "name what to write"),
+        (["report", "none.json"], 2, "--markdown"),
         (["compare", "none.json", "none.json"], 1, "is not a result"),
         (["sweep", "--model", "none.pt", "--source", "x", "-o", "o.json"], 1, "cannot be read"),
         (

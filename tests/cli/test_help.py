@@ -22,7 +22,7 @@ def walk(name: str, command: click.Command) -> Iterator[tuple[str, click.Command
 
 
 def everything() -> Iterator[tuple[str, click.Command]]:
-    for name in sorted(set(COMMANDS) - {"bench"}):
+    for name in COMMANDS:
         yield from walk(name, importlib.import_module(f"jdetrt.cli.{name}").command)
 
 

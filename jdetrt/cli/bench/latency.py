@@ -7,75 +7,33 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jdetrt.cli.bench.table import JSON, print_table, write_result
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
-from jdetrt.config import PRESETS
-from jdetrt.shipped import resolve
+from jdetrt.cli.progress import ProgressBars, phase
+from jdetrt.cli.results import print_table, write_json
 
 if TYPE_CHECKING:
     from jdetrt.benchmarks.result import Row, Run
 
-__all__ = ["BACKEND", "CUDA_GRAPH", "MODEL", "PRESET", "PROVIDER", "latency"]
-
-MODEL = click.option(
-    "--model",
-    type=resolve,
-    metavar="FILE",
-    required=True,
-    help="A model that jdetrt track takes, or nano or nano:WxH, which ship.",
-)
-PROVIDER = click.option(
-    "--provider",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
-    default="auto",
-    show_default=True,
-    help="ONNX Runtime execution provider.",
-)
-BACKEND = click.option(
-    "--backend",
-    type=click.Choice(["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"]),
-    default="auto",
-    show_default=True,
-    help="What runs the network, as in jdetrt track.",
-)
-CUDA_GRAPH = click.option(
-    "--cuda-graph", is_flag=True, help="Replay plans as a CUDA graph, as in jdetrt track."
-)
-PRESET = click.option(
-    "--preset",
-    type=click.Choice(PRESETS),
-    help="Association preset; default as in jdetrt track.",
-)
+__all__ = ["latency", "system"]
 
 
-@click.command()
-@click.argument("source")
-@MODEL
-@click.option(
-    "--frames",
-    type=click.IntRange(2),
-    default=200,
-    show_default=True,
-    help="Number of timed frames.",
-)
-@click.option(
-    "--warm-up",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="Frames before the timed ones.",
-)
-@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--video", is_flag=True, help="Encode a video too, not only MOT text.")
-@PRESET
-@BACKEND
-@PROVIDER
-@CUDA_GRAPH
-@JSON
+@click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
+@opt.SOURCE
+@opt.MODEL
+@opt.max_frames("Number of timed frames.", default=200, least=2)
+@opt.WARM_UP
+@opt.REPEATS
+@opt.VIDEO
+@opt.PRESET
+@opt.BACKEND
+@opt.PROVIDER
+@opt.CUDA_GRAPH
+@opt.JSON
 def latency(
     source: str,
     model: Path,
-    frames: int,
+    max_frames: int,
     warm_up: int,
     repeats: int,
     video: bool,
@@ -85,7 +43,7 @@ def latency(
     cuda_graph: bool,
     json_path: Path | None,
 ) -> None:
-    """Time each stage of tracking SOURCE, the three FPS, and the power they take.
+    """Time each stage of tracking SOURCE, the three FPS, and the power drawn.
 
     Stages are timed one after the other; system FPS is that of the whole pipeline, whose stages
     overlap. The paper's FPS leaves out reading, letterboxing, drawing and writing.
@@ -97,7 +55,7 @@ def latency(
         {"SOURCE": source_files(source), "--model": model_files(model)}, {"--json": json_path}
     )
     config = LatencyConfig(
-        frames=frames,
+        frames=max_frames,
         warm_up=warm_up,
         repeats=repeats,
         video=video,
@@ -106,7 +64,8 @@ def latency(
         cuda_graph=cuda_graph,
         preset=preset,
     )
-    result = measure_latency(model, source, config)
+    with ProgressBars(calm=True) as bars, phase(bars, "Measuring"):
+        result = measure_latency(model, source, config)
     [row] = result.rows
     _print_stages(row.runs[-1])
     print_table(
@@ -121,7 +80,7 @@ def latency(
         "that the paper timed, and of everything from reading to writing."
     )
     _print_power(row)
-    write_result(result, json_path)
+    write_json(result, json_path)
 
 
 def _print_power(row: Row) -> None:
@@ -150,3 +109,54 @@ def _print_stages(run: Run) -> None:
         p95=("p95", ".3f"),
         p99=("p99", ".3f"),
     )
+
+
+@click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
+@opt.SOURCE
+@opt.MODEL
+@opt.max_frames("Number of frames per measurement.", default=60, least=2)
+@opt.REPEATS
+@opt.VIDEO
+@opt.BACKEND
+@opt.PROVIDER
+@opt.CUDA_GRAPH
+@opt.JSON
+def system(
+    source: str,
+    model: Path,
+    max_frames: int,
+    repeats: int,
+    video: bool,
+    backend: str,
+    provider: str,
+    cuda_graph: bool,
+    json_path: Path | None,
+) -> None:
+    """Compare the speed of the network alone with that of the whole pipeline on SOURCE.
+
+    They are measured in turn, --repeats times.
+    """
+    from jdetrt.benchmarks.latency import measure_system
+    from jdetrt.benchmarks.result import LatencyConfig
+
+    refuse_collisions(
+        {"SOURCE": source_files(source), "--model": model_files(model)}, {"--json": json_path}
+    )
+    config = LatencyConfig(
+        frames=max_frames,
+        repeats=repeats,
+        video=video,
+        backend=backend,
+        provider=provider,
+        cuda_graph=cuda_graph,
+    )
+    with ProgressBars(calm=True) as bars, phase(bars, "Measuring"):
+        result = measure_system(model, source, config)
+    print_table(
+        result.rows,
+        network_fps=("Network FPS", ".2f"),
+        system_fps=("System FPS", ".2f"),
+        share=("Share", ".3f"),
+    )
+    click.echo(f"The pipeline reaches {100 * result.share:.1f} % of the network's speed.")
+    write_json(result, json_path)
