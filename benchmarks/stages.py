@@ -20,11 +20,11 @@ from jdetrt.errors import ConfigError
 from jdetrt.runtime.decode import candidates
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.input_buffer import InputBuffer
-from jdetrt.runtime.pipeline import reportable
 from jdetrt.runtime.sinks.draw import Trails, draw_tracks
 from jdetrt.runtime.sinks.text import MotSink
 from jdetrt.runtime.sinks.video import VideoSink
 from jdetrt.runtime.sources.open import Source
+from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Array, Session
 

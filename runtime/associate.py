@@ -9,34 +9,15 @@ from jdetrt.errors import DataError, JdetrtError, OutputError
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.timing import Stopwatch
+from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Detections, Frame, Tracks
 
-__all__ = ["ASSOCIATION", "Associate", "OnFrame", "reportable"]
+__all__ = ["ASSOCIATION", "Associate", "OnFrame"]
 
 OnFrame = Callable[[Frame, Tracks], None]
 
 ASSOCIATION = ("associate", "write")  # the stages of tracking without a network
-
-
-def reportable(tracks: Tracks, max_aspect: float, min_area: float) -> Tracks:
-    """Leave out tracks without the shape of a person, as the reference does (track.py).
-
-    Args:
-        tracks: of one frame.
-        max_aspect: tracks with a width above ``max_aspect`` times their height are left out.
-        min_area: so are those of at most so many square pixels.
-
-    >>> boxes = [[0, 0, 10, 30], [0, 0, 40, 20], [0, 0, 10, 20]]
-    >>> tracks = Tracks([4, 5, 6], boxes, [1, 1, 1])
-    >>> reportable(tracks, max_aspect=1.6, min_area=200).ids
-    array([4])
-    """
-    width, height = (tracks.boxes[:, 2:] - tracks.boxes[:, :2]).T
-    kept = (width <= max_aspect * height) & (width * height > min_area)
-    if kept.all():
-        return tracks
-    return tracks[kept]
 
 
 class Associate:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 
 from jdetrt.errors import DataError, JdetrtError, SourceError
-from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame, reportable
+from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame
 from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
@@ -20,7 +20,7 @@ from jdetrt.runtime.timing import RunReport, Stopwatch
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Array, Detections, Frame, Session, Tracks
 
-__all__ = ["ASSOCIATION", "OnFrame", "Pipeline", "reportable", "track_detections"]
+__all__ = ["ASSOCIATION", "OnFrame", "Pipeline", "track_detections"]
 
 
 class Pipeline:

@@ -93,8 +93,8 @@ def test_clip_to_tracks(tmp_path: Path) -> None:
 def test_the_overlap_changes_no_result(tmp_path: Path) -> None:
     """The pipeline writes what a plain loop over frames writes."""
     from jdetrt.runtime.decode import detections
-    from jdetrt.runtime.pipeline import reportable
     from jdetrt.runtime.preprocess import letterbox
+    from jdetrt.runtime.tracking.filter import reportable
 
     clip = _clip(tmp_path / "clip.avi")
     with _session() as session:

@@ -20,7 +20,7 @@ from jdetrt.config import TrackerConfig
 from jdetrt.evaluation.trackeval import Score, score_files
 from jdetrt.runtime.decode import Candidates
 from jdetrt.runtime.mot_io import mot_lines
-from jdetrt.runtime.pipeline import reportable
+from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
 
 __all__ = ["PERTURBED", "margin", "score_perturbed", "score_tracks"]

@@ -14,12 +14,13 @@ import pytest
 from jdetrt.errors import DataError, OutputError, SessionError, SourceError
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.input_buffer import ArrayBuffer, BufferedSession
-from jdetrt.runtime.pipeline import Pipeline, reportable, track_detections
+from jdetrt.runtime.pipeline import Pipeline, track_detections
 from jdetrt.runtime.prefetch import BUFFERS, ReadAhead
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.timing import Stopwatch
+from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.types import Detections, Frame, Tracks
