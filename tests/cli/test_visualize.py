@@ -45,11 +45,11 @@ def test_by_box_and_by_id(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((*FRAMES, "--id", "9"), "nobody with the id 9 is in this frame"),
+        ((*FRAMES, "--id", "9"), "the id 9"),
         ((*FRAMES, "--box", "500,0,20,40"), "its middle is outside of the frame"),
         ((FRAMES[0], "missing.png", "--box", "0,0,20,40"), "missing.png: cannot be read"),
         (("walkers/gt/gt.txt", FRAMES[0], "--box", "0,0,20,40"), "not an image"),
-        (("still.png", FRAMES[0], "--id", "1"), "is no frame of a MOT sequence"),
+        (("still.png", FRAMES[0], "--id", "1"), "a MOT sequence with ground truth (gt/gt.txt)"),
         ((*FRAMES, "--box", "0,0,20,40", "--size", "100x100"), "multiples of 32"),
     ],
 )
