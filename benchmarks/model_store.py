@@ -165,7 +165,7 @@ class ModelStore:
         return self._exported(target)
 
     def _quantised(self, target: Configuration) -> Path:
-        """Of the model in float32 of the same size."""
+        """Quantise the float32 model of the same size."""
         base = self._onnx(replace(target, precision="fp32", backend="onnxruntime"))
         if not self.calibration:
             raise ConfigError(f"{target}: name a source to calibrate on")

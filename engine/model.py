@@ -38,7 +38,7 @@ class Model:
 
     @cached_property
     def kind(self) -> FileKind:
-        """What the file is by its content."""
+        """Kind of the file, by its content."""
         return kind_of(self.path, self._error)
 
     @cached_property
@@ -58,7 +58,7 @@ class Model:
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """What the file records; empty for a weight file of another program.
+        """Metadata of the file; empty for a weight file of another program.
 
         Raises:
             PlanMismatchError: a plan has no sidecar.

@@ -43,7 +43,7 @@ Convert = Callable[..., onnx.ModelProto]
 
 @dataclass(frozen=True, slots=True)
 class Autocast:
-    """What `autocast` wrote.
+    """Result of `autocast`.
 
     Attributes:
         path: the model.

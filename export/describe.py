@@ -1,4 +1,4 @@
-"""What a checkpoint or an ONNX model holds.
+"""Content of a checkpoint or an ONNX model.
 
 Checkpoints need torch, models do not; and where the package onnx is missing, ONNX Runtime tells a
 model's inputs, outputs and metadata.

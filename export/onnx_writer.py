@@ -43,7 +43,7 @@ _SYNTHETIC_FRAMES = 2
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What `export_onnx` wrote.
+    """Result of `export_onnx`.
 
     Attributes:
         path: the model.
@@ -254,7 +254,7 @@ def _unshare_weights(model: onnx.ModelProto) -> None:
 
 
 def _name_constants(model: onnx.ModelProto) -> None:
-    """Put the few constants that the exporter made up itself under the module that uses them."""
+    """Put the few constants that the exporter named itself under the module that uses them."""
     users = {name: node.name for node in model.graph.node for name in node.input}
     for node in model.graph.node:
         if not node.name.startswith("/"):

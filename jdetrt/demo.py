@@ -43,7 +43,7 @@ def run_demo(
 
     The network is the shipped model nano. Where it does not ship, a fake session stands in for it
     and hands out the clip's own ground truth with noise, misses and false alarms. All the rest is
-    the real line: read, letterbox, decode, associate, draw, write.
+    the real pipeline: read, letterbox, decode, associate, draw, write.
 
     Args:
         output: folder; gets ``clip/`` (a MOT sequence with ground truth), ``tracks/clip.txt`` and

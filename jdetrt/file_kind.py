@@ -289,7 +289,7 @@ def _pickle(path: Path) -> bytes:
 
 
 def _is_darknet(head: bytes) -> bool:
-    """Whether the header starts with the small version numbers that Darknet writes: 0, 1-2, 0."""
+    """Tell whether the header starts with version numbers of Darknet: 0, 1-2, 0."""
     major, minor, revision = (int.from_bytes(head[i : i + 4], "little") for i in range(0, 12, 4))
     return len(head) >= DARKNET_HEADER_BYTES and major == 0 and minor < 10 and revision < 10
 

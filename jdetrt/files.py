@@ -88,7 +88,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _prefix(path: Path) -> str:
-    """How the names of temporary files of ``path`` begin; short, as names are limited."""
+    """Prefix of the names of temporary files of ``path``; short, as names are limited."""
     return f".{path.stem[:40]}.jdetrt-"
 
 
@@ -224,7 +224,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 
 
 def to_json(value: object, *, indent: int = 2) -> bytes:
-    """What msgspec knows, as JSON for people."""
+    """Encode a value that msgspec knows as indented JSON."""
     import msgspec  # not for those who only write results
 
     return msgspec.json.format(msgspec.json.encode(value), indent=indent) + b"\n"

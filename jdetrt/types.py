@@ -406,15 +406,15 @@ class Session(Protocol):
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """What ``infer`` takes."""
+        """Inputs of ``infer``."""
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """What ``infer`` gives."""
+        """Outputs of ``infer``."""
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the model file says about itself; empty where it says nothing."""
+        """Metadata of the model file; empty if there are none."""
 
     @property
     def last_run_seconds(self) -> float | None:

@@ -54,7 +54,7 @@ def _silence(cv2: ModuleType) -> None:
 
 
 def has_gstreamer() -> bool:
-    """Whether this OpenCV was built with GStreamer; the wheels of PyPI are not."""
+    """Tell whether this OpenCV was built with GStreamer; the wheels of PyPI are not."""
     return re.search(r"GStreamer:\s+YES", load_cv2().getBuildInformation()) is not None
 
 

@@ -82,7 +82,7 @@ class ReadAhead:
 
     @property
     def finished(self) -> bool:
-        """Whether ``get`` has given its last frame."""
+        """True if ``get`` has given its last frame."""
         return self._ended
 
     def give_back(self, item: Prepared) -> None:

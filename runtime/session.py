@@ -63,12 +63,12 @@ class SessionBase(Closing):
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """What ``infer`` takes."""
+        """Inputs of ``infer``."""
         return self._inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """What ``infer`` gives."""
+        """Outputs of ``infer``."""
         return self._outputs
 
     @property

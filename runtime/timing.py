@@ -34,7 +34,7 @@ class StageTime:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did and how fast.
+    """Summary of a run: frames, tracks and speed.
 
     The paper's three rates (section 4): FPSD of the detector alone, FPSA of the association alone,
     and FPS of the whole system. They are None where a run has no such stage.

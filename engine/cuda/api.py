@@ -105,7 +105,7 @@ class DeviceBuffer(_Freed, Protocol):
 
     @property
     def nbytes(self) -> int:
-        """How long it is."""
+        """Length in bytes."""
 
 
 class Pinned(_Freed, Protocol):
@@ -179,11 +179,11 @@ class Cuda(Protocol):
 
     @staticmethod
     def has_graphs() -> bool:
-        """Whether ``capture`` works."""
+        """True if ``capture`` works."""
 
     @staticmethod
     def has_kernels() -> bool:
-        """Whether ``kernel`` finds a compiler."""
+        """True if ``kernel`` finds a compiler."""
 
     def current(self) -> AbstractContextManager[None]:
         """Make this GPU's context the calling thread's for the block, and then the one before."""
@@ -269,5 +269,5 @@ def _load(name: str) -> Any:
 
 
 def no_gpu(library: str, reason: object) -> CudaError:
-    """What a backend raises when the driver does not start or has no such GPU."""
+    """Make the error of a backend whose driver does not start or has no such GPU."""
     return CudaError(f"the GPU cannot be used ({library}: {reason}). {_NO_GPU}")

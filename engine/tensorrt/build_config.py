@@ -22,7 +22,7 @@ _NO_FOREIGN_KERNELS = "DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805"
 
 
 def is_strong(trt: TensorRt, options: BuildOptions) -> bool:
-    """Whether every tensor is to have the type of the graph.
+    """Tell whether every tensor is to have the type of the graph.
 
     The DLA takes strongly typed networks only where weakly typed ones are gone.
     """

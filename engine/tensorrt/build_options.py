@@ -1,4 +1,4 @@
-"""How a plan is built: what the command line, the sidecar and the cache's key have in common."""
+"""Options of a build, shared by the command line, the sidecar and the key of the cache."""
 
 from __future__ import annotations
 

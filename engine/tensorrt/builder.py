@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Built:
-    """What TensorRT gives: the plan, and what it is asked afterwards."""
+    """Result of a build: the plan, and facts about it."""
 
     plan: bytes
     network: Network

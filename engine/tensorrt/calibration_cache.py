@@ -30,7 +30,7 @@ _SCALE = re.compile(r"[0-9a-fA-F]{1,8}")  # TensorRT writes no leading zeros
 
 @dataclass(frozen=True, slots=True)
 class CalibrationCache:
-    """What a calibration cache holds.
+    """Content of a calibration cache.
 
     Attributes:
         number: the version of TensorRT, see `version_number`.

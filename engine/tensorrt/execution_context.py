@@ -262,7 +262,7 @@ def mib(size: float) -> str:
 
 
 def captures_itself(trt: TensorRt) -> bool:
-    """Whether this TensorRT makes its own CUDA graphs, as TensorRT-RTX does."""
+    """True if this TensorRT makes its own CUDA graphs, as TensorRT-RTX does."""
     return hasattr(trt.module, "CudaGraphStrategy")
 
 

@@ -189,7 +189,7 @@ def open_plan(path: Path, here: Host) -> tuple[Sidecar, bytes]:
 
 
 def _differences(sidecar: Sidecar, here: Host) -> list[str]:
-    """What keeps a plan from running here, one reason a text."""
+    """List the reasons that keep a plan from running here."""
     made, options = sidecar.host, sidecar.options
     found = []
     if made.backend != here.backend:

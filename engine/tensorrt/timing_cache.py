@@ -1,4 +1,4 @@
-"""What TensorRT learnt about the speed of kernels, kept from build to build.
+"""Kernel timings of TensorRT, kept from build to build.
 
 The second build of a model, or of the same model at another size, takes a fraction of the first.
 TensorRT checks itself that a cache is of the same version and GPU.

@@ -1,4 +1,4 @@
-"""What a command reads, so that nothing that it writes takes the place of it."""
+"""Files that a command reads, so that none of its outputs replaces them."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class ProgressBars:
 
     @property
     def shown(self) -> bool:
-        """Whether there is a terminal to show bars on."""
+        """True if there is a terminal to show bars on."""
         return not self._bars.disable
 
     def show_above(self, table: Table) -> None:

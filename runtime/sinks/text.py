@@ -47,7 +47,7 @@ class _TextSink(Output):
 
     @abstractmethod
     def _text(self, frame: Frame, tracks: Tracks) -> str:
-        """What to write for a frame, whole lines."""
+        """Make the lines of a frame."""
 
     def close(self) -> None:
         if self._file.closed:

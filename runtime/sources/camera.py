@@ -24,7 +24,7 @@ class Capture(Protocol):
     """The methods of ``cv2.VideoCapture`` that are used."""
 
     def read(self) -> tuple[bool, Any]:
-        """Whether there is a frame, and the frame."""
+        """Read a frame; False without one."""
 
     def get(self, property_: int, /) -> float:
         """A property; 0 where it is not known."""

@@ -30,7 +30,7 @@ _FROM_NVMM = "nvvidconv{flip} ! video/x-raw,format=BGRx ! videoconvert ! " + _SI
 
 
 def is_camera_uri(text: str) -> bool:
-    """Whether ``open_camera`` is the one to ask."""
+    """Tell whether `open_camera` opens a URI."""
     schemes = ("camera:", "csi:", "rtsp:", "rtsps:", "gst:")
     return text.startswith(schemes) or re.fullmatch(r"/dev/video[0-9]+", text) is not None
 
@@ -198,7 +198,7 @@ def without_password(text: str) -> str:
 
 
 def on_jetson() -> bool:
-    """Whether this machine is an NVIDIA Jetson, whose GStreamer has the nv... elements."""
+    """Tell whether this machine is an NVIDIA Jetson, whose GStreamer has the nv... elements."""
     return Path("/etc/nv_tegra_release").exists()
 
 
@@ -247,7 +247,7 @@ def rtsp_pipeline(
 
 
 def how_to_get_gstreamer() -> str:
-    """What to do about an OpenCV without GStreamer, as one sentence or two."""
+    """Explain how to get an OpenCV with GStreamer, in one or two sentences."""
     return "This OpenCV was built without GStreamer, as all opencv-python wheels are. " + (
         "JetPack brings one with it: pip uninstall opencv-python, and make the virtual "
         "environment with --system-site-packages"

@@ -154,7 +154,7 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
 
 
 def _is_truncated(data: bytes) -> bool:
-    """Whether a JPEG or PNG breaks off: OpenCV 4 fills the rest with grey and says nothing.
+    """Tell whether a JPEG or PNG is truncated: OpenCV 4 fills the rest with grey and says nothing.
 
     A PNG ends with the chunk IEND.
     """
@@ -164,7 +164,7 @@ def _is_truncated(data: bytes) -> bool:
 
 
 def _has_jpeg_end(data: bytes) -> bool:
-    """Whether a JPEG has its own end (FFD9), walking its markers (ITU-T T.81, annex B).
+    """Tell whether a JPEG has its own end (FFD9), walking its markers (ITU-T T.81, annex B).
 
     What lies inside a segment (a thumbnail) or after the end (the video of a motion photo) may
     have marks of its own, which do not count.

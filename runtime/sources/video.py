@@ -153,7 +153,7 @@ def _why_not(path: Path) -> str:
 
 
 def _is_cut_off(path: Path) -> bool:
-    """Whether the file ends inside of a part that its container says is longer.
+    """Tell whether the file ends inside of a part that its container says is longer.
 
     MP4 and MOV, AVI and Matroska (WebM) state sizes; of other files, and of recordings whose size
     was never filled in, nobody can tell, and the answer is no. Raises OSError.
@@ -173,7 +173,7 @@ def _is_cut_off(path: Path) -> bool:
 
 
 def _lacks_index(path: Path) -> bool:
-    """Whether this is an MP4 file without the index (moov) that is written last. Raises OSError."""
+    """Tell whether an MP4 file lacks the index (moov) that is written last. Raises OSError."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(8)[4:] != b"ftyp":
