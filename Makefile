@@ -1,5 +1,5 @@
 # Each target sets up all that it needs, in .venv/.
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint docs release clean
 
 setup:
 	sh scripts/setup.sh dev
@@ -14,5 +14,11 @@ test: lint
 lint: setup
 	sh scripts/lint.sh
 
+docs: setup
+	.venv/bin/mkdocs build --strict
+
+release: setup
+	sh scripts/release.sh
+
 clean:
-	rm -rf .venv demo build dist *.egg-info .*_cache .hypothesis .coverage
+	rm -rf .venv demo build dist site *.egg-info .*_cache .hypothesis .coverage

@@ -1,32 +1,102 @@
-"""What association costs: time per frame against the number of targets, and against other trackers.
+"""Cost of association: time per frame against the number of targets, and beside others.
 
-Only ``Tracker.update`` is timed, frame by frame, on one thread; detections are made ready before.
+Only ``update`` of a tracker is timed, frame by frame, on one thread; detections are made
+before.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.benchmarks.contenders import follow, ours, peers
-from jdetrt.errors import ConfigError, DataError
+from jdetrt.errors import ConfigError, DataError, MissingDependencyError
 from jdetrt.evaluation.trackeval import score
-from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.mot_io import every_frame, read_detections
+from jdetrt.machine.manifest import Machine, manifest
+from jdetrt.runtime.mot_io import every_frame, mot_lines, read_detections
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.synthetic.crowd import crowd
+from jdetrt.types import Detections, Tracks
 
-__all__ = ["compare_trackers", "measure_crowds"]
+__all__ = [
+    "PEERS",
+    "Candidate",
+    "compare_trackers",
+    "measure_crowds",
+    "ours",
+    "peers",
+    "run_passes",
+]
 
 MOST_TARGETS = 10_000  # everybody against everybody then takes a gigabyte
 WARM_UP = 30  # frames before the clock counts: kernels compiled, lost tracks built up
+PEERS = ("SORTTracker", "ByteTrackTracker", "OCSORTTracker", "BoTSORTTracker", "CBIoUTracker")
+
+
+class CrowdRow(msgspec.Struct):
+    """Milliseconds of a frame with so many people, and means of its detections and tracks."""
+
+    targets: int
+    detections: float
+    tracks: float
+    median_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+
+
+class CrowdSettings(msgspec.Struct):
+    """Options of ``bench association``."""
+
+    preset: str
+    frames: int
+    warm_up: int
+    embedding_dim: int
+    seed: int
+
+
+class CrowdResult(msgspec.Struct):
+    """Result of ``bench association``.
+
+    ``growth`` is the exponent of the power law through the medians from 100 targets on (2 would be
+    quadratic), or None with fewer than two of them.
+    """
+
+    benchmark: str
+    machine: Machine
+    settings: CrowdSettings
+    rows: list[CrowdRow]
+    growth: float | None
+
+
+class TrackerRow(msgspec.Struct):
+    """Milliseconds of a frame of one tracker, and its scores, of all and of each sequence."""
+
+    tracker: str
+    median_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    combined: dict[str, Any]
+    sequences: dict[str, dict[str, Any]]
+
+
+class TrackersResult(msgspec.Struct):
+    """Result of ``bench trackers``; ``speedup``: mean time of the fastest other over ours."""
+
+    benchmark: str
+    machine: Machine
+    settings: dict[str, Any]
+    rows: list[TrackerRow]
+    speedup: float
 
 
 def measure_crowds(
@@ -36,20 +106,15 @@ def measure_crowds(
     frames: int = 150,
     embedding_dim: int = 512,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> CrowdResult:
     """Time association on seeded crowds (``jdetrt.synthetic.crowd``).
 
     Args:
-        targets: people a frame, one measurement each.
+        targets: people per frame, one measurement each.
         preset: of the tracker.
         frames: timed frames of each measurement, after ``WARM_UP`` others.
         embedding_dim: length of the embeddings.
         seed: of the crowds.
-
-    Returns:
-        JSON-ready: the machine, the settings, a row for each number of targets with milliseconds a
-        frame (median, p90, p99, mean) and ``growth``: the exponent of the power law through the
-        medians from 100 targets on (2 would be quadratic), or None with fewer than two of them.
 
     Raises:
         ConfigError: a number that makes no measurement.
@@ -64,46 +129,35 @@ def measure_crowds(
         tracker = Tracker(preset)
         milliseconds, detections, tracks = [], [], []
         stream = crowd(count, WARM_UP + frames, seed, embedding_dim=embedding_dim)
-        for frame, seen in enumerate(stream):
+        for frame, people in enumerate(stream):
             begin = time.perf_counter()
-            out = tracker.update(seen)
+            output = tracker.update(people)
             elapsed = time.perf_counter() - begin
             if frame >= WARM_UP:
                 milliseconds.append(1e3 * elapsed)
-                detections.append(len(seen))
-                tracks.append(len(out))
+                detections.append(len(people))
+                tracks.append(len(output))
         rows.append(
-            {
-                "targets": count,
-                "detections": float(np.mean(detections)),
-                "tracks": float(np.mean(tracks)),
-                **_summary(np.array(milliseconds)),
-            }
+            CrowdRow(
+                targets=count,
+                detections=float(np.mean(detections)),
+                tracks=float(np.mean(tracks)),
+                **_milliseconds(np.array(milliseconds)),
+            )
         )
-    return {
-        "benchmark": "association",
-        "machine": manifest(),
-        "settings": {
-            "preset": preset,
-            "frames": frames,
-            "warm_up": WARM_UP,
-            "embedding_dim": embedding_dim,
-            "seed": seed,
-        },
-        "rows": rows,
-        "growth": _growth([row for row in rows if row["targets"] >= 100]),
-    }
+    settings = CrowdSettings(preset, frames, WARM_UP, embedding_dim, seed)
+    return CrowdResult("association", manifest(), settings, rows, _growth(rows))
 
 
-def _growth(rows: list[dict[str, Any]]) -> float | None:
-    if len({row["targets"] for row in rows}) < 2:
+def _growth(rows: Sequence[CrowdRow]) -> float | None:
+    rows = [row for row in rows if row.targets >= 100]
+    if len({row.targets for row in rows}) < 2:
         return None
-    x = np.log([row["targets"] for row in rows])
-    y = np.log([row["median_ms"] for row in rows])
+    x, y = (np.log([getattr(row, name) for row in rows]) for name in ("targets", "median_ms"))
     return float(np.polyfit(x, y, 1)[0])
 
 
-def _summary(milliseconds: npt.NDArray[np.float64]) -> dict[str, float]:
+def _milliseconds(milliseconds: npt.NDArray[np.float64]) -> dict[str, float]:
     return {
         "median_ms": float(np.median(milliseconds)),
         "p90_ms": float(np.percentile(milliseconds, 90)),
@@ -114,22 +168,16 @@ def _summary(milliseconds: npt.NDArray[np.float64]) -> dict[str, float]:
 
 def compare_trackers(
     root: str | Path, *, sequences: Iterable[str] | None = None, repeats: int = 3
-) -> dict[str, Any]:
-    """Motion-only association on the public detections of MOT sequences, ours beside others.
+) -> TrackersResult:
+    """Compare motion-only association with others on the public detections of MOT sequences.
 
-    The others are those of the PyPI package ``trackers`` that need no pictures, with their own
-    defaults (BoT-SORT without camera-motion compensation). All run in turn in one process, each
-    sequence ``repeats`` times; the fastest time of each frame counts, the first pass only warms up.
+    The others are those of the PyPI package ``trackers`` that need no images. All run in turn in
+    one process, see ``run_passes``.
 
     Args:
         root: folder with ``<sequence>/det/det.txt``, ``gt/gt.txt`` and ``seqinfo.ini``.
         sequences: their names; by default all of ``root`` that have detections.
         repeats: timed passes.
-
-    Returns:
-        JSON-ready: the machine, the settings, a row a tracker with milliseconds a frame and the
-        scores of ``jdetrt.evaluation.trackeval.score``, and ``speedup``: the mean time a frame of
-        the fastest other tracker over ours.
 
     Raises:
         ConfigError: fewer than 1 repeat.
@@ -153,33 +201,121 @@ def compare_trackers(
     inputs = {}
     for name in names:
         info = read_seqinfo(root / name)
-        seen = read_detections(root / name / "det" / "det.txt", length=info.length)
-        inputs[name] = info.frame_rate, every_frame(seen, info.length)
+        public = read_detections(root / name / "det" / "det.txt", length=info.length)
+        inputs[name] = info.frame_rate, every_frame(public, info.length)
 
     makers = {"jdetrt iou": ours("iou"), **peers()}
-    best: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
-    lines: dict[tuple[str, str], str] = {}
-    for attempt in range(repeats + 1):
-        for name, (frame_rate, frames_of) in inputs.items():
-            for label, make in makers.items():
-                milliseconds, lines[label, name] = follow(make(frame_rate), frames_of)
-                if attempt == 1:
-                    best[label, name] = milliseconds
-                elif attempt > 1:
-                    best[label, name] = np.minimum(best[label, name], milliseconds)
-
+    passes = run_passes(makers, inputs, repeats)
     rows = []
     for label in makers:
         with TemporaryDirectory() as folder:
             for name in names:
-                Path(folder, f"{name}.txt").write_text(lines[label, name])
+                Path(folder, f"{name}.txt").write_text(passes[label, name].lines)
             scores = score(root, folder, sequences=names)
-        spent = np.concatenate([best[label, name] for name in names])
-        rows.append({"tracker": label, **_summary(spent), **scores.to_dict()})
-    return {
-        "benchmark": "trackers",
-        "machine": manifest(),
-        "settings": {"sequences": names, "repeats": repeats},
-        "rows": rows,
-        "speedup": min(row["mean_ms"] for row in rows[1:]) / rows[0]["mean_ms"],
-    }
+        milliseconds = np.concatenate([passes[label, name].milliseconds for name in names])
+        times: Any = _milliseconds(milliseconds)
+        rows.append(TrackerRow(label, **times, **scores.to_dict()))
+    speedup = min(row.mean_ms for row in rows[1:]) / rows[0].mean_ms
+    settings = {"sequences": names, "repeats": repeats}
+    return TrackersResult("trackers", manifest(), settings, rows, speedup)
+
+
+class Candidate(NamedTuple):
+    """A tracker, with conversions of its input and output from and into ours (not timed)."""
+
+    update: Callable[[Any], Any]
+    prepare: Callable[[Detections], Any]
+    tracks: Callable[[Any], Tracks]
+
+
+Maker = Callable[[float], Candidate]  # from the frame rate of a video
+
+
+class Passes(NamedTuple):
+    """Fastest milliseconds of each frame, and the tracks as rows of MOT Challenge."""
+
+    milliseconds: npt.NDArray[np.float64]
+    lines: str
+
+
+def run_passes(
+    makers: Mapping[str, Maker],
+    inputs: Mapping[str, tuple[float, Sequence[Detections]]],
+    repeats: int,
+) -> dict[tuple[str, str], Passes]:
+    """Run trackers over sequences in turn; the fastest time of each frame counts.
+
+    Args:
+        makers: by the tracker's label; each makes a new tracker.
+        inputs: by the sequence's name: its frame rate and the detections of every frame.
+        repeats: timed passes; a first pass only warms up.
+
+    Returns:
+        By label and name.
+    """
+    passes: dict[tuple[str, str], Passes] = {}
+    for attempt in range(repeats + 1):
+        for name, (frame_rate, frames) in inputs.items():
+            for label, make in makers.items():
+                one = _follow(make(frame_rate), frames)
+                if attempt > 1:
+                    fastest = np.minimum(passes[label, name].milliseconds, one.milliseconds)
+                    one = Passes(fastest, one.lines)
+                passes[label, name] = one
+    return passes
+
+
+def _follow(tracker: Candidate, frames: Sequence[Detections]) -> Passes:
+    inputs = [tracker.prepare(people) for people in frames]
+    milliseconds = np.empty(len(inputs))
+    lines = []
+    for k, people in enumerate(inputs):
+        begin = time.perf_counter()
+        output = tracker.update(people)
+        milliseconds[k] = 1e3 * (time.perf_counter() - begin)
+        lines.append(mot_lines(k + 1, tracker.tracks(output)))
+    return Passes(milliseconds, "".join(lines))
+
+
+def ours(preset: str) -> Maker:
+    """Make our tracker with a preset."""
+
+    def make(frame_rate: float) -> Candidate:
+        return Candidate(Tracker(preset, frame_rate).update, lambda people: people, lambda out: out)
+
+    return make
+
+
+def peers(names: Sequence[str] = PEERS) -> dict[str, Maker]:
+    """Trackers of the package ``trackers`` with their own defaults, by name.
+
+    Args:
+        names: of their classes. BoT-SORT goes without camera-motion compensation.
+
+    Raises:
+        MissingDependencyError: ``trackers`` is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import trackers
+    except ImportError as err:
+        raise MissingDependencyError("trackers", "bench", "Comparing with other trackers") from err
+
+    def prepare(people: Detections) -> Any:
+        return Detections(people.boxes, people.scores).to_supervision()
+
+    def tracks(out: Any) -> Tracks:
+        out = out[out.tracker_id >= 0]  # -1: not confirmed yet
+        return Tracks(out.tracker_id + 1, out.xyxy, out.confidence)
+
+    def maker(name: str) -> Maker:
+        options = {"enable_cmc": False} if name == "BoTSORTTracker" else {}
+
+        def make(frame_rate: float) -> Candidate:
+            tracker = getattr(trackers, name)(frame_rate=frame_rate, **options)
+            return Candidate(tracker.update, prepare, tracks)
+
+        return make
+
+    return {f"trackers {name.removesuffix('Tracker')}": maker(name) for name in names}

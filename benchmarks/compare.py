@@ -1,4 +1,4 @@
-"""What changed between two results, and whether it is more than noise.
+"""Changes between two results, and whether they are more than noise.
 
 The runs of a configuration are the sample. Welch's t-test on their logarithms gives an interval for
 the ratio of the two; with more than one configuration in the result its level is raised
@@ -9,17 +9,19 @@ vary less than the machine does from one hour to the next, which no statistics o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from jdetrt.benchmarks.result import Result, Row
 from jdetrt.errors import ConfigError, DataError, MissingDependencyError
-from jdetrt.machine.fingerprint import differences
+from jdetrt.machine.manifest import differences
 
-__all__ = ["METRICS", "change", "compare"]
+__all__ = ["METRICS", "Change", "Comparison", "RowChange", "change", "compare"]
 
-# What is compared: the words for more of it and for less of it.
+# Metrics that are compared: the words for more of it and for less of it.
 METRICS = {
     "system_fps": ("faster", "slower"),
     "engine_fps": ("faster", "slower"),
@@ -36,14 +38,60 @@ _MUST_AGREE = (
 _MAY_DIFFER = ("model", "model_sha256")
 
 
+class Change(msgspec.Struct, kw_only=True):
+    """Means of a metric before and after, the relative change and its interval."""
+
+    a: float
+    b: float
+    change: float
+    low: float | None = None
+    high: float | None = None
+    verdict: str
+
+
+class Pair(msgspec.Struct):
+    """One score before and after."""
+
+    a: float
+    b: float
+
+
+class RowChange(msgspec.Struct):
+    """Changes of one configuration, by metric and by score."""
+
+    name: str
+    metrics: dict[str, Change]
+    accuracy: dict[str, Pair]
+
+
+class Comparison(msgspec.Struct, kw_only=True):
+    """Comparison of two results.
+
+    Attributes:
+        not_alike: machine and settings that differ; empty unless it was compared ``anyway``.
+        changed: commit and model.
+        rows: configurations that both have.
+        only_a: names of configurations of the first alone.
+        only_b: of the second alone.
+    """
+
+    benchmark: str = "compare"
+    settings: dict[str, float]
+    not_alike: list[str]
+    changed: list[str]
+    rows: list[RowChange]
+    only_a: list[str]
+    only_b: list[str]
+
+
 def compare(
-    a: Mapping[str, Any],
-    b: Mapping[str, Any],
+    a: Result[Any],
+    b: Result[Any],
     *,
     anyway: bool = False,
     confidence: float = 0.95,
     least: float = 0.03,
-) -> dict[str, Any]:
+) -> Comparison:
     """Compare two results of ``jdetrt bench latency`` or ``sweep``, b with a.
 
     Args:
@@ -52,12 +100,6 @@ def compare(
         anyway: compare results of different machines or settings too.
         confidence: of all intervals of one kind together, above 0 and below 1.
         least: relative changes below it are no difference.
-
-    Returns:
-        JSON-ready: ``changed`` (commit, model), ``not_alike`` (empty unless ``anyway``), and a row
-        for each configuration that both have with, for each of ``METRICS`` that both measured,
-        the means, the relative ``change`` with its interval, and a ``verdict``; ``accuracy`` has
-        both values of each score. ``only_a`` and ``only_b`` name the other configurations.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -69,10 +111,13 @@ def compare(
             f"expected a confidence between 0 and 1 and a least change from 0 to 1, got "
             f"{confidence} and {least}"
         )
-    not_alike = _not_alike(a, b)
+    not_alike = differences(a.machine, b.machine)
+    if a.benchmark != b.benchmark:
+        not_alike.append(f"benchmark: {a.benchmark} and {b.benchmark}")
+    not_alike += _differing(a.settings, b.settings, _MUST_AGREE)
     if not_alike and not anyway:
         raise DataError(
-            "apples and oranges: these differ in more than what is measured:\n  "
+            "the results are not comparable: they differ in more than what is measured:\n  "
             + "\n  ".join(not_alike)
             + "\n--anyway compares them all the same"
         )
@@ -81,28 +126,28 @@ def compare(
     if not common:
         raise DataError(f"no configuration in common: {', '.join(before)} and {', '.join(after)}")
     level = 1 - (1 - confidence) / len(common)
-    return {
-        "benchmark": "compare",
-        "settings": {"confidence": confidence, "least": least},
-        "not_alike": not_alike,
-        "changed": _changed(a, b),
-        "rows": [
-            {
-                "name": name,
-                "metrics": _metrics(before[name], after[name], level, least),
-                "accuracy": _accuracy(before[name], after[name]),
-            }
+    return Comparison(
+        settings={"confidence": confidence, "least": least},
+        not_alike=not_alike,
+        changed=_differing(a.machine, b.machine, ("commit",))
+        + _differing(a.settings, b.settings, _MAY_DIFFER),
+        rows=[
+            RowChange(
+                name,
+                _metrics(before[name], after[name], level, least),
+                _accuracy(before[name], after[name]),
+            )
             for name in common
         ],
-        "only_a": [name for name in before if name not in after],
-        "only_b": [name for name in after if name not in before],
-    }
+        only_a=[name for name in before if name not in after],
+        only_b=[name for name in after if name not in before],
+    )
 
 
 def change(
     before: Sequence[float], after: Sequence[float], level: float
 ) -> tuple[float, float, float]:
-    """The relative change of the (geometric) mean, and its interval at a level.
+    """Relative change of the (geometric) mean, and its interval at a level.
 
     Args:
         before: two values or more, above 0.
@@ -132,67 +177,46 @@ def change(
     )
 
 
-def _metrics(
-    before: Mapping[str, Any], after: Mapping[str, Any], level: float, least: float
-) -> dict[str, Any]:
-    found = {}
+def _metrics(before: Row, after: Row, level: float, least: float) -> dict[str, Change]:
+    changes = {}
     for metric, (more, less) in METRICS.items():
         first, second = _values(before, metric), _values(after, metric)
         if not first or not second:
             continue
-        entry: dict[str, Any] = {"a": float(np.mean(first)), "b": float(np.mean(second))}
+        a, b = float(np.mean(first)), float(np.mean(second))
         if len(first) < 2 or len(second) < 2:
-            entry |= {"change": entry["b"] / entry["a"] - 1, "verdict": FEW}
+            changes[metric] = Change(a=a, b=b, change=b / a - 1, verdict=FEW)
         else:
             middle, low, high = change(first, second, level)
             real = (low > 0 or high < 0) and abs(middle) >= least
             verdict = SAME if not real else more if middle > 0 else less
-            entry |= {"change": middle, "low": low, "high": high, "verdict": verdict}
-        found[metric] = entry
-    return found
+            changes[metric] = Change(a=a, b=b, change=middle, low=low, high=high, verdict=verdict)
+    return changes
 
 
-def _values(row: Mapping[str, Any], metric: str) -> list[float]:
-    runs = [run if metric in run else run["power"] for run in row["runs"]]
-    return [run[metric] for run in runs if run[metric] is not None]
+def _values(row: Row, metric: str) -> list[float]:
+    values = (getattr(run if hasattr(run, metric) else run.power, metric) for run in row.runs)
+    return [value for value in values if value is not None]
 
 
-def _accuracy(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    first, second = before.get("accuracy") or {}, after.get("accuracy") or {}
+def _accuracy(before: Row, after: Row) -> dict[str, Pair]:
     return {
-        name: {"a": first[name], "b": second[name]}
-        for name in first
-        if first[name] is not None and second.get(name) is not None
+        name: Pair(a, b)
+        for name, a in (before.accuracy or {}).items()
+        if a is not None and (b := after.score(name)) is not None
     }
 
 
-def _by_name(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    rows = {}
-    for row in result["rows"]:
-        if not row.get("runs"):
-            continue
-        width, height = row["size"]
-        parts = [f"{width}x{height}", row.get("precision"), row.get("backend")]
-        rows[" ".join(part for part in parts if part)] = row
+def _by_name(result: Result[Any]) -> dict[str, Row]:
+    rows = {
+        " ".join(part for part in (str(row.size), row.precision, row.backend) if part): row
+        for row in result.measured
+    }
     if not rows:
         raise DataError("there is nothing to compare: expected results of bench latency or sweep")
     return rows
 
 
-def _not_alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    found = differences(a["machine"], b["machine"])
-    if a["benchmark"] != b["benchmark"]:
-        found.append(f"benchmark: {a['benchmark']} and {b['benchmark']}")
-    return found + _differing(a["settings"], b["settings"], _MUST_AGREE)
-
-
-def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    return _differing(a["machine"], b["machine"], ("commit",)) + _differing(
-        a["settings"], b["settings"], _MAY_DIFFER
-    )
-
-
-def _differing(a: Mapping[str, Any], b: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    return [
-        f"{name}: {a.get(name)} and {b.get(name)}" for name in names if a.get(name) != b.get(name)
-    ]
+def _differing(a: object, b: object, names: Sequence[str]) -> list[str]:
+    pairs = ((name, getattr(a, name, None), getattr(b, name, None)) for name in names)
+    return [f"{name}: {first} and {second}" for name, first, second in pairs if first != second]

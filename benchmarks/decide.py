@@ -4,57 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from jdetrt.benchmarks.result import ACCURACIES, Row, counted
 from jdetrt.errors import ConfigError
 
-__all__ = ["ACCURACIES", "Decision", "decide", "mark_pareto"]
-
-ACCURACIES = ("HOTA", "MOTA", "IDF1", "AP50")
+__all__ = ["Decision", "decide", "mark_pareto"]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer.
+    """A recommended row, None where none meets the limits, and the reason in words."""
 
-    Attributes:
-        row: of the configuration; None where none meets the limits.
-        why: in words.
-    """
-
-    row: dict[str, Any] | None
+    row: Row | None
     why: str
 
 
-def mark_pareto(rows: Sequence[dict[str, Any]], accuracy: str = "HOTA") -> None:
+def mark_pareto(rows: Sequence[Row], accuracy: str = "HOTA") -> None:
     """Set ``pareto`` in each row: whether no other is as fast and as accurate and better in one.
 
     It is None where a speed or the accuracy was not measured.
 
-    >>> rows = [
-    ...     {"system_fps": 10, "accuracy": {"HOTA": 50}},
-    ...     {"system_fps": 20, "accuracy": {"HOTA": 40}},
-    ...     {"system_fps": 9, "accuracy": {"HOTA": 45}},
-    ...     {"system_fps": 99, "accuracy": None},
-    ... ]
+    >>> points = [(10, 50.0), (20, 40.0), (9, 45.0), (99, None)]
+    >>> rows = [Row(size=None, system_fps=fps, accuracy={"HOTA": hota}) for fps, hota in points]
     >>> mark_pareto(rows)
-    >>> [row["pareto"] for row in rows]
+    >>> [row.pareto for row in rows]
     [True, True, False, None]
     """
     points = [_point(row, accuracy) for row in rows]
     known = [point for point in points if point is not None]
     for row, point in zip(rows, points, strict=True):
-        row["pareto"] = None if point is None else not any(_better(o, point) for o in known)
+        row.pareto = None if point is None else not any(_better(other, point) for other in known)
 
 
 def decide(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Row],
     *,
     min_fps: float | None = None,
     max_watts: float | None = None,
     accuracy: str = "HOTA",
 ) -> Decision:
-    """The most accurate configuration within limits; of equals the faster one.
+    """Choose the most accurate configuration within limits; of equals the faster one.
 
     Args:
         rows: of a sweep.
@@ -63,51 +52,47 @@ def decide(
         accuracy: one of ``ACCURACIES``.
 
     Raises:
-        ConfigError: accuracy, or a power that is asked for, was not measured.
+        ConfigError: accuracy, or a power that has a limit, was not measured.
     """
     if accuracy not in ACCURACIES:
         raise ConfigError(f"accuracy '{accuracy}': expected {', '.join(ACCURACIES)}")
-    judged = [row for row in rows if _point(row, accuracy) is not None]
+    judged = [(row, point) for row in rows if (point := _point(row, accuracy)) is not None]
     if not judged:
         raise ConfigError(f"no configuration has a speed and {accuracy}; sweep with --gt SEQUENCE")
     if max_watts is not None:
-        if all(row["watts"] is None for row in judged):
+        judged = [(row, point) for row, point in judged if row.watts is not None]
+        if not judged:
             raise ConfigError(
                 "--max-watts: no power was measured on this machine (the result says why, under "
                 "absent); leave it out"
             )
-        judged = [row for row in judged if row["watts"] is not None]
-    fits = [
-        row
-        for row in judged
-        if (min_fps is None or row["system_fps"] >= min_fps)
-        and (max_watts is None or row["watts"] <= max_watts)
+    candidates = [
+        (row, fps, score)
+        for row, (fps, score) in judged
+        if (min_fps is None or fps >= min_fps)
+        and (max_watts is None or (row.watts is not None and row.watts <= max_watts))
     ]
-    if not fits:
-        return Decision(None, _nearest(judged, max_watts))
-    best = max(fits, key=lambda row: (row["accuracy"][accuracy], row["system_fps"]))
-    slowest = min(run["system_fps"] for run in best["runs"])
-    why = (
-        f"{accuracy} {best['accuracy'][accuracy]:.1f} at {best['system_fps']:.1f} FPS "
-        f"(slowest of {len(best['runs'])} runs: {slowest:.1f})"
-    )
-    if best["watts"] is not None:
-        why += f", {best['watts']:.1f} W ({best['power_of']})"
+    if not candidates:
+        return Decision(None, _nearest([row for row, _ in judged], max_watts))
+    best, fps, score = max(candidates, key=lambda candidate: (candidate[2], candidate[1]))
+    runs = counted(len(best.runs), "run")
+    why = f"{accuracy} {score:.1f} at {fps:.1f} FPS (slowest of {runs}: {best.slowest:.1f})"
+    if best.watts is not None:
+        why += f", {best.watts:.1f} W ({best.power_of})"
     return Decision(best, why)
 
 
-def _nearest(judged: Sequence[dict[str, Any]], max_watts: float | None) -> str:
-    fastest = max(row["system_fps"] for row in judged)
-    why = f"none meets it: the fastest reaches {fastest:.1f} FPS"
+def _nearest(judged: Sequence[Row], max_watts: float | None) -> str:
+    why = f"none meets the limits: the fastest reaches {max(row.fps for row in judged):.1f} FPS"
     if max_watts is not None:
-        why += f", the most frugal takes {min(row['watts'] for row in judged):.1f} W"
+        lowest = min(row.watts for row in judged if row.watts is not None)
+        why += f", the lowest power is {lowest:.1f} W"
     return why
 
 
-def _point(row: dict[str, Any], accuracy: str) -> tuple[float, float] | None:
-    measured = (row.get("accuracy") or {}).get(accuracy)
-    speed = row.get("system_fps")
-    return None if measured is None or speed is None else (speed, measured)
+def _point(row: Row, accuracy: str) -> tuple[float, float] | None:
+    score = row.score(accuracy)
+    return None if score is None or row.system_fps is None else (row.system_fps, score)
 
 
 def _better(one: tuple[float, float], other: tuple[float, float]) -> bool:

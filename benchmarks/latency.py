@@ -1,4 +1,4 @@
-"""How fast tracking is: stages, three rates that people mix up, and power, of one model.
+"""Speed of tracking with one model: stages, three rates that people mix up, and power.
 
 Three FPS, always together:
 
@@ -9,292 +9,216 @@ system      FPS    everything, from reading to writing, overlapped as in real us
 =========== ====== =================================================================================
 
 A fourth one is the paper's: its "overall system" (table 4) is network, decoding, suppression and
-association one after the other. Reading, letterboxing, drawing and writing are not in it.
+association one after the other, without reading, letterboxing, drawing and writing.
 
-On a machine without a GPU the network and all the rest share the cores, so what the rest takes is
-taken from the network; the overlap hides waiting, not computing.
+On a machine without a GPU the network and all the rest share the cores, so the overlap hides
+waiting, not computing.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+import msgspec
 import numpy as np
 
+from jdetrt.benchmarks.result import (
+    LatencyConfig,
+    LatencySettings,
+    Result,
+    Row,
+    Run,
+    RunConfig,
+    Summary,
+)
 from jdetrt.benchmarks.stages import ENGINE, LEFT_OUT, PAPER, time_stages
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.session import memory_of
 from jdetrt.errors import ConfigError
-from jdetrt.machine.manifest import manifest
+from jdetrt.machine.manifest import Machine, manifest
 from jdetrt.machine.power import Monitor
-from jdetrt.machine.sensors.base import open_sensors
-from jdetrt.runtime.contract import network_size, tracker_config
+from jdetrt.machine.sensors.open import open_sensors
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.sinks.base import MotSink, Sink, VideoSink
-from jdetrt.runtime.sources.open import open_source
-from jdetrt.runtime.spread import summary
+from jdetrt.runtime.settings import tracker_config
+from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sinks.text import MotSink
+from jdetrt.runtime.sinks.video import VideoSink
+from jdetrt.runtime.sources.open import Source, open_source
+from jdetrt.runtime.timing import RunReport
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.types import Session
+from jdetrt.types import Session, Size
 
-__all__ = ["FPS", "measure_latency", "measure_run", "measure_system", "medians"]
-
-FPS = ("engine_fps", "association_fps", "paper_fps", "system_fps")
+__all__ = ["SystemResult", "measure_latency", "measure_run", "measure_system"]
 
 WARM_UP = 3  # runs of the network before the clock counts
 
 
-def measure_system(
-    model: str | Path,
-    source: str,
-    *,
-    frames: int = 60,
-    repeats: int = 3,
-    video: bool = False,
-    backend: str = "auto",
-    provider: str = "auto",
-    cuda_graph: bool = False,
-) -> dict[str, Any]:
-    """Compare the network alone with the whole line on the same frames, in turn, in one process.
+class SystemRow(msgspec.Struct):
+    """One repeat: FPS of the network alone and of the pipeline, and mean milliseconds of stages."""
+
+    network_fps: float
+    system_fps: float
+    share: float
+    stages_ms: dict[str, float]
+
+
+class SystemSettings(LatencyConfig, kw_only=True, frozen=True):
+    """Options of ``bench system`` with the model's name, metadata and network size."""
+
+    model: str
+    metadata: Mapping[str, str]
+    size: Size
+
+
+class SystemResult(msgspec.Struct):
+    """Result of ``bench system``; ``share`` is the median of system over network FPS."""
+
+    benchmark: str
+    machine: Machine
+    settings: SystemSettings
+    rows: list[SystemRow]
+    share: float
+
+
+def measure_system(model: str | Path, source: str, config: LatencyConfig) -> SystemResult:
+    """Compare the network alone with the pipeline on the same frames, in turn, in one process.
 
     Args:
         model: of any kind that ``open_session`` opens.
-        source: URI of a source that can be read again, with at least ``frames`` frames.
-        frames: of each measurement.
-        repeats: of the pair network alone, whole line.
-        video: also draw the tracks and write a video, not only MOT text.
-        backend: of ``open_session``.
-        provider: of ``open_session``.
-        cuda_graph: of ``open_session``.
-
-    Returns:
-        JSON-ready: the machine, the settings, a row a repeat (``network_fps``: runs of the network
-        one after another on a frame made ready; ``system_fps``: frames a second of the whole line,
-        from the first finished frame to the last; the mean milliseconds of each stage), and
-        ``share``: the median of system over network.
+        source: URI of a source that can be read again.
+        config: ``warm_up`` and ``rest`` are not used.
 
     Raises:
-        ConfigError: fewer than 2 frames or 1 repeat, or a live source.
+        ConfigError: a live source.
         SourceError: the source cannot be read.
         SessionError: the model cannot be run.
     """
-    if frames < 2 or repeats < 1:
-        raise ConfigError(f"expected 2 frames and 1 repeat or more, got {frames} and {repeats}")
     rows = []
-    with (
-        open_session(model, backend=backend, provider=provider, cuda_graph=cuda_graph) as session,
-        TemporaryDirectory() as folder,
-    ):
+    with _open(model, config) as session, TemporaryDirectory() as folder:
         _network_fps(session, WARM_UP)
-        for _ in range(repeats):
-            alone = _network_fps(session, frames)
+        for _ in range(config.repeats):
+            alone = _network_fps(session, config.frames)
             with open_source(source) as opened:
                 if opened.live:
                     raise ConfigError(f"{source}: a live source waits for its camera; use a file")
-                tracker = Tracker(tracker_config(session), opened.frame_rate)
-                sinks: list[Sink] = [MotSink(Path(folder, "tracks.txt"))]
-                if video:
-                    sinks.append(VideoSink(Path(folder, "tracks.mp4"), opened.frame_rate))
-                report = Pipeline(opened, session, tracker, sinks, max_frames=frames).run()
-            rows.append(
-                {
-                    "network_fps": alone,
-                    "system_fps": report.system_fps,
-                    "share": report.system_fps / alone,
-                    "stages_ms": {name: stage.mean for name, stage in report.stages.items()},
-                }
-            )
-        return {
-            "benchmark": "system",
-            "machine": manifest(),
-            "settings": {
-                "model": Path(model).name,
-                "metadata": dict(session.metadata),
-                "size": list(network_size(session)),
-                "frames": frames,
-                "repeats": repeats,
-                "video": video,
-                "backend": backend,
-                "provider": provider,
-                "cuda_graph": cuda_graph,
-            },
-            "rows": rows,
-            "share": float(np.median([row["share"] for row in rows])),
-        }
+                report = _track(session, opened, Path(folder), config)
+            stages = {name: stage.mean for name, stage in report.stages.items()}
+            rows.append(SystemRow(alone, report.system_fps, report.system_fps / alone, stages))
+        settings = SystemSettings(
+            model=Path(model).name,
+            metadata=dict(session.metadata),
+            size=Size(*network_size(session)),
+            **msgspec.structs.asdict(config),
+        )
+    share = float(np.median([row.share for row in rows]))
+    return SystemResult("system", manifest(), settings, rows, share)
 
 
 def measure_latency(
-    model: str | Path,
-    source: str,
-    *,
-    frames: int = 200,
-    warm_up: int = 20,
-    repeats: int = 3,
-    video: bool = False,
-    backend: str = "auto",
-    provider: str = "auto",
-    cuda_graph: bool = False,
-    preset: str | None = None,
-    rest: float = 2.0,
-) -> dict[str, Any]:
+    model: str | Path, source: str, config: LatencyConfig
+) -> Result[LatencySettings]:
     """Time the stages, the three rates and the power of one model, ``repeats`` times.
 
     Args:
         model: of any kind that ``open_session`` opens.
         source: URI of a source that can be read again.
-        frames: that count, each time.
-        warm_up: frames before them.
-        repeats: how often all of it is done.
-        video: also draw and encode a video in the system's rate.
-        backend: of ``open_session``.
-        provider: of ``open_session``.
-        cuda_graph: of ``open_session``.
-        preset: of the tracker; by default as in tracking.
-        rest: seconds of reading the sensors before and after each run, where there are any.
+        config: of each run.
 
     Returns:
-        JSON-ready: the machine, the settings and one row with all runs (``measure_run``), their
-        medians, and ``gpu_memory`` (``MemoryUse``), None where no plan runs.
+        One row, with ``gpu_memory`` (``MemoryUse``) where a plan runs.
 
     Raises:
-        ConfigError: a number that makes no measurement, or a live source.
+        ConfigError: a live source, or one with too few frames.
         SourceError, SessionError: the source or the model fails.
     """
-    if repeats < 1:
-        raise ConfigError(f"repeats: expected 1 or more, got {repeats}")
-    with open_session(model, backend=backend, provider=provider, cuda_graph=cuda_graph) as session:
-        runs = [
-            measure_run(
-                session,
-                source,
-                frames=frames,
-                warm_up=warm_up,
-                video=video,
-                preset=preset,
-                rest=rest,
-            )
-            for _ in range(repeats)
-        ]
-        row = {"size": list(network_size(session)), **medians(runs), "runs": runs}
+    with _open(model, config) as session:
+        row = Row(size=Size(*network_size(session)))
+        for _ in range(config.repeats):
+            row.add(measure_run(session, source, config))
         memory = memory_of(session)
-        row["gpu_memory"] = None if memory is None else asdict(memory)
-        metadata = dict(session.metadata)
-    return {
-        "benchmark": "latency",
-        "machine": manifest(),
-        "settings": {
-            "model": Path(model).name,
-            "metadata": metadata,
-            "source": Path(source).name,
-            "frames": frames,
-            "warm_up": warm_up,
-            "repeats": repeats,
-            "video": video,
-            "backend": backend,
-            "provider": provider,
-            "cuda_graph": cuda_graph,
-            "preset": preset,
-        },
-        "rows": [row],
-    }
+        row.gpu_memory = None if memory is None else asdict(memory)
+        settings = LatencySettings(
+            model=Path(model).name,
+            metadata=dict(session.metadata),
+            source=Path(source).name,
+            **msgspec.structs.asdict(config),
+        )
+    return Result(benchmark="latency", settings=settings, rows=[row])
 
 
 def measure_run(
-    session: Session,
-    source: str,
-    *,
-    frames: int,
-    warm_up: int,
-    video: bool = False,
-    preset: str | None = None,
-    size: tuple[int, int] | None = None,
-    rest: float = 2.0,
-) -> dict[str, Any]:
-    """Measure once: first stage by stage, then the whole line with its power.
+    session: Session, source: str, config: RunConfig, *, size: tuple[int, int] | None = None
+) -> Run:
+    """Measure once: first stage by stage, then the whole pipeline with its power.
 
     Args:
         session: a JDE model. It stays open.
         source: URI of a source that can be read again.
-        frames: that count, each time.
-        warm_up: frames before them.
-        video: also draw and encode a video in the system's rate.
-        preset: of the tracker; by default as in tracking.
+        config: ``repeats`` is not used.
         size: network width and height, for a model that leaves them free.
-        rest: seconds of reading the sensors before and after, where there are any.
-
-    Returns:
-        JSON-ready: the rates of ``FPS``; ``stages`` and ``frame_ms`` with their spread;
-        ``left_out_ms``, what the paper's rate leaves out of a frame; ``overhead_ms``, what timing
-        costs a frame; ``power`` as ``Monitor.report`` has it.
 
     Raises:
         ConfigError, SourceError, SessionError: as in ``measure_latency``.
     """
-    if frames < 2 or warm_up < 1:
-        raise ConfigError(f"expected 2 frames and 1 to warm up or more, got {frames} and {warm_up}")
-    settings = tracker_config(session, preset)
     with TemporaryDirectory(prefix="jdetrt-bench-") as temporary:
         folder = Path(temporary)
         opened = open_source(source)
-        times = time_stages(
-            session,
-            opened,
-            Tracker(settings, opened.frame_rate),
-            folder,
-            frames=frames,
-            warm_up=warm_up,
-            size=size,
-            video=video,
-        )
-        opened = open_source(source)
-        sinks: list[Sink] = [MotSink(folder / "tracks.txt")]
-        if video:
-            sinks.append(VideoSink(folder / "tracks.mp4", opened.frame_rate))
-        tracker = Tracker(settings, opened.frame_rate)
+        tracker = Tracker(tracker_config(session, config.preset), opened.frame_rate)
+        times = time_stages(session, opened, tracker, folder, config, size=size)
         sensors = open_sensors()
-        rest = rest if sensors.present else 0.0
+        rest = config.rest if sensors.present else 0.0
         with Monitor(sensors) as monitor:
             with monitor.phase("before"):
                 time.sleep(rest)
             with monitor.phase("during"):
-                report = Pipeline(
-                    opened, session, tracker, sinks, size=size, max_frames=frames
-                ).run()
+                report = _track(session, open_source(source), folder, config, size)
             with monitor.phase("after"):
                 time.sleep(rest)
             power = monitor.report(frames=report.frames)
-    return {
-        "engine_fps": 1e3 / times.mean(*ENGINE),
-        "association_fps": 1e3 / times.mean("association"),
-        "paper_fps": 1e3 / times.mean(*PAPER),
-        "system_fps": report.system_fps,
-        "stages": times.to_dict(),
-        "frame_ms": summary(times.frames),
-        "left_out_ms": times.mean(*LEFT_OUT),
-        "overhead_ms": times.overhead,
-        "frames": report.frames,
-        "tracks": report.tracks,
-        "power": power,
-    }
+    return Run(
+        engine_fps=1e3 / times.mean(*ENGINE),
+        association_fps=1e3 / times.mean("association"),
+        paper_fps=1e3 / times.mean(*PAPER),
+        system_fps=report.system_fps,
+        stages=times.summaries(),
+        frame_ms=Summary.of(times.frames),
+        left_out_ms=times.mean(*LEFT_OUT),
+        overhead_ms=times.overhead,
+        frames=report.frames,
+        tracks=report.tracks,
+        power=power,
+    )
 
 
-def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of several runs of one thing: the median of each rate, of the power and of the energy."""
-    middle: dict[str, Any] = {name: float(np.median([run[name] for run in runs])) for name in FPS}
-    for name in ("watts", "joules_per_frame"):
-        told = [run["power"][name] for run in runs if run["power"][name] is not None]
-        middle[name] = float(np.median(told)) if told else None
-    middle["power_of"] = runs[0]["power"]["scope"]
-    return middle
+def _open(model: str | Path, config: LatencyConfig) -> Session:
+    return open_session(
+        model, backend=config.backend, provider=config.provider, cuda_graph=config.cuda_graph
+    )
+
+
+def _track(
+    session: Session,
+    source: Source,
+    folder: Path,
+    config: RunConfig,
+    size: tuple[int, int] | None = None,
+) -> RunReport:
+    """Run the pipeline, which closes the source."""
+    sinks: list[Sink] = [MotSink(folder / "tracks.txt")]
+    if config.video:
+        sinks.append(VideoSink(folder / "tracks.mp4", source.frame_rate))
+    tracker = Tracker(tracker_config(session, config.preset), source.frame_rate)
+    return Pipeline(source, session, tracker, sinks, size=size, max_frames=config.frames).run()
 
 
 def _network_fps(session: Session, runs: int) -> float:
-    width, height = network_size(session)
-    picture = np.random.default_rng(0).random((1, 3, height, width), np.float32)
-    feeds = {session.inputs[0].name: picture}
+    shape = (1, 3, *Size(*network_size(session)).shape)
+    feeds = {session.inputs[0].name: np.random.default_rng(0).random(shape, np.float32)}
     begin = time.perf_counter()
     for _ in range(runs):
         session.infer(feeds)

@@ -1,28 +1,30 @@
-"""The files that a sweep runs: exported, quantised and built where they are missing.
+"""Model store of a sweep: files exported, quantised and built where they are missing.
 
 This is the one place where benchmarks make models. A file is named after the bytes that it comes
-from, so one of an earlier checkpoint is never taken for it.
+from, so one of an earlier checkpoint is never taken for it. INT8 models are made as ``jdetrt
+calibrate`` makes them with its default targets; one that was made otherwise can be named beside the
+float model.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from jdetrt.benchmarks.quantised import CALIBRATION_FRAMES, write_int8
 from jdetrt.config import ExportConfig
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.compat import BACKENDS as PLAN_BACKENDS
-from jdetrt.errors import ConfigError
-from jdetrt.files import sha256
-from jdetrt.runtime.contract import network_size
-from jdetrt.types import Session
+from jdetrt.errors import ConfigError, MissingDependencyError
+from jdetrt.files import sha256, write_bytes
+from jdetrt.runtime.detector import network_size
+from jdetrt.types import NO_PROGRESS, Progress, Session, Size
 
-__all__ = ["BACKENDS", "PRECISIONS", "Artefacts", "Configuration"]
+__all__ = ["BACKENDS", "CALIBRATION_FRAMES", "PRECISIONS", "Configuration", "ModelStore"]
 
+CALIBRATION_FRAMES = 200
 PRECISIONS = ("fp32", "fp16", "int8")
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx", "torch")
 
@@ -37,7 +39,7 @@ class Configuration:
         backend: one of ``BACKENDS``; torch runs checkpoints, in fp32.
     """
 
-    size: tuple[int, int]
+    size: Size
     precision: str
     backend: str
 
@@ -50,21 +52,21 @@ class Configuration:
                 raise ConfigError(f"{what} '{value}': expected {', '.join(known)}")
 
     def __str__(self) -> str:
-        return f"{self.size[0]}x{self.size[1]} {self.precision} {self.backend}"
+        return f"{self.size} {self.precision} {self.backend}"
 
 
-class Artefacts:
+class ModelStore:
     """Makes the models of one checkpoint, or takes ONNX models as they are.
 
     Args:
-        models: a checkpoint of any kind, from which all is made; or ONNX models, one a size and
-            precision, of which plans can be built.
-        folder: where models are kept.
+        models: a checkpoint of any kind, from which all is made; or ONNX models, one for each size
+            and precision, of which plans can be built.
+        folder: of the models that are made.
         top_k: candidates that an exported model gives.
-        calibration: footage that INT8 models are calibrated on.
-        calibration_frames: how many frames of it.
+        calibration: sources that INT8 models are calibrated on.
+        calibration_frames: number of frames of them.
         cuda_graph: replay plans as a CUDA graph.
-        report: is told what is being made.
+        progress: gets a message for each model that is made.
 
     Attributes:
         name: of the model, for people.
@@ -83,14 +85,14 @@ class Artefacts:
         calibration: Sequence[str] = (),
         calibration_frames: int = CALIBRATION_FRAMES,
         cuda_graph: bool = False,
-        report: Callable[[str], None] = lambda _: None,
+        progress: Progress = NO_PROGRESS,
     ) -> None:
         given = [models] if isinstance(models, (str, Path)) else list(models)
         self.models = [Path(model) for model in given]
         self.folder, self.top_k = Path(folder), top_k
         self.calibration, self.calibration_frames = list(calibration), calibration_frames
         self.cuda_graph = cuda_graph
-        self._report = report
+        self._progress = progress
         self._is_onnx = all(path.suffix.lower() == ".onnx" for path in self.models)
         if not self.models or (len(self.models) > 1 and not self._is_onnx):
             raise ConfigError("expected one checkpoint, or one or more ONNX models")
@@ -98,112 +100,117 @@ class Artefacts:
         digests = [_digest(path) for path in self.models]
         self.digest = digests[0] if len(digests) == 1 else _joined(digests)
 
-    def prepare(self, wanted: Configuration) -> Path:
-        """The file for a configuration, made if it is not there, and its plan too.
+    def prepare(self, target: Configuration) -> Path:
+        """Make the file for a configuration if it is not there, and its plan too.
 
         Raises:
             ConfigError: it cannot be made from this model.
             JdetrtError: exporting or building fails, or the package for it is not installed.
         """
-        if wanted.backend == "torch":
-            return self._for_torch(wanted)
-        path = self._onnx(wanted)
-        if wanted.backend in PLAN_BACKENDS:
+        if target.backend == "torch":
+            return self._for_torch(target)
+        path = self._onnx(target)
+        if target.backend in PLAN_BACKENDS:
             from jdetrt.engine.tensorrt.compat import load
             from jdetrt.engine.tensorrt.plan_cache import find_or_build
 
-            find_or_build(load(wanted.backend), path, announce=self._report)
+            find_or_build(load(target.backend), path, progress=self._progress)
         return path
 
-    def open(self, wanted: Configuration, provider: str = "auto") -> Session:
+    def open(self, target: Configuration, provider: str = "auto") -> Session:
         """Open a configuration that is prepared.
 
         Raises:
             SessionError: it cannot be opened.
         """
-        if wanted.backend == "torch":
-            from jdetrt.benchmarks.open_model import open_model
+        if target.backend == "torch":
+            from jdetrt.api import load
 
-            return open_model(self._for_torch(wanted), size=wanted.size, provider=provider)
+            return load(self._for_torch(target), size=target.size, provider=provider).session
         return open_session(
-            self._onnx(wanted),
-            backend=wanted.backend,
+            self._onnx(target),
+            backend=target.backend,
             provider=provider,
-            cuda_graph=self.cuda_graph and wanted.backend in PLAN_BACKENDS,
+            cuda_graph=self.cuda_graph and target.backend in PLAN_BACKENDS,
         )
 
     def deploy_command(
-        self, wanted: Configuration, source: str, provider: str = "auto"
+        self, target: Configuration, source: str, provider: str = "auto"
     ) -> str | None:
-        """How to track with it; None where that is not a way to track."""
-        if wanted.backend == "torch":
+        """Give the command that tracks with it; None for torch, which only measures."""
+        if target.backend == "torch":
             return None
-        command = f"jdetrt track {source} --model {self._onnx(wanted)}"
-        if wanted.backend in PLAN_BACKENDS:
+        command = f"jdetrt track {source} --model {self._onnx(target)}"
+        if target.backend in PLAN_BACKENDS:
             graph = " --cuda-graph" if self.cuda_graph else ""
-            return f"{command} --backend {wanted.backend}{graph}"
+            return f"{command} --backend {target.backend}{graph}"
         return command if provider == "auto" else f"{command} --provider {provider}"
 
-    def _for_torch(self, wanted: Configuration) -> Path:
-        if self._is_onnx or wanted.precision != "fp32":
-            raise ConfigError(f"{wanted}: torch runs checkpoints, in fp32")
+    def _for_torch(self, target: Configuration) -> Path:
+        if self._is_onnx or target.precision != "fp32":
+            raise ConfigError(f"{target}: torch runs checkpoints, in fp32")
         return self.models[0]
 
-    def _onnx(self, wanted: Configuration) -> Path:
-        path = self._given(wanted) if self._is_onnx else None
+    def _onnx(self, target: Configuration) -> Path:
+        path = self._given(target) if self._is_onnx else None
         if path is not None:
             return path
-        if wanted.precision == "int8":
-            return self._quantised(wanted)
+        if target.precision == "int8":
+            return self._quantised(target)
         if self._is_onnx:
             raise ConfigError(
-                f"{wanted}: none of the ONNX models is of this size and precision; name the "
+                f"{target}: none of the ONNX models is of this size and precision; name the "
                 "checkpoint, from which it can be made"
             )
-        return self._exported(wanted)
+        return self._exported(target)
 
-    def _quantised(self, wanted: Configuration) -> Path:
-        """Of the model in float32 of the same size."""
-        base = self._onnx(replace(wanted, precision="fp32", backend="onnxruntime"))
+    def _quantised(self, target: Configuration) -> Path:
+        """Quantise the float32 model of the same size."""
+        base = self._onnx(replace(target, precision="fp32", backend="onnxruntime"))
         if not self.calibration:
-            raise ConfigError(f"{wanted}: name footage to calibrate on")
+            raise ConfigError(f"{target}: name a source to calibrate on")
         setting = [sha256(base), *self.calibration, str(self.calibration_frames)]
         origin = f"{base.stem}-int8-{_joined(setting)[:8]}"
         tensorrt, onnxruntime = (self.folder / f"{origin}-{form}.onnx" for form in ("trt", "cpu"))
         if not (tensorrt.is_file() and onnxruntime.is_file()):
-            self._report(f"quantising {base.name}")
-            write_int8(
-                base,
-                tensorrt,
-                onnxruntime,
-                self.calibration,
-                size=wanted.size,
-                frames=self.calibration_frames,
-            )
-        return onnxruntime if wanted.backend == "onnxruntime" else tensorrt
+            self._progress.message(f"quantising {base.name}")
+            self._calibrate(base, target.size, tensorrt, onnxruntime)
+        return onnxruntime if target.backend == "onnxruntime" else tensorrt
 
-    def _exported(self, wanted: Configuration) -> Path:
+    def _calibrate(self, base: Path, size: Size, tensorrt: Path, onnxruntime: Path) -> None:
+        """Write a quantised model in TensorRT's form, and in that of ONNX Runtime's kernels."""
+        try:
+            from jdetrt.calibration.calibrate import calibrate
+            from jdetrt.calibration.config import CalibrationConfig
+            from jdetrt.calibration.frames.choose import choose_frames
+        except ModuleNotFoundError as err:
+            raise MissingDependencyError("onnx", "export", "Quantising a model") from err
+        frames = choose_frames(self.calibration, self.calibration_frames, network_size=size)
+        models = calibrate(CalibrationConfig(model=base), frames)
+        write_bytes(tensorrt, models.model.SerializeToString())
+        write_bytes(onnxruntime, models.cpu_model.SerializeToString())
+
+    def _exported(self, target: Configuration) -> Path:
         origin = f"{self.models[0].stem}-{self.digest[:8]}"
-        size = f"{wanted.size[0]}x{wanted.size[1]}"
-        path = self.folder / f"{origin}-{size}-k{self.top_k}-{wanted.precision}.onnx"
+        path = self.folder / f"{origin}-{target.size}-k{self.top_k}-{target.precision}.onnx"
         if not path.is_file():
             from jdetrt.export.onnx_writer import export_onnx
 
-            self._report(f"exporting {path.name}")
-            precision: Literal["fp32", "fp16"] = "fp16" if wanted.precision == "fp16" else "fp32"
-            config = ExportConfig(size=wanted.size, top_k=self.top_k, precision=precision)
+            self._progress.message(f"exporting {path.name}")
+            precision: Literal["fp32", "fp16"] = "fp16" if target.precision == "fp16" else "fp32"
+            config = ExportConfig(size=target.size, top_k=self.top_k, precision=precision)
             export_onnx(self.models[0], path, config)
         return path
 
-    def _given(self, wanted: Configuration) -> Path | None:
-        """That of the ONNX models which is what is wanted; None where none is."""
+    def _given(self, target: Configuration) -> Path | None:
+        """Return the ONNX model of a configuration; None where there is none."""
         for path in self.models:
             with open_session(path, backend="onnxruntime", provider="cpu") as session:
-                size, made = network_size(session), session.metadata
-            if (size, made.get("precision", "fp32")) != (wanted.size, wanted.precision):
+                size, metadata = network_size(session), session.metadata
+            if (size, metadata.get("precision", "fp32")) != (target.size, target.precision):
                 continue
-            for_cpu = made.get("int8_layout") == "onnxruntime"
-            if wanted.precision != "int8" or for_cpu == (wanted.backend == "onnxruntime"):
+            for_cpu = metadata.get("int8_layout") == "onnxruntime"
+            if target.precision != "int8" or for_cpu == (target.backend == "onnxruntime"):
                 return path
         return None
 

@@ -1,9 +1,9 @@
 """Time of each stage of a frame, one stage after the other.
 
-In real use stages overlap, and what one takes then depends on the others: here nothing goes on
-beside the stage that is timed. (A session that letterboxes on its GPU goes on with that when
-"preprocess" has ended for the CPU; it is then part of "network".) How fast all of it is together,
-overlap included, is the system FPS (``jdetrt.benchmarks.latency``).
+In real use stages overlap and share the machine: here nothing goes on beside the stage that is
+timed. (A session that letterboxes on its GPU goes on with that when "preprocess" has ended for the
+CPU; it is then part of "network".) The speed of all together is the system FPS
+(``jdetrt.benchmarks.latency``).
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from jdetrt.benchmarks.result import RunConfig, Summary
 from jdetrt.errors import ConfigError
-from jdetrt.runtime.contract import network_size
-from jdetrt.runtime.decode import candidates, suppress
-from jdetrt.runtime.input_buffer import Slot, make_slots
-from jdetrt.runtime.pipeline import reportable
-from jdetrt.runtime.sinks.base import MotSink, VideoSink
+from jdetrt.runtime.decode import candidates
+from jdetrt.runtime.detector import Detector
+from jdetrt.runtime.input_buffer import InputBuffer
 from jdetrt.runtime.sinks.draw import Trails, draw_tracks
+from jdetrt.runtime.sinks.text import MotSink
+from jdetrt.runtime.sinks.video import VideoSink
 from jdetrt.runtime.sources.open import Source
-from jdetrt.runtime.spread import summary
+from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.types import Array, Frame, Session, Tracks
+from jdetrt.types import Array, Session
 
-__all__ = ["LEFT_OUT", "PAPER", "STAGES", "StageTimes", "time_stages"]
+__all__ = ["ENGINE", "LEFT_OUT", "PAPER", "STAGES", "StageTimes", "time_stages"]
 
 ENGINE = ("upload", "network", "download")
-# What the timer of the reference runs over (Towards-Realtime-MOT e9fa1e8, track.py and
-# tracker/multitracker.py), and so the FPS of the paper's table 4; and what it leaves out.
+# Stages that the timer of the reference runs over (Towards-Realtime-MOT e9fa1e8, track.py and
+# tracker/multitracker.py), and so the FPS of the paper's table 4; and those that it leaves out.
 PAPER = (*ENGINE, "decode", "nms", "association")
 LEFT_OUT = ("read", "preprocess", "draw", "write")
 STAGES = ("read", "preprocess", *PAPER, "draw", "write")
@@ -64,7 +64,7 @@ class StageTimes:
         self.milliseconds.setdefault(name, []).append(1e3 * seconds)
 
     def mean(self, *names: str) -> float:
-        """Milliseconds a frame of these stages together; those that do not exist take none."""
+        """Milliseconds of these stages together; those that do not exist take none."""
         return sum(float(np.mean(self.milliseconds.get(name, [0.0]))) for name in names)
 
     def forget(self) -> None:
@@ -72,16 +72,14 @@ class StageTimes:
         self.milliseconds.clear()
         self.frames.clear()
 
-    def to_dict(self) -> dict[str, dict[str, float] | None]:
+    def summaries(self) -> dict[str, Summary | None]:
         """Each of ``STAGES``; None for one that does not exist apart."""
-        return {
-            name: summary(self.milliseconds[name]) if name in self.milliseconds else None
-            for name in STAGES
-        }
+        times = self.milliseconds
+        return {name: Summary.of(times[name]) if name in times else None for name in STAGES}
 
     @property
     def overhead(self) -> float:
-        """Milliseconds a frame that belong to no stage: what the measurement itself costs."""
+        """Milliseconds of a frame that belong to no stage: the cost of the measurement itself."""
         stages = np.sum(list(self.milliseconds.values()), axis=0)
         return float(np.mean(np.asarray(self.frames) - stages))
 
@@ -91,11 +89,9 @@ def time_stages(
     source: Source,
     tracker: Tracker,
     folder: Path,
+    config: RunConfig,
     *,
-    frames: int,
-    warm_up: int,
     size: tuple[int, int] | None = None,
-    video: bool = False,
 ) -> StageTimes:
     """Take frames through all stages, one after the other.
 
@@ -104,78 +100,73 @@ def time_stages(
         source: at least ``warm_up + frames`` frames; it is read from its beginning and closed.
         tracker: new.
         folder: for what is written.
-        frames: that count.
-        warm_up: frames before them.
+        config: with ``video`` encoding is part of "write"; without it frames are drawn into, but
+            the tracks are written as text alone.
         size: network width and height, for a model that leaves them free.
-        video: encode a video too, as part of "write"; without it pictures are drawn into, but the
-            tracks are written as text alone.
 
     Raises:
         ConfigError: the source is live, or has too few frames.
-        SourceError, SessionError, SinkError: as in tracking.
+        SourceError, SessionError, OutputError: as in tracking.
     """
     if source.live:
         raise ConfigError(f"{source.uri}: a live source waits for its camera; use a file")
-    [slot] = make_slots(session, size or network_size(session), 1)
-    config = tracker.config
+    [buffer] = Detector(session, size=size).buffers(1)
+    rules = tracker.config
     tracker.warm_up()
     times, trails = StageTimes(), Trails()
     with ExitStack() as stack:
         stack.enter_context(source)
         text = stack.enter_context(MotSink(folder / "stages.txt"))
         film = None
-        if video:
+        if config.video:
             film = stack.enter_context(VideoSink(folder / "stages.mp4", source.frame_rate))
-        pictures = iter(source)
-        for count in range(warm_up + frames):
-            if count == warm_up:
+        images = iter(source)
+        for count in range(config.warm_up + config.frames):
+            if count == config.warm_up:
                 times.forget()
             begin = time.perf_counter()
             with times.stage("read"):
-                frame = next(pictures, None)
+                frame = next(images, None)
             if frame is None:
                 raise ConfigError(
-                    f"{source.uri}: has {count} frames, but {frames} and {warm_up} to warm up were "
-                    "asked for"
+                    f"{source.uri}: has {count} frames, expected {config.frames} and "
+                    f"{config.warm_up} to warm up"
                 )
             with times.stage("preprocess"):
-                fit = slot.fill(frame.image)
-            outputs = _run(session, slot, times)
+                fit = buffer.fill(frame.image)
+            outputs = _run(session, buffer, times)
             with times.stage("decode"):
-                found = candidates(outputs, score_threshold=config.score_threshold)
+                rows = candidates(outputs, fit, score_threshold=rules.score_threshold)
             with times.stage("nms"):
-                seen = suppress(found, fit, nms_iou=config.nms_iou)
+                people = rows.suppress(rules.nms_iou).to_source()
             with times.stage("association"):
-                tracks = tracker.update(seen)
-                tracks = reportable(tracks, config.max_aspect, config.min_area)
+                tracks = tracker.update(people)
+                tracks = reportable(tracks, rules.max_aspect, rules.min_area)
             with times.stage("draw"):
-                picture = _draw(frame, tracks, trails)
+                lines, caption = trails.update(tracks), str(frame.index)
+                image = draw_tracks(frame.image, tracks, trails=lines, caption=caption)
             with times.stage("write"):
                 text.write(frame, tracks)
                 if film is not None:
-                    film.encode(picture, frame.index)
+                    film.encode(image, frame.index)
             times.frames.append(1e3 * (time.perf_counter() - begin))
     return times
 
 
-def _run(session: Session, slot: Slot, times: StageTimes) -> dict[str, Array]:
+def _run(session: Session, buffer: InputBuffer, times: StageTimes) -> dict[str, Array]:
     """Run the network.
 
-    A session that times its copies says so in ``last_stage_seconds``. It knows what its network
-    took, too; what is left of the time then belongs to no stage.
+    A session that times its copies has them in ``last_stage_seconds``, and the time of its network
+    in ``last_run_seconds``; the rest of the time then belongs to no stage.
     """
     begin = time.perf_counter()
-    slot.submit()
+    buffer.submit()
     outputs = session.wait()
     elapsed = time.perf_counter() - begin
     copies: Mapping[str, float] = getattr(session, "last_stage_seconds", {})
     for stage in ("upload", "download"):
         if stage in copies:
             times.add(stage, copies[stage])
-            elapsed = session.last_run_seconds  # type: ignore[attr-defined]  # it has both
+            elapsed = session.last_run_seconds or elapsed
     times.add("network", elapsed)
     return outputs
-
-
-def _draw(frame: Frame, tracks: Tracks, trails: Trails) -> Any:
-    return draw_tracks(frame.image, tracks, trails=trails.update(tracks), caption=str(frame.index))

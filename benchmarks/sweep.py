@@ -2,160 +2,140 @@
 
 All configurations of one block run in random order, then again in another order, and so on: what
 changes slowly (heat, other programs) then falls on all alike. The result is written after each run,
-whole, and a sweep that was stopped goes on where it was.
+whole, and a sweep that was stopped resumes.
 """
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from jdetrt.benchmarks.decide import ACCURACIES, mark_pareto
-from jdetrt.benchmarks.latency import measure_run, medians
-from jdetrt.benchmarks.model_store import Artefacts, Configuration
+import msgspec
+
+from jdetrt.benchmarks.decide import mark_pareto
+from jdetrt.benchmarks.latency import measure_run
+from jdetrt.benchmarks.model_store import Configuration, ModelStore
+from jdetrt.benchmarks.result import (
+    Result,
+    Row,
+    SweepConfig,
+    SweepSettings,
+    read_result,
+    write_result,
+)
 from jdetrt.errors import ConfigError, DataError, JdetrtError
 from jdetrt.evaluation.detection import evaluate_detection
 from jdetrt.evaluation.tracking import evaluate_tracking
-from jdetrt.files import write_text
 from jdetrt.machine.cool_down import CoolDown
-from jdetrt.machine.fingerprint import differences
-from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import tracker_config
-from jdetrt.types import Session
+from jdetrt.machine.manifest import differences
+from jdetrt.runtime.settings import tracker_config
+from jdetrt.types import NO_PROGRESS, Progress, Session
 
-__all__ = ["measure_accuracy", "read_result", "sweep"]
+__all__ = ["measure_accuracy", "sweep"]
+
+SweepResult = Result[SweepSettings]
+_MAY_CHANGE = ("repeats", "accuracy")  # more repeats are a reason to resume
 
 
 def sweep(
-    artefacts: Artefacts,
+    store: ModelStore,
     configurations: Sequence[Configuration],
     source: str,
     output: str | Path,
+    config: SweepConfig,
     *,
     gt: str | Path | None = None,
-    frames: int = 200,
-    warm_up: int = 20,
-    repeats: int = 3,
-    cool_down: float = 10.0,
-    rest: float = 2.0,
-    video: bool = False,
-    provider: str = "auto",
-    preset: str | None = None,
-    accuracy: str = "HOTA",
-    seed: int = 0,
-    report: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
+    progress: Progress = NO_PROGRESS,
+) -> SweepResult:
     """Measure each configuration.
 
     One that cannot be made or run keeps its reason in its row (``error``), and the others go on.
 
     Args:
-        artefacts: makes and opens the models.
-        configurations: what to measure, without repetition.
+        store: makes and opens the models.
+        configurations: to measure, without repetition.
         source: URI of a source that can be read again.
-        output: the JSON file. One with the same settings, of the same machine, is gone on with.
-        gt: a MOT sequence with pictures and ground truth, for the accuracy; None for speed alone.
-        frames: that count, in each run.
-        warm_up: frames before them.
-        repeats: runs of each configuration.
-        cool_down: seconds between two runs, or more while it is warm.
-        rest: seconds of reading the sensors before and after each run.
-        video: also draw and encode a video in the system's rate.
-        provider: what computes, as in ``open_session``.
-        preset: of the tracker; by default as in tracking.
-        accuracy: what the Pareto front goes by, one of ``ACCURACIES``.
-        seed: of the order.
-        report: is told what comes next.
-
-    Returns:
-        JSON-ready: the machine, the settings, and a row a configuration: its ``model`` file and
-        how to track with it (``deploy``), ``accuracy``, all ``runs`` with their medians, and
-        whether it is on the Pareto front.
+        output: the JSON file. One with the same settings, of the same machine, is resumed.
+        config: of the runs.
+        gt: a MOT sequence with images and ground truth, for the accuracy; None for speed alone.
+        progress: phases "models", "accuracy" and "runs", and a message for each configuration.
 
     Raises:
-        ConfigError: a number that makes no measurement, or ``output`` has other settings.
+        ConfigError: no configuration, or ``output`` has other settings.
         DataError: ``output`` is no result, or of another machine.
-        SinkError: it cannot be written.
+        OutputError: it cannot be written.
     """
-    if not configurations or repeats < 1:
-        raise ConfigError("expected at least one configuration, and 1 repeat or more")
-    if accuracy not in ACCURACIES:
-        raise ConfigError(f"accuracy '{accuracy}': expected {', '.join(ACCURACIES)}")
-    settings = {
-        "model": artefacts.name,
-        "model_sha256": artefacts.digest,
-        "top_k": artefacts.top_k,
-        "calibration": [Path(source).name for source in artefacts.calibration],
-        "calibration_frames": artefacts.calibration_frames,
-        "source": Path(source).name,
-        "gt": None if gt is None else Path(gt).name,
-        "frames": frames,
-        "warm_up": warm_up,
-        "repeats": repeats,
-        "cool_down": cool_down,
-        "rest": rest,
-        "video": video,
-        "provider": provider,
-        "cuda_graph": artefacts.cuda_graph,
-        "preset": preset,
-        "accuracy": accuracy,
-        "seed": seed,
-    }
-    machine = manifest()
-    result = _resume(Path(output), settings, machine)
-    rows = [_row(result, wanted) for wanted in configurations]
-    _prepare(artefacts, configurations, rows, source, provider, report)
-    _save(output, result, accuracy)
+    if not configurations:
+        raise ConfigError("expected at least one configuration")
+    settings = SweepSettings(
+        model=store.name,
+        model_sha256=store.digest,
+        top_k=store.top_k,
+        calibration=[Path(uri).name for uri in store.calibration],
+        calibration_frames=store.calibration_frames,
+        source=Path(source).name,
+        gt=None if gt is None else Path(gt).name,
+        **msgspec.structs.asdict(config),
+    )
+    output = Path(output)
+    fresh = Result(benchmark="sweep", settings=settings, rows=[])
+    result = _resume(output, fresh)
+    pairs = [(target, _row(result, target)) for target in configurations]
+
+    def save() -> None:
+        mark_pareto(result.rows, config.accuracy)
+        write_result(output, result)
+
+    # All models first: making them heats the machine and fills its memory.
+    for target, row in _phase("models", pairs, progress):
+        progress.message(f"preparing {target}")
+        with _noting(row):
+            row.model = store.prepare(target).name
+            row.deploy = store.deploy_command(target, source, config.provider)
+    save()
 
     if gt is not None:
-        for wanted, row in zip(configurations, rows, strict=True):
-            if row["accuracy"] is None and row["error"] is None:
-                report(f"accuracy of {wanted}")
-                with _noting(row), artefacts.open(wanted, provider) as session:
-                    row["accuracy"] = measure_accuracy(session, gt, preset=preset)
-                _save(output, result, accuracy)
+        todo = [pair for pair in pairs if pair[1].accuracy is None and pair[1].error is None]
+        for target, row in _phase("accuracy", todo, progress):
+            progress.message(f"accuracy of {target}")
+            with _noting(row), store.open(target, config.provider) as session:
+                row.accuracy = measure_accuracy(session, gt, preset=config.preset)
+            save()
 
-    wait = CoolDown(cool_down)
-    for wanted, row, number in _order(configurations, rows, repeats, seed):
-        report(f"run {number + 1} of {repeats}: {wanted}")
+    commit = fresh.machine.commit  # a resumed file has the machine of its first run
+    wait = CoolDown(config.cool_down)
+    for target, row in _phase("runs", _order(pairs, config.repeats, config.seed), progress):
+        if row.error is not None:
+            continue
+        progress.message(f"run {len(row.runs) + 1} of {config.repeats}: {target}")
         wait()
-        with _noting(row), artefacts.open(wanted, provider) as session:
-            run = measure_run(
-                session,
-                source,
-                frames=frames,
-                warm_up=warm_up,
-                video=video,
-                preset=preset,
-                rest=rest,
-            )
-            row["body"] = session.metadata.get("body")
-            row["runs"].append({"commit": machine["commit"], **run})
-            row.update(medians(row["runs"]))
-        _save(output, result, accuracy)
+        with _noting(row), store.open(target, config.provider) as session:
+            run = measure_run(session, source, config)
+            run.commit = commit
+            row.body = session.metadata.get("body")
+            row.add(run)
+        save()
     return result
 
 
 def measure_accuracy(
     session: Session, gt: str | Path, *, preset: str | None = None
 ) -> dict[str, float | int | None]:
-    """HOTA, MOTA, IDF1 (percent), ID switches, false positives and negatives, AP50 (percent).
+    """Measure HOTA, MOTA, IDF1, AP50 (percent), ID switches, false positives and negatives.
 
     AP50 is None where torch, which reads the labels, is not installed.
 
     Args:
         session: a JDE model. It stays open.
-        gt: a MOT sequence with pictures and ground truth.
+        gt: a MOT sequence with images and ground truth.
         preset: of the tracker; by default as in tracking.
 
     Raises:
         DataError: the ground truth is missing or wrong.
         MissingDependencyError: TrackEval is not installed.
-        SessionError, SourceError: the model or the pictures fail.
+        SessionError, SourceError: the model or the images fail.
     """
     settings = tracker_config(session, preset)
     scores = evaluate_tracking(session, [gt], tracker=settings).combined.to_dict()
@@ -168,101 +148,68 @@ def measure_accuracy(
     return {**scores, "AP50": 100 * evaluate_detection(session, samples).ap50}
 
 
-def read_result(path: str | Path) -> dict[str, Any]:
-    """A result of ``jdetrt bench``. Raises DataError where the file is none."""
-    path = Path(path)
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        why = getattr(err, "strerror", None) or err
-        raise DataError(f"{path}: is not a result of jdetrt bench ({why})") from err
-    if not isinstance(result, dict) or not {"benchmark", "machine", "rows"} <= set(result):
-        raise DataError(f"{path}: is not a result of jdetrt bench: no benchmark, machine or rows")
-    return result
-
-
-def _resume(output: Path, settings: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
+def _resume(output: Path, fresh: SweepResult) -> SweepResult:
     if not output.exists():
-        return {"benchmark": "sweep", "machine": machine, "settings": settings, "rows": []}
+        return fresh
     result = read_result(output)
-    if result["benchmark"] != "sweep":
+    if result.benchmark != "sweep":
         raise DataError(f"{output}: is a result of another benchmark; name another file")
-    # More repeats are a reason to go on; nothing else may differ.
+    before, now = (msgspec.to_builtins(one.settings) for one in (result, fresh))
     changed = [
-        f"{name} {result['settings'].get(name)} there and {value} here"
-        for name, value in settings.items()
-        if name not in ("repeats", "accuracy") and result["settings"].get(name) != value
+        f"{name} {before[name]} there and {value} here"
+        for name, value in now.items()
+        if name not in _MAY_CHANGE and before[name] != value
     ]
     if changed:
         raise ConfigError(
             f"{output}: was made with other settings ({'; '.join(changed)}); name another file, or "
             "delete it"
         )
-    if other := differences(result["machine"], machine):
+    if other := differences(result.machine, fresh.machine):
         raise DataError(
             f"{output}: was made on another machine, or in another state of it "
             f"({'; '.join(other)}); name another file"
         )
-    result["settings"] = settings
+    result.settings = fresh.settings
     return result
 
 
-def _row(result: dict[str, Any], wanted: Configuration) -> dict[str, Any]:
-    key = {
-        "size": list(wanted.size),
-        "precision": wanted.precision,
-        "backend": wanted.backend,
-    }
-    for row in result["rows"]:
-        if all(row[name] == value for name, value in key.items()):
-            found: dict[str, Any] = row
-            found["error"] = None  # what failed before is tried again
-            return found
-    fresh = {**key, "model": None, "deploy": None, "error": None, "accuracy": None, "runs": []}
-    result["rows"].append(fresh)
-    return fresh
+def _row(result: SweepResult, target: Configuration) -> Row:
+    for row in result.rows:
+        if str(row) == str(target):
+            row.error = None  # tried again
+            return row
+    row = Row(size=target.size, precision=target.precision, backend=target.backend)
+    result.rows.append(row)
+    return row
 
 
-def _prepare(
-    artefacts: Artefacts,
-    configurations: Sequence[Configuration],
-    rows: Sequence[dict[str, Any]],
-    source: str,
-    provider: str,
-    report: Callable[[str], None],
-) -> None:
-    """Make all models first: what makes them heats the machine and fills its memory."""
-    for wanted, row in zip(configurations, rows, strict=True):
-        report(f"preparing {wanted}")
-        with _noting(row):
-            row["model"] = artefacts.prepare(wanted).name
-            row["deploy"] = artefacts.deploy_command(wanted, source, provider)
+def _phase(
+    name: str, pairs: Sequence[tuple[Configuration, Row]], progress: Progress
+) -> Iterator[tuple[Configuration, Row]]:
+    progress.start(name, len(pairs))
+    for done, pair in enumerate(pairs, start=1):
+        yield pair
+        progress.advance(name, done)
+    progress.finish(name)
 
 
 @contextmanager
-def _noting(row: dict[str, Any]) -> Iterator[None]:
+def _noting(row: Row) -> Iterator[None]:
     """Note an error of ours in a row, and go on."""
     try:
         yield
     except JdetrtError as err:
-        row["error"] = f"{type(err).__name__}: {err}"
+        row.error = f"{type(err).__name__}: {err}"
 
 
 def _order(
-    configurations: Sequence[Configuration],
-    rows: Sequence[dict[str, Any]],
-    repeats: int,
-    seed: int,
-) -> Iterator[tuple[Configuration, dict[str, Any], int]]:
-    """The runs that are missing, in blocks of random order."""
+    pairs: Sequence[tuple[Configuration, Row]], repeats: int, seed: int
+) -> list[tuple[Configuration, Row]]:
+    """Order the missing runs: in blocks, each shuffled."""
+    order = []
     for number in range(repeats):
-        block = list(zip(configurations, rows, strict=True))
+        block = list(pairs)
         random.Random(f"{seed} {number}").shuffle(block)
-        for wanted, row in block:
-            if row["error"] is None and len(row["runs"]) <= number:
-                yield wanted, row, number
-
-
-def _save(output: str | Path, result: dict[str, Any], accuracy: str) -> None:
-    mark_pareto(result["rows"], accuracy)
-    write_text(output, json.dumps(result, indent=2) + "\n")
+        order += [pair for pair in block if pair[1].error is None and len(pair[1].runs) <= number]
+    return order

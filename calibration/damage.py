@@ -1,24 +1,25 @@
-"""What quantisation does to the people that a model sees: their boxes, scores and embeddings.
+"""Damage of quantisation to the boxes, scores and embeddings of the people that a model detects.
 
-Whoever the float model detects is looked up in the quantised one at the same candidate: the same
-anchor in the same cell. So the numbers are of quantisation alone, and not of which of two
-neighbouring candidates happens to come first.
+Everybody the float model detects is looked up in the quantised one at the same candidate: the same
+anchor in the same cell. So the numbers show quantisation alone, and not which of two neighbouring
+candidates happens to come first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from jdetrt.engine.integer_products import keep_exact
+from jdetrt.config import TrackerConfig
+from jdetrt.engine.onnxruntime import session_options
 from jdetrt.errors import CalibrationError
-from jdetrt.evaluation.average_precision import judge
+from jdetrt.evaluation.average_precision import box_iou, judge
 from jdetrt.runtime.decode import nms
 from jdetrt.types import Detections
 
@@ -27,15 +28,13 @@ __all__ = ["Closeness", "Comparison", "Observer", "Pairs", "Reference"]
 _F32 = npt.NDArray[np.float32]
 _I64 = npt.NDArray[np.int64]
 
-SCORE = 0.5  # Towards-Realtime-MOT e9fa1e8, track.py: what is tracked
-NMS_IOU = 0.4  # the same
+_TRACKED = TrackerConfig()  # thresholds of the reference
 _CANDIDATES = 1024  # of a frame that take part in non-maximum suppression
 _BEST = 20  # of a frame, from a model that is confident of nobody
-_ERRORS_ONLY = 3
 
 
 class Maps(NamedTuple):
-    """What a network says of one picture, before the best are chosen.
+    """Outputs of a network for one image, before the best candidates are chosen.
 
     Attributes:
         margins: ``(candidates,)`` of the score, before the sigmoid.
@@ -49,30 +48,30 @@ class Maps(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """One entry for each person that the float model saw.
+    """One entry for each person that the float model detected.
 
     Attributes:
-        iou: of the two boxes.
+        iou: ``(n,)`` of the two boxes.
         scores: ``(n, 2)``, float and quantised.
-        cosine: of the two embeddings.
+        cosine: ``(n,)`` of the two embeddings.
     """
 
-    iou: _F32
+    iou: npt.NDArray[np.float64]
     scores: _F32
     cosine: _F32
 
 
-@dataclass(frozen=True, slots=True)
-class Closeness:
-    """How close a quantised model comes to the float one; 1 is the same, but for the score.
+class Closeness(msgspec.Struct, frozen=True):
+    """Closeness of a quantised model to the float one; 1 is the same, 0 for score and damage.
 
     Attributes:
-        people: that the float model saw, over all frames.
+        people: that the float model detected, over all frames.
         iou: mean of the box overlaps.
         score: mean difference of the scores, without sign.
         cosine: median of the embeddings' cosines.
         mean_cosine: their mean, which also sees a change in few of them.
-        agreement: average precision at an IoU of 0.5, where what the float model saw is the truth.
+        agreement: average precision at an IoU of 0.5, with the float model's detections as truth.
+        damage: one number to rank by: the losses of box, score and embedding, added up.
     """
 
     people: int
@@ -81,19 +80,15 @@ class Closeness:
     cosine: float
     mean_cosine: float
     agreement: float
+    damage: float = 0.0
 
-    @property
-    def damage(self) -> float:
-        """One number to rank layers by: what box, score and embedding lose, added up."""
-        return (1 - self.iou) + self.score + (1 - self.mean_cosine)
-
-    def to_dict(self) -> dict[str, float | int]:
-        """The numbers by name."""
-        return {**asdict(self), "damage": self.damage}
+    def __post_init__(self) -> None:
+        damage = (1 - self.iou) + self.score + (1 - self.mean_cosine)
+        msgspec.structs.force_setattr(self, "damage", damage)
 
 
 class Comparison(NamedTuple):
-    """The summary, and what it is of."""
+    """The summary, and the people that it is about."""
 
     closeness: Closeness
     pairs: Pairs
@@ -123,41 +118,40 @@ class Observer:
         watched.CopyFrom(model)
         del watched.graph.output[:]
         watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._outputs)
-        options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = threads or 0
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        keep_exact(options)
         self._session: Any = ort.InferenceSession(
-            watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            watched.SerializeToString(),
+            session_options(threads),
+            providers=["CPUExecutionProvider"],
         )
 
-    def see(self, image: _F32) -> Maps:
-        """Run one picture, ``(1, 3, H, W)``. Raises CalibrationError on NaN and infinity."""
+    def run(self, image: _F32) -> Maps:
+        """Run one image, ``(1, 3, H, W)``. Raises CalibrationError on NaN and infinity."""
         margins, deltas, embeddings = self._session.run(self._outputs, {self._input: image})
         if not (np.isfinite(margins).all() and np.isfinite(deltas).all()):
-            raise CalibrationError("the model gives NaN or infinite numbers; is it a sound one?")
+            raise CalibrationError(
+                "the model gives NaN or infinite numbers; its weights may be damaged"
+            )
         return Maps(margins[0], deltas[0], embeddings[0])
 
     def boxes(self, maps: Maps, candidates: _I64) -> _F32:
-        """``(n, 4)`` x1 y1 x2 y2 of candidates, in network pixels."""
+        """Compute boxes of candidates: ``(n, 4)`` xyxy in network pixels."""
         anchors = self.priors[candidates]
         deltas = maps.deltas[:, candidates].T
         centre = anchors[:, :2] + anchors[:, 2:] * deltas[:, :2]
         half = 0.5 * anchors[:, 2:] * np.exp(deltas[:, 2:].clip(max=10.0))
-        found: _F32 = np.concatenate([centre - half, centre + half], axis=1)
-        return found
+        boxes: _F32 = np.concatenate([centre - half, centre + half], axis=1)
+        return boxes
 
     def detect(self, maps: Maps) -> tuple[_I64, Detections]:
-        """The best candidates after non-maximum suppression, best first, of whatever score."""
+        """Find candidates by non-maximum suppression, best first, whatever their score."""
         best = np.argsort(-maps.margins, kind="stable")[:_CANDIDATES]
         boxes, scores = self.boxes(maps, best), _sigmoid(maps.margins[best])
-        kept = nms(boxes, scores, NMS_IOU)
-        return best[kept], Detections(boxes[kept], scores[kept])
+        rows = nms(boxes, scores, _TRACKED.nms_iou)
+        return best[rows], Detections(boxes[rows], scores[rows])
 
 
 class Reference:
-    """What the float model sees in some frames; others are compared with it.
+    """Detections of the float model in some frames, for others to be compared with.
 
     Args:
         model: in float32.
@@ -165,7 +159,7 @@ class Reference:
         threads: CPU threads of one operator; None for one a physical core.
 
     Attributes:
-        people: how many it saw.
+        people: number of detections.
         confident: whether they are those with a score that is tracked. Where there is none, as
             with a network that was not trained, they are the 20 best candidates of each frame.
 
@@ -181,45 +175,45 @@ class Reference:
         if not self._images:
             raise CalibrationError("no frame to compare on")
         observer = Observer(model, threads)
-        seen = [(maps, *observer.detect(maps)) for maps in map(observer.see, self._images)]
-        self.confident = any((found.scores > SCORE).any() for _, _, found in seen)
+        outputs = [(maps, *observer.detect(maps)) for maps in map(observer.run, self._images)]
+        threshold = _TRACKED.score_threshold
+        self.confident = any((best.scores > threshold).any() for _, _, best in outputs)
         self._candidates: list[_I64] = []
         self._embeddings: list[_F32] = []
-        self._found: list[Detections] = []
-        for maps, candidates, found in seen:
-            count = int((found.scores > SCORE).sum()) if self.confident else _BEST
+        self._truth: list[Detections] = []
+        for maps, candidates, best in outputs:
+            count = int((best.scores > threshold).sum()) if self.confident else _BEST
             self._candidates.append(candidates[:count])
-            self._found.append(Detections(found.boxes[:count], found.scores[:count]))
+            self._truth.append(Detections(best.boxes[:count], best.scores[:count]))
             self._embeddings.append(_units(maps.embeddings[:, observer.cells[candidates[:count]]]))
         self.people = sum(map(len, self._candidates))
 
     def compare(self, model: onnx.ModelProto) -> Comparison:
-        """See the same frames with another model of the same graph."""
+        """Run another model of the same graph on the same frames."""
         observer = Observer(model, self._threads)
-        pairs, found = [], []
+        pairs, detections = [], []
         for image, candidates, truth, embeddings in zip(
-            self._images, self._candidates, self._found, self._embeddings, strict=True
+            self._images, self._candidates, self._truth, self._embeddings, strict=True
         ):
-            maps = observer.see(image)
+            maps = observer.run(image)
             # Without a score that tells people from the rest, no more than were taken as true.
             most = None if self.confident else _BEST
             _, best = observer.detect(maps)
-            found.append(Detections(best.boxes[:most], best.scores[:most]))
+            detections.append(Detections(best.boxes[:most], best.scores[:most]))
             scores = _sigmoid(maps.margins[candidates])
             other = _units(maps.embeddings[:, observer.cells[candidates]])
             pairs.append(
                 Pairs(
-                    _iou(truth.boxes, observer.boxes(maps, candidates)),
+                    box_iou(truth.boxes, observer.boxes(maps, candidates)).diagonal(),
                     np.stack([truth.scores, scores], axis=1),
                     np.einsum("dn,dn->n", embeddings, other),
                 )
             )
         together = Pairs(*(np.concatenate(column) for column in zip(*pairs, strict=True)))
-        return Comparison(self._summary(together, found), together)
+        return Comparison(self._summary(together, detections), together)
 
-    def _summary(self, pairs: Pairs, found: Sequence[Detections]) -> Closeness:
-        nothing = [np.empty((0, 4), np.float32)] * len(found)
-        judged = judge(found, [truth.boxes for truth in self._found], nothing)
+    def _summary(self, pairs: Pairs, detections: Sequence[Detections]) -> Closeness:
+        judged = judge(detections, [truth.boxes for truth in self._truth])
         return Closeness(
             people=self.people,
             iou=float(pairs.iou.mean()),
@@ -239,7 +233,7 @@ class _Ends(NamedTuple):
 
 
 def _ends(model: onnx.ModelProto) -> _Ends:
-    """Find what decoding reads, by how the graph is joined and not by names."""
+    """Find the tensors that decoding reads, by how the graph is joined and not by names."""
     nodes = model.graph.node
     constants = {
         node.output[0]: onnx.numpy_helper.to_array(node.attribute[0].t)
@@ -275,13 +269,3 @@ def _units(vectors: _F32) -> _F32:
     vectors = vectors.astype(np.float32, copy=False)
     units: _F32 = vectors / np.linalg.norm(vectors, axis=0).clip(min=1e-12)
     return units
-
-
-def _iou(boxes: _F32, others: _F32) -> _F32:
-    """Overlap of each box with the other one of its row."""
-    low = np.maximum(boxes[:, :2], others[:, :2])
-    high = np.minimum(boxes[:, 2:], others[:, 2:])
-    shared = (high - low).clip(min=0).prod(axis=1)
-    areas = [(b[:, 2:] - b[:, :2]).prod(axis=1) for b in (boxes, others)]
-    iou: _F32 = shared / (areas[0] + areas[1] - shared).clip(min=1e-12)
-    return iou

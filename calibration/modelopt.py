@@ -1,4 +1,4 @@
-"""INT8 by NVIDIA ModelOpt, for those who want its choices: ours is `quantize.qdq`.
+"""INT8 by NVIDIA ModelOpt, as an alternative to `jdetrt.calibration.quantize.qdq`.
 
 ModelOpt pins other versions of onnx and ONNX Runtime than jdetrt: give it an environment of its own
 (the extra ``autocast``). It keeps all frames in memory at a time. Its scales are FP32 and decoding
@@ -18,8 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from jdetrt import files
-from jdetrt.calibration.quantize.layers import Layers, match_layers
-from jdetrt.calibration.quantize.model_file import read_model
+from jdetrt.calibration.quantize.layers import Layers, match_layers, read_model
 from jdetrt.calibration.ranges.measure import Frames
 from jdetrt.errors import CalibrationError, MissingDependencyError
 
@@ -47,10 +46,10 @@ def quantise_with_modelopt(
         leave_out: layers that stay in float, by name or pattern.
 
     Raises:
-        CalibrationError: the model cannot be quantised, ModelOpt fails, or what it gives breaks the
+        CalibrationError: the model cannot be quantised, ModelOpt fails, or its model breaks the
             rules of TensorRT (`jdetrt.calibration.quantize.qdq`).
         MissingDependencyError: ModelOpt is not installed.
-        SinkError: the output cannot be written.
+        OutputError: the output cannot be written.
     """
     source = read_model(model_path)
     left_out = match_layers(source, leave_out)
@@ -61,15 +60,15 @@ def quantise_with_modelopt(
         if node.op_type in ("Add", "Mul") and node.name not in layers
     ]
     quantise = _modelopt()
-    pictures = np.concatenate(list(frames.batches()))
+    images = np.concatenate(list(frames.batches()))
     with TemporaryDirectory(prefix="jdetrt-modelopt-") as folder:
-        made = Path(folder, "int8.onnx")
+        temporary = Path(folder, "int8.onnx")
         try:
             quantise(
                 onnx_path=str(model_path),
-                output_path=str(made),
+                output_path=str(temporary),
                 quantize_mode="int8",
-                calibration_data={source.graph.input[0].name: pictures},
+                calibration_data={source.graph.input[0].name: images},
                 calibration_method=method,
                 calibration_eps=["cpu"],
                 op_types_to_quantize=["Conv", "Add"],
@@ -78,7 +77,7 @@ def quantise_with_modelopt(
             )
         except Exception as err:  # its errors are of many kinds
             raise CalibrationError(f"{model_path}: ModelOpt failed: {err}") from err
-        quantised = read_model(made)
+        quantised = read_model(temporary)
     _check(quantised)
     notes = {entry.key: entry.value for entry in source.metadata_props}
     helper.set_model_props(
@@ -101,12 +100,12 @@ def _modelopt() -> Callable[..., Any]:
         raise MissingDependencyError(
             "nvidia-modelopt[onnx]", "autocast", "Quantising with ModelOpt"
         ) from err
-    found: Callable[..., Any] = quantize
-    return found
+    function: Callable[..., Any] = quantize
+    return function
 
 
 def _check(model: onnx.ModelProto) -> None:
-    """Refuse what TensorRT would: it says so only where the model is to run."""
+    """Refuse what TensorRT would refuse only on the machine where the model is to run."""
     values = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].HasField("t"):

@@ -1,4 +1,4 @@
-"""The report of a calibration as one HTML page, made from its JSON alone.
+"""Report of a calibration: one HTML page, made from its record alone.
 
 The page needs no network and no script, follows the light or dark setting of the reader, and can be
 read on a phone.
@@ -11,9 +11,11 @@ from html import escape
 from importlib.resources import files as resources
 from statistics import mean, stdev
 from string import Template
-from typing import Any
 
-from jdetrt.calibration.svg import histogram, scatter, spans, stems
+from jdetrt.calibration.damage import Closeness
+from jdetrt.calibration.record import CalibrationRecord
+from jdetrt.evaluation.summary import PERTURBED_KEY
+from jdetrt.svg import histogram, scatter, spans, stems
 
 __all__ = ["page"]
 
@@ -28,7 +30,7 @@ _SCORES = {
     "fp": ("FP", 0),
     "fn": ("FN", 0),
 }
-_SHAKEN = {"hota": "HOTA", "mota": "MOTA", "idf1": "IDF1"}
+_PERTURBED = {"hota": "HOTA", "mota": "MOTA", "idf1": "IDF1"}
 _CLOSENESS = {
     "iou": "mean IoU",
     "score": "mean score difference",
@@ -39,12 +41,8 @@ _CLOSENESS = {
 }
 
 
-def page(data: Mapping[str, Any]) -> str:
-    """Make the page.
-
-    Args:
-        data: what `jdetrt.calibration.record.record` gives, or its JSON read back.
-    """
+def page(data: CalibrationRecord) -> str:
+    """Make the page from the record of a calibration."""
     sections = (
         _accuracy(data),
         _speed(data),
@@ -57,64 +55,56 @@ def page(data: Mapping[str, Any]) -> str:
     )
     template = Template(resources("jdetrt.calibration").joinpath("report.html").read_text())
     return template.substitute(
-        title=escape(data["model"]["name"]), summary=_summary(data), body="\n".join(sections)
+        title=escape(data.model.name), summary=_summary(data), body="\n".join(sections)
     )
 
 
-def _summary(data: Mapping[str, Any]) -> str:
-    chosen, layers = data["chosen"], data["layers"]
-    floating = sum(layer["left_out"] for layer in layers)
+def _summary(data: CalibrationRecord) -> str:
+    chosen = data.chosen
     text = (
-        f"{len(layers) - floating} of {len(layers)} layers in INT8, ranges by {data['method']} "
-        f"from {data['frames']['count']} frames. Against FP32 on {data['compared_frames']} of "
-        f"them: median cosine {chosen['cosine']:.4f}, mean IoU {chosen['iou']:.4f}, mean score "
-        f"difference {chosen['score']:.4f}."
+        f"{data.quantised}. Against FP32 ({data.compared}): median cosine {chosen.cosine:.4f}, "
+        f"mean IoU {chosen.iou:.4f}, mean score difference {chosen.score:.4f}."
     )
     notes = [f"<p>{escape(text)}</p>"]
-    if not data["confident"]:
+    if not data.confident:
         notes.append(
-            "<p class=bad>The FP32 model is confident of nobody in these frames; what is compared "
-            "are its best candidates. For a network that was not trained this says no more than "
-            "that the arithmetic holds.</p>"
+            "<p class=bad>The FP32 model has no confident detection in these frames, so its best "
+            "candidates are compared. For an untrained network this only shows that the "
+            "arithmetic is sound.</p>"
         )
-    notes += [f"<p class=bad>{escape(note)}</p>" for note in data["frames"]["notes"]]
+    notes += [f"<p class=bad>{escape(note)}</p>" for note in data.frames.notes]
     return "".join(notes)
 
 
-def _accuracy(data: Mapping[str, Any]) -> str:
-    found = data["accuracy"]
-    if found is None:
+def _accuracy(data: CalibrationRecord) -> str:
+    if data.accuracy is None:
         return (
             "<h2>Accuracy</h2><p class=soft>Not measured: no labelled sequence was given "
             "(<code>--gt SEQUENCE</code>).</p>"
         )
-    rows = list(found["rows"].items())
-    first = rows[0][1]
+    rows = data.accuracy.rows
+    base, first = next(iter(rows.items()))
     lines = []
-    for name, scores in rows:
+    for name, scores in rows.items():
         cells = [escape(name)]
         if "failed" in scores:
             lines.append([*cells, escape(scores["failed"]), *[""] * (len(_SCORES) - 1)])
             continue
         for key, (_, digits) in _SCORES.items():
-            change = scores[key] - first[key]
-            shown = f"{scores[key]:.{digits}f}"
-            cells.append(
-                shown if scores is first else f"{shown} <small>({change:+.{digits}f})</small>"
-            )
+            cells.append(_changed(scores[key], first[key], digits, plain=scores is first))
         lines.append(cells)
     return (
-        f"<h2>Accuracy on {escape(found['sequence'])}</h2>"
-        "<p class=soft>AP50 and TPR from 0 to 1, HOTA, MOTA and IDF1 in percent; in brackets the "
-        f"difference from {escape(rows[0][0])}. ONNX Runtime computes all of them: what TensorRT's "
-        "kernels give may differ in rounding.</p>"
+        f"<h2>Accuracy on {escape(data.accuracy.sequence)}</h2>"
+        "<p class=soft>AP50 and TPR from 0 to 1; HOTA, MOTA and IDF1 in percent; the difference "
+        f"from {escape(base)} in brackets. All models run in ONNX Runtime: TensorRT may round "
+        "differently.</p>"
         + _table(["", *(title for title, _ in _SCORES.values())], lines)
-        + _shaken({name: scores["shaken"] for name, scores in rows if "shaken" in scores})
+        + _perturbed({n: one[PERTURBED_KEY] for n, one in rows.items() if PERTURBED_KEY in one})
     )
 
 
-def _shaken(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Two samples a column: what differs by more than chance is a difference of the models."""
+def _perturbed(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Mean and deviation a column: a difference beyond chance is a difference of the models."""
     if not rows:
         return ""
     first = next(iter(rows.values()))
@@ -122,24 +112,28 @@ def _shaken(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     lines = []
     for name, scores in rows.items():
         cells = [escape(name)]
-        for key in _SHAKEN:
-            middle = mean(scores[key])
-            change = middle - mean(first[key])
-            shown = f"{middle:.2f} ± {stdev(scores[key]):.2f}"
-            cells.append(shown if scores is first else f"{shown} <small>({change:+.2f})</small>")
+        for key in _PERTURBED:
+            spread = f" ± {stdev(scores[key]):.2f}"
+            middle, base = mean(scores[key]), mean(first[key])
+            cells.append(_changed(middle, base, 2, spread, plain=scores is first))
         lines.append(cells)
     return (
-        f"<p>One run is chance as well: a few people who swap early or late. Here are means and "
-        f"standard deviations of {count} runs with boxes and scores shaken by about what INT8 "
-        "moves them. A mean is uncertain by its standard deviation divided by "
-        f"{count**0.5:.1f}; differences below twice that say nothing.</p>"
-        + _table(["", *_SHAKEN.values()], lines)
+        "<p>A single run also depends on chance: two people may swap early or late. The table "
+        f"below has means and standard deviations of {count} runs with boxes and scores perturbed "
+        "by about as much as INT8 changes them. The uncertainty of a mean is its standard "
+        f"deviation divided by {count**0.5:.1f}; differences below twice that are not "
+        "significant.</p>" + _table(["", *_PERTURBED.values()], lines)
     )
 
 
-def _speed(data: Mapping[str, Any]) -> str:
-    found = data["speed"]
-    if found is None:
+def _changed(value: float, base: float, digits: int, spread: str = "", *, plain: bool) -> str:
+    shown = f"{value:.{digits}f}{spread}"
+    return shown if plain else f"{shown} <small>({value - base:+.{digits}f})</small>"
+
+
+def _speed(data: CalibrationRecord) -> str:
+    speed = data.speed
+    if speed is None:
         return ""
     lines = [
         [
@@ -147,172 +141,132 @@ def _speed(data: Mapping[str, Any]) -> str:
             f"{times['p50']:.1f}",
             f"{times['mean']:.1f}",
             f"{times['p95']:.1f}",
-            f"{found['speed_up'][name]:.2f}" if name in found["speed_up"] else "1",
+            f"{speed.speed_up[name]:.2f}" if name in speed.speed_up else "1",
         ]
-        for name, times in found["milliseconds"].items()
+        for name, times in speed.milliseconds.items()
     ]
-    machine = (data["machine"] or {}).get("cpu") or "a CPU"
+    machine = (data.machine or {}).get("cpu") or "a CPU"
+    runs = "1 run" if speed.runs == 1 else f"{speed.runs} runs"
     return (
         "<h2>Speed of the network alone, ONNX Runtime</h2>"
-        f"<p class=soft>{found['runs']} runs each, in turn, on {escape(str(machine))}. Of TensorRT "
-        "this says nothing.</p>"
+        f"<p class=soft>{runs} of each, in turn, on {escape(str(machine))}. These timings do not "
+        "predict TensorRT.</p>"
         + _table(["", "p50 ms", "mean ms", "p95 ms", "times as fast (p50)"], lines)
     )
 
 
-def _closeness(data: Mapping[str, Any]) -> str:
-    both = {_ALL: data["all_layers"]["pairs"], _CHOSEN: data["chosen"]["pairs"]}
-    cosines = {name: pairs["cosine"] for name, pairs in both.items()}
+def _closeness(data: CalibrationRecord) -> str:
+    both = {_ALL: data.all_layers, _CHOSEN: data.chosen}
+    pairs = {name: one.pairs for name, one in both.items()}
+    cosines = {name: one.cosine for name, one in pairs.items()}
     low = min((value for values in cosines.values() for value in values), default=0.0)
     low = max(min(low, 0.98), -1.0)
-    figures = (
-        (
-            "Score of each person, FP32 and INT8",
-            scatter(
-                "scores",
-                {n: list(zip(p["score"], p["score_int8"], strict=True)) for n, p in both.items()},
-                ("score in FP32", "score in INT8"),
-            ),
+    scores = {n: list(zip(p.score, p.score_int8, strict=True)) for n, p in pairs.items()}
+    overlaps = {n: list(zip(p.score, p.iou, strict=True)) for n, p in pairs.items()}
+    span = (round(low - 0.005, 2), 1.0)
+    figures = {
+        "Score of each person, FP32 and INT8": scatter(
+            "scores", scores, ("score in FP32", "score in INT8")
         ),
-        (
-            "Overlap of the two boxes, by score",
-            scatter(
-                "overlaps",
-                {n: list(zip(p["score"], p["iou"], strict=True)) for n, p in both.items()},
-                ("score in FP32", "IoU"),
-            ),
+        "Overlap of the two boxes, by score": scatter(
+            "overlaps", overlaps, ("score in FP32", "IoU")
         ),
-        (
-            "Cosine of the two embeddings",
-            histogram("cosines", cosines, "cosine", (round(low - 0.005, 2), 1.0)),
-        ),
+        "Cosine of the two embeddings": histogram("cosines", cosines, "cosine", span),
+    }
+    lines = [[name, *_numbers(one)] for name, one in both.items()]
+    return (
+        f"<h2>Effect of INT8 on the people FP32 detects (n = {data.chosen.people})</h2>"
+        f"<p class=soft>{_key(0, _ALL)} {_key(1, _CHOSEN)} Both models are compared at the same "
+        "candidates.</p>" + _figures(figures) + _table(["", *_CLOSENESS.values()], lines)
     )
-    drawn = "".join(
-        f"<figure>{svg}<figcaption>{escape(words)}</figcaption></figure>" for words, svg in figures
-    )
+
+
+def _methods(data: CalibrationRecord) -> str:
     lines = [
-        [name, *(f"{one[key]:.4f}" for key in _CLOSENESS)]
-        for name, one in ((_ALL, data["all_layers"]), (_CHOSEN, data["chosen"]))
+        [escape(one.name + (" (chosen)" if one.name == data.method else "")), *_numbers(one)]
+        for one in data.methods
     ]
     return (
-        f"<h2>What INT8 does to the {data['chosen']['people']} people that FP32 sees</h2>"
-        f"<p class=soft>{_key(0, _ALL)} {_key(1, _CHOSEN)} The same candidates of both models.</p>"
-        f"<div class=figures>{drawn}</div>" + _table(["", *_CLOSENESS.values()], lines)
+        "<h2>Methods for the ranges</h2><p class=soft>All layers in INT8. Damage is the loss of "
+        "IoU, score and mean cosine, added up; the method with the smallest damage is chosen "
+        "unless one was named.</p>" + _table(["", *_CLOSENESS.values()], lines)
     )
 
 
-def _methods(data: Mapping[str, Any]) -> str:
-    lines = []
-    for one in data["methods"]:
-        taken = " (taken)" if one["name"] == data["method"] else ""
-        lines.append([escape(one["name"] + taken), *(f"{one[key]:.4f}" for key in _CLOSENESS)])
-    return (
-        "<h2>Methods for the ranges</h2><p class=soft>All layers in INT8. Damage is what IoU, "
-        "score and mean cosine lose, added up; the method with the least is taken unless one was "
-        "named."
-        "</p>" + _table(["", *_CLOSENESS.values()], lines)
-    )
-
-
-def _layers(data: Mapping[str, Any]) -> str:
-    layers = data["layers"]
+def _layers(data: CalibrationRecord) -> str:
+    layers = data.layers
     ranged = [
-        (max(abs(one["low"]), abs(one["high"])), one["limit"]) for one in layers if one["limit"]
+        (max(abs(one.low or 0.0), abs(one.high or 0.0)), one.limit) for one in layers if one.limit
     ]
-    figures = [
-        (
-            "What each layer reads: the largest magnitude (end of the line) and the limit (dot)",
-            spans("ranges", ranged, "magnitude"),
+    figures = {}
+    if any(one.alone for one in layers):
+        figures["Damage of each layer when it alone is in INT8; blue: left in float"] = stems(
+            "sensitivity",
+            [one.alone.damage if one.alone else 0.0 for one in layers],
+            [one.left_out for one in layers],
+            "damage",
         )
-    ]
-    if any(one["alone"] for one in layers):
-        figures.insert(
-            0,
-            (
-                "Damage that each layer does when it alone is in INT8; blue: left in float",
-                stems(
-                    "sensitivity",
-                    [one["alone"]["damage"] if one["alone"] else 0.0 for one in layers],
-                    [one["left_out"] for one in layers],
-                    "damage",
-                ),
-            ),
-        )
-    drawn = "".join(
-        f"<figure>{svg}<figcaption>{escape(words)}</figcaption></figure>" for words, svg in figures
+    figures["Input of each layer: largest magnitude (end of the line) and clipping limit (dot)"] = (
+        spans("ranges", ranged, "magnitude")
     )
-    lines = [
-        [
-            escape(one["name"]),
-            escape(one["kind"]),
-            *(_number(one[key]) for key in ("low", "high", "limit")),
-            *(_number((one["alone"] or {}).get(key)) for key in ("damage", "mean_cosine", "iou")),
-            "float" if one["left_out"] else "INT8",
-        ]
-        for one in layers
-    ]
-    heads = [
-        "layer",
-        "operator",
-        "least",
-        "largest",
-        "limit",
-        "damage alone",
-        "mean cosine",
-        "IoU",
-        "",
-    ]
+    lines = []
+    for one in layers:
+        values = [one.low, one.high, one.limit, None, None, None]
+        if one.alone:
+            values[3:] = one.alone.damage, one.alone.mean_cosine, one.alone.iou
+        numbers = ["" if value is None else f"{value:.4g}" for value in values]
+        state = "float" if one.left_out else "INT8"
+        lines.append([escape(one.name), escape(one.kind), *numbers, state])
+    heads = ["layer", "operator", "min", "max", "limit", "damage alone", "mean cosine", "IoU", ""]
     return (
-        f"<h2>Layers</h2><div class=figures>{drawn}</div>"
-        '<p class=soft>"Least", "largest" and "limit" are of what the layer reads first; a limit '
-        "below the magnitude cuts off.</p>" + _table(heads, lines, "tall")
+        "<h2>Layers</h2>" + _figures(figures) + "<p class=soft>Min, max and clipping limit of the "
+        "layer's first input; values above the limit are clipped.</p>"
+        + _table(heads, lines, "tall")
     )
 
 
-def _left_out(data: Mapping[str, Any]) -> str:
+def _left_out(data: CalibrationRecord) -> str:
     always = (
-        "<p>Decoding, norms and top-k are in float always: coordinates and angles need more than "
-        "256 steps. Biases stay in float too.</p>"
+        "<h2>Left in float</h2><p>Decoding, norms and top-k always stay in float, because "
+        "coordinates and angles need more than 256 steps. Biases stay in float too.</p>"
     )
-    if not data["left_out"]:
-        return f"<h2>Left in float</h2>{always}<p>No layer beside these.</p>"
-    lines = [[escape(one["name"]), escape(one["why"])] for one in data["left_out"]]
-    return f"<h2>Left in float</h2>{always}" + _table(["layer", "why"], lines, wrap=True)
+    if not data.left_out:
+        return f"{always}<p>All other layers are in INT8.</p>"
+    lines = [[escape(one.name), escape(one.why)] for one in data.left_out]
+    return always + _table(["layer", "reason"], lines, wrap=True)
 
 
-def _attempts(data: Mapping[str, Any]) -> str:
-    if not data["attempts"]:
+def _attempts(data: CalibrationRecord) -> str:
+    if not data.attempts or data.targets is None:
         return ""
-    targets = data["targets"]
     lines = [
         [
-            str(len(one["left_out"])),
-            f"{one['closeness']['cosine']:.4f}",
-            "" if one["ap_drop"] is None else f"{one['ap_drop']:+.4f}",
-            "<span class=good>yes</span>" if one["met"] else "<span class=bad>no</span>",
+            str(len(one.left_out)),
+            f"{one.closeness.cosine:.4f}",
+            "" if one.ap_drop is None else f"{one.ap_drop:+.4f}",
+            "<span class=good>yes</span>" if one.met else "<span class=bad>no</span>",
         ]
-        for one in data["attempts"]
+        for one in data.attempts
     ]
     return (
-        "<h2>The search</h2><p class=soft>Wanted: a median cosine of "
-        f"{targets['cosine']:g} or more, and an AP drop of at most {targets['ap_drop']:g} "
-        "(measured only where the cosine is met).</p>"
+        "<h2>Search</h2><p class=soft>Targets: a median cosine of at least "
+        f"{data.targets.cosine:g} and an AP drop of at most {data.targets.ap_drop:g} (measured "
+        "only where the cosine is met).</p>"
         + _table(["layers in float", "median cosine", "AP drop", "met"], lines, "tall")
     )
 
 
-def _provenance(data: Mapping[str, Any]) -> str:
-    frames, machine = data["frames"], data["machine"] or {}
-    sources = ", ".join(f"{name} ({count})" for name, count in frames["sources"].items())
+def _provenance(data: CalibrationRecord) -> str:
+    frames, machine = data.frames, data.machine or {}
     facts = {
-        "model": f"{data['model']['name']}, sha256 {data['model']['sha256']}",
-        **{one["what"]: f"{one['name']}, sha256 {one['sha256']}" for one in data["written"]},
-        "frames": f"{frames['count']} of {frames['asked']} wanted, seed {frames['seed']}, sha256 "
-        f"{frames['sha256']}",
-        "from": sources,
-        "network": "x".join(map(str, frames["network_size"])),
-        "checkpoint": data["model"]["metadata"].get("checkpoint_sha256", "not recorded"),
-        "jdetrt": data["jdetrt_version"],
+        "model": f"{data.model.name}, sha256 {data.model.sha256}",
+        **{one.what: f"{one.name}, sha256 {one.sha256}" for one in data.written},
+        "frames": f"{frames.count} of {frames.asked} asked for, seed {frames.seed}, sha256 "
+        f"{frames.sha256}",
+        "sources": ", ".join(f"{name} ({count})" for name, count in frames.sources.items()),
+        "network": "x".join(map(str, frames.network_size)),
+        "checkpoint": data.model.metadata.get("checkpoint_sha256", "not recorded"),
+        "jdetrt": data.jdetrt_version,
         "packages": ", ".join(f"{k} {v}" for k, v in machine.get("packages", {}).items()),
         "machine": ", ".join(str(machine[k]) for k in ("cpu", "os", "date") if machine.get(k)),
     }
@@ -322,10 +276,23 @@ def _provenance(data: Mapping[str, Any]) -> str:
     return f"<h2>Provenance</h2><dl>{listed}</dl>"
 
 
+def _numbers(closeness: Closeness) -> list[str]:
+    return [f"{getattr(closeness, key):.4f}" for key in _CLOSENESS]
+
+
+def _figures(figures: Mapping[str, str]) -> str:
+    """Lay out SVG figures by their captions."""
+    drawn = "".join(
+        f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, svg in figures.items()
+    )
+    return f"<div class=figures>{drawn}</div>"
+
+
 def _table(
     heads: Sequence[str], lines: Iterable[Sequence[str]], size: str = "", *, wrap: bool = False
 ) -> str:
-    """A table of cells that are HTML already."""
+    """Make a table of cells that are HTML already."""
     cell = "<td class='wrap left'>" if wrap else "<td>"
     side = " class=left" if wrap else ""
     head = "".join(f"<th{side}>{escape(title)}</th>" for title in heads)
@@ -338,7 +305,3 @@ def _table(
 
 def _key(number: int, words: str) -> str:
     return f'<span><i class="key key-{number}"></i> {escape(words)}</span>'
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

@@ -1,52 +1,41 @@
-"""Which layers quantisation hurts, and the fewest to leave in float.
+"""Search for the fewest layers to leave in float.
 
-Each layer is quantised alone and the result compared with the float model. In the order of what
-they do alone, layers are then left out until what was asked for is met; and of those left out each
-is taken back that turns out not to have been needed.
+Each layer is quantised alone and the result compared with the float model. In the order of the
+damage that they do alone, layers are then left out until the targets are met; and of those left out
+each is taken back that turns out not to be needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+import msgspec
 import onnx
 
+from jdetrt.calibration.config import Targets
 from jdetrt.calibration.damage import Closeness, Reference
 from jdetrt.calibration.quantize.layers import Layers
 from jdetrt.calibration.quantize.qdq import Layout, quantise
 from jdetrt.calibration.quantize.rewrite import Scales
+from jdetrt.types import NO_PROGRESS, Progress
 
 __all__ = [
+    "ApDropOf",
     "Attempt",
     "Choice",
     "LayerDamage",
-    "Targets",
     "choose_layers",
     "fewest",
     "measure_layers",
 ]
 
-OnLayer = Callable[[int, int], None]  # layers done, and in all
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """What a quantised model has to keep.
-
-    Attributes:
-        cosine: least median cosine of the embeddings.
-        ap_drop: most that average precision may lose, 0 to 1.
-    """
-
-    cosine: float = 0.99
-    ap_drop: float = 0.01
+ApDropOf = Callable[[onnx.ModelProto], float]  # drop in average precision of a quantised model
 
 
 @dataclass(frozen=True, slots=True)
 class LayerDamage:
-    """What one layer does when it alone is quantised.
+    """Damage of one layer when it alone is quantised.
 
     Attributes:
         name: of the node.
@@ -58,20 +47,15 @@ class LayerDamage:
     kind: str
     closeness: Closeness
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything by name."""
-        return {"name": self.name, "kind": self.kind, **self.closeness.to_dict()}
 
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One set of layers left in float, tried in the search.
 
     Attributes:
         left_out: names.
         closeness: to the float model.
-        ap_drop: loss of average precision, 0 to 1; None where the cosine was too low already.
-        met: whether it does what was asked for.
+        ap_drop: drop in average precision, 0 to 1; None where the cosine was too low already.
+        met: whether the targets are met.
     """
 
     left_out: tuple[str, ...]
@@ -79,18 +63,14 @@ class Attempt:
     ap_drop: float | None
     met: bool
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything by name."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the search found.
+    """Result of the search.
 
     Attributes:
         left_out: the layers to leave in float, in the model's order.
-        attempts: everything that was tried, in that order.
+        attempts: all that were tried, in this order.
     """
 
     left_out: tuple[str, ...]
@@ -103,29 +83,31 @@ def measure_layers(
     reference: Reference,
     *,
     layout: Layout = "tensorrt",
-    progress: OnLayer | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> list[LayerDamage]:
     """Quantise one layer at a time, all others in float.
 
     Args:
         model: in float32.
         ranges: of its tensors.
-        reference: what it sees.
+        reference: the float model's detections.
         layout: as in `jdetrt.calibration.quantize.qdq.quantise`.
-        progress: called after each layer.
+        progress: has a phase, a step for each layer.
 
     Returns:
         One entry a layer, in the model's order.
     """
     nodes = Layers(model).nodes
-    found = []
+    phase = "Quantising one layer at a time"
+    progress.start(phase, len(nodes))
+    damages = []
     for done, (name, node) in enumerate(nodes.items(), start=1):
         others = [other for other in nodes if other != name]
         alone = quantise(model, ranges, others, layout=layout)
-        found.append(LayerDamage(name, node.op_type, reference.compare(alone).closeness))
-        if progress is not None:
-            progress(done, len(nodes))
-    return found
+        damages.append(LayerDamage(name, node.op_type, reference.compare(alone).closeness))
+        progress.advance(phase, done)
+    progress.finish(phase)
+    return damages
 
 
 def choose_layers(
@@ -137,23 +119,25 @@ def choose_layers(
     *,
     always: Sequence[str] = (),
     layout: Layout = "tensorrt",
-    ap_drop: Callable[[onnx.ModelProto], float] | None = None,
-    on_attempt: Callable[[Attempt], None] | None = None,
+    ap_drop: ApDropOf | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Choice:
     """Find the fewest layers to leave in float.
 
     Args:
         model: in float32.
         ranges: of its tensors.
-        reference: what it sees.
+        reference: the float model's detections.
         damages: of `measure_layers`.
-        targets: what is asked for.
+        targets: limits to keep.
         always: layers that stay in float whatever the numbers are.
         layout: as in `jdetrt.calibration.quantize.qdq.quantise`.
-        ap_drop: measures how much average precision a quantised model loses, on labelled pictures;
-            by default the float model's own detections are the truth.
-        on_attempt: called after each one.
+        ap_drop: measures the drop in average precision on labelled images; by default the float
+            model's own detections are the truth.
+        progress: has a phase, a step for each attempt; their number is not known.
     """
+    phase = "Choosing layers"
+    progress.start(phase)
     attempts: list[Attempt] = []
 
     def met(left_out: Sequence[str]) -> bool:
@@ -166,27 +150,27 @@ def choose_layers(
             drop = 1 - closeness.agreement if ap_drop is None else ap_drop(quantised)
         attempt = Attempt(ordered, closeness, drop, drop is not None and drop <= targets.ap_drop)
         attempts.append(attempt)
-        if on_attempt is not None:
-            on_attempt(attempt)
+        progress.advance(phase, len(attempts))
         return attempt.met
 
     ranked = sorted(damages, key=lambda damage: -damage.closeness.damage)
     left_out = {*fewest([d.name for d in ranked if d.name not in always], met), *always}
+    progress.finish(phase)
     return Choice(tuple(d.name for d in damages if d.name in left_out), tuple(attempts))
 
 
 def fewest(ranked: Sequence[str], met: Callable[[Sequence[str]], bool]) -> list[str]:
-    """The shortest beginning of a list that will do, without those in it that are not needed.
+    """Find the shortest beginning of a list that is enough, less the names that are not needed.
 
-    Leaving out everything always does, for then nothing is quantised; it is not tried.
+    Leaving out everything is always enough, as nothing is quantised then; it is not tried.
 
     Args:
-        ranked: names, the one that is likeliest to be needed first.
-        met: whether it is enough to leave these out.
+        ranked: names, the one most likely to be needed first.
+        met: tells if it is enough to leave these out.
 
     Returns:
         Names of ``ranked``, in its order. None of them can be spared; a smaller set of others may
-        do, which only trying all sets would tell.
+        exist, which only trying all sets would tell.
 
     >>> fewest("abcdefgh", {"b", "d"}.issubset)
     ['b', 'd']
@@ -202,9 +186,9 @@ def fewest(ranked: Sequence[str], met: Callable[[Sequence[str]], bool]) -> list[
             enough = middle
         else:
             too_few = middle
-    kept = list(ranked[:enough])
-    for name in reversed(kept[:-1]):  # without the last one it was too little
-        fewer = [other for other in kept if other != name]
+    names = list(ranked[:enough])
+    for name in reversed(names[:-1]):  # without the last one it was too little
+        fewer = [other for other in names if other != name]
         if met(fewer):
-            kept = fewer
-    return kept
+            names = fewer
+    return names

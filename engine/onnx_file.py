@@ -1,7 +1,7 @@
-"""What the engine must know of an ONNX file, read without the package onnx.
+"""ONNX files, read without the package onnx.
 
-A model is one protobuf message (onnx.proto, ``ModelProto``). Its own notes are a field of the
-outermost level, so that the graph, and with it all weights, is stepped over and not read.
+A model is one protobuf message (onnx.proto, ``ModelProto``). Fields that nobody asks for, and with
+them all weights, are stepped over and not read.
 """
 
 from __future__ import annotations
@@ -11,19 +11,25 @@ import mmap
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jdetrt import files
-from jdetrt.errors import SessionError
+from jdetrt.errors import JdetrtError, SessionError
 
-__all__ = ["fingerprint", "metadata", "model_files"]
+__all__ = ["fingerprint", "input_shape", "metadata", "model_files"]
 
 # The entry "location" of a tensor whose values are in another file (onnx.proto, external_data):
 # the key, then the tag of the value, a text; its length follows.
 _EXTERNAL = re.compile(rb"\x0a\x08location\x12")
-_METADATA_PROPS = 14  # onnx.proto: ModelProto.metadata_props, of StringStringEntryProto
-_KEY, _VALUE = 1, 2
+# Fields of onnx.proto.
+_GRAPH, _METADATA_PROPS = 7, 14  # of ModelProto
+_KEY, _VALUE = 1, 2  # of StringStringEntryProto
+_INITIALIZER, _INPUT = 5, 11  # of GraphProto
+_TENSOR_NAME, _VALUE_NAME = 8, 1  # of TensorProto and ValueInfoProto
+# From ValueInfoProto to its dimensions: type, tensor_type, shape, dim.
+_TO_DIMENSIONS = (2, 1, 2, 1)
+_DIM_VALUE = 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
 
 
@@ -39,55 +45,93 @@ def model_files(path: Path) -> Iterator[Path]:
         yield from (path.parent / os.fsdecode(name) for name in sorted(found))
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, error: type[JdetrtError] = SessionError) -> str:
     """SHA-256 of a model; where its weights are in other files, of all these files' hashes.
 
     Raises:
-        SessionError: a file is missing or cannot be read.
+        JdetrtError: of the type ``error``; a file is missing or cannot be read.
     """
-    try:
-        hashes = [files.sha256(file) for file in model_files(path)]
-    except OSError as err:
-        raise SessionError(f"{err.filename}: cannot be read ({err.strerror})") from err
+    hashes = []
+    for file in model_files(path):
+        with files.reading(file, error):
+            hashes.append(files.sha256(file))
     if len(hashes) == 1:
         return hashes[0]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def metadata(path: Path) -> dict[str, str]:
-    """The notes of a model (``metadata_props``).
+def metadata(path: Path, error: type[JdetrtError] = SessionError) -> dict[str, str]:
+    """Metadata of a model (``metadata_props``).
 
     Raises:
-        SessionError: the file cannot be read, or is no ONNX model or is cut short.
+        JdetrtError: of the type ``error``; the file cannot be read, is no ONNX model, or is cut
+            short.
     """
-    notes: dict[str, str] = {}
+    entries: dict[str, str] = {}
+    with _mapped(path, error) as data:
+        for start, end in _each(data, 0, len(data), _METADATA_PROPS):
+            entry = {n: data[a:b].decode() for n, a, b in _fields(data, start, end)}
+            entries[entry.get(_KEY, "")] = entry.get(_VALUE, "")
+    return entries
+
+
+def input_shape(path: Path, error: type[JdetrtError] = SessionError) -> tuple[int, ...]:
+    """Shape of a model's first input, -1 for a free dimension; empty for a model without inputs.
+
+    Raises:
+        JdetrtError: as `metadata`.
+    """
+    with _mapped(path, error) as data:
+        for graph in _each(data, 0, len(data), _GRAPH):
+            # Old models list their weights among the inputs.
+            weights = {
+                data[a:b]
+                for start, end in _each(data, *graph, _INITIALIZER)
+                for a, b in _each(data, start, end, _TENSOR_NAME)
+            }
+            for value in _each(data, *graph, _INPUT):
+                if all(data[a:b] not in weights for a, b in _each(data, *value, _VALUE_NAME)):
+                    return tuple(_dimensions(data, *value))
+    return ()
+
+
+def _dimensions(data: mmap.mmap, start: int, end: int) -> Iterator[int]:
+    spans = [(start, end)]
+    for number in _TO_DIMENSIONS:
+        spans = [inner for span in spans for inner in _each(data, *span, number)]
+    for span in spans:
+        values = [_varint(data, at)[0] for at, _ in _each(data, *span, _DIM_VALUE)]
+        yield values[0] if values else -1
+
+
+@contextmanager
+def _mapped(path: Path, error: type[JdetrtError]) -> Iterator[mmap.mmap]:
     try:
         with (
+            files.reading(path, error),
             files.open_regular(path) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            for number, start, end in _fields(data, 0, len(data)):
-                if number == _METADATA_PROPS:
-                    entry = {n: data[a:b].decode() for n, a, b in _fields(data, start, end)}
-                    notes[entry.get(_KEY, "")] = entry.get(_VALUE, "")
-    except OSError as err:
-        raise SessionError(f"{path}: cannot be read ({err.strerror})") from err
+            yield data
     except (ValueError, IndexError) as err:  # ValueError: also an empty file, and no UTF-8
-        raise SessionError(
+        raise error(
             f"{path}: is not an ONNX model, or is cut short ({path.stat().st_size} bytes); "
             "copy or export it again"
         ) from err
-    return notes
+
+
+def _each(data: mmap.mmap, start: int, end: int, number: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each field of one number."""
+    return ((a, b) for n, a, b in _fields(data, start, end) if n == number)
 
 
 def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of each field of a message; only those of bytes have a content."""
+    """Number, start and end of the value of each field of a message."""
     while at < end:
         tag, at = _varint(data, at)
         number, kind = tag >> 3, tag & 7
-        length = 0
         if kind == _VARINT:
-            _, at = _varint(data, at)
+            length = _varint(data, at)[1] - at
         elif kind == _BYTES:
             length, at = _varint(data, at)
         elif kind in (_FIXED32, _FIXED64):

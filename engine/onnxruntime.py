@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -12,13 +13,13 @@ from typing import Any
 
 import onnxruntime as ort
 
-from jdetrt.engine.integer_products import keep_exact
+from jdetrt import files
 from jdetrt.errors import SessionError
-from jdetrt.runtime.native_name import native_name
+from jdetrt.runtime.opencv import native_name
 from jdetrt.runtime.session import SessionBase
 from jdetrt.types import Array, TensorSpec
 
-__all__ = ["PROVIDERS", "OrtSession"]
+__all__ = ["PROVIDERS", "OrtSession", "products_overflow", "session_options"]
 
 # What --provider says -> what ONNX Runtime calls it, with those it needs beside it. TensorRT is
 # never chosen by "auto": it builds an engine while it loads, which takes minutes.
@@ -41,6 +42,8 @@ _SILENT = 4  # ONNX Runtime prints what it also raises; below "fatal" nothing is
 # Of a file of weights that is missing or cut short, in the words of ONNX Runtime 1.16 to 1.32.
 _WEIGHTS_FILE = re.compile("[Ee]xternal (data|initializer)|GetFileLength|cannot get file size")
 
+_CPU_INFO = Path("/proc/cpuinfo")
+
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +61,6 @@ class OrtSession(SessionBase):
 
     Attributes:
         provider: the one in use, ``"cpu"``, ``"cuda"`` or ``"tensorrt"``.
-        last_run_seconds: how long the last run itself took, without the wait for the caller.
 
     Raises:
         SessionError: the file is not a model that ONNX Runtime can load, or the provider is not
@@ -72,21 +74,13 @@ class OrtSession(SessionBase):
         _check_file(path)
         if threads is not None and threads < 1:
             raise SessionError(f"threads: expected 1 or more, got {threads}")
-        options = ort.SessionOptions()
-        options.log_severity_level = _SILENT
-        options.intra_op_num_threads = threads or 0  # 0: one a physical core
-        # Threads that spin while they wait for the next operator take the cores from the reader
-        # and the association.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        keep_exact(options)
-        self._session, self.provider = _load(path, provider, options)
+        self._session, self.provider = _load(path, provider, session_options(threads))
         super().__init__(
             [_spec(path, node) for node in self._session.get_inputs()],
             [_spec(path, node) for node in self._session.get_outputs()],
             self._session.get_modelmeta().custom_metadata_map,
         )
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
-        self.last_run_seconds = 0.0
 
     def close(self) -> None:
         """Wait for a run that is still open and free the model; a second call does nothing."""
@@ -108,19 +102,50 @@ class OrtSession(SessionBase):
         return dict(zip(names, values, strict=True))
 
 
-def _check_file(path: Path) -> None:
+def session_options(threads: int | None = None) -> Any:
+    """Options of ONNX Runtime that every session here has, an ``onnxruntime.SessionOptions``.
+
+    Args:
+        threads: CPU threads of one operator; None for one a physical core.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = threads or 0
+    # Threads that spin while they wait for the next operator take the cores from the reader and the
+    # association.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if products_overflow():
+        # Slower kernels, with uint8 weights. Where products do not overflow, this costs half of the
+        # speed and gains nothing.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def products_overflow(machine: str | None = None, cpu_info: Path = _CPU_INFO) -> bool:
+    """Tell whether this CPU adds products of uint8 and int8 in 16 bits: x86 without VNNI does.
+
+    Args:
+        machine: architecture; default: of this machine.
+        cpu_info: what the Linux kernel says of the CPU. Where there is none, nobody knows, and the
+            answer is no.
+    """
+    if (machine or platform.machine()) not in ("x86_64", "AMD64", "i686"):
+        return False
     try:
+        return "vnni" not in cpu_info.read_text()
+    except OSError:
+        return False
+
+
+def _check_file(path: Path) -> None:
+    with files.reading(path, SessionError):
         if path.is_dir():
             raise SessionError(f"{path}: is a folder; name the .onnx file in it")
         if not path.exists():
             raise SessionError(f"{path}: no such file")
-        if not path.is_file():
-            raise SessionError(f"{path}: is not a regular file; name an .onnx file")
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             if not file.read(1):
                 raise SessionError(f"{path}: is empty (0 bytes); export the model again")
-    except OSError as err:
-        raise SessionError(f"{path}: cannot be read ({err.strerror})") from err
 
 
 def _load(path: Path, provider: str, options: Any) -> tuple[Any, str]:

@@ -2,7 +2,7 @@
 
 With the network, export it in half (`jdetrt.export.precision`): that is the same on every machine.
 AutoCast decides node by node, by the values that it sees on pictures, what stays in float32. Here
-it is told to leave decoding alone, it sees pictures of the caller instead of noise, and what it
+it is told to leave decoding alone, it sees images of the caller instead of noise, and what it
 gives is compared with the model that it was made from.
 """
 
@@ -26,7 +26,7 @@ from jdetrt.errors import ExportError, MissingDependencyError, ParityError
 from jdetrt.evaluation.agreement import LIMITS, Agreement, Comparison
 from jdetrt.export import onnx_graph
 from jdetrt.export.parity import synthetic_pictures
-from jdetrt.runtime.contract import network_size
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Array, Session
 
@@ -43,7 +43,7 @@ Convert = Callable[..., onnx.ModelProto]
 
 @dataclass(frozen=True, slots=True)
 class Autocast:
-    """What `autocast` wrote.
+    """Result of `autocast`.
 
     Attributes:
         path: the model.
@@ -72,7 +72,7 @@ def autocast(
     Args:
         model: the ``.onnx`` file.
         output: the one to write.
-        frames: ``(H, W, 3)`` uint8 BGR pictures of any size, from where the model is to be used:
+        frames: ``(H, W, 3)`` uint8 BGR images of any size, from where the model is to be used:
             ModelOpt decides on the first, all are compared. Without them two synthetic ones.
 
     Raises:
@@ -81,7 +81,7 @@ def autocast(
             itself, or ModelOpt fails or touches what it is told to leave.
         ParityError: the two models give other numbers.
         MissingDependencyError: ModelOpt is not installed.
-        SinkError: the output cannot be written.
+        OutputError: the output cannot be written.
     """
     model, output = Path(model), Path(output)
     source = onnx_graph.read(model)

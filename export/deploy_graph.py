@@ -1,6 +1,6 @@
 """The graph that is deployed: network, decoding, top-k, and only the embeddings of the top k.
 
-One picture at 1088x608 has 54 264 candidates of 518 numbers, 112 MB. This graph gives the best k:
+One image at 1088x608 has 54 264 candidates of 518 numbers, 112 MB. This graph gives the best k:
 boxes, scores and unit embeddings, some 2 MB for k = 1024, with standard operators that ONNX
 Runtime and every TensorRT run. Non-maximum suppression is left to the host.
 """
@@ -143,7 +143,7 @@ def decode_boxes(deltas: Tensor, priors: Tensor) -> Tensor:
 
 
 class DeployGraph(nn.Module):
-    """Pictures in, `Detected` out.
+    """Images in, `Detected` out.
 
     Args:
         network: a network in evaluation mode; it is not changed.

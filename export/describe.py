@@ -1,4 +1,4 @@
-"""What a checkpoint or an ONNX model holds.
+"""Content of a checkpoint or an ONNX model.
 
 Checkpoints need torch, models do not; and where the package onnx is missing, ONNX Runtime tells a
 model's inputs, outputs and metadata.
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from jdetrt import files
 from jdetrt.engine.onnxruntime import OrtSession
-from jdetrt.errors import DataError
-from jdetrt.file_kind import Format, recognise
+from jdetrt.file_kind import CHECKPOINTS, check
 from jdetrt.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -79,13 +78,8 @@ def describe(path: str | Path) -> CheckpointContent | OnnxContent:
         SessionError: the package onnx is missing, and ONNX Runtime cannot load the model.
     """
     path = Path(path)
-    kind = recognise(path)
-    if kind.format is None:
-        raise DataError(
-            f"{path}: is {kind.words}; there are descriptions of checkpoints (.safetensors, .pt, "
-            ".weights) and of ONNX models"
-        )
-    return _describe_onnx(path) if kind.format is Format.ONNX else _describe_checkpoint(path)
+    kind = check(path, "inspect")
+    return _describe_checkpoint(path) if kind in CHECKPOINTS else _describe_onnx(path)
 
 
 def _describe_checkpoint(path: Path) -> CheckpointContent:

@@ -1,4 +1,4 @@
-"""What a deployed graph gives, and what all ways of decoding share."""
+"""Outputs of a deployed graph, and the parts that all ways of decoding share."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def read(path: Path) -> onnx.ModelProto:
 
 
 def inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    """What a model takes; old models list their weights among the inputs, which are left out."""
+    """Inputs of a model, without the weights that old models list among them."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return tensor_specs(value for value in model.graph.input if value.name not in weights)
 
@@ -65,7 +65,7 @@ def parameters(model: onnx.ModelProto) -> int:
 
 
 def operators(model: onnx.ModelProto) -> dict[str, int]:
-    """How many nodes of each kind, the most frequent first."""
+    """Number of nodes of each kind, the most frequent first."""
     return dict(
         Counter(
             node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"

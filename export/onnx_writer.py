@@ -19,12 +19,17 @@ from jdetrt import __version__, files
 from jdetrt.config import STRIDES, AnyTrackerConfig, ExportConfig
 from jdetrt.errors import ConfigError, ExportError, JdetrtError
 from jdetrt.export.deploy_graph import DeployGraph
-from jdetrt.export.half_weights import round_weights, store_as_half
 from jdetrt.export.onnx_graph import tensor_specs
 from jdetrt.export.parity import FLOAT16, FLOAT32, Parity, check_parity, synthetic_pictures
-from jdetrt.export.precision import record_peaks, refuse_overflow, to_half
-from jdetrt.runtime.contract import tracker_note
+from jdetrt.export.precision import (
+    record_peaks,
+    refuse_overflow,
+    round_weights,
+    store_as_half,
+    to_half,
+)
 from jdetrt.runtime.preprocess import letterbox
+from jdetrt.runtime.settings import tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo
 from jdetrt.training.network.anchors import grids, network_anchors
@@ -38,7 +43,7 @@ _SYNTHETIC_FRAMES = 2
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What `export_onnx` wrote.
+    """Result of `export_onnx`.
 
     Attributes:
         path: the model.
@@ -92,7 +97,7 @@ def export_onnx(
             the network that is compared is the one with rounded weights, batch norms folded.
         trained_size: network width and height at training.
         tracker: settings that travel with the model, in place of the checkpoint's.
-        frames: ``(H, W, 3)`` uint8 BGR pictures of any size to compare on; without them two
+        frames: ``(H, W, 3)`` uint8 BGR images of any size to compare on; without them two
             synthetic ones.
 
     Raises:
@@ -103,7 +108,7 @@ def export_onnx(
             there is no size, not enough memory for it, or a weight or, in half precision, what a
             convolution gives is too large for float16.
         ParityError: the exported model gives other numbers than torch.
-        SinkError: the output cannot be written.
+        OutputError: the output cannot be written.
     """
     checkpoint, output = Path(checkpoint), Path(output)
     half = config.precision == "fp16"
@@ -258,7 +263,7 @@ def _unshare_weights(model: onnx.ModelProto) -> None:
 
 
 def _name_constants(model: onnx.ModelProto) -> None:
-    """Put the few constants that the exporter made up itself under the module that uses them."""
+    """Put the few constants that the exporter named itself under the module that uses them."""
     users = {name: node.name for node in model.graph.node for name in node.input}
     for node in model.graph.node:
         if not node.name.startswith("/"):

@@ -18,6 +18,7 @@ import onnx
 import onnxruntime as ort
 import torch
 
+from jdetrt.engine.onnxruntime import session_options
 from jdetrt.errors import ExportError, ParityError
 from jdetrt.export.deploy_graph import Decode
 from jdetrt.export.distance_decode import DistanceDecode
@@ -49,7 +50,6 @@ FLOAT32 = Limits(1e-4, 1e-4, 1e-6)
 FLOAT16 = Limits(5e-3, 2e-2, 1e-4)
 
 _LEAST_SIDE = 100.0
-_ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Parity:
     """The largest differences between torch and ONNX Runtime, over all frames and entries.
 
     Attributes:
-        frames: pictures compared.
+        frames: images compared.
         boxes_px: of a coordinate, in network pixels.
         boxes: the same as a share of the longest side of the box and its anchor, which is counted
             as no less than 100 pixels. The network predicts shares and logarithms, whose rounding
@@ -175,7 +175,7 @@ def compare(
 def synthetic_pictures(
     count: int, size: tuple[int, int], seed: int = 0
 ) -> list[npt.NDArray[np.uint8]]:
-    """Pictures of soft light, blocks and noise, for want of real ones: ``(H, W, 3)`` uint8."""
+    """Images of soft light, blocks and noise, for want of real ones: ``(H, W, 3)`` uint8."""
     width, height = size
     random = np.random.default_rng(seed)
     pictures = []
@@ -200,9 +200,7 @@ def _session_with_indices(model: onnx.ModelProto) -> Any:
         content = model.SerializeToString()
     finally:
         model.graph.output.pop()
-    options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
 
 
 def _largest(values: Array) -> float:

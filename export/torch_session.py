@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +15,8 @@ import torch
 from jdetrt.config import ANCHORS_PER_CELL, AnyTrackerConfig, ExportConfig
 from jdetrt.errors import ExportError, SessionError
 from jdetrt.export.deploy_graph import DeployGraph, normalise
-from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.session import SessionBase
+from jdetrt.runtime.settings import tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo
 from jdetrt.training.network.anchors import anchor_sizes, grids, network_anchors
@@ -30,7 +31,7 @@ _MAPS = "embedding_maps"  # the output that exported models do not have
 class TorchSession(SessionBase):
     """The graph that would be exported, run by torch. Implements :class:`jdetrt.types.Session`.
 
-    It takes any number of pictures at a time and runs where the network is. Beside ``boxes``,
+    It takes any number of images at a time and runs where the network is. Beside ``boxes``,
     ``scores`` and ``embeddings`` it gives ``embedding_maps [N, cells, D]``: the unit embedding of
     every cell, cells counted over the heads /32, /16, /8 (``candidate_cells``); these only where
     boxes are predicted by anchors. As with a model of
@@ -94,6 +95,7 @@ class TorchSession(SessionBase):
 
     @torch.inference_mode()
     def _run(self, images: Array) -> dict[str, Array]:
+        begin = time.perf_counter()
         try:
             heads = self._graph.network(torch.from_numpy(images).to(self._device))
             detected = self._graph.decode(heads)
@@ -103,7 +105,9 @@ class TorchSession(SessionBase):
         outputs = detected._asdict()
         if self._anchored:
             outputs[_MAPS] = maps
-        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+        arrays = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+        self.last_run_seconds = time.perf_counter() - begin  # on a GPU with the copy back
+        return arrays
 
 
 def open_checkpoint(

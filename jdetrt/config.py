@@ -1,4 +1,4 @@
-"""Every setting and every number taken from the paper or its reference code, once.
+"""Settings, and every number taken from the paper or its reference code, once.
 
 Sections are frozen and typed; a TOML file that names an unknown key, or gives a value of the wrong
 type, is refused with the path of the key. "Paper" is *Towards Real-Time Multi-Object Tracking*
@@ -41,7 +41,7 @@ Positive = Annotated[float, Meta(gt=0.0, le=1e9)]
 Anchor = tuple[Positive, Positive]
 HeadAnchors = tuple[Anchor, Anchor, Anchor, Anchor]
 
-_T = TypeVar("_T", bound=msgspec.Struct)
+_T = TypeVar("_T")
 _LARGEST = 1 << 20  # bytes of a settings file
 
 
@@ -53,7 +53,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class TrackerConfig(Section, frozen=True):
-    """What every preset has."""
+    """Settings that every association preset has."""
 
     score_threshold: Fraction = 0.5  # detections must be above it; reference track.py
     nms_iou: Fraction = 0.4  # reference track.py
@@ -179,7 +179,7 @@ class NetworkConfig(Section, frozen=True):
     # size; None for the reference's rule, which goes by the size (jdetrt.training.network.anchors).
     anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None
     # What suits the network where nobody says otherwise; it goes with the checkpoint, the models
-    # and the plans that are made of it. None for a preset's own (jdetrt.runtime.contract).
+    # and the plans that are made of it. None for a preset's own (jdetrt.runtime.settings).
     tracker: AnyTrackerConfig | None = None
 
 
@@ -187,7 +187,7 @@ TOP_K_LIMIT = 3840  # TensorRT's TopK takes no more
 
 
 class ExportConfig(Section, frozen=True):
-    """How a network becomes an ONNX model."""
+    """Settings of an export to ONNX."""
 
     # Network width and height, multiples of 32; None for the size that the checkpoint records.
     size: tuple[int, int] | None = None

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from jdetrt import shipped
 from jdetrt.engine.open import open_session
-from jdetrt.errors import SinkError
-from jdetrt.runtime.contract import tracker_config
+from jdetrt.errors import OutputError
 from jdetrt.runtime.mot_io import every_frame, read_detections
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
-from jdetrt.runtime.sinks.base import MotSink, VideoSink
+from jdetrt.runtime.settings import tracker_config
+from jdetrt.runtime.sinks.text import MotSink
+from jdetrt.runtime.sinks.video import VideoSink
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.timing import RunReport
 from jdetrt.runtime.tracking.tracker import Tracker
@@ -42,7 +43,7 @@ def run_demo(
 
     The network is the shipped model nano. Where it does not ship, a fake session stands in for it
     and hands out the clip's own ground truth with noise, misses and false alarms. All the rest is
-    the real line: read, letterbox, decode, associate, draw, write.
+    the real pipeline: read, letterbox, decode, associate, draw, write.
 
     Args:
         output: folder; gets ``clip/`` (a MOT sequence with ground truth), ``tracks/clip.txt`` and
@@ -53,7 +54,7 @@ def run_demo(
 
     Raises:
         ConfigError: a length below 1 or a seed below 0.
-        SinkError: the folder cannot be written, or holds files of these names that are not of an
+        OutputError: the folder cannot be written, or holds files of these names that are not of an
             earlier demonstration.
         MissingDependencyError: OpenCV is not installed.
     """
@@ -64,7 +65,7 @@ def run_demo(
     if not is_written_sequence(output / "clip"):
         for path in (mot, video):
             if path.exists():
-                raise SinkError(
+                raise OutputError(
                     f"{path}: exists already, and not from an earlier demonstration; name another "
                     "folder or delete it"
                 )

@@ -1,4 +1,4 @@
-"""Every error that jdetrt raises on purpose, in one tree.
+"""Errors of jdetrt, in one tree.
 
 ::
 
@@ -6,7 +6,7 @@
     |- ConfigError              which file, which key
     |- MissingDependencyError   what to install
     |- SourceError              the URI and what was tried
-    |- SinkError                the output that could not be written
+    |- OutputError                the output that could not be written
     |- DataError                file, line, what was expected
     |- CheckpointError
     |- TrainingError            the loss is no longer a number
@@ -24,6 +24,9 @@ exits with 1; a traceback of one of these is a defect only with ``-v`` absent.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class JdetrtError(Exception):
     """Base of all errors that a user can mend."""
@@ -39,15 +42,41 @@ class MissingDependencyError(JdetrtError):
     def __init__(self, package: str, extra: str, purpose: str, note: str = "") -> None:
         super().__init__(
             f"{purpose} needs the Python package '{package}', which is not installed.\n"
-            f"Install it with: pip install 'jdetrt[{extra}]'{note and chr(10) + note}"
+            f"Install it with: pip install '{_requirement()}[{extra}]'{note and chr(10) + note}"
         )
+
+
+@contextmanager
+def requiring(extra: str, purpose: str) -> Iterator[None]:
+    """Turn the import of a package that is not installed into MissingDependencyError.
+
+    A missing module of jdetrt itself is a defect and stays what it is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as err:
+        package = (err.name or "?").partition(".")[0]
+        if package == "jdetrt":
+            raise
+        raise MissingDependencyError(package, extra, purpose) from err
+
+
+def _requirement() -> str:
+    """This package as pip finds it without an index: the installed one, or else this checkout."""
+    from importlib import metadata  # not at the top: `import jdetrt` is light
+    from pathlib import Path
+
+    try:
+        return metadata.distribution("jdetrt").metadata["Name"]
+    except metadata.PackageNotFoundError:
+        return str(Path(__file__).absolute().parents[1])
 
 
 class SourceError(JdetrtError):
     """A video, folder, camera or stream cannot be opened or read."""
 
 
-class SinkError(JdetrtError):
+class OutputError(JdetrtError):
     """An output file cannot be written."""
 
 
@@ -76,7 +105,7 @@ class CalibrationError(JdetrtError):
 
 
 class EngineError(JdetrtError):
-    """Base of what can go wrong between a model file and its outputs."""
+    """Base of errors between a model file and its outputs."""
 
 
 class BuildError(EngineError):

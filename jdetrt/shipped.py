@@ -47,7 +47,7 @@ def resolve(model: str | Path) -> Path:
 
 
 def name_of(path: Path) -> str:
-    """What people call a file: ``"nano:576x320"`` of what ships, of any other its name."""
+    """Name of a file for people: ``"nano:576x320"`` for a built-in model, else the file name."""
     names = {file: f"{NANO}:{size}" for size, file in sizes().items()}
     return names.get(path.absolute(), path.name)
 

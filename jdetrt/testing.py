@@ -1,4 +1,4 @@
-"""A session without a model, to run the whole flow in tests: ours, and those of your program."""
+"""FakeSession: a session without a model, to test pipelines, ours and yours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["FakeSession"]
 
 
 class FakeSession(SessionBase):
-    """Implements :class:`jdetrt.types.Session`; its outputs are made up by the caller.
+    """Implements :class:`jdetrt.types.Session`; its outputs come from the caller.
 
     It is as strict as a real one: it checks what it is fed, and that each ``submit`` has its
     ``wait``.
@@ -66,7 +66,6 @@ class FakeSession(SessionBase):
         self._function = outputs if callable(outputs) else _one_a_run(outputs)
         self._seconds = seconds
         self.runs = 0
-        self.last_run_seconds = seconds
 
     @classmethod
     def from_detections(
@@ -88,8 +87,7 @@ class FakeSession(SessionBase):
             seconds: what a run takes.
             metadata: what the model says about itself.
 
-        >>> box = np.array([[100, 50, 160, 200]], np.float32)
-        >>> person = Detections(box, np.array([0.9], np.float32))
+        >>> person = Detections([[100, 50, 160, 200]], [0.9])
         >>> session = FakeSession.from_detections([person], size=(128, 64), source_size=(256, 256))
         >>> outputs = session.infer({"images": np.zeros((1, 3, 64, 128), np.float32)})
         >>> outputs["boxes"][0].tolist()  # a quarter of the size, 32 pixels of border on the left
@@ -114,6 +112,7 @@ class FakeSession(SessionBase):
 
         def result() -> dict[str, Array]:
             time.sleep(max(0.0, done_at - time.perf_counter()))
+            self.last_run_seconds = self._seconds
             return {name: array.copy() for name, array in outputs.items()}
 
         return result

@@ -1,39 +1,144 @@
-"""The values that pass between the parts, and the protocol of an inference session.
+"""Values that pass between the parts, and the protocols of a session and of progress.
 
-All are frozen: a part makes new values, it never changes those it was given.
+All values are frozen: a part makes new ones, it never changes those it was given.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import ArrayLike
 
-from jdetrt.errors import DataError
+from jdetrt.errors import DataError, MissingDependencyError
 
-__all__ = ["Array", "Detections", "Frame", "Session", "TensorSpec", "Tracks"]
+__all__ = [
+    "NO_PROGRESS",
+    "Array",
+    "Detections",
+    "Frame",
+    "Progress",
+    "Session",
+    "SilentProgress",
+    "Size",
+    "TensorSpec",
+    "Tracks",
+]
 
 Array = npt.NDArray[Any]
+Index = int | slice | list[int] | Array
+
+_set = object.__setattr__  # the values are frozen
 
 
-def _expect(name: str, array: Array, dtype: type, shape: tuple[int | None, ...]) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != len(shape):
+class Size(NamedTuple):
+    """Width and height in pixels, in this order; a plain tuple ``(width, height)`` equals it.
+
+    >>> Size.parse("1088x608")
+    Size(width=1088, height=608)
+    >>> str(Size(1088, 608)), Size(1088, 608).shape
+    ('1088x608', (608, 1088))
+    """
+
+    width: int
+    height: int
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Read ``WIDTHxHEIGHT``, such as ``1088x608``.
+
+        Raises:
+            DataError: the text has another form, or a side is 0.
+        """
+        match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text.strip().lower())
+        if match is None:
+            raise DataError(f"{text!r}: expected WIDTHxHEIGHT in pixels, such as 1088x608")
+        return cls(int(match[1]), int(match[2]))
+
+    @classmethod
+    def of(cls, image: Array) -> Size:
+        """Size of an image ``(H, W)`` or ``(H, W, C)``."""
+        return cls(image.shape[1], image.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width, as the first two axes of an array."""
+        return self.height, self.width
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+class Progress(Protocol):
+    """Receives the progress of long work; methods may be called from any thread.
+
+    A phase is named by its text. A caller starts a phase, advances it, and finishes it; work that
+    ends by an exception leaves its phase unfinished.
+    """
+
+    def start(self, phase: str, total: int | None = None, parent: str | None = None) -> None:
+        """Begin a phase of ``total`` steps, or of an unknown number; within another, or not."""
+
+    def advance(self, phase: str, done: int) -> None:
+        """Report how many steps of a phase are done so far."""
+
+    def finish(self, phase: str) -> None:
+        """End a phase."""
+
+    def message(self, text: str) -> None:
+        """Tell the user something that does not belong to a phase."""
+
+
+class SilentProgress:
+    """Progress that nobody watches; a base for those that watch a part of it."""
+
+    def start(self, phase: str, total: int | None = None, parent: str | None = None) -> None:
+        """Ignore it."""
+
+    def advance(self, phase: str, done: int) -> None:
+        """Ignore it."""
+
+    def finish(self, phase: str) -> None:
+        """Ignore it."""
+
+    def message(self, text: str) -> None:
+        """Ignore it."""
+
+
+NO_PROGRESS: Progress = SilentProgress()
+
+
+def _array(name: str, value: ArrayLike, dtype: type, shape: tuple[int | None, ...]) -> Array:
+    """``value`` as an array of a dtype and shape; a list of nothing has any shape."""
+    try:
+        array = np.asarray(value)
+    except ValueError as err:
+        raise DataError(f"{name}: rows of different lengths ({err})") from err
+    if array.shape == (0,):
+        array = np.empty([size or 0 for size in shape], dtype)
+    convertible = array.dtype == dtype or array.dtype.kind in (
+        "iuf" if dtype is np.float32 else "iu"
+    )
+    fits = array.ndim == len(shape) and all(
+        want in (None, size) for want, size in zip(shape, array.shape, strict=True)
+    )
+    if not convertible or not fits:
+        expected = ", ".join("n" if size is None else str(size) for size in shape)
         raise DataError(
-            f"{name}: expected {np.dtype(dtype)} of shape {_shape(shape)}, "
-            f"got {getattr(array, 'dtype', type(array).__name__)} of shape "
-            f"{getattr(array, 'shape', '?')}"
+            f"{name}: expected numbers for {np.dtype(dtype)} of shape ({expected}), got "
+            f"{array.dtype} of shape {array.shape}"
         )
-    for want, got in zip(shape, array.shape, strict=True):
-        if want is not None and want != got:
-            raise DataError(f"{name}: expected shape {_shape(shape)}, got {array.shape}")
+    return array.astype(dtype, copy=False)
 
 
-def _shape(shape: tuple[int | None, ...]) -> str:
-    return "(" + ", ".join("n" if d is None else str(d) for d in shape) + ")"
+def _rows(index: Index) -> Index:
+    """An index that keeps the axis of rows: a number stands for one row."""
+    return np.array([index]) if isinstance(index, (int, np.integer)) else index
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,9 +158,12 @@ class Frame:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Detections:
-    """What the network saw in one frame.
+    """The people detected in one frame.
+
+    Lists and other numeric dtypes are converted. ``detections[index]`` takes rows by a mask, an
+    array of indices, a slice or a number, and is `Detections` again.
 
     Attributes:
         boxes: ``(N, 4)`` float32, x1 y1 x2 y2 in source pixels.
@@ -63,44 +171,220 @@ class Detections:
         embeddings: ``(N, D)`` float32 appearance vectors, or None where there are none.
 
     Raises:
-        DataError: an array of another dtype or shape.
+        DataError: an array of another shape, or of something other than numbers.
 
-    >>> d = Detections(np.zeros((2, 4), np.float32), np.ones(2, np.float32), None)
-    >>> len(d)
-    2
+    >>> people = Detections([[10, 10, 50, 110], [60, 10, 90, 100]], [0.9, 0.4])
+    >>> people[people.scores > 0.5].boxes
+    array([[ 10.,  10.,  50., 110.]], dtype=float32)
     """
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
-    embeddings: npt.NDArray[np.float32] | None = None
+    embeddings: npt.NDArray[np.float32] | None
 
-    def __post_init__(self) -> None:
-        _expect("Detections.boxes", self.boxes, np.float32, (None, 4))
+    def __init__(
+        self, boxes: ArrayLike, scores: ArrayLike, embeddings: ArrayLike | None = None
+    ) -> None:
+        _set(self, "boxes", _array("Detections.boxes", boxes, np.float32, (None, 4)))
         n = len(self.boxes)
-        _expect("Detections.scores", self.scores, np.float32, (n,))
-        if self.embeddings is not None:
-            _expect("Detections.embeddings", self.embeddings, np.float32, (n, None))
+        _set(self, "scores", _array("Detections.scores", scores, np.float32, (n,)))
+        if embeddings is not None:
+            embeddings = _array("Detections.embeddings", embeddings, np.float32, (n, None))
+        _set(self, "embeddings", embeddings)
+
+    @classmethod
+    def unchecked(
+        cls,
+        boxes: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float32],
+        embeddings: npt.NDArray[np.float32] | None,
+    ) -> Detections:
+        """Detections of arrays that have the right dtypes and shapes; nothing is checked."""
+        self = object.__new__(cls)
+        _set(self, "boxes", boxes)
+        _set(self, "scores", scores)
+        _set(self, "embeddings", embeddings)
+        return self
+
+    @classmethod
+    def empty(cls, dim: int | None = None) -> Detections:
+        """No detection, with embeddings of length ``dim`` or without any."""
+        return cls([], [], None if dim is None else np.empty((0, dim), np.float32))
+
+    @classmethod
+    def from_supervision(cls, detections: Any) -> Detections:
+        """Convert ``supervision.Detections``.
+
+        Args:
+            detections: with embeddings as ``data["embedding"]``, or without; without a confidence
+                all scores are 1.
+
+        Raises:
+            DataError: an array has another shape.
+        """
+        scores = detections.confidence
+        return cls(
+            detections.xyxy,
+            np.ones(len(detections.xyxy), np.float32) if scores is None else scores,
+            detections.data.get("embedding"),
+        )
+
+    def to_supervision(self) -> Any:
+        """Convert to ``supervision.Detections``, all of class 0.
+
+        Raises:
+            MissingDependencyError: supervision is not installed.
+        """
+        return _supervision(self.boxes, self.scores, None, {"embedding": self.embeddings})
 
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __getitem__(self, index: Index) -> Detections:
+        rows = _rows(index)
+        embeddings = self.embeddings
+        return Detections.unchecked(
+            self.boxes[rows], self.scores[rows], None if embeddings is None else embeddings[rows]
+        )
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Tracks:
-    """The people followed in one frame.
+    """The people tracked in one frame.
+
+    Lists and other numeric dtypes are converted. ``tracks[index]`` takes rows by a mask, an array
+    of indices, a slice or a number, and is `Tracks` again.
 
     Attributes:
         ids: ``(M,)`` int64, from 1 in each tracker.
         boxes: ``(M, 4)`` float32, x1 y1 x2 y2 in source pixels.
         scores: ``(M,)`` float32, of the detection that each was last matched with.
+        detection: ``(M,)`` int64, row of the detection matched in this frame; -1 for none.
+        embeddings: ``(M, D)`` float32 unit vectors, smoothed over time, or None for a tracker
+            without appearance.
+        age: ``(M,)`` int64, frames since the first detection; 0 in that frame.
+
+    Raises:
+        DataError: an array of another shape, or of something other than numbers.
+
+    >>> tracks = Tracks([4, 7], [[10, 10, 50, 110], [60, 10, 90, 100]], [0.9, 0.4])
+    >>> tracks[tracks.ids == 7].boxes
+    array([[ 60.,  10.,  90., 100.]], dtype=float32)
     """
 
     ids: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
+    detection: npt.NDArray[np.int64]
+    embeddings: npt.NDArray[np.float32] | None
+    age: npt.NDArray[np.int64]
+
+    def __init__(
+        self,
+        ids: ArrayLike,
+        boxes: ArrayLike,
+        scores: ArrayLike,
+        detection: ArrayLike | None = None,
+        embeddings: ArrayLike | None = None,
+        age: ArrayLike | None = None,
+    ) -> None:
+        _set(self, "ids", _array("Tracks.ids", ids, np.int64, (None,)))
+        n = len(self.ids)
+        _set(self, "boxes", _array("Tracks.boxes", boxes, np.float32, (n, 4)))
+        _set(self, "scores", _array("Tracks.scores", scores, np.float32, (n,)))
+        detection = np.full(n, -1) if detection is None else detection
+        _set(self, "detection", _array("Tracks.detection", detection, np.int64, (n,)))
+        if embeddings is not None:
+            embeddings = _array("Tracks.embeddings", embeddings, np.float32, (n, None))
+        _set(self, "embeddings", embeddings)
+        age = np.zeros(n, np.int64) if age is None else age
+        _set(self, "age", _array("Tracks.age", age, np.int64, (n,)))
+
+    @classmethod
+    def unchecked(
+        cls,
+        ids: npt.NDArray[np.int64],
+        boxes: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float32],
+        detection: npt.NDArray[np.int64],
+        embeddings: npt.NDArray[np.float32] | None,
+        age: npt.NDArray[np.int64],
+    ) -> Tracks:
+        """Tracks of arrays that have the right dtypes and shapes; nothing is checked."""
+        self = object.__new__(cls)
+        _set(self, "ids", ids)
+        _set(self, "boxes", boxes)
+        _set(self, "scores", scores)
+        _set(self, "detection", detection)
+        _set(self, "embeddings", embeddings)
+        _set(self, "age", age)
+        return self
+
+    @classmethod
+    def empty(cls, dim: int | None = None) -> Tracks:
+        """No track, with embeddings of length ``dim`` or without any."""
+        none = np.empty((0, dim), np.float32) if dim is not None else None
+        return cls([], [], [], embeddings=none)
+
+    @classmethod
+    def from_supervision(cls, detections: Any) -> Tracks:
+        """Convert ``supervision.Detections`` that have a ``tracker_id``.
+
+        Raises:
+            DataError: there are no ids, or an array has another shape.
+        """
+        people = Detections.from_supervision(detections)
+        if detections.tracker_id is None:
+            raise DataError("supervision.Detections: tracker_id is None; track them first")
+        data = detections.data
+        return cls(
+            detections.tracker_id,
+            people.boxes,
+            people.scores,
+            data.get("detection"),
+            people.embeddings,
+            data.get("age"),
+        )
+
+    def to_supervision(self) -> Any:
+        """Convert to ``supervision.Detections``, all of class 0; the ids are ``tracker_id``.
+
+        Raises:
+            MissingDependencyError: supervision is not installed.
+        """
+        data = {"detection": self.detection, "embedding": self.embeddings, "age": self.age}
+        return _supervision(self.boxes, self.scores, self.ids, data)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, index: Index) -> Tracks:
+        rows = _rows(index)
+        embeddings = self.embeddings
+        return Tracks.unchecked(
+            self.ids[rows],
+            self.boxes[rows],
+            self.scores[rows],
+            self.detection[rows],
+            None if embeddings is None else embeddings[rows],
+            self.age[rows],
+        )
+
+
+def _supervision(
+    boxes: Array, scores: Array, ids: Array | None, data: Mapping[str, Array | None]
+) -> Any:
+    try:
+        from supervision import Detections as Supervision
+    except ModuleNotFoundError as err:
+        raise MissingDependencyError("supervision", "bench", "Converting detections") from err
+    return Supervision(
+        xyxy=boxes,
+        confidence=scores,
+        class_id=np.zeros(len(boxes), np.int64),
+        tracker_id=ids,
+        data={name: array for name, array in data.items() if array is not None},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +406,19 @@ class Session(Protocol):
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """What ``infer`` takes."""
+        """Inputs of ``infer``."""
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """What ``infer`` gives."""
+        """Outputs of ``infer``."""
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the model file says about itself; empty where it says nothing."""
+        """Metadata of the model file; empty if there are none."""
+
+    @property
+    def last_run_seconds(self) -> float | None:
+        """Time of the last run itself, without the wait for the caller; None before the first."""
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once. Raises SessionError on a wrong name, dtype or shape."""

@@ -1,50 +1,30 @@
-"""The second half of tracking: detections of a frame become tracks in files."""
+"""Second half of every pipeline: detections of a frame become tracks in files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from jdetrt.errors import DataError, JdetrtError, SinkError
+from jdetrt.errors import DataError, JdetrtError, OutputError
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.timing import Stopwatch
+from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Detections, Frame, Tracks
 
-__all__ = ["ASSOCIATION", "Associate", "OnFrame", "reportable"]
+__all__ = ["ASSOCIATION", "Associate", "OnFrame"]
 
 OnFrame = Callable[[Frame, Tracks], None]
 
 ASSOCIATION = ("associate", "write")  # the stages of tracking without a network
 
 
-def reportable(tracks: Tracks, max_aspect: float, min_area: float) -> Tracks:
-    """Leave out tracks that do not look like a person, as the reference does (track.py).
-
-    Args:
-        tracks: of one frame.
-        max_aspect: tracks with a width above ``max_aspect`` times their height are left out.
-        min_area: so are those of at most so many square pixels.
-
-    >>> import numpy as np
-    >>> boxes = np.array([[0, 0, 10, 30], [0, 0, 40, 20], [0, 0, 10, 20]], np.float32)
-    >>> tracks = Tracks(np.array([4, 5, 6]), boxes, np.ones(3, np.float32))
-    >>> reportable(tracks, max_aspect=1.6, min_area=200).ids
-    array([4])
-    """
-    width, height = (tracks.boxes[:, 2:] - tracks.boxes[:, :2]).T
-    kept = (width <= max_aspect * height) & (width * height > min_area)
-    if kept.all():
-        return tracks
-    return Tracks(tracks.ids[kept], tracks.boxes[kept], tracks.scores[kept])
-
-
 class Associate:
-    """The second half of every flow: detections of a frame -> tracker -> filter -> sinks.
+    """Passes the detections of a frame through tracker, size filter and sinks.
 
     Args:
-        tracker: its configuration also says which tracks are reported.
+        tracker: its settings also say which tracks are reported.
         sinks: get every frame with its reported tracks, in this order.
         on_frame: called after each frame is written.
         stopwatch: gets the stages "associate" and "write".
@@ -67,12 +47,12 @@ class Associate:
         self._on_frame = on_frame
         self._name = name
 
-    def __call__(self, frame: Frame, detections: Detections) -> None:
-        """Take in the next frame.
+    def __call__(self, frame: Frame, detections: Detections) -> Tracks:
+        """Take in the next frame and return its reported tracks.
 
         Raises:
             DataError: the tracker refuses the detections; the message names the frame.
-            SinkError: a sink cannot be written.
+            OutputError: a sink cannot be written.
         """
         config = self.tracker.config
         with self.stopwatch.stage("associate"):
@@ -87,6 +67,7 @@ class Associate:
         self.stopwatch.finish(frame.index, tracks.ids.tolist())
         if self._on_frame is not None:
             self._on_frame(frame, tracks)
+        return tracks
 
     @contextmanager
     def completing_sinks(self) -> Iterator[None]:
@@ -118,14 +99,14 @@ class Associate:
         lines += [str(lost) for lost in failed if str(lost) != str(err)]
         err.args = ("\n".join(lines),)
 
-    def _complete(self) -> list[SinkError]:
+    def _complete(self) -> list[OutputError]:
         """Close all sinks, and say which could not be: one that fails does not stop the others."""
         return [err for sink in self._sinks if (err := _close(sink)) is not None]
 
 
-def _close(sink: Sink) -> SinkError | None:
+def _close(sink: Sink) -> OutputError | None:
     try:
         sink.close()
-    except SinkError as err:
+    except OutputError as err:
         return err
     return None

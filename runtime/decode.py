@@ -1,12 +1,13 @@
 """From the network's outputs to detections: threshold, non-maximum suppression, source pixels.
 
-The exported graph has already done the heavy part (scores, top-k, boxes, unit embeddings); what
-is left is small and depends on settings that a user changes without a new model.
+The exported graph has already done the heavy part (scores, top-k, boxes, unit embeddings); the rest
+is small and depends on settings that a user changes without a new model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,62 @@ from jdetrt.runtime.jit import kernel
 from jdetrt.runtime.preprocess import Letterbox, to_source
 from jdetrt.types import Array, Detections
 
-__all__ = ["candidates", "detections", "nms", "suppress"]
+__all__ = ["Candidates", "candidates", "detections", "nms"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The network's answer to one image, above a score threshold and before suppression.
+
+    ``candidates[index]`` takes rows by a mask, an array of indices or a slice.
+
+    Attributes:
+        boxes: ``(N, 4)`` float32, x1 y1 x2 y2 in network pixels.
+        scores: ``(N,)`` float32, 0 to 1.
+        embeddings: ``(N, D)`` float32 appearance vectors, or None where there are none.
+        letterbox: of the image, from source to network pixels.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    embeddings: npt.NDArray[np.float32] | None
+    letterbox: Letterbox
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: Array | slice) -> Candidates:
+        embeddings = self.embeddings
+        return Candidates(
+            self.boxes[rows],
+            self.scores[rows],
+            None if embeddings is None else embeddings[rows],
+            self.letterbox,
+        )
+
+    def suppress(self, nms_iou: float = 0.4) -> Candidates:
+        """Candidates that non-maximum suppression keeps, in descending order of score.
+
+        Args:
+            nms_iou: of two that overlap by more, the one with the lower score goes; 0 to 1.
+        """
+        return self[nms(self.boxes, self.scores, nms_iou)]
+
+    def to_source(self) -> Detections:
+        """Detections in source pixels, in the order of the candidates.
+
+        A box wholly left of or above the image has no area once it is clamped and is left out.
+        """
+        boxes, scores, embeddings = (
+            to_source(self.boxes, self.letterbox),
+            self.scores,
+            self.embeddings,
+        )
+        has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        if not has_area.all():
+            boxes, scores = boxes[has_area], scores[has_area]
+            embeddings = None if embeddings is None else embeddings[has_area]
+        return Detections.unchecked(boxes, scores, embeddings)
 
 
 def detections(
@@ -28,75 +84,55 @@ def detections(
     nms_iou: float = 0.4,
     batch_index: int = 0,
 ) -> Detections:
-    """Turn the outputs of a session into the detections of one picture.
+    """Turn the outputs of a session into the detections of one image.
 
-    Kept are slots with a score strictly above ``score_threshold``, then what non-maximum
-    suppression leaves of them, then boxes that still have an area in source pixels (one that lies
-    wholly left of or above the picture is clamped to a line). The result is in descending order
-    of score. The model gives its k best slots and no more: where every one of them is above the
-    threshold there may have been others, and a model exported with a larger k finds them.
+    Entries with a score strictly above ``score_threshold`` go through non-maximum suppression;
+    those left are mapped to source pixels. The result is in descending order of score. The model
+    gives its k best entries and no more: where every one of them is above the threshold there may
+    have been others, and a model exported with a larger k finds them.
 
     Args:
         outputs: ``boxes`` ``(N, k, 4)`` x1 y1 x2 y2 in network pixels, ``scores`` ``(N, k)`` and
             ``embeddings`` ``(N, k, D)`` (which may be absent), floating point.
-        letterbox: of the picture that was fed.
+        letterbox: of the image that was fed.
         score_threshold: 0 to 1; 0.5 in Towards-Realtime-MOT e9fa1e8, track.py.
         nms_iou: 0 to 1; 0.4 there.
-        batch_index: which of the N pictures.
+        batch_index: which of the N images.
 
     Raises:
         SessionError: an output is missing, has another shape, or holds NaN or infinity among all
-            scores or among the boxes and embeddings of slots above the threshold (FP16 overflow
-            in a slot that nobody looks at does no harm).
+            scores or among the boxes and embeddings of entries above the threshold (FP16 overflow
+            in an entry that is not used does no harm).
     """
-    found = candidates(outputs, score_threshold=score_threshold, batch_index=batch_index)
-    return suppress(found, letterbox, nms_iou=nms_iou)
+    entries = candidates(
+        outputs, letterbox, score_threshold=score_threshold, batch_index=batch_index
+    )
+    return entries.suppress(nms_iou).to_source()
 
 
 def candidates(
-    outputs: Mapping[str, Array], *, score_threshold: float = 0.5, batch_index: int = 0
-) -> Detections:
-    """The first half of ``detections``: what is above the threshold, boxes in network pixels.
+    outputs: Mapping[str, Array],
+    letterbox: Letterbox,
+    *,
+    score_threshold: float = 0.5,
+    batch_index: int = 0,
+) -> Candidates:
+    """Entries of a session's outputs above the threshold: the first half of `detections`.
 
-    Args:
-        outputs: as in ``detections``.
-        score_threshold: 0 to 1.
-        batch_index: which of the pictures.
-
-    Raises:
-        SessionError: as in ``detections``.
+    Args and errors are those of `detections`.
     """
-    boxes, scores, embeddings = _of_picture(outputs, batch_index)
+    boxes, scores, embeddings = _of_image(outputs, batch_index)
     _refuse_non_finite("scores", scores)
-    kept = np.flatnonzero(scores > score_threshold)
-    boxes, scores = boxes[kept], scores[kept]
+    rows = np.flatnonzero(scores > score_threshold)
+    boxes, scores = boxes[rows], scores[rows]
     _refuse_non_finite("boxes", boxes)
     if embeddings is not None:
-        embeddings = embeddings[kept]
+        embeddings = embeddings[rows]
         _refuse_non_finite("embeddings", embeddings)
-    return Detections(boxes, scores, embeddings)
+    return Candidates(boxes, scores, embeddings, letterbox)
 
 
-def suppress(found: Detections, letterbox: Letterbox, *, nms_iou: float = 0.4) -> Detections:
-    """The second half of ``detections``: non-maximum suppression, then source pixels.
-
-    Args:
-        found: boxes in network pixels, as ``candidates`` gives them.
-        letterbox: of the picture that was fed.
-        nms_iou: 0 to 1.
-    """
-    best = nms(found.boxes, found.scores, nms_iou)
-    mapped = to_source(found.boxes[best], letterbox)
-    has_area = (mapped[:, 2] > mapped[:, 0]) & (mapped[:, 3] > mapped[:, 1])
-    best = best[has_area]
-    return Detections(
-        boxes=mapped[has_area],
-        scores=found.scores[best],
-        embeddings=None if found.embeddings is None else found.embeddings[best],
-    )
-
-
-def _of_picture(
+def _of_image(
     outputs: Mapping[str, Array], index: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
     if missing := {"boxes", "scores"} - outputs.keys():
@@ -105,19 +141,19 @@ def _of_picture(
             f"{', '.join(sorted(outputs)) or 'none'}. Export it with: jdetrt export"
         )
     boxes, scores, embeddings = outputs["boxes"], outputs["scores"], outputs.get("embeddings")
-    slots = scores.shape
+    entries = scores.shape
     if (
-        len(slots) != 2
-        or boxes.shape != (*slots, 4)
-        or (embeddings is not None and (embeddings.ndim != 3 or embeddings.shape[:2] != slots))
+        len(entries) != 2
+        or boxes.shape != (*entries, 4)
+        or (embeddings is not None and (embeddings.ndim != 3 or embeddings.shape[:2] != entries))
     ):
         shapes = ", ".join(f"{name} {array.shape}" for name, array in outputs.items())
         raise SessionError(
             "the model's outputs have the wrong shape: expected boxes (N, k, 4), scores (N, k), "
             f"embeddings (N, k, D), got {shapes}"
         )
-    if not 0 <= index < slots[0]:
-        raise SessionError(f"picture {index} asked for, the model gave {slots[0]}")
+    if not 0 <= index < entries[0]:
+        raise SessionError(f"image {index} asked for, the model gave {entries[0]}")
     return (
         boxes[index].astype(np.float32, copy=False),
         scores[index].astype(np.float32, copy=False),

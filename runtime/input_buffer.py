@@ -1,8 +1,7 @@
-"""Places for the next pictures on their way to the network.
+"""Input buffers: where the next images wait for the network.
 
-A session on the CPU takes arrays: a slot is an array, and the letterbox fills it. A session on a
-GPU makes slots of its own, in which a picture is copied to the GPU, and turned into the network's
-input there, while the network runs on the one before.
+For a session on the CPU a buffer is an array that the letterbox fills. A session on a GPU makes its
+own buffers: an image is uploaded and letterboxed there while the network runs on the one before.
 """
 
 from __future__ import annotations
@@ -16,23 +15,20 @@ import numpy.typing as npt
 from jdetrt.runtime.preprocess import Letterbox, letterbox
 from jdetrt.types import Session
 
-__all__ = ["ArraySlot", "FrameSession", "Slot", "make_slots"]
+__all__ = ["ArrayBuffer", "BufferedSession", "InputBuffer", "make_buffers"]
 
 
-class Slot(Protocol):
-    """One place. It is filled, submitted, waited for, and then filled again."""
+class InputBuffer(Protocol):
+    """Holds one image: filled, submitted, waited for, and filled again."""
 
     def fill(self, image: npt.NDArray[np.uint8]) -> Letterbox:
-        """Take a picture, from any thread; it may be changed once this has returned.
+        """Take an image, from any thread; it may be changed once this has returned.
 
         Args:
             image: ``(H, W, 3)`` uint8, BGR.
 
-        Returns:
-            Where the picture lies in the network's input.
-
         Raises:
-            DataError: it is no such picture.
+            DataError: it is no such image.
             SessionError: the GPU refuses it.
         """
 
@@ -41,22 +37,21 @@ class Slot(Protocol):
 
 
 @runtime_checkable
-class FrameSession(Protocol):
-    """What a session has that takes pictures as they are, beside ``jdetrt.types.Session``.
+class BufferedSession(Protocol):
+    """Session that takes images as they are; beside ``jdetrt.types.Session``.
 
     Attributes:
-        depth: how many slots may be submitted before the first of them is waited for, 2 or more
-            where the network is to begin with the next one by itself.
+        depth: buffers that may be submitted before the first of them is waited for.
     """
 
     depth: int
 
-    def frame_slots(self, size: tuple[int, int], count: int) -> Sequence[Slot]:
-        """Places for pictures, letterboxed to ``size`` (width, height), for one user at a time."""
+    def frame_buffers(self, size: tuple[int, int], count: int) -> Sequence[InputBuffer]:
+        """Buffers that letterbox to ``size`` (width, height), for one user at a time."""
 
 
-class ArraySlot:
-    """A slot of a session that takes arrays.
+class ArrayBuffer:
+    """Input buffer of a session that takes arrays.
 
     Args:
         session: a JDE model.
@@ -72,7 +67,7 @@ class ArraySlot:
         self._size = size
 
     def fill(self, image: npt.NDArray[np.uint8]) -> Letterbox:
-        """Letterbox a picture into the tensor."""
+        """Letterbox an image into the tensor."""
         return letterbox(image, self._size, out=self.tensor[0])[1]
 
     def submit(self) -> None:
@@ -80,8 +75,8 @@ class ArraySlot:
         self._session.submit({self._session.inputs[0].name: self.tensor})
 
 
-def make_slots(session: Session, size: tuple[int, int], count: int) -> Sequence[Slot]:
-    """As many slots as asked for, of the kind that the session takes."""
-    if isinstance(session, FrameSession):
-        return session.frame_slots(size, count)
-    return [ArraySlot(session, size) for _ in range(count)]
+def make_buffers(session: Session, size: tuple[int, int], count: int) -> Sequence[InputBuffer]:
+    """Make input buffers of the kind that a session takes."""
+    if isinstance(session, BufferedSession):
+        return session.frame_buffers(size, count)
+    return [ArrayBuffer(session, size) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""The two ways this package compiles a function with Numba."""
+"""Compile functions with Numba, in one of two ways."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def reduction_kernel(function: _F) -> _F:
 
 
 def compilations() -> int:
-    """How many times a kernel has been compiled, or loaded from disk, in this process."""
+    """Number of times a kernel has been compiled, or loaded from disk, in this process."""
     return sum(len(compiled.signatures) for compiled in _kernels)
 
 

@@ -1,4 +1,4 @@
-"""Text in the formats of MOT Challenge and KITTI.
+"""Read and write text in the formats of MOT Challenge and KITTI.
 
 A MOT row is ``frame, id, left, top, width, height, confidence, ...`` with frames from 1 and boxes
 in pixels (motchallenge.net; Milan et al., arXiv 1603.00831, section 4).
@@ -241,11 +241,11 @@ def read_detections(path: str | Path, *, length: int | None = None) -> dict[int,
 def every_frame(seen: Mapping[int, Detections], length: int) -> list[Detections]:
     """The detections of the frames 1 to ``length``, those without one too.
 
-    >>> box, score = np.zeros((1, 4), np.float32), np.ones(1, np.float32)
-    >>> [len(found) for found in every_frame({2: Detections(box, score)}, 3)]
+    >>> person = Detections([[10, 10, 50, 110]], [0.9])
+    >>> [len(detections) for detections in every_frame({2: person}, 3)]
     [0, 1, 0]
     """
-    nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
+    nothing = Detections.empty()
     return [seen.get(frame, nothing) for frame in range(1, length + 1)]
 
 
@@ -276,8 +276,7 @@ def mot_lines(index: int, tracks: Tracks) -> str:
     Boxes are written with three decimals: a thousandth of a pixel, about the precision of the
     float32 that they come from.
 
-    >>> box = np.array([[10.5, 20.0, 30.25, 60.0]], np.float32)
-    >>> mot_lines(3, Tracks(np.array([7]), box, np.ones(1, np.float32)))
+    >>> mot_lines(3, Tracks([7], [[10.5, 20, 30.25, 60]], [0.9]))
     '3,7,10.500,20.000,19.750,40.000,1,-1,-1,-1\n'
     """
     boxes = tracks.boxes.astype(np.float64)
@@ -291,11 +290,10 @@ def mot_lines(index: int, tracks: Tracks) -> str:
 def kitti_lines(index: int, tracks: Tracks) -> str:
     r"""The tracks of frame ``index`` as rows of the KITTI tracking format, one line each.
 
-    KITTI counts frames from 0. What a tracker in the picture cannot know (truncation, occlusion,
+    KITTI counts frames from 0. What a tracker in the image cannot know (truncation, occlusion,
     angle, size and place in space) has the values that the KITTI development kit gives for it.
 
-    >>> box = np.array([[10.5, 20.0, 30.25, 60.0]], np.float32)
-    >>> kitti_lines(1, Tracks(np.array([7]), box, np.array([0.5], np.float32)))
+    >>> kitti_lines(1, Tracks([7], [[10.5, 20, 30.25, 60]], [0.5]))
     '0 7 Pedestrian -1 -1 -10 10.500 20.000 30.250 60.000 -1 -1 -1 -1000 -1000 -1000 -10 0.5000\n'
     """
     rows = zip(tracks.ids.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Several sources through one network at once: batches, and a tracker of its own for each.
+"""Pipeline of several sources through one network: in batches, each with its own tracker.
 
 Nothing is shared between the streams but the network. Each has its ids from 1, its sinks and its
 report, and its tracks are those that it would have alone.
@@ -15,10 +15,9 @@ import numpy as np
 
 from jdetrt.errors import ConfigError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, Associate
-from jdetrt.runtime.contract import check_model, network_size
-from jdetrt.runtime.decode import detections as decode
-from jdetrt.runtime.input_buffer import ArraySlot
-from jdetrt.runtime.prefetch import SLOTS, Prepared, ReadAhead
+from jdetrt.runtime.detector import Detector, detector_for
+from jdetrt.runtime.input_buffer import ArrayBuffer
+from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.sources.open import Source
@@ -33,7 +32,7 @@ _LOOK_AGAIN = 0.001  # seconds, where no camera has a frame
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One source with what is its own.
+    """One source, its tracker and its sinks.
 
     Attributes:
         source: it is iterated once and then closed.
@@ -48,13 +47,13 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class MultiReport:
-    """What a run did.
+    """Counts and rates of a run.
 
     Attributes:
         streams: of each stream, in their order; "network" there is the time of a whole batch.
         fps: frames a second of all streams together, from the first finished batch to the last.
         batches: how many runs of the network.
-        batch: pictures in one, on average.
+        batch: images in one, on average.
     """
 
     streams: tuple[RunReport, ...]
@@ -68,6 +67,7 @@ class _Lane:
     """A stream on its way."""
 
     stream: Stream
+    detector: Detector
     ahead: ReadAhead
     associate: Associate
     stopwatch: Stopwatch
@@ -97,8 +97,9 @@ class MultiPipeline:
 
     Args:
         streams: the sources with their trackers and sinks.
-        session: a JDE model. It stays open; close it yourself.
-        size: width and height of the network input; by default what the session says.
+        model: a `Detector`; or a session of a JDE model, which is used for each stream with the
+            thresholds of its tracker's settings. Either stays open; close it yourself.
+        size: width and height of the network input of a session; by default as the model says.
         max_frames: end each stream after so many frames.
 
     Raises:
@@ -109,7 +110,7 @@ class MultiPipeline:
     def __init__(
         self,
         streams: Sequence[Stream],
-        session: Session,
+        model: Session | Detector,
         *,
         size: tuple[int, int] | None = None,
         max_frames: int | None = None,
@@ -118,20 +119,19 @@ class MultiPipeline:
             raise ConfigError("no stream given: nothing to track")
         if len({id(stream.tracker) for stream in streams}) < len(streams):
             raise ConfigError("two streams have the same tracker; each needs its own")
-        check_model(session)
-        self._session = session
-        self._input = session.inputs[0].name
-        self._batched = session.inputs[0].shape[0] == -1
-        size = size or network_size(session)
+        self._session = session = model.session if isinstance(model, Detector) else model
         limit = float("inf") if max_frames is None else max_frames
         self._lanes = []
         for stream in streams:
+            detector = detector_for(model, stream.tracker.config, size)
             watch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
-            slots = [ArraySlot(session, size) for _ in range(SLOTS)]
-            ahead = ReadAhead(stream.source, slots, watch)
+            buffers = [ArrayBuffer(session, detector.size) for _ in range(BUFFERS)]
+            ahead = ReadAhead(stream.source, buffers, watch)
             associate = Associate(stream.tracker, stream.sinks, None, watch, stream.source.name)
-            self._lanes.append(_Lane(stream, ahead, associate, watch, limit))
-        self._batches = self._pictures = 0
+            self._lanes.append(_Lane(stream, detector, ahead, associate, watch, limit))
+        self._input = session.inputs[0].name
+        self._batched = session.inputs[0].shape[0] == -1
+        self._batches = self._images = 0
         self._finished: list[tuple[float, int]] = []  # first and last: when, frames until then
 
     def run(self) -> MultiReport:
@@ -143,7 +143,7 @@ class MultiPipeline:
         Raises:
             SourceError: a source broke off or had no frame; the other streams are complete.
             SessionError: the network fails.
-            SinkError: a sink cannot be written.
+            OutputError: a sink cannot be written.
             DataError: a tracker refuses what the network gave.
         """
         with ExitStack() as stack:
@@ -170,7 +170,7 @@ class MultiPipeline:
             streams=tuple(lane.stopwatch.report() for lane in self._lanes),
             fps=fps,
             batches=self._batches,
-            batch=self._pictures / self._batches if self._batches else 0.0,
+            batch=self._images / self._batches if self._batches else 0.0,
         )
 
     def _loop(self) -> None:
@@ -208,18 +208,18 @@ class MultiPipeline:
 
     def _submit(self, batch: list[tuple[_Lane, Prepared]]) -> None:
         tensors = [_tensor(item) for _, item in batch]
-        pictures = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
+        images = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
         self._submitted_at = time.perf_counter()
-        self._session.submit({self._input: pictures})
+        self._session.submit({self._input: images})
         self._batches += 1
-        self._pictures += len(batch)
+        self._images += len(batch)
 
     def _collect(self, batch: list[tuple[_Lane, Prepared]]) -> dict[str, Array]:
         if not batch:
             return {}
         outputs = self._session.wait()
         elapsed = time.perf_counter() - self._submitted_at
-        seconds = getattr(self._session, "last_run_seconds", elapsed)
+        seconds = self._session.last_run_seconds or elapsed
         for lane, item in batch:
             lane.stopwatch.add("network", seconds)
             lane.ahead.give_back(item)
@@ -227,21 +227,14 @@ class MultiPipeline:
 
     def _finish(self, batch: list[tuple[_Lane, Prepared]], outputs: Mapping[str, Array]) -> None:
         for index, (lane, item) in enumerate(batch):
-            config = lane.stream.tracker.config
             with lane.stopwatch.stage("decode"):
-                seen = decode(
-                    outputs,
-                    item.letterbox,
-                    score_threshold=config.score_threshold,
-                    nms_iou=config.nms_iou,
-                    batch_index=index,
-                )
-            lane.associate(item.frame, seen)
+                detections = lane.detector.decode(outputs, item.letterbox, index)
+            lane.associate(item.frame, detections)
         if batch:
             frames = sum(lane.stopwatch.frames for lane in self._lanes)
             self._finished = [*self._finished[:1], (time.perf_counter(), frames)]
 
 
 def _tensor(item: Prepared) -> Array:
-    assert isinstance(item.slot, ArraySlot)
-    return item.slot.tensor
+    assert isinstance(item.buffer, ArrayBuffer)
+    return item.buffer.tensor

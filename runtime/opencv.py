@@ -1,15 +1,16 @@
-"""The one door to OpenCV, which is optional: a Jetson brings its own, built with GStreamer."""
+"""OpenCV, imported at the first use: it is optional, and a Jetson brings its own with GStreamer."""
 
 from __future__ import annotations
 
 import functools
 import os
 import re
+from pathlib import Path
 from types import ModuleType
 
 from jdetrt.errors import JdetrtError, MissingDependencyError
 
-__all__ = ["has_gstreamer", "load_cv2"]
+__all__ = ["has_gstreamer", "load_cv2", "native_name"]
 
 _FFMPEG_QUIET = "-8"  # AV_LOG_QUIET
 _LOG_FATAL = 1  # cv::utils::logging::LOG_LEVEL_FATAL
@@ -32,7 +33,7 @@ def load_cv2() -> ModuleType:
         import cv2
     except ModuleNotFoundError as err:
         raise MissingDependencyError(
-            package="opencv-python", extra="video", purpose="Reading and writing pictures and video"
+            package="opencv-python", extra="video", purpose="Reading and writing images and video"
         ) from err
     except ImportError as err:
         raise JdetrtError(
@@ -53,5 +54,27 @@ def _silence(cv2: ModuleType) -> None:
 
 
 def has_gstreamer() -> bool:
-    """Whether this OpenCV was built with GStreamer; the wheels of PyPI are not."""
+    """Tell whether this OpenCV was built with GStreamer; the wheels of PyPI are not."""
     return re.search(r"GStreamer:\s+YES", load_cv2().getBuildInformation()) is not None
+
+
+def native_name(name: str | Path, error: type[JdetrtError]) -> str:
+    """A file name or URI that OpenCV and ONNX Runtime may be given.
+
+    Both hand names on to the system as UTF-8. A name with other bytes has none (Python shows such
+    bytes as lone surrogates), and OpenCV crashes on it.
+
+    Raises:
+        JdetrtError: of the type ``error``; the name is no UTF-8.
+
+    >>> native_name("walk é.mp4", JdetrtError)
+    'walk é.mp4'
+    """
+    try:
+        # By way of its bytes: in the locale C, Python itself does not know that they are UTF-8.
+        return os.fsencode(name).decode("utf-8")
+    except UnicodeError as err:
+        raise error(
+            f"{name}: OpenCV and ONNX Runtime take only names in UTF-8, this one has other bytes; "
+            "rename it"
+        ) from err

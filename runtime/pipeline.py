@@ -1,47 +1,45 @@
-"""From a source to tracks in files: order, overlap, timing, and an end that keeps what is done."""
+"""Pipeline: from a source to tracks in files, its stages overlapping."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
 
 from jdetrt.errors import DataError, JdetrtError, SourceError
-from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame, reportable
-from jdetrt.runtime.contract import check_model, network_size
-from jdetrt.runtime.decode import detections as decode
-from jdetrt.runtime.input_buffer import FrameSession, make_slots
-from jdetrt.runtime.prefetch import SLOTS, Prepared, ReadAhead
+from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame
+from jdetrt.runtime.detector import Detector, detector_for
+from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.sources.open import Source
 from jdetrt.runtime.timing import RunReport, Stopwatch
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.types import Array, Detections, Frame, Session
+from jdetrt.types import Array, Detections, Frame, Session, Tracks
 
-__all__ = ["ASSOCIATION", "OnFrame", "Pipeline", "reportable", "track_detections"]
+__all__ = ["ASSOCIATION", "OnFrame", "Pipeline", "track_detections"]
 
 
 class Pipeline:
     """Tracks people through a source: read, letterbox, network, decode, associate, write.
 
-    Three things go on at once: a thread reads and letterboxes the frames to come, the session runs
+    Three things go on at once: a thread reads and letterboxes the next frames, the session runs
     the network on frame k+1, and the calling thread decodes, associates and writes frame k. Frames
-    are finished in their order. Of a live source the newest frame is taken and those that came
-    while the network was busy are left out. A `input_buffer.FrameSession` letterboxes on
-    its GPU; the stage "preprocess" then ends when the CPU is done with the frame. It may take
-    frame k+2 as well while it is at k+1, so that its GPU need not wait for the CPU; not that of a
-    live source, where a frame that queues is late.
+    are finished in order. Of a live source the newest frame is taken; those that came while the
+    network was busy are left out. Where the session letterboxes on its GPU, the stage "preprocess"
+    ends when the CPU is done with the frame, and frame k+2 may queue there behind k+1; not that of
+    a live source, because a queued frame would be stale.
 
     Args:
         source: frames; it is iterated once and then closed.
-        session: a JDE model. It stays open; close it yourself.
-        tracker: its configuration also says which detections are kept and which tracks reported.
+        model: a `Detector`; or a session of a JDE model, which is used with the thresholds of the
+            tracker's settings. Either stays open; close it yourself.
+        tracker: its settings also say which tracks are reported.
         sinks: get every frame with its reported tracks, in this order.
-        size: width and height of the network input; by default what the session says.
+        size: width and height of the network input of a session; by default as the model says.
         max_frames: end after so many frames.
         on_frame: called after each frame is written, for progress or a preview.
 
@@ -50,17 +48,29 @@ class Pipeline:
 
     A pipeline runs once::
 
+        from jdetrt.engine.open import open_session
+        from jdetrt.runtime.pipeline import Pipeline
+        from jdetrt.runtime.settings import tracker_config
+        from jdetrt.runtime.sinks.text import MotSink
+        from jdetrt.runtime.sources.open import open_source
+        from jdetrt.runtime.tracking.tracker import Tracker
+
         with open_session("model.onnx") as session:
-            sinks = [MotSink("tracks.txt")]
-            tracker = Tracker(tracker_config(session))
-            report = Pipeline(open_source("video.mp4"), session, tracker, sinks).run()
+            source = open_source("video.mp4")
+            tracker = Tracker(tracker_config(session), source.frame_rate)
+            report = Pipeline(source, session, tracker, [MotSink("tracks.txt")]).run()
         print(report.system_fps)
+
+    or hands out each frame with its tracks, after they are written::
+
+        for frame, tracks in Pipeline(source, session, tracker):
+            print(frame.index, tracks.ids)
     """
 
     def __init__(
         self,
         source: Source,
-        session: Session,
+        model: Session | Detector,
         tracker: Tracker,
         sinks: Sequence[Sink] = (),
         *,
@@ -68,16 +78,14 @@ class Pipeline:
         max_frames: int | None = None,
         on_frame: OnFrame | None = None,
     ) -> None:
-        check_model(session)
         self._source = source
-        self._session = session
+        self._detector = detector_for(model, tracker.config, size)
+        self._session = self._detector.session
         self._stopwatch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
         self._associate = Associate(tracker, sinks, on_frame, self._stopwatch)
         self._frames_left = float("inf") if max_frames is None else max_frames
-        slots = make_slots(session, size or network_size(session), SLOTS)
-        self._ahead = ReadAhead(source, slots, self._stopwatch)
-        # Runs that are open at a time.
-        self._depth = session.depth if isinstance(session, FrameSession) and not source.live else 1
+        self._ahead = ReadAhead(source, self._detector.buffers(BUFFERS), self._stopwatch)
+        self._depth = 1 if source.live else self._detector.depth  # runs that are open at a time
         self._submitted: deque[float] = deque()  # when, of the runs that are open
 
     def run(self) -> RunReport:
@@ -90,17 +98,33 @@ class Pipeline:
         Raises:
             SourceError: the source breaks off, or has no frame.
             SessionError: the network fails.
-            SinkError: a sink cannot be written.
+            OutputError: a sink cannot be written.
             DataError: the tracker refuses what the network gave; the message names the frame.
         """
         with self._associate.completing_sinks():
             with self._ahead:
-                self._loop()
-            if self._ahead.error is not None:
-                raise self._ahead.error
-            if self._stopwatch.frames == 0:
-                raise SourceError(f"{self._source.uri}: has no frame")
+                for _ in self._loop():
+                    pass
+            self._check_end()
         return self.report()
+
+    def __iter__(self) -> Generator[tuple[Frame, Tracks], None, None]:
+        """Track as `run` does, and yield each frame with its reported tracks.
+
+        Where the caller leaves early (``break``, or ``close`` of the iterator), the source is
+        closed and the sinks are completed with the frames up to there. While the caller works on a
+        frame, the next ones are read and the network runs.
+
+        Raises:
+            SourceError, SessionError, OutputError, DataError: as in `run`.
+        """
+        with self._associate.completing_sinks():
+            with self._ahead:
+                try:
+                    yield from self._loop()
+                except GeneratorExit:
+                    return
+            self._check_end()
 
     def stop(self) -> None:
         """End the run after the frames in hand, as if the source had ended there."""
@@ -110,7 +134,13 @@ class Pipeline:
         """The run so far; also good after an error."""
         return self._stopwatch.report()
 
-    def _loop(self) -> None:
+    def _check_end(self) -> None:
+        if self._ahead.error is not None:
+            raise self._ahead.error
+        if self._stopwatch.frames == 0:
+            raise SourceError(f"{self._source.uri}: has no frame")
+
+    def _loop(self) -> Iterator[tuple[Frame, Tracks]]:
         at_network: deque[Prepared] = deque()  # oldest first
         ended = False
         failure: Exception | None = None
@@ -133,7 +163,9 @@ class Pipeline:
                         except Exception as err:  # raised when the frames before it are done
                             failure, ended = err, True
                     if done is not None:
-                        self._finish(done, outputs)
+                        tracks = self._finish(done, outputs)
+                if done is not None:
+                    yield done.frame, tracks
         except Exception as err:
             if failure is not None:  # which came first
                 raise failure from err
@@ -155,7 +187,7 @@ class Pipeline:
 
     def _submit(self, item: Prepared) -> None:
         begin = time.perf_counter()
-        item.slot.submit()
+        item.buffer.submit()
         self._submitted.append(begin)
 
     def _collect(self, item: Prepared | None) -> dict[str, Array]:
@@ -163,22 +195,15 @@ class Pipeline:
             return {}
         outputs = self._session.wait()
         elapsed = time.perf_counter() - self._submitted.popleft()
-        # Where the rest is slower than the network, `elapsed` includes its wait for us; a session
-        # that times its own runs knows better.
-        self._stopwatch.add("network", getattr(self._session, "last_run_seconds", elapsed))
+        # Where the rest is slower than the network, `elapsed` includes the wait for the caller.
+        self._stopwatch.add("network", self._session.last_run_seconds or elapsed)
         self._ahead.give_back(item)
         return outputs
 
-    def _finish(self, item: Prepared, outputs: Mapping[str, Array]) -> None:
-        config = self._associate.tracker.config
+    def _finish(self, item: Prepared, outputs: Mapping[str, Array]) -> Tracks:
         with self._stopwatch.stage("decode"):
-            seen = decode(
-                outputs,
-                item.letterbox,
-                score_threshold=config.score_threshold,
-                nms_iou=config.nms_iou,
-            )
-        self._associate(item.frame, seen)
+            detections = self._detector.decode(outputs, item.letterbox)
+        return self._associate(item.frame, detections)
 
 
 def track_detections(
@@ -197,10 +222,10 @@ def track_detections(
 
     Args:
         detections: by frame number, from 1.
-        tracker: its configuration also says which tracks are reported.
+        tracker: its settings also say which tracks are reported.
         sinks: get every frame with its reported tracks, in this order.
         length: number of frames; by default that of the last frame with a detection.
-        frames: the pictures, for sinks that draw; without them the frames have empty pictures.
+        frames: the images, for sinks that draw; by default they are empty.
         on_frame: called after each frame is written.
         stopwatch: of the stages ``ASSOCIATION``; pass one to have its report after an error too.
 
@@ -208,11 +233,10 @@ def track_detections(
         DataError: no frame, a detection of frame 0 or after the last frame, or one that the
             tracker refuses; the message names the frame.
         SourceError: ``frames`` breaks off or ends before ``length``.
-        SinkError: a sink cannot be written. As in :meth:`Pipeline.run` what is done is kept.
+        OutputError: a sink cannot be written. As in :meth:`Pipeline.run` what is done is kept.
 
-    >>> box = np.array([[10, 10, 50, 110]], np.float32)
-    >>> seen = {i: Detections(box, np.ones(1, np.float32)) for i in (1, 2, 3)}
-    >>> track_detections(seen, Tracker("iou"), length=5).frames
+    >>> person = Detections([[10, 10, 50, 110]], [0.9])
+    >>> track_detections({1: person, 2: person}, Tracker("iou"), length=5).frames
     5
     """
     last = max(detections, default=0)
@@ -224,12 +248,12 @@ def track_detections(
         raise DataError(f"detections of frame {outside}, but the frames are 1 to {length}")
     associate = Associate(tracker, sinks, on_frame, stopwatch or Stopwatch(ASSOCIATION))
     with associate.completing_sinks():
-        pictures = _blank(length) if frames is None else iter(frames)
-        nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
+        images = _blank(length) if frames is None else iter(frames)
+        nothing = Detections.empty()
         for index in range(1, length + 1):
-            frame = next(pictures, None)
+            frame = next(images, None)
             if frame is None:
-                raise SourceError(f"the pictures end at frame {index - 1}, expected {length}")
+                raise SourceError(f"the images end at frame {index - 1}, expected {length}")
             with interrupt_held():
                 associate(frame, detections.get(index, nothing))
     return associate.stopwatch.report()

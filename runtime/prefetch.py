@@ -1,4 +1,4 @@
-"""Read and prepare the next frames in a thread of its own, while the network runs."""
+"""Read and letterbox the next frames in a thread of their own, while the network runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-from jdetrt.runtime.input_buffer import Slot
+from jdetrt.runtime.input_buffer import InputBuffer
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.sources.open import Source
 from jdetrt.runtime.timing import Stopwatch
 from jdetrt.types import Frame
 
-__all__ = ["SLOTS", "Prepared", "ReadAhead"]
+__all__ = ["BUFFERS", "Prepared", "ReadAhead"]
 
-SLOTS = 4  # one or two at the network, one or two waiting, one being filled
+BUFFERS = 4  # one or two at the network, one or two waiting, one being filled
 _HUNG_AFTER = 5.0  # seconds; a camera that is gone can block its read for ever
 
 
@@ -28,38 +28,40 @@ class Prepared:
 
     Attributes:
         frame: as it was read.
-        slot: holds its picture for the network; it is filled again once given back.
-        letterbox: where the picture lies in the network's input.
+        buffer: its image, ready for the network; it is filled again once given back.
+        letterbox: place of the image in the network's input.
     """
 
     frame: Frame
-    slot: Slot
+    buffer: InputBuffer
     letterbox: Letterbox
 
 
 class ReadAhead:
     """Frames of a source in order, each read and prepared before it is asked for.
 
-    The slots go round in a ring, so a reader that is faster than the network waits, and memory
+    The buffers go round in a ring, so a reader that is faster than the network waits, and memory
     stays bounded. A live source cannot wait: there the newest frame takes the place of one that
     nobody has asked for yet.
 
     Args:
         source: iterated in the thread, once, and closed at the end.
-        slots: that go round, usually ``SLOTS`` of them.
+        buffers: that go round, usually ``BUFFERS`` of them.
         stopwatch: gets the stages "read" and "preprocess".
 
     Attributes:
         error: what broke the source off, once ``get`` has given None.
     """
 
-    def __init__(self, source: Source, slots: Iterable[Slot], stopwatch: Stopwatch) -> None:
+    def __init__(
+        self, source: Source, buffers: Iterable[InputBuffer], stopwatch: Stopwatch
+    ) -> None:
         self.error: Exception | None = None
         self._source = source
         self._stopwatch = stopwatch
-        self._free: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
-        for slot in slots:
-            self._free.put(slot)
+        self._free: queue.SimpleQueue[InputBuffer | None] = queue.SimpleQueue()
+        for buffer in buffers:
+            self._free.put(buffer)
         self._ready: queue.SimpleQueue[Prepared | None] = queue.SimpleQueue()
         self._ended = False
         self._stopped = threading.Event()
@@ -80,12 +82,12 @@ class ReadAhead:
 
     @property
     def finished(self) -> bool:
-        """Whether ``get`` has given its last frame."""
+        """True if ``get`` has given its last frame."""
         return self._ended
 
     def give_back(self, item: Prepared) -> None:
-        """The network is done with the item's slot."""
-        self._free.put(item.slot)
+        """The network is done with the item's buffer."""
+        self._free.put(item.buffer)
 
     def stop(self) -> None:
         """Read no more; ``get`` gives None, also to one who is waiting in it."""
@@ -124,21 +126,21 @@ class ReadAhead:
                 if frame is None:
                     return
                 self._stopwatch.add("read", time.perf_counter() - start)
-                slot = self._slot()
-                if slot is None:
+                buffer = self._buffer()
+                if buffer is None:
                     return
                 with self._stopwatch.stage("preprocess"):
-                    placed = slot.fill(frame.image)
-                self._ready.put(Prepared(frame, slot, placed))
+                    placed = buffer.fill(frame.image)
+                self._ready.put(Prepared(frame, buffer, placed))
         finally:
             close = getattr(frames, "close", None)  # a generator closes its file here, not later
             if close is not None:
                 close()
 
-    def _slot(self) -> Slot | None:
-        """A slot to fill; None when stopped."""
+    def _buffer(self) -> InputBuffer | None:
+        """A buffer to fill; None when stopped."""
         if self._source.live and self._free.empty():
             with suppress(queue.Empty):
                 stale = self._ready.get_nowait()
-                return None if stale is None else stale.slot
+                return None if stale is None else stale.buffer
         return self._free.get()

@@ -1,4 +1,4 @@
-"""From a picture to the network's input, and from the network's pixels back to the picture's.
+"""Letterbox: from an image to the network's input, and boxes back to the pixels of the image.
 
 The letterbox is the reference's (Towards-Realtime-MOT e9fa1e8, utils/datasets.py and
 utils/utils.py): resize with INTER_AREA to the largest size that fits, grey to the left and right
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from jdetrt.errors import DataError
 from jdetrt.runtime.jit import kernel
 from jdetrt.runtime.opencv import load_cv2
+from jdetrt.types import Size
 
 __all__ = ["Letterbox", "letterbox", "to_source"]
 
@@ -27,12 +28,12 @@ _UNIT = np.arange(256, dtype=np.float32) / np.float32(255)
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where a picture lies inside the network's input.
+    """Place of an image inside the network's input.
 
     Attributes:
-        source_size: width and height of the picture, in pixels.
+        source_size: width and height of the image, in pixels.
         network_size: width and height of the network's input, in pixels.
-        resized_size: width and height of the picture inside the input, whole pixels.
+        resized_size: width and height of the image inside the input, whole pixels.
         left: border columns on the left; ``right``, ``top`` and ``bottom`` likewise.
         gain: network pixels per source pixel.
         pad_x: border on the left as the inverse mapping takes it, from sizes that were not
@@ -54,7 +55,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_size: tuple[int, int], network_size: tuple[int, int]) -> Letterbox:
-        """Fit a picture of ``source_size`` (width, height) into ``network_size`` (width, height).
+        """Fit an image of ``source_size`` (width, height) into ``network_size`` (width, height).
 
         Raises:
             DataError: a width or height below 1.
@@ -71,7 +72,7 @@ class Letterbox:
                 f"{net_width} x {net_height}"
             )
         gain = min(net_height / height, net_width / width)
-        # A picture thousands of times wider than high would round to no row at all.
+        # An image thousands of times wider than high would round to no row at all.
         resized = (max(round(width * gain), 1), max(round(height * gain), 1))
         spare_x = (net_width - resized[0]) / 2
         spare_y = (net_height - resized[1]) / 2
@@ -95,7 +96,7 @@ def letterbox(
     *,
     out: npt.NDArray[np.float32] | None = None,
 ) -> tuple[npt.NDArray[np.float32], Letterbox]:
-    """Turn a picture into one input of the network.
+    """Turn an image into one input of the network.
 
     Args:
         image: ``(H, W, 3)`` uint8, BGR.
@@ -109,13 +110,13 @@ def letterbox(
 
     Raises:
         DataError: ``image`` or ``out`` has another dtype or shape.
-        MissingDependencyError: the picture must be resized and OpenCV is not installed.
+        MissingDependencyError: the image must be resized and OpenCV is not installed.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise DataError(
-            f"picture: expected uint8 of shape (H, W, 3), got {image.dtype} of shape {image.shape}"
+            f"image: expected uint8 of shape (H, W, 3), got {image.dtype} of shape {image.shape}"
         )
-    fit = Letterbox.fit((image.shape[1], image.shape[0]), network_size)
+    fit = Letterbox.fit(Size.of(image), network_size)
     shape = (3, network_size[1], network_size[0])
     if out is None:
         out = np.empty(shape, np.float32)
@@ -132,9 +133,9 @@ def letterbox(
 
 
 @kernel
-def _place(picture: Any, out: Any, left: int, top: int, unit: Any, border: Any) -> None:
-    """Write a BGR picture into ``out`` as RGB planes, looked up in ``unit``, border around it."""
-    height, width, _ = picture.shape
+def _place(image: Any, out: Any, left: int, top: int, unit: Any, border: Any) -> None:
+    """Write a BGR image into ``out`` as RGB planes, looked up in ``unit``, border around it."""
+    height, width, _ = image.shape
     right, bottom = left + width, top + height
     out[:, :top] = border
     out[:, bottom:] = border
@@ -142,20 +143,20 @@ def _place(picture: Any, out: Any, left: int, top: int, unit: Any, border: Any) 
     out[:, top:bottom, right:] = border
     for y in range(height):
         for x in range(width):
-            out[0, top + y, left + x] = unit[picture[y, x, 2]]
-            out[1, top + y, left + x] = unit[picture[y, x, 1]]
-            out[2, top + y, left + x] = unit[picture[y, x, 0]]
+            out[0, top + y, left + x] = unit[image[y, x, 2]]
+            out[1, top + y, left + x] = unit[image[y, x, 1]]
+            out[2, top + y, left + x] = unit[image[y, x, 0]]
 
 
 def to_source(boxes: npt.NDArray[np.float32], fit: Letterbox) -> npt.NDArray[np.float32]:
     """Map boxes from network pixels to source pixels.
 
     As in the reference (``scale_coords``) the borders are not rounded and only negative
-    coordinates are clamped: a box may reach beyond the right and lower edge of the picture.
+    coordinates are clamped: a box may reach beyond the right and lower edge of the image.
 
     Args:
         boxes: ``(N, 4)`` float32, x1 y1 x2 y2 in network pixels.
-        fit: the letterbox of the picture.
+        fit: the letterbox of the image.
 
     Returns:
         ``(N, 4)`` float32, x1 y1 x2 y2 in source pixels.

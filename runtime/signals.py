@@ -1,4 +1,4 @@
-"""Ctrl-C between two frames, not in the middle of one."""
+"""Hold Ctrl-C until a frame is done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def interrupt_held() -> Iterator[None]:
     """Hold back SIGINT and SIGTERM until the block has ended, then let them take effect.
 
-    A block that writes half a line or half a picture and is then left by KeyboardInterrupt would
+    A block that writes half a line or half an image and is then left by KeyboardInterrupt would
     leave a broken file. Keep such blocks short. Outside of the main thread, where no signal
     arrives, this does nothing.
     """

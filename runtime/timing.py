@@ -1,15 +1,16 @@
-"""How fast a run was: time of each stage, and the three FPS that people mix up."""
+"""Time of a run: by stage, and as the three FPS that the paper tells apart."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-__all__ = ["RunReport", "StageTime", "Stopwatch"]
+__all__ = ["RunReport", "StageTime", "Stopwatch", "summary"]
 
 _RECENT = 4096
 
@@ -33,7 +34,7 @@ class StageTime:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did and how fast.
+    """Summary of a run: frames, tracks and speed.
 
     The paper's three rates (section 4): FPSD of the detector alone, FPSA of the association alone,
     and FPS of the whole system. They are None where a run has no such stage.
@@ -48,7 +49,7 @@ class RunReport:
         network_fps: FPSD, what the network could do if nothing else took time.
         association_fps: FPSA, what the association could do if nothing else took time.
         stages: by name, in the order of the flow. Stages overlap: their sum is more than the time
-            of a frame. "read" of a camera includes the wait for its next picture.
+            of a frame. "read" of a camera includes the wait for its next image.
     """
 
     frames: int
@@ -160,3 +161,21 @@ def _rate(seconds: float, frames: int) -> float:
 
 def _fps(stage: StageTime | None) -> float | None:
     return 1e3 / stage.mean if stage is not None and stage.mean > 0 else None
+
+
+def summary(milliseconds: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, float]:
+    """Mean, standard deviation (of a sample) and percentiles; at least one time.
+
+    >>> {k: round(v, 2) for k, v in summary([1.0, 2.0, 3.0, 4.0]).items()}
+    {'mean': 2.5, 'std': 1.29, 'p50': 2.5, 'p90': 3.7, 'p95': 3.85, 'p99': 3.97}
+    """
+    times = np.asarray(milliseconds, np.float64)
+    p50, p90, p95, p99 = np.percentile(times, (50, 90, 95, 99))
+    return {
+        "mean": float(times.mean()),
+        "std": float(times.std(ddof=1)) if len(times) > 1 else 0.0,
+        "p50": float(p50),
+        "p90": float(p90),
+        "p95": float(p95),
+        "p99": float(p99),
+    }

@@ -141,7 +141,7 @@ look() {
     esac
     step "inspect-$1" "$trt" -m jdetrt inspect "$plan" --json
     step "verify-$1" "$trt" -m jdetrt verify "$plan" --against "$models/$against.onnx" \
-        --provider cpu --frames "$source" --limit 8 --score-threshold 0 --json "$out/$1.verify.json" \
+        --provider cpu --source "$source" --max-frames 8 --score-threshold 0 --json "$out/$1.verify.json" \
         "${limits[@]}"
 }
 
@@ -182,7 +182,7 @@ for name in "$@"; do
         plan=$plans/$model.plan
         [ -f "$plan" ] || continue
         step "latency-$model" "$trt" -m jdetrt bench latency "$source" --model "$plan" \
-            --frames "$frames" --repeats 3 --cuda-graph --json "$out/$model.latency.json"
+            --max-frames "$frames" --repeats 3 --cuda-graph --json "$out/$model.latency.json"
         if [ -n "${SEQUENCE:-}" ] && [ "$network" = nano-864x480 ]; then
             step "seen-$model" "$trt" scripts/gpu_report.py seen "$plan" "$SEQUENCE" \
                 "$out/$model"
@@ -212,7 +212,7 @@ if [ -n "$sizes" ]; then
     what=${sizes//,/-}-${precisions//,/-}
     step "sweep-nano-$what" "$trt" -m jdetrt bench sweep "${sweep[@]}" --source "$source" \
         --sizes "$sizes" --precisions "$precisions" --backends tensorrt --cuda-graph \
-        --frames "$frames" --repeats 3 --cool-down 1 -o "$out/sweep-nano-$what.json"
+        --max-frames "$frames" --repeats 3 --cool-down 1 -o "$out/sweep-nano-$what.json"
 fi
 echo "Failed steps:"
 awk '{ last[$2] = $0 } END {

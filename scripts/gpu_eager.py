@@ -11,14 +11,14 @@ import torch
 from jdetrt.config import ExportConfig
 from jdetrt.export.deploy_graph import DeployGraph
 from jdetrt.export.torch_session import load_network
-from jdetrt.runtime.contract import tracker_note
 from jdetrt.runtime.session import SessionBase
+from jdetrt.runtime.settings import tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.types import Array, TensorSpec
 
 
 def settings() -> dict[str, Any]:
-    """What of torch a speed depends on: TF32 is as torch has it by itself."""
+    """Settings of torch that a speed depends on; TF32 is at its default."""
     return {
         "torch": torch.__version__,
         "cudnn": torch.backends.cudnn.version(),
@@ -48,7 +48,6 @@ class EagerSession(SessionBase):
             ],
             tracker_note(checkpoints.load(checkpoint)[1].config.tracker),
         )
-        self.last_run_seconds = 0.0
 
     @torch.inference_mode()
     def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:

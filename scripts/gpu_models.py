@@ -43,7 +43,7 @@ CALIBRATION_FRAMES = 32
 
 
 def write_checkpoint(path: Path, body: str, size: tuple[int, int]) -> None:
-    """What ships, with the settings of its tracker; else random weights."""
+    """Write the shipped checkpoint with its tracker's settings; else random weights."""
     if body == NANO:
         try:
             write_bytes(path, resolve_checkpoint(NANO).read_bytes())

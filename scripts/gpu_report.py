@@ -1,21 +1,20 @@
-"""What only a GPU can tell of a plan, as JSON: CUDA graph, letterbox, memory; and torch beside it.
+"""Measurements of a plan that need a GPU, as JSON: CUDA graph, letterbox, memory, and torch.
 
     python scripts/gpu_report.py plan MODEL.plan SOURCE OUT.json [FRAMES]
     python scripts/gpu_report.py torch CHECKPOINT SIZE SOURCE OUT.json [FRAMES]
     python scripts/gpu_report.py seen MODEL.plan SEQUENCE OUT
     python scripts/gpu_report.py score SEEN.npz MODEL.onnx SEQUENCE OUT.json
 
-Part of scripts/gpu.sh. `plan` runs the whole line with each way to letterbox and to launch, twice
-in turn so that a drift of the clocks is seen; where a way does not work its row says why, the
-others are written, and the exit code is 1. `torch` runs the same line with the network in PyTorch's
-eager float32, the baseline. `seen` keeps what a plan sees in each frame, with the letterbox of the
-GPU in OUT.gpu.npz and that of the CPU in OUT.cpu.npz; `score` tracks and scores it where TrackEval
-is, with the settings that MODEL.onnx has for its tracker.
+Part of scripts/gpu.sh. `plan` measures a run of `jdetrt bench latency` with each way to letterbox
+and to launch, twice in turn so that a drift of the clocks shows; where a way does not work its row
+has the reason, the others are written, and the exit code is 1. `torch` measures the same with the
+network in PyTorch's eager float32, the baseline. `seen` writes the candidates of a plan in each
+frame, with the letterbox of the GPU into OUT.gpu.npz and that of the CPU into OUT.cpu.npz; `score`
+tracks and scores them where TrackEval is, with the settings that MODEL.onnx has for its tracker.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -23,61 +22,33 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
+from jdetrt.benchmarks.latency import measure_run
+from jdetrt.benchmarks.result import RunConfig, write_result
 from jdetrt.config import IouConfig
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import ConfigError, JdetrtError
 from jdetrt.evaluation.perturbed import margin
-from jdetrt.files import write_text
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import check_model, network_size, tracker_config
-from jdetrt.runtime.decode import candidates
-from jdetrt.runtime.input_buffer import make_slots
-from jdetrt.runtime.pipeline import Pipeline
+from jdetrt.runtime.decode import Candidates, candidates
+from jdetrt.runtime.detector import check_model, network_size
+from jdetrt.runtime.input_buffer import make_buffers
 from jdetrt.runtime.preprocess import Letterbox
+from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sources.open import open_source
-from jdetrt.runtime.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from gpu_eager import EagerSession
-
     from jdetrt.config import TrackerConfig
-    from jdetrt.evaluation.perturbed import Candidates
 
-WARM_UP = 50
-SHAKEN_RUNS = 30
+WARM_UP = 20
+PERTURBED_RUNS = 30
 # CUDA graph, letterbox on the GPU.
 WAYS = ((False, False), (False, True), (True, True))
 REPEATS = 2
 FRAMES = 500
-
-
-def line(session: TensorRtSession | EagerSession, source: str, frames: int) -> dict[str, Any]:
-    """The network alone, on the GPU's clock, and the whole line; `share` is what of it is kept."""
-    width, height = network_size(session)
-    picture = np.random.default_rng(0).random((1, 3, height, width), np.float32)
-    feeds = {session.inputs[0].name: picture}
-    seconds = []
-    for i in range(WARM_UP + frames):
-        session.infer(feeds)
-        if i >= WARM_UP:
-            seconds.append(session.last_run_seconds)
-    with open_source(source) as opened:
-        tracker = Tracker(tracker_config(session), opened.frame_rate)
-        report = Pipeline(opened, session, tracker, max_frames=frames).run()
-    return {
-        "network_ms": {f"p{q}": float(np.percentile(seconds, q)) * 1e3 for q in (50, 95, 99)},
-        "engine_fps": 1.0 / float(np.mean(seconds)),
-        "system_fps": report.system_fps,
-        "network_fps": report.network_fps,
-        "association_fps": report.association_fps,
-        "share": report.system_fps * float(np.mean(seconds)),
-        "stages_ms": {name: asdict(stage) for name, stage in report.stages.items()},
-        "frames": report.frames,
-        "tracks": report.tracks,
-    }
 
 
 def plan(path: Path, source: str, frames: int) -> dict[str, Any]:
@@ -102,10 +73,14 @@ def attempt(
     try:
         with TensorRtSession(path, graphs=graphs, gpu_letterbox=gpu_letterbox) as session:
             check_model(session)
-            measured = line(session, source, frames)
-            return {**measured, "memory": asdict(session.memory())}
+            run = measure_run(session, source, _config(frames))
+            return {**msgspec.to_builtins(run), "memory": asdict(session.memory())}
     except JdetrtError as err:
         return {"error": str(err)}
+
+
+def _config(frames: int) -> RunConfig:
+    return RunConfig(frames=frames, warm_up=WARM_UP, rest=0.0)
 
 
 def torch(checkpoint: Path, size: str, source: str, frames: int) -> dict[str, Any]:
@@ -114,12 +89,13 @@ def torch(checkpoint: Path, size: str, source: str, frames: int) -> dict[str, An
 
     width, height = (int(n) for n in size.split("x"))
     with EagerSession(checkpoint, (width, height)) as session:
-        rows = [line(session, source, frames) for _ in range(REPEATS)]
+        runs = [measure_run(session, source, _config(frames)) for _ in range(REPEATS)]
+        rows = [msgspec.to_builtins(run) for run in runs]
     return {"checkpoint": checkpoint.name, "size": size, **settings(), "rows": rows}
 
 
 def seen(path: Path, source: str, output: str) -> None:
-    """The candidates of every frame that shaking can lift; embeddings where its tracker looks."""
+    """Write the candidates of every frame that perturbation can lift above the threshold."""
     for gpu_letterbox in (True, False):
         frames = []
         with (
@@ -131,10 +107,10 @@ def seen(path: Path, source: str, output: str) -> None:
             if isinstance(settings, IouConfig):
                 names.remove("embeddings")
             least = margin(settings.score_threshold)
-            [slot] = make_slots(session, network_size(session), 1)
+            [buffer] = make_buffers(session, network_size(session), 1)
             for frame in opened:
-                slot.fill(frame.image)
-                slot.submit()
+                buffer.fill(frame.image)
+                buffer.submit()
                 found = session.wait()
                 certain = found["scores"][0] >= least
                 frames.append({name: found[name][0][certain] for name in names})
@@ -147,7 +123,7 @@ def seen(path: Path, source: str, output: str) -> None:
 
 
 def score(path: Path, model: str, sequence: str) -> dict[str, Any]:
-    """MOTA, IDF1 and HOTA in percent: once, and over boxes that are shaken (docs/adr/0014)."""
+    """MOTA, IDF1 and HOTA in percent: once, and over perturbed boxes (docs/adr/0014)."""
     with open_session(model, backend="onnxruntime", provider="cpu") as session:
         settings, size = tracker_config(session), network_size(session)
     with open_source(sequence) as opened:
@@ -163,7 +139,7 @@ def score(path: Path, model: str, sequence: str) -> dict[str, Any]:
     frames = []
     for index in range(len(kept["counts"])):
         found = {name: values[index][None] for name, values in arrays.items()}
-        frames.append((candidates(found, score_threshold=least), letterbox))
+        frames.append(candidates(found, letterbox, score_threshold=least))
     return {"seen": path.name, **scores(frames, Path(sequence), settings, rate)}
 
 
@@ -171,14 +147,14 @@ def scores(
     frames: list[Candidates], sequence: Path, settings: TrackerConfig, rate: float
 ) -> dict[str, Any]:
     """Of what was seen in a sequence, once and shaken."""
-    from jdetrt.evaluation.perturbed import SHAKEN, score_shaken, score_tracks
+    from jdetrt.evaluation.perturbed import PERTURBED, score_perturbed, score_tracks
 
     once = score_tracks(frames, sequence, settings, rate)
-    shaken = score_shaken(frames, sequence, settings, rate, runs=SHAKEN_RUNS)
+    shaken = score_perturbed(frames, sequence, settings, rate, runs=PERTURBED_RUNS)
     return {
         "once": once.to_dict(),
         "shaken": {
-            name: {"mean": mean(shaken[name]), "std": stdev(shaken[name])} for name in SHAKEN
+            name: {"mean": mean(shaken[name]), "std": stdev(shaken[name])} for name in PERTURBED
         },
     }
 
@@ -198,9 +174,13 @@ def main(command: str, *arguments: str) -> None:
     output = Path(arguments[count])
     frames = int(arguments[count + 1]) if len(arguments) > count + 1 else FRAMES
     content = function(Path(first), *rest, frames)
-    head = {"benchmark": f"gpu-{command}", "machine": manifest(), "source": source_name(rest[-1])}
+    head = {
+        "benchmark": f"gpu-{command}",
+        "machine": manifest(),
+        "source": source_name(rest[-1]),
+    }
     content = {**head, **content}
-    write_text(output, json.dumps(content, indent=2) + "\n")
+    write_result(output, content)
     if errors := [row["error"] for row in content.get("rows", ()) if "error" in row]:
         sys.exit("\n".join(errors))
 

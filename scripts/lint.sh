@@ -7,3 +7,4 @@ step ruff check .
 step ruff format --check .
 step mypy
 step lint-imports
+step codespell

@@ -1,4 +1,4 @@
-"""How far the CUDA letterbox is from OpenCV's, and what that costs in accuracy, as JSON.
+"""Difference of the CUDA letterbox from OpenCV's, and its cost in accuracy, as JSON.
 
     .venv/bin/python scripts/preprocess_difference.py levels OUT.json [PICTURE ...]
     .venv/bin/python scripts/preprocess_difference.py accuracy OUT.json MODEL SEQUENCE
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "oracles"))
@@ -27,10 +28,11 @@ from jdetrt.engine.open import open_session
 from jdetrt.evaluation.perturbed import margin
 from jdetrt.files import write_text
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import network_size, tracker_config
 from jdetrt.runtime.decode import candidates
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.preprocess import Letterbox, letterbox
+from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.shipped import name_of, resolve
 from jdetrt.synthetic.clip import SyntheticClip
@@ -41,7 +43,7 @@ BLOCK = (32, 8)
 
 
 def cuda_letterbox(image: Any, network: tuple[int, int]) -> tuple[Any, Letterbox]:
-    """What `letterbox` gives, by the kernel."""
+    """Letterbox by the kernel, as `letterbox` gives it."""
     fit = Letterbox.fit((image.shape[1], image.shape[0]), network)
     image = np.ascontiguousarray(image)
     out = np.empty((3, network[1], network[0]), np.float32)
@@ -81,7 +83,11 @@ def levels(pictures: list[Path]) -> dict[str, Any]:
             if name != "noise":
                 sized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
             rows += [{"picture": name, **measure(sized, network)} for network in NETWORKS]
-    return {"benchmark": "preprocess-difference", "machine": manifest(), "rows": rows}
+    return {
+        "benchmark": "preprocess-difference",
+        "machine": msgspec.to_builtins(manifest()),
+        "rows": rows,
+    }
 
 
 def accuracy(model: str, sequence: str) -> dict[str, Any]:
@@ -97,11 +103,11 @@ def accuracy(model: str, sequence: str) -> dict[str, Any]:
                 for frame in source:
                     tensor, fit = function(frame.image, size)
                     outputs = session.infer({session.inputs[0].name: tensor[np.newaxis]})
-                    seen.append((candidates(outputs, score_threshold=least), fit))
+                    seen.append(candidates(outputs, fit, score_threshold=least))
             rows.append({"letterbox": name, **scores(seen, Path(sequence), settings, rate)})
     return {
         "benchmark": "preprocess-accuracy",
-        "machine": manifest(),
+        "machine": msgspec.to_builtins(manifest()),
         "model": name_of(resolve(model)),
         "sequence": Path(sequence).name,
         "rows": rows,

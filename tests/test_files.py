@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jdetrt.errors import SinkError
+from jdetrt.errors import OutputError
 from jdetrt.files import (
     atomic_path,
     check_writable,
@@ -71,7 +71,7 @@ def test_what_cannot_be_a_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_text("")
-    with pytest.raises(SinkError, match=name.split("/")[0]):
+    with pytest.raises(OutputError, match=name.split("/")[0]):
         write_text(tmp_path / name, "x")
 
 
@@ -86,7 +86,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(SinkError, match=says):
+    with pytest.raises(OutputError, match=says):
         write_text(tmp_path / "a", "x")
     assert list(tmp_path.iterdir()) == []
 
@@ -101,10 +101,10 @@ def test_files_that_belong_together_appear_together(tmp_path: Path) -> None:
     write_together({first: b"1", second: b"2"})
     assert (first.read_bytes(), second.read_bytes()) == (b"1", b"2")
     (tmp_path / "new" / "c.txt").mkdir()
-    with pytest.raises(SinkError, match=r"c\.txt: is a folder"):
+    with pytest.raises(OutputError, match=r"c\.txt: is a folder"):
         write_together({first: b"3", second: b"4", tmp_path / "new" / "c.txt": b"5"})
     assert (first.read_bytes(), second.read_bytes()) == (b"1", b"2")
-    with pytest.raises(SinkError, match="is a folder"):
+    with pytest.raises(OutputError, match="is a folder"):
         write_together({tmp_path / "other" / "a": b"3", tmp_path / "new" / "c.txt": b"5"})
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.txt", "b.txt", "c.txt", "new"]
 
@@ -151,7 +151,7 @@ def test_a_name_as_long_as_the_system_allows(tmp_path: Path) -> None:
     check_writable(longest)
     write_text(longest, "x")
     for call in (check_writable, lambda path: write_text(path, "x")):
-        with pytest.raises(SinkError, match=r"File name too long.*; give it a shorter name"):
+        with pytest.raises(OutputError, match=r"File name too long.*; give it a shorter name"):
             call(tmp_path / ("n" * 252 + ".txt"))
 
 
@@ -159,7 +159,7 @@ def test_where_a_file_can_be_written_is_known_before(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     check_writable(tmp_path / "file")
     check_writable(tmp_path / "new" / "newer" / "file")
-    with pytest.raises(SinkError, match="is a folder; name a file"):
+    with pytest.raises(OutputError, match="is a folder; name a file"):
         check_writable(tmp_path)
-    with pytest.raises(SinkError, match=r"file/below: cannot be written: .*is no folder"):
+    with pytest.raises(OutputError, match=r"file/below: cannot be written: .*is no folder"):
         check_writable(tmp_path / "file" / "below")

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from jdetrt.errors import SinkError, SourceError
+from jdetrt.errors import OutputError, SourceError
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.sinks.base import JsonLinesSink, MotSink, VideoSink
+from jdetrt.runtime.sinks.text import JsonLinesSink, MotSink
+from jdetrt.runtime.sinks.video import VideoSink
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
@@ -92,8 +93,8 @@ def test_clip_to_tracks(tmp_path: Path) -> None:
 def test_the_overlap_changes_no_result(tmp_path: Path) -> None:
     """The pipeline writes what a plain loop over frames writes."""
     from jdetrt.runtime.decode import detections
-    from jdetrt.runtime.pipeline import reportable
     from jdetrt.runtime.preprocess import letterbox
+    from jdetrt.runtime.tracking.filter import reportable
 
     clip = _clip(tmp_path / "clip.avi")
     with _session() as session:
@@ -137,7 +138,7 @@ def test_a_disk_that_fills_up_keeps_the_frames_before(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     try:
-        with pytest.raises(SinkError, match=r"t\.jsonl.*too large.*\nResults up to") as caught:
+        with pytest.raises(OutputError, match=r"t\.jsonl.*too large.*\nResults up to") as caught:
             pipeline.run()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

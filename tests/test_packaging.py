@@ -7,13 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import jdetrt
+from jdetrt.errors import MissingDependencyError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -114,6 +118,133 @@ def test_the_wheel_has_every_module(tmp_path: Path, links: bool) -> None:
     assert "jdetrt/models/README.md" in names
     assert names == tree() | data()
     assert f"\nVersion: {jdetrt.__version__}\n" in text
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of `make release`, built from the working tree as if it were committed."""
+    if shutil.which("git") is None:
+        pytest.skip("a release is built from git")
+    copy = tmp_path_factory.mktemp("release") / "copy"
+    copy.mkdir()
+    for folder in ("jdetrt", "scripts", "examples", *PARTS):
+        shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=JUNK)
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("*.toml"), *ROOT.glob("*.in"), ROOT / "LICENSE"]:
+        shutil.copy(path, copy / path.name)
+    (copy / ".gitignore").write_text("dist/\n")
+    name = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    for words in (["init", "-q"], ["add", "-A"], [*name, "commit", "-q", "-m", "all"]):
+        subprocess.run(["git", *words], cwd=copy, check=True)
+    succeed("sh", "scripts/release.sh", sys.executable, cwd=copy)
+    return copy / "dist"
+
+
+@pytest.fixture(scope="module")
+def installed(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a virtual environment with the wheel; libraries are those of the tests."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    succeed(sys.executable, "-m", "venv", folder)
+    [packages] = folder.glob("lib/python3*/site-packages")
+    libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (packages / "libraries.pth").write_text("\n".join(sorted(libraries)) + "\n")
+    [wheel] = release.glob("*.whl")
+    # --ignore-installed: else pip would take the jdetrt of the tests for this one.
+    pip = ("-m", "pip", "install", "--no-index", "--no-deps", "--ignore-installed")
+    succeed(folder / "bin" / "python", *pip, wheel)
+    return folder / "bin"
+
+
+def succeed(*command: str | Path, cwd: Path | None = None) -> str:
+    """What a program prints that does not fail; it sees no checkout."""
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+def test_a_release_has_sdist_wheel_and_notes(release: Path) -> None:
+    version = jdetrt.__version__
+    sdist = f"jdetrt-{version}.tar.gz"
+    notes = f"jdetrt-{version}-notes.md"
+    assert {path.name for path in release.iterdir()} == {
+        sdist,
+        notes,
+        f"jdetrt-{version}-py3-none-any.whl",
+    }
+    text = (release / notes).read_text()
+    assert text.startswith(f"# jdetrt {version}\n")
+    section = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1].partition("\n")[2]
+    assert section.strip() in text
+    with tarfile.open(release / sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    sources = {str(path.relative_to(ROOT)) for part in PARTS for path in modules(ROOT / part)}
+    assert sources | {"pyproject.toml", "CHANGELOG.md", "jdetrt/api.py"} <= names
+
+
+def test_a_wheel_built_from_the_sdist_has_every_module(release: Path) -> None:
+    [wheel] = release.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == tree() | data()
+
+
+def test_a_release_is_of_what_is_committed(release: Path) -> None:
+    (release.parent / "more").touch()
+    done = subprocess.run(
+        ["sh", "scripts/release.sh", sys.executable],
+        cwd=release.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (release.parent / "more").unlink()
+    assert done.returncode == 1
+    assert "Commit" in done.stderr
+
+
+def test_the_installed_wheel_runs_without_the_checkout(installed: Path, tmp_path: Path) -> None:
+    code = "import jdetrt; print(jdetrt.__file__)"
+    assert succeed(installed / "python", "-c", code, cwd=tmp_path).startswith(str(installed.parent))
+    assert jdetrt.__version__ in succeed(installed / "jdetrt", "--version", cwd=tmp_path)
+    succeed(installed / "jdetrt", "demo", "--max-frames", "4", "--output", "demo", cwd=tmp_path)
+    assert (tmp_path / "demo" / "tracks" / "clip.txt").stat().st_size > 0
+
+
+def test_the_command_of_a_missing_extra_needs_no_published_package(
+    installed: Path, tmp_path: Path
+) -> None:
+    """pip takes the jdetrt that is installed and asks an index for the extra's packages alone."""
+    code = "import jdetrt.errors as e; print(e.MissingDependencyError('cv2', 'video', 'Drawing'))"
+    message = succeed(installed / "python", "-c", code, cwd=tmp_path)
+    [requirement] = re.findall(r"pip install '(.*)'", message)
+    assert requirement == "jdetrt[video]"
+    pip = ("-m", "pip", "install", "--no-index", "--no-deps", requirement)
+    assert "already satisfied: jdetrt" in succeed(installed / "python", *pip, cwd=tmp_path)
+
+
+def test_without_an_installation_the_command_names_the_checkout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", absent)
+    message = str(MissingDependencyError("cv2", "video", "Drawing"))
+    [checkout] = re.findall(r"pip install '(.*)\[video\]'", message)
+    assert (Path(checkout) / "pyproject.toml").samefile(ROOT / "pyproject.toml")
+
+
+@pytest.mark.slow
+def test_a_wheel_installs_with_all_that_it_needs(release: Path, tmp_path: Path) -> None:
+    """From the package index: what is declared is enough to track."""
+    succeed(sys.executable, "-m", "venv", tmp_path / "venv")
+    programs = tmp_path / "venv" / "bin"
+    [wheel] = release.glob("*.whl")
+    succeed(programs / "python", "-m", "pip", "install", f"{wheel}[video]", cwd=tmp_path)
+    succeed(programs / "jdetrt", "demo", "--max-frames", "4", "--output", "demo", cwd=tmp_path)
+    assert (tmp_path / "demo" / "tracks" / "clip.txt").stat().st_size > 0
 
 
 def test_the_runtime_installs_without_torch_opencv_or_tensorrt() -> None:

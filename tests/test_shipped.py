@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from jdetrt import shipped
-from jdetrt.benchmarks.open_model import open_model
+from jdetrt.api import load
 from jdetrt.config import IouConfig
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
 from jdetrt.files import sha256
-from jdetrt.runtime.contract import tracker_config
+from jdetrt.runtime.settings import tracker_config
 from jdetrt.shipped import resolve, resolve_checkpoint
-from jdetrt.training.run_folder import open_recipe
+from jdetrt.training.recipe import open_recipe
 
 
 @pytest.fixture
@@ -96,8 +96,8 @@ def test_the_settings_of_the_tracker_are_in_all_files_alike() -> None:
     for path in shipped.sizes().values():
         with open_session(path) as session:
             found.append(tracker_config(session))
-    with open_model(resolve_checkpoint("nano"), size=(64, 32)) as session:
-        found.append(tracker_config(session))
+    with load(resolve_checkpoint("nano"), size=(64, 32)) as detector:
+        found.append(detector.tracker_config)
     assert len(found) == 3
     assert all(config == found[0] for config in found)
     assert isinstance(found[0], IouConfig)

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from jdetrt.calibration.svg import histogram, scatter, spans, stems
+from jdetrt.svg import histogram, scatter, spans, stems
 
 
 def points(svg: str, kind: str) -> list[tuple[float, float]]:

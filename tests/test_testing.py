@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import SessionError
-from jdetrt.runtime.contract import check_model, has_embeddings, network_size
 from jdetrt.runtime.decode import detections as decode
+from jdetrt.runtime.detector import check_model, has_embeddings, network_size
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.testing import FakeSession
 from jdetrt.types import Detections, Session

@@ -11,9 +11,10 @@ from small_runs import learn_tiny_body, small_recipe, small_run
 from tiny_network import SIZE, TinyBody
 from walkers import samples_of, true_session, walkers
 
+from jdetrt.api import load
 from jdetrt.benchmarks import streams as many_streams
 from jdetrt.benchmarks.latency import measure_run
-from jdetrt.benchmarks.open_model import open_model
+from jdetrt.benchmarks.result import RunConfig
 from jdetrt.benchmarks.streams import measure_streams
 from jdetrt.benchmarks.sweep import measure_accuracy
 from jdetrt.calibration.quantize.fp16_rest import to_half
@@ -24,7 +25,7 @@ from jdetrt.engine.open import open_session
 from jdetrt.evaluation.summary import quick_score
 from jdetrt.evaluation.tracking import evaluate_tracking
 from jdetrt.export.onnx_writer import export_onnx
-from jdetrt.runtime.contract import tracker_config, tracker_note
+from jdetrt.runtime.settings import tracker_config, tracker_note
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.training.checkpoints import checkpoint
@@ -46,8 +47,8 @@ def test_from_the_recipe_into_the_checkpoint(
     small_run(small_recipe(network={"tracker": {"preset": "iou", "buffer": 7}}), tmp_path / "run")
     last = tmp_path / "run" / LAST
     assert checkpoint.load(last)[1].config.tracker == IouConfig(buffer=7)
-    with open_model(last) as session:
-        assert tracker_config(session) == IouConfig(buffer=7)
+    with load(last) as detector:
+        assert detector.tracker_config == IouConfig(buffer=7)
 
 
 def test_from_the_checkpoint_through_every_model_made_of_it(
@@ -87,7 +88,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[TrackerConfig]:
 
 
 def _latency(session: FakeSession, folder: Path) -> None:
-    measure_run(session, str(folder), frames=2, warm_up=1)
+    measure_run(session, str(folder), RunConfig(frames=2, warm_up=1))
 
 
 def _accuracy(session: FakeSession, folder: Path) -> None:
@@ -99,7 +100,7 @@ def _tracking(session: FakeSession, folder: Path) -> None:
 
 
 def _quick(session: FakeSession, folder: Path) -> None:
-    quick_score(session, folder, shakes=2)
+    quick_score(session, folder, perturbed_runs=2)
 
 
 @pytest.mark.parametrize("measure", [_latency, _accuracy, _tracking, _quick])

@@ -1,8 +1,7 @@
-"""One process a device, as torchrun starts them; alone where it did not.
+"""Processes of torchrun, one per device, or this one alone.
 
-``DistributedDataParallel`` averages gradients. For them to be those of one process, a loss that is
-a mean has to be one over what all processes have, not the mean of their means: `total` and `mean`
-are what that takes.
+``DistributedDataParallel`` averages gradients. For them to equal those of one process, a mean loss
+must be the mean over the data of all processes, not the mean of their means: see `total`, `mean`.
 """
 
 from __future__ import annotations
@@ -22,29 +21,23 @@ from jdetrt.errors import ConfigError, TrainingError
 
 __all__ = ["Processes", "mean", "processes", "total"]
 
-_PATIENCE = timedelta(hours=2)  # the others wait while the first one validates
+_PATIENCE = timedelta(hours=2)  # the other processes wait while the first one validates
 # Threads of a broken group outlive it, and one that frees a tensor while Python ends aborts the
-# process ("terminate called without an active exception"): seconds for them to free what they hold.
+# process ("terminate called without an active exception"): seconds for them to free their tensors.
 _LETTING_GO = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Which of the processes this is.
+    """This process among all of them."""
 
-    Attributes:
-        rank: of this process, from 0.
-        world: how many there are.
-        device: that this one computes on.
-    """
-
-    rank: int
-    world: int
-    device: torch.device
+    rank: int  # from 0
+    world: int  # number of processes
+    device: torch.device  # of this process
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files and reports."""
+        """True for the process that writes files and reports."""
         return self.rank == 0
 
 
@@ -57,7 +50,7 @@ def processes(device: str = "auto") -> Iterator[Processes]:
             several processes each takes the GPU of its local rank.
 
     Raises:
-        ConfigError: there is no such device, or the others cannot be found.
+        ConfigError: there is no such device, or the others cannot be reached.
         TrainingError: another process has ended.
     """
     world = _number("WORLD_SIZE", 1)
@@ -86,7 +79,7 @@ def processes(device: str = "auto") -> Iterator[Processes]:
 
 
 def total(values: Tensor) -> Tensor:
-    """The sum over all processes, without a gradient."""
+    """Sum over all processes, without a gradient."""
     values = values.detach().clone()
     if distributed.is_initialized():
         distributed.all_reduce(values)
@@ -94,7 +87,7 @@ def total(values: Tensor) -> Tensor:
 
 
 def mean(values: Tensor) -> Tensor:
-    """The mean over all processes; backwards it is as if it were this one's values alone.
+    """Mean over all processes, with the gradient of this one's values alone.
 
     So every process has the same loss, and the mean of their gradients is the loss's own.
     """
@@ -114,7 +107,7 @@ class _Mean(torch.autograd.Function):
 
 
 def _number(name: str, default: int) -> int:
-    """A setting of torchrun."""
+    """Read a setting of torchrun."""
     text = os.environ.get(name, str(default))
     if not text.isdecimal():
         raise ConfigError(f"environment: {name} is '{text}', expected a number as torchrun sets it")

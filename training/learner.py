@@ -1,29 +1,114 @@
-"""What a step of training moves: the network and its loss, the optimiser, the averaged weights."""
+"""A network in training: its losses, optimiser, learning rate and averaged weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from jdetrt.errors import ConfigError
 from jdetrt.training.data.sample import Batch
 from jdetrt.training.distributed import Processes
 from jdetrt.training.losses.distance_targets import assign_distances
+from jdetrt.training.losses.loss import JdeLoss, LossResult, Whole
+from jdetrt.training.losses.mgda import head_inputs
 from jdetrt.training.losses.targets import Targets, assign
 from jdetrt.training.network.anchors import network_anchors
 from jdetrt.training.network.model import JdeNetwork
-from jdetrt.training.recipe import Recipe
-from jdetrt.training.trainee import Trainee, optimiser
+from jdetrt.training.network.pyramid import BOX_AND_LOGITS
+from jdetrt.training.recipe import OptimiserConfig, Recipe, ScheduleConfig
 
-__all__ = ["Learner"]
+__all__ = ["Learner", "NetworkWithLoss", "optimiser", "rate", "set_prior"]
+
+_BURN_IN_POWER = 4  # reference train.py
+_DROP = 0.1  # paper section 4.2
+
+
+class NetworkWithLoss(nn.Module):
+    """A network and its loss as one module, so that one state dict and one wrapper hold both.
+
+    Args:
+        network: it is trained in place.
+        recipe: the loss, and what is frozen.
+        identities: of the training set.
+
+    Raises:
+        ConfigError: the balance needs what the network does not have.
+    """
+
+    def __init__(self, network: JdeNetwork, recipe: Recipe, identities: int) -> None:
+        super().__init__()
+        if network.embedding is not None and recipe.loss.balance == "mgda-ub":
+            raise ConfigError(
+                "loss.balance: mgda-ub weighs the tasks by their gradients at the inputs of the "
+                f"heads, which the embeddings of the body '{network.body_name}' do not use; choose "
+                "another balance"
+            )
+        self.network = network
+        self.loss = JdeLoss(recipe.loss, network.embedding_dim, identities, network.body.boxes)
+        self.frozen_norms = recipe.frozen_norms
+
+        def is_frozen(name: str) -> bool:
+            return any(fnmatchcase(name, pattern) for pattern in recipe.frozen)
+
+        for name, parameter in self.named_parameters():
+            if is_frozen(name):
+                parameter.requires_grad_(False)
+        norms = {n: m for n, m in self.named_modules() if isinstance(m, nn.BatchNorm2d)}
+        self._fixed_norms = [norm for name, norm in norms.items() if is_frozen(f"{name}.weight")]
+        if self.frozen_norms != "none":
+            prefix = "network.body." if self.frozen_norms == "body" else ""
+            chosen = [norm for name, norm in norms.items() if name.startswith(prefix)]
+            for norm in chosen:
+                norm.requires_grad_(False)
+            if self.frozen_norms != "scales":
+                self._fixed_norms += chosen
+
+    def train(self, mode: bool = True) -> NetworkWithLoss:
+        """Set the training mode; frozen batch norms keep their statistics."""
+        super().train(mode)
+        for norm in self._fixed_norms:
+            norm.eval()
+        return self
+
+    def synchronise_norms(self) -> None:
+        """Take the statistics of batch norms over all processes, where they change.
+
+        For GPUs only: torch has no such batch norm for CPUs.
+        """
+        convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
+        if self.frozen_norms != "all":
+            convert(self.network.levels if self.frozen_norms == "body" else self.network)
+
+    def forward(
+        self,
+        images: Tensor,
+        targets: Sequence[Targets],
+        half: torch.dtype | None,
+        whole: Whole | None = None,
+    ) -> LossResult:
+        """Loss of a batch, or of a part of one.
+
+        Args:
+            images: ``[N, 3, H, W]`` RGB from 0 to 1.
+            targets: of the heads /32, /16, /8.
+            half: the type of mixed precision; None for none. The loss is always float32.
+            whole: the batch that this is a part of.
+        """
+        mixed = torch.autocast(images.device.type, half, enabled=half is not None)
+        with head_inputs(self.network) as shared, mixed:
+            maps = self.network(images)
+        result: LossResult = self.loss(maps, targets, shared, whole)
+        return result
 
 
 class Learner:
-    """A network in training.
+    """Train a network step by step.
 
     Args:
         network: it is trained in place, on the process's device.
@@ -36,24 +121,26 @@ class Learner:
         self, network: JdeNetwork, recipe: Recipe, identities: int, processes: Processes
     ) -> None:
         self.recipe, self.device = recipe, processes.device
-        self.trainee = Trainee(network, recipe, identities).to(self.device)
-        _channels_last(self.trainee)
-        self.optimiser = optimiser(self.trainee, recipe.optimiser)
+        self.model = NetworkWithLoss(network, recipe, identities).to(self.device)
+        for parameter in self.model.parameters():
+            if parameter.ndim == 4:  # fastest on CPUs and tensor cores
+                parameter.data = parameter.data.clone(memory_format=torch.channels_last)
+        self.optimiser = optimiser(self.model, recipe.optimiser)
         decay = recipe.optimiser.ema
         self.average = _average(network, decay) if decay and processes.first else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
-        self.module: nn.Module = self.trainee
+        self._parallel: nn.Module = self.model
         if processes.world > 1:
             on_gpu = self.device.type == "cuda"
             if on_gpu:
-                self.trainee.synchronise_norms()
-            self.module = nn.parallel.DistributedDataParallel(
-                self.trainee, device_ids=[self.device] if on_gpu else None
+                self.model.synchronise_norms()
+            self._parallel = nn.parallel.DistributedDataParallel(
+                self.model, device_ids=[self.device] if on_gpu else None
             )
 
     @property
     def half(self) -> torch.dtype | None:
-        """The type of mixed precision, None for none."""
+        """Type of mixed precision, None for none."""
         if not self.recipe.mixed_precision:
             return None
         if self.device.type == "cuda":
@@ -62,10 +149,10 @@ class Learner:
 
     @property
     def network(self) -> JdeNetwork:
-        """The weights to keep: averaged where the recipe says so."""
-        kept = self.trainee.network if self.average is None else self.average.module
-        assert isinstance(kept, JdeNetwork)
-        return kept
+        """Network to save: with averaged weights where the recipe asks for them."""
+        network = self.model.network if self.average is None else self.average.module
+        assert isinstance(network, JdeNetwork)
+        return network
 
     def step(self, parts: Sequence[Batch], share: float) -> dict[str, float]:
         """Learn from a batch.
@@ -86,41 +173,42 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         parts = [part.to(self.device) for part in parts]
         targets = [self._targets(part) for part in parts]
-        whole = self.trainee.loss.whole(targets)
+        whole = self.model.loss.whole(targets)
         losses: dict[str, float] = {}
-        for part, wanted in zip(parts, targets, strict=True):
+        for part, target in zip(parts, targets, strict=True):
             images = part.images.to(memory_format=torch.channels_last)
-            result = self.module(images, wanted, self.half, whole)
-            found = {"total": float(result.total.detach()), **result.parts}
-            if not math.isfinite(found["total"]):
-                raise FloatingPointError(f"the loss ({_wrong(found)})")
+            result = self._parallel(images, target, self.half, whole)
+            values = {"total": float(result.total.detach()), **result.parts}
+            if not math.isfinite(values["total"]):
+                broken = ", ".join(f"{k} {v}" for k, v in values.items() if not math.isfinite(v))
+                raise FloatingPointError(f"the loss ({broken})")
             self.scaler.scale(result.total / len(parts)).backward()
-            for name, value in found.items():
+            for name, value in values.items():
                 losses[name] = losses.get(name, 0.0) + value / len(parts)
         self._descend()
         if self.average is not None:
-            self.average.update_parameters(self.trainee.network)
+            self.average.update_parameters(self.model.network)
         return losses
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """Everything that the next step depends on."""
         return {
-            "trainee": self.trainee.state_dict(),
+            "trainee": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave, for the same recipe and number of identities."""
-        self.trainee.load_state_dict(state["trainee"])
+        """Restore a state for the same recipe and number of identities."""
+        self.model.load_state_dict(state["trainee"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 
     def _targets(self, part: Batch) -> tuple[Targets, Targets, Targets]:
-        if self.trainee.network.body.boxes == "distances":
+        if self.model.network.body.boxes == "distances":
             return assign_distances(part)
         height, width = part.images.shape[2:]
         anchors = network_anchors(self.recipe.network, (width, height))
@@ -129,18 +217,12 @@ class Learner:
     def _descend(self) -> None:
         self.scaler.unscale_(self.optimiser)
         limit = self.recipe.optimiser.max_gradient or math.inf
-        norm = nn.utils.clip_grad_norm_(self.trainee.parameters(), limit)
-        # A scaler leaves such a step out and goes on with a smaller scale.
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        # A scaler skips such a step and goes on with a smaller scale.
         if not self.scaler.is_enabled() and not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient (its norm is {float(norm)})")
         self.scaler.step(self.optimiser)
         self.scaler.update()
-
-
-def _wrong(losses: Mapping[str, float]) -> str:
-    return ", ".join(
-        f"{name} {value}" for name, value in losses.items() if not math.isfinite(value)
-    )
 
 
 def _average(network: JdeNetwork, decay: float) -> AveragedModel:
@@ -154,8 +236,73 @@ def _average(network: JdeNetwork, decay: float) -> AveragedModel:
     return AveragedModel(network, multi_avg_fn=move, use_buffers=True)
 
 
-def _channels_last(module: nn.Module) -> None:
-    """Lay out the weights of convolutions as CPUs and tensor cores like them best, in place."""
-    for parameter in module.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.clone(memory_format=torch.channels_last)
+def optimiser(model: NetworkWithLoss, config: OptimiserConfig) -> torch.optim.Optimizer:
+    """Optimiser of all that is not frozen; each group has its ``base`` learning rate."""
+    shares = {
+        "network.body.": config.body_rate,
+        "loss.identity.": config.classifier_rate,
+        "": 1.0,
+    }
+    parameters: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in shares}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            prefix = next(prefix for prefix in shares if name.startswith(prefix))
+            parameters[prefix].append(parameter)
+    groups = [
+        {"params": parameters[prefix], "base": config.learning_rate * share}
+        for prefix, share in shares.items()
+        if parameters[prefix]
+    ]
+    if config.name == "adamw":
+        return torch.optim.AdamW(
+            groups, config.learning_rate, (config.momentum, 0.999), weight_decay=config.weight_decay
+        )
+    return torch.optim.SGD(
+        groups, config.learning_rate, config.momentum, weight_decay=config.weight_decay
+    )
+
+
+def rate(config: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
+    """Share of the base learning rate for a step.
+
+    Args:
+        config: the schedule.
+        step: from 0, over all epochs.
+        steps_per_epoch: 1 or more.
+
+    The burn-in is part of the first epoch, as in the reference: there the share is
+    ``(step / burn_in) ** 4``. A fall in steps takes whole epochs; a cosine goes from 1 to
+    ``config.final``, step by step.
+
+    >>> config = ScheduleConfig(epochs=30, burn_in=0)
+    >>> [round(rate(config, 10 * epoch, 10), 6) for epoch in (0, 14, 15, 21, 22, 29)]
+    [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+    """
+    epoch = step // steps_per_epoch
+    burn_in = min(config.burn_in, steps_per_epoch)
+    start = (step / burn_in) ** _BURN_IN_POWER if step < burn_in else 1.0
+    if config.fall == "cosine":
+        done = step / (config.epochs * steps_per_epoch)
+        share = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    else:
+        drops = sum(epoch >= int(part * config.epochs) for part in config.steps)
+        share = _DROP**drops
+    return start * share
+
+
+@torch.no_grad()
+def set_prior(network: JdeNetwork, score: float) -> None:
+    """Have every anchor start with this score (Lin et al. 2017, section 4.1), in place.
+
+    Raises:
+        ConfigError: the network predicts no anchors.
+    """
+    if network.body.boxes != "anchors":
+        raise ConfigError(f"prior: the body '{network.body_name}' has no anchors; leave it out")
+    half = math.log(score / (1 - score)) / 2
+    for level in network.levels:
+        layers = level.get_submodule("detection")
+        bias = list(layers.children())[-1].get_parameter("bias")
+        background, foreground = bias.view(-1, BOX_AND_LOGITS)[:, 4:].unbind(1)
+        background.fill_(-half)
+        foreground.fill_(half)

@@ -1,4 +1,4 @@
-"""What a training run tells while it goes on, and the tables that it leaves."""
+"""Reports of a training run, and the tables that it writes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jdetrt import files
-from jdetrt.errors import SinkError
+from jdetrt.errors import OutputError
 
-__all__ = ["Means", "Progress", "Table"]
+__all__ = ["Means", "Report", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run is.
+class Report:
+    """Position, losses and scores of a run.
 
     Attributes:
         epoch: from 0; after a validation, the number of epochs done.
-        step: of this epoch, the number of steps done.
+        step: steps done in this epoch.
         steps: in an epoch.
         rate: the learning rate.
         losses: means since the last report: ``total``, and ``task/stride`` before weighting.
-        speed: pictures a second.
-        scores: of a validation that has just been made; empty otherwise.
+        speed: images a second.
+        scores: of a validation that has just ended; empty otherwise.
     """
 
     epoch: int
@@ -39,10 +39,10 @@ class Progress:
 
 @dataclass(slots=True)
 class Means:
-    """Running means of named numbers, each over the times that it was there.
+    """Means of named numbers, each over the times that it was added.
 
     Attributes:
-        values: what has been added since the means were last taken.
+        values: added since the means were last taken.
     """
 
     values: dict[str, list[float]] = field(default_factory=dict)
@@ -53,25 +53,25 @@ class Means:
             self.values.setdefault(name, []).append(value)
 
     def take(self) -> dict[str, float]:
-        """The means; then start again."""
+        """Give the means and start again."""
         means = {name: sum(values) / len(values) for name, values in self.values.items()}
         self.values = {}
         return means
 
 
 class Table:
-    """A CSV file that grows by a row at a time; a row has ``epoch`` and ``step``.
+    """A CSV file that grows row by row; each row has ``epoch`` and ``step``.
 
-    Rows after the point where a run resumes are dropped, so that no step stands there twice; and a
-    last row that was cut short.
+    Rows after the point where a run resumes are dropped, as they are written again; so is a last
+    row that was cut short.
 
     Args:
         path: the file.
-        columns: of the table; those of the first row where none are named.
+        columns: default: those of the first row.
         resume: keep rows up to this ``epoch`` and ``step``; None starts afresh.
 
     Raises:
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
 
     def __init__(
@@ -79,21 +79,21 @@ class Table:
     ) -> None:
         self.path = path
         self.columns = list(columns)
-        kept: list[dict[str, str]] = []
+        rows: list[dict[str, str]] = []
         if resume is not None and path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
                 self.columns = list(reader.fieldnames or columns)
-                kept = [row for row in reader if _up_to(row, resume)]
+                rows = [row for row in reader if _up_to(row, resume)]
         text = io.StringIO(newline="")
         if self.columns:
             writer = csv.DictWriter(text, self.columns)
             writer.writeheader()
-            writer.writerows(kept)
+            writer.writerows(rows)
         files.write_text(path, text.getvalue())
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Write a row; unknown columns are refused, missing ones stay empty. Raises SinkError."""
+        """Append a row; missing columns stay empty. Raises OutputError; ValueError if unknown."""
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 first = not self.columns
@@ -105,11 +105,11 @@ class Table:
                     {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
                 )
         except OSError as err:
-            raise SinkError(f"{self.path}: cannot be written ({err.strerror})") from err
+            raise OutputError(f"{self.path}: cannot be written ({err.strerror})") from err
 
 
 def _up_to(row: Mapping[str, str | None], where: tuple[int, int]) -> bool:
-    """Whether a row is whole and not after a point of the run."""
+    """Tell whether a row is complete and not after a point of the run."""
     if None in row.values() or None in row:
         return False
     return (int(row["epoch"] or 0), int(row["step"] or 0)) <= where

@@ -1,14 +1,19 @@
-"""How a network is trained: frozen, typed settings that ``jdetrt.config.load`` reads."""
+"""Recipes of training runs: frozen, typed settings, read from TOML files."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
-from jdetrt.config import BelowOne, Count, Fraction, NetworkConfig, Positive, Section
+from jdetrt.config import BelowOne, Count, Fraction, NetworkConfig, Positive, Section, load
+from jdetrt.errors import ConfigError
+from jdetrt.types import Size
 
 __all__ = [
+    "RECIPES",
     "AugmentConfig",
     "DataConfig",
     "LossConfig",
@@ -17,17 +22,21 @@ __all__ = [
     "ScheduleConfig",
     "SyntheticConfig",
     "TargetsConfig",
+    "open_recipe",
 ]
+
+_SHIPPED = Path(__file__).parent / "recipes"
+RECIPES = tuple(sorted(path.stem for path in _SHIPPED.glob("[!_]*.toml")))
 
 Degrees = Annotated[float, Meta(ge=0.0, le=180.0)]
 Range = tuple[Positive, Positive]
 
 
 class AugmentConfig(Section, frozen=True):
-    """How pictures are varied in training.
+    """Random variation of training images.
 
     The defaults are the reference's (utils/datasets.py); from ``hue`` on it is ours and off.
-    A value that stands for a chance is the probability with which a picture gets it.
+    A chance is the probability that an image gets the effect.
 
     Raises:
         ValueError: the lower end of a range is above its upper end.
@@ -37,22 +46,22 @@ class AugmentConfig(Section, frozen=True):
     value: BelowOne = 0.5
     rotation: Degrees = 5.0  # to either side
     scale: Range = (0.5, 1.2)
-    translation: Fraction = 0.1  # of the other side of the picture, as in the reference
+    translation: Fraction = 0.1  # of the other side of the image, as in the reference
     shear: Annotated[float, Meta(ge=0.0, lt=90.0)] = 2.0  # degrees, along each axis
     flip: Fraction = 0.5  # chance
 
-    # What the affine map leaves of a box is kept when it is larger than this; as in the reference.
+    # A box stays if what the affine map leaves of it exceeds these; as in the reference.
     min_side: Annotated[float, Meta(ge=0.0)] = 4.0  # network pixels
     min_area: Fraction = 0.1  # of the area before the map, scaling included
     max_aspect: Positive = 10.0  # longer side / shorter side, below this
 
     hue: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.0  # turns of the colour circle, either way
-    mosaic: Fraction = 0.0  # chance of a 2 x 2 mosaic of four pictures
-    crop: Fraction = 0.0  # chance of a window of the picture in place of the letterbox
+    mosaic: Fraction = 0.0  # chance of a 2 x 2 mosaic of four images
+    crop: Fraction = 0.0  # chance of a window of the image in place of the letterbox
     zoom: Range = (0.6, 2.5)  # of such a window and of the parts of a mosaic; letterbox = 1
-    copy_paste: Fraction = 0.0  # chance of people from another picture
+    copy_paste: Fraction = 0.0  # chance of people pasted from another image
     paste_people: Annotated[int, Meta(ge=1, le=64)] = 4  # at most
-    erase: Fraction = 0.0  # chance, for each person, of something in front
+    erase: Fraction = 0.0  # chance, for each person, of an object in front
     min_seen: Fraction = 0.3  # of a person after cutting, pasting or erasing; less is ignored
     blur: Fraction = 0.0  # chance
     noise: Fraction = 0.0  # chance
@@ -67,7 +76,7 @@ class AugmentConfig(Section, frozen=True):
 
 
 class TargetsConfig(Section, frozen=True):
-    """Which anchors are people.
+    """Thresholds that make an anchor foreground or background.
 
     Raises:
         ValueError: the background reaches above where the foreground begins.
@@ -87,7 +96,7 @@ class TargetsConfig(Section, frozen=True):
 
 
 class LossConfig(Section, frozen=True):
-    """What is minimised."""
+    """The losses, and how they are balanced."""
 
     confidence: Literal["cross-entropy", "focal"] = "cross-entropy"  # paper section 3.3
     box: Literal["smooth-l1", "giou"] = "smooth-l1"  # paper section 3.3
@@ -109,12 +118,12 @@ class LossConfig(Section, frozen=True):
 class DataConfig(Section, frozen=True):
     """One data set to train on."""
 
-    path: str  # a list file, a folder of pictures, a MOT sequence or a pattern of several
+    path: str  # a list file, a folder of images, a MOT sequence or a pattern of several
     root: str | None = None  # of the paths in a list file
-    min_visibility: Fraction = 0.0  # MOT Challenge: people who can be seen less are ignored
-    repeat: Annotated[int, Meta(ge=1)] = 1  # times that each picture comes up in an epoch
-    # People without an id: nobody knows who they are ("unknown", as in the reference), or each is
-    # somebody seen only here ("alone"), to be told from all others (ours).
+    min_visibility: Fraction = 0.0  # MOT Challenge: less visible people are ignored
+    repeat: Annotated[int, Meta(ge=1)] = 1  # times that each image comes up in an epoch
+    # People without an id: of unknown identity ("unknown", as in the reference), or each a separate
+    # identity that appears in this image alone ("alone", ours).
     without_id: Literal["unknown", "alone"] = "unknown"
 
 
@@ -124,13 +133,13 @@ class SyntheticConfig(Section, frozen=True):
     clips: Count = 0
     frames: Annotated[int, Meta(ge=1)] = 40  # of each clip
     people: Annotated[int, Meta(ge=1)] = 12  # in each clip
-    size: tuple[int, int] = (640, 360)
+    size: Size = Size(640, 360)
     seed: Count = 1
-    min_visibility: Fraction = 0.2  # people who can be seen less are ignored
+    min_visibility: Fraction = 0.2  # less visible people are ignored
 
 
 class OptimiserConfig(Section, frozen=True):
-    """How the weights move."""
+    """Optimiser and learning rates."""
 
     name: Literal["sgd", "adamw"] = "sgd"  # paper section 4.2
     learning_rate: Positive = 1e-2  # paper section 4.2
@@ -143,7 +152,7 @@ class OptimiserConfig(Section, frozen=True):
 
 
 class ScheduleConfig(Section, frozen=True):
-    """How long, and how the learning rate falls."""
+    """Length of the training, and decay of the learning rate."""
 
     epochs: Annotated[int, Meta(ge=1)] = 30  # paper section 4.2
     burn_in: Count = 1000  # steps, at most an epoch, of a rate rising with the 4th power; reference
@@ -155,23 +164,23 @@ class ScheduleConfig(Section, frozen=True):
 
 
 class Recipe(Section, frozen=True):
-    """All of a training run. The defaults are the reference's, and through it the paper's."""
+    """Settings of a training run. The defaults are the reference's, and through it the paper's."""
 
     data: tuple[DataConfig, ...] = ()
     synthetic: SyntheticConfig = SyntheticConfig()
     network: NetworkConfig = NetworkConfig(size=(1088, 608))
-    sizes: tuple[tuple[int, int], ...] = ()  # network sizes drawn from, batch by batch
+    sizes: tuple[Size, ...] = ()  # network sizes; each batch draws one of them
     start: str | None = None  # "imagenet" or a weight file; None for random weights
-    batch: Annotated[int, Meta(ge=1)] = 32  # pictures a step, over all devices; reference README
+    batch: Annotated[int, Meta(ge=1)] = 32  # images a step, over all devices; reference README
     accumulate: Annotated[int, Meta(ge=1)] = 1  # parts that a batch is computed in
     seed: Count = 0
     mixed_precision: bool = True  # on GPUs, and on CPUs that multiply bfloat16
-    # "scales": the body's and the pyramid's batch norm scales stay, statistics move (reference);
-    # "body": the body's batch norms stay whole, statistics too; "all": and the pyramid's.
+    # "scales": scales of all batch norms are frozen, statistics move (reference); "body": the
+    # body's batch norms are frozen with their statistics; "all": the pyramid's too.
     frozen_norms: Literal["none", "scales", "body", "all"] = "scales"
-    # Weights that stay, as patterns of their names: "network.body.stem.*".
+    # Frozen weights, as patterns of their names: "network.body.stem.*".
     frozen: tuple[str, ...] = ()
-    # Score that the detection layers start with; None leaves them at random, as in the reference.
+    # Initial score of the anchors; None leaves it at random, as in the reference.
     prior: Annotated[float, Meta(gt=0.0, lt=1.0)] | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -182,4 +191,53 @@ class Recipe(Section, frozen=True):
     # distances (jdetrt.training.score_calibration); None leaves them as they are.
     scores: tuple[Positive, float] | None = None
     validate_every: Annotated[int, Meta(ge=1)] = 1  # epochs
-    validation_size: tuple[int, int] | None = None  # network size; None for that of the network
+    validation_size: Size | None = None  # network size; None for that of the network
+
+
+def open_recipe(name: str | Path) -> Recipe:
+    """Read a recipe: one of `RECIPES` by its name, or a TOML file.
+
+    A file may build on another recipe, named by ``base``: a name, or a path relative to the file.
+    Its own tables are merged into those of the base key by key, everything else replaces it.
+
+    Raises:
+        ConfigError: there is no such recipe or file, or it has an unknown or wrong key.
+    """
+    path = _recipe_path(name)
+    try:
+        return msgspec.convert(_settings(path), Recipe)
+    except msgspec.ValidationError as err:
+        raise ConfigError(f"{path}: {err}") from err
+
+
+def _recipe_path(name: str | Path, folder: Path = Path()) -> Path:
+    shipped = _SHIPPED / f"{name}.toml"
+    if isinstance(name, str) and "/" not in name and shipped.is_file():
+        return shipped
+    path = folder / name
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; recipes of jdetrt: {', '.join(RECIPES)}")
+    return path
+
+
+def _settings(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Settings of a file and of those it builds on; ``derived`` are the files that build on it."""
+    if path in derived:
+        raise ConfigError(f"{path}: is its own base; name another")
+    settings = load(path, dict[str, Any])
+    base = settings.pop("base", None)
+    if base is None:
+        return settings
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base: expected the name or path of a recipe, got {base!r}")
+    return _merged(_settings(_recipe_path(base, path.parent), (*derived, path)), settings)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merged(old, value)
+        merged[key] = value
+    return merged

@@ -1,4 +1,4 @@
-"""One training run: where it is, and what it keeps in its folder."""
+"""One training run: its position, and the files in its folder."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ import torch
 
 from jdetrt.errors import ConfigError, TrainingError
 from jdetrt.runtime.signals import interrupt_held
+from jdetrt.training.batches import batch_count, batches
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.pretrained import start_from
-from jdetrt.training.data.batches import batch_count, batches
 from jdetrt.training.data.datasets import DataSet
 from jdetrt.training.data.sample import Batch
 from jdetrt.training.distributed import Processes
-from jdetrt.training.learner import Learner
+from jdetrt.training.learner import Learner, rate, set_prior
 from jdetrt.training.losses.loss import PARTS
 from jdetrt.training.network.anchors import grids
 from jdetrt.training.network.model import BODIES, JdeNetwork, initialise
-from jdetrt.training.progress import Means, Progress, Table
+from jdetrt.training.progress import Means, Report, Table
 from jdetrt.training.recipe import Recipe
-from jdetrt.training.resume import read_state, write_state
-from jdetrt.training.run_folder import BEST, LAST, LOG, STATE, VALIDATION
-from jdetrt.training.schedule import rate
+from jdetrt.training.run_folder import (
+    BEST,
+    LAST,
+    LOG,
+    STATE,
+    VALIDATION,
+    read_state,
+    write_state,
+)
 from jdetrt.training.score_calibration import calibrate_scores
-from jdetrt.training.trainee import set_prior
+from jdetrt.types import NO_PROGRESS, Progress, Size
 
 __all__ = ["Run", "Validate"]
 
@@ -38,26 +44,20 @@ _SAVE_EVERY = 600.0  # seconds
 
 
 class Run:
-    """A run: trains epoch by epoch, scores the network and writes what is worth keeping.
+    """Train epoch by epoch, score the network and write state, checkpoints and tables.
 
-    Args:
-        recipe: everything that decides the result.
-        data_set: the training set.
-        output: a folder.
-        processes: this process among the others.
-        workers: processes that prepare batches.
-        resume: go on from the state in the folder.
+    Args: as for `jdetrt.training.train.train`.
 
     Attributes:
-        epoch: that the run is in, from 0; at the end, their number.
+        epoch: the current one, from 0; at the end, their number.
         step: steps done in this epoch.
-        validated: epochs that were done when the network was last scored.
+        validated: epochs done when the network was last scored.
         best: highest score so far; None before the first.
 
     Raises:
         ConfigError: the recipe does not fit the data or the state.
         CheckpointError: the weights to start from cannot be used, or there is no state to resume.
-        SinkError: the folder cannot be written.
+        OutputError: the folder cannot be written.
     """
 
     def __init__(
@@ -90,32 +90,31 @@ class Run:
         self._learner = Learner(network, recipe, data_set.identities, processes)
         if resume:
             self._load()
-        self._kept, self._kept_at = self._where(), time.monotonic()
+        self._saved, self._saved_at = self._position(), time.monotonic()
         if processes.first:
-            here = (self.epoch, self.step) if resume else None
-            scored = (self.validated, 0) if resume else None
-            self._log = Table(
-                output / LOG, ("epoch", "step", "rate", "speed", "total", *PARTS), here
+            columns = ("epoch", "step", "rate", "speed", "total", *PARTS)
+            self._log = Table(output / LOG, columns, (self.epoch, self.step) if resume else None)
+            self._scores = Table(
+                output / VALIDATION, resume=(self.validated, 0) if resume else None
             )
-            self._scores = Table(output / VALIDATION, resume=scored)
 
     @property
     def to_validate(self) -> bool:
-        """Whether the epoch that has just ended is one to be validated, and has not been."""
+        """True if the epoch that has just ended is still to be validated."""
         due = self.epoch == self._recipe.schedule.epochs or (
             self.epoch % self._recipe.validate_every == 0
         )
         return due and self.step == 0 and self.validated < self.epoch
 
-    def train_epoch(self) -> Iterator[Progress]:
-        """Train to the end of the epoch that the run is in."""
+    def train_epoch(self, progress: Progress = NO_PROGRESS) -> Iterator[Report]:
+        """Train to the end of the current epoch."""
         recipe, epoch = self._recipe, self.epoch
         micro = recipe.batch // recipe.accumulate
         pairs = recipe.loss.identity != "cross-entropy"  # paper section 4.3
         count = batch_count(self._data_set, micro, recipe.seed, epoch, pairs)
         steps = count // recipe.accumulate
         if not steps:
-            raise ConfigError(f"batch: the data have fewer than {recipe.batch} pictures")
+            raise ConfigError(f"batch: the data have fewer than {recipe.batch} images")
         loaded = batches(
             self._data_set,
             recipe.augment,
@@ -130,23 +129,28 @@ class Run:
             world=self._processes.world,
             sizes=recipe.sizes,
         )
-        self._learner.trainee.train()
+        self._learner.model.train()
+        phase = f"epoch {epoch + 1} of {recipe.schedule.epochs}"
+        progress.start(phase, steps)
         begun, before = time.monotonic(), self.step
         with closing(loaded):
             while self.epoch == epoch:
+                progress.advance(phase, self.step)
                 parts = [next(loaded) for _ in range(recipe.accumulate)]
                 with interrupt_held():
-                    progress = self._advance(parts, steps, begun, before)
-                if progress is not None:
-                    begun, before = time.monotonic(), progress.step
-                    yield progress
-                if time.monotonic() - self._kept_at > _SAVE_EVERY:
+                    report = self._advance(parts, steps, begun, before)
+                if report is not None:
+                    begun, before = time.monotonic(), report.step
+                    yield report
+                if time.monotonic() - self._saved_at > _SAVE_EVERY:
                     self.save()
+        progress.advance(phase, steps)
+        progress.finish(phase)
 
     def _advance(
         self, parts: Sequence[Batch], steps: int, begun: float, before: int
-    ) -> Progress | None:
-        """Take a step. What it changes, and what is written of it, it changes as a whole.
+    ) -> Report | None:
+        """Take a step: all of its changes are made, or none.
 
         Args:
             parts: of the batch.
@@ -161,32 +165,25 @@ class Run:
         except FloatingPointError as err:
             raise TrainingError(
                 f"{err} is no longer finite in epoch {self.epoch + 1}, step {self.step + 1}; a "
-                "lower learning rate, a longer burn-in or gradients cut to a norm "
-                "(optimiser.max_gradient) help; what was saved before is kept"
+                "lower learning rate, a longer burn-in or clipped gradients "
+                "(optimiser.max_gradient) help; earlier checkpoints are kept"
             ) from err
         self.step += 1
-        progress = None
+        report = None
         if self.step % _REPORT_EVERY == 0 or self.step == steps:
             speed = (self.step - before) * recipe.batch / max(time.monotonic() - begun, 1e-9)
             learning_rate = recipe.optimiser.learning_rate * share
             losses = self._means.take()
-            progress = Progress(self.epoch, self.step, steps, learning_rate, losses, speed, {})
+            report = Report(self.epoch, self.step, steps, learning_rate, losses, speed, {})
             if self._processes.first:
-                self._log.add(
-                    {
-                        "epoch": self.epoch,
-                        "step": self.step,
-                        "rate": learning_rate,
-                        "speed": speed,
-                        **losses,
-                    }
-                )
+                row = {"epoch": self.epoch, "step": self.step, "rate": learning_rate}
+                self._log.add({**row, "speed": speed, **losses})
         if self.step == steps:
             self.epoch, self.step = self.epoch + 1, 0
         self._between_steps = True
-        return progress
+        return report
 
-    def validate(self, validate: Validate) -> Progress:
+    def validate(self, validate: Validate) -> Report:
         """Score the network, and keep it if it is the best so far."""
         scores = dict(validate(self._learner.network.eval()))
         first = next(iter(scores.values()))
@@ -196,14 +193,14 @@ class Run:
                 self.best = first
             self._scores.add({"epoch": self.epoch, "step": 0, **scores})
             self.validated = self.epoch
-        return Progress(self.epoch, 0, 0, 0.0, {}, 0.0, scores)
+        return Report(self.epoch, 0, 0, 0.0, {}, 0.0, scores)
 
     def save(self) -> None:
-        """Write the state, and the weights at the end of an epoch; nothing in the midst of a step.
+        """Write the state, and the weights at the end of an epoch; nothing in the middle of a step.
 
         A step that fails because other processes have ended may have changed a part of the state.
         """
-        if not self._processes.first or not self._between_steps or self._where() == self._kept:
+        if not self._processes.first or not self._between_steps or self._position() == self._saved:
             return
         if self.step == 0:
             self._write(LAST)
@@ -222,9 +219,9 @@ class Run:
             self._recipe,
             self._data_set,
         )
-        self._kept, self._kept_at = self._where(), time.monotonic()
+        self._saved, self._saved_at = self._position(), time.monotonic()
 
-    def _where(self) -> tuple[int, int, int]:
+    def _position(self) -> tuple[int, int, int]:
         return self.epoch, self.step, self.validated
 
     def _write(self, name: str) -> None:
@@ -245,15 +242,15 @@ class Run:
         self._learner.load(state)
 
 
-def _size(recipe: Recipe) -> tuple[int, int]:
-    """The size of the network; complains about what does not go together in the recipe."""
+def _size(recipe: Recipe) -> Size:
+    """Size of the network; raises ConfigError where settings of the recipe contradict."""
     if recipe.network.size is None:
-        raise ConfigError("network.size: is missing; name the network's width and height")
+        raise ConfigError("network.size: is missing; give the network's width and height")
     for size in (recipe.network.size, *recipe.sizes):
         grids(*size)
     if recipe.batch % recipe.accumulate:
         raise ConfigError(
-            f"accumulate: a batch of {recipe.batch} pictures cannot be computed in "
+            f"accumulate: a batch of {recipe.batch} images cannot be computed in "
             f"{recipe.accumulate} equal parts"
         )
     body = BODIES.get(recipe.network.body)
@@ -262,4 +259,4 @@ def _size(recipe: Recipe) -> tuple[int, int]:
         raise ConfigError(
             "sizes: anchors follow from one size; give network.anchors to train at several"
         )
-    return recipe.network.size
+    return Size(*recipe.network.size)

@@ -2,7 +2,7 @@
 
 The rest of the network stays as it is, so its maps need to be computed once for each view of a
 picture; what is kept of them are 5 x 5 cells around where a person's embedding is read, all that
-this embedding depends on. A step of training then costs a thousandth of one on pictures.
+this embedding depends on. A step of training then costs a thousandth of one on images.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class Windows:
 
 @torch.inference_mode()
 def gather(network: JdeNetwork, batches: Iterable[Batch], identities: int) -> Windows:
-    """Compute the early maps of pictures, and keep what is around people.
+    """Compute the early maps of images, and keep what is around people.
 
     Args:
         network: of body ``nanodet-g``, with trained detection; it stays as it is.
-        batches: pictures of any sizes; who has no id is left out.
+        batches: images of any sizes; who has no id is left out.
         identities: of the data set that they come from.
 
     Raises:
@@ -87,7 +87,7 @@ def gather(network: JdeNetwork, batches: Iterable[Batch], identities: int) -> Wi
                 maps.append(part.half().clone())
                 ids.append(person)
     if not maps:
-        raise DataError("nobody in these pictures has an id")
+        raise DataError("nobody in these images has an id")
     return Windows(torch.stack(maps), torch.tensor(ids), identities)
 
 

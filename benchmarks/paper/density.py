@@ -1,16 +1,15 @@
-"""The argument of the paper's figure 3: what a frame costs as the people in it become more.
+"""Argument of the paper's figure 3: the cost of a frame as the people in it become more.
 
-JDE's network does not care how many people there are; a detector followed by a network that looks
-at each of them does. Both run through the same engine on the same pictures, frame by frame in turn.
-The weights of what is compared here are random or not made for this, so the people are made up
-(``jdetrt.synthetic.crowd``): the networks run for their time, and what they would have found is
-handed over in their place.
+The time of JDE's network does not depend on the number of people; that of a detector followed by a
+re-identification network does. Both run through the same engine on the same images, in turn. Their
+weights are random or not made for this, so the people are synthetic (``jdetrt.synthetic.crowd``):
+the networks run for their time, and synthetic detections are handed over in place of theirs.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,19 +18,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.benchmarks.paper.numbers import FIGURE_3
 from jdetrt.benchmarks.paper.reid import crops, write_detector, write_reid
+from jdetrt.benchmarks.paper_numbers import FIGURE_3
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import network_size
-from jdetrt.runtime.decode import detections as decode
-from jdetrt.runtime.preprocess import letterbox
-from jdetrt.runtime.spread import summary
+from jdetrt.runtime.detector import Detector
+from jdetrt.runtime.timing import summary
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.synthetic.crowd import crowd, picture_size
-from jdetrt.types import Session
+from jdetrt.synthetic.crowd import crowd, frame_size
+from jdetrt.types import NO_PROGRESS, Progress, Session
 
 __all__ = ["draw_density", "measure_density"]
 
@@ -50,23 +47,23 @@ def measure_density(
     reid: str = "resnet50",
     provider: str = "auto",
     seed: int = 0,
-    report: Callable[[str], None] = lambda _: None,
+    progress: Progress = NO_PROGRESS,
 ) -> dict[str, Any]:
-    """Time a frame of JDE and of detector plus re-identification against people a frame.
+    """Time a frame of JDE and of detector plus re-identification against people per frame.
 
     Args:
         model: an ONNX model of ``jdetrt export``.
-        people: in a frame, on average; a row each.
-        frames: of each row, after some to warm up.
+        people: per frame, on average; a row each.
+        frames: timed frames of each row.
         reid: body of the re-identification network.
         provider: of ``OrtSession``, for all three networks.
         seed: of the crowds.
-        report: is told what comes next.
+        progress: phase "densities", and messages.
 
     Returns:
         JSON-ready: the machine, the settings, a row for each of ``people`` with the milliseconds
         of a whole frame (``jde_ms``, ``separate_ms``) and of its parts; ``slope``: milliseconds
-        for one person more; and what the paper says.
+        for one person more; and the numbers of the paper.
 
     Raises:
         ConfigError: a number that makes no measurement, or no such body.
@@ -80,26 +77,30 @@ def measure_density(
     rows = []
     with TemporaryDirectory(prefix="jdetrt-density-") as temporary, ExitStack() as stack:
         jde = stack.enter_context(open_session(model, backend="onnxruntime", provider=provider))
-        report("making the detector and the re-identification network")
+        progress.message("making the detector and the re-identification network")
         detector_path, reid_path = Path(temporary, "detector.onnx"), Path(temporary, "reid.onnx")
         write_detector(model, detector_path)
         write_reid(reid_path, reid)
-        sessions = [
-            jde,
-            stack.enter_context(OrtSession(detector_path, provider=provider)),
-            stack.enter_context(OrtSession(reid_path, provider=provider)),
-        ]
-        size = network_size(jde)
-        for count in people:
-            report(f"{count} people")
-            rows.append(_row(sessions, size, count, frames, seed))
+        detectors = (
+            Detector(jde),
+            stack.enter_context(Detector(OrtSession(detector_path, provider=provider))),
+        )
+        reid_session = stack.enter_context(OrtSession(reid_path, provider=provider))
+        if detectors[0].embedding_dim is None:
+            raise SessionError("the model gives no embeddings; name a JDE model")
+        progress.start("densities", len(people))
+        for done, count in enumerate(people, start=1):
+            progress.message("1 person" if count == 1 else f"{count} people")
+            rows.append(_row(*detectors, reid_session, count, frames, seed))
+            progress.advance("densities", done)
+        progress.finish("densities")
     counts = [row["people"] for row in rows]
     return {
         "benchmark": "density",
         "machine": manifest(),
         "settings": {
             "model": Path(model).name,
-            "size": list(size),
+            "size": detectors[0].size,
             "reid": reid,
             "frames": frames,
             "provider": provider,
@@ -115,9 +116,8 @@ def measure_density(
 
 
 def _row(
-    sessions: Sequence[Session], size: tuple[int, int], count: int, frames: int, seed: int
+    jde: Detector, detector: Detector, reid: Session, count: int, frames: int, seed: int
 ) -> dict[str, Any]:
-    jde, detector, reid = sessions
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (_SIZE[1], _SIZE[0], 3), np.uint8)
     trackers = Tracker("reference"), Tracker("reference")
@@ -125,28 +125,28 @@ def _row(
         tracker.warm_up()
     jde_parts: Parts = {}
     separate_parts: Parts = {}
-    seen_people: list[int] = []
-    scale = np.float32(_SIZE[0] / picture_size(count, _SIZE)[0])  # a crowd's picture may be larger
-    dims = (_embedding_dim(jde), reid.outputs[0].shape[-1])
+    counts: list[int] = []
+    scale = np.float32(_SIZE[0] / frame_size(count, _SIZE)[0])  # that of a crowd may be larger
+    dims = (jde.embedding_dim, reid.outputs[0].shape[-1])
     crowds = (crowd(count, _WARM_UP + frames, seed, embedding_dim=dim) for dim in dims)
-    for index, (seen, apart) in enumerate(zip(*crowds, strict=True)):  # but for dims the same
+    for index, (joint, separate) in enumerate(zip(*crowds, strict=True)):  # but for dims the same
         if index == _WARM_UP:
             jde_parts.clear()
             separate_parts.clear()
-            seen_people.clear()
-        seen_people.append(len(seen))
-        _detect(jde_parts, jde, image, size)
+            counts.clear()
+        counts.append(len(joint))
+        _detect(jde_parts, jde, image)
         with _part(jde_parts, "association"):
-            trackers[0].update(seen)
+            trackers[0].update(joint)
 
-        _detect(separate_parts, detector, image, size)
+        _detect(separate_parts, detector, image)
         with _part(separate_parts, "reid"):
-            if len(seen):
-                reid.infer({reid.inputs[0].name: crops(image, scale * apart.boxes)})
+            if len(separate):
+                reid.infer({reid.inputs[0].name: crops(image, scale * separate.boxes)})
         with _part(separate_parts, "association"):
-            trackers[1].update(apart)
+            trackers[1].update(separate)
     return {
-        "people": float(np.mean(seen_people)),
+        "people": float(np.mean(counts)),
         "jde_ms": summary(np.sum(list(jde_parts.values()), axis=0)),
         "separate_ms": summary(np.sum(list(separate_parts.values()), axis=0)),
         "jde_parts_ms": {name: float(np.mean(ms)) for name, ms in jde_parts.items()},
@@ -154,20 +154,15 @@ def _row(
     }
 
 
-def _detect(parts: Parts, session: Session, image: Image, size: tuple[int, int]) -> None:
+def _detect(parts: Parts, detector: Detector, image: Image) -> None:
+    [buffer] = detector.buffers(1)
     with _part(parts, "preprocess"):
-        tensor, fit = letterbox(image, size)
+        fit = buffer.fill(image)
     with _part(parts, "network"):
-        outputs = session.infer({session.inputs[0].name: tensor[np.newaxis]})
+        buffer.submit()
+        outputs = detector.session.wait()
     with _part(parts, "decode"):
-        decode(outputs, fit)
-
-
-def _embedding_dim(session: Session) -> int:
-    dims = [spec.shape[-1] for spec in session.outputs if spec.name == "embeddings"]
-    if not dims:
-        raise SessionError("the model gives no embeddings; name a JDE model")
-    return dims[0]
+        detector.decode(outputs, fit)
 
 
 @contextmanager
@@ -188,7 +183,7 @@ def draw_density(result: dict[str, Any], path: str | Path) -> None:
 
     Raises:
         MissingDependencyError: Matplotlib is not installed.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     from jdetrt.benchmarks.report.png import panels, save_figure
 
@@ -196,12 +191,12 @@ def draw_density(result: dict[str, Any], path: str | Path) -> None:
     people = [row["people"] for row in result["rows"]]
     ways = (("jde_ms", "JDE"), ("separate_ms", f"detector + {result['settings']['reid']}"))
     for name, title in ways:
-        found = [row[name] for row in result["rows"]]
-        [line] = panel.plot(people, [one["p50"] for one in found], marker="o", label=title)
+        times = [row[name] for row in result["rows"]]
+        [line] = panel.plot(people, [one["p50"] for one in times], marker="o", label=title)
         panel.fill_between(
             people,
-            [one["p50"] - one["std"] for one in found],
-            [one["p50"] + one["std"] for one in found],
+            [one["p50"] - one["std"] for one in times],
+            [one["p50"] + one["std"] for one in times],
             alpha=0.2,
             color=line.get_color(),
         )
@@ -212,5 +207,5 @@ def draw_density(result: dict[str, Any], path: str | Path) -> None:
     panel.grid(alpha=0.3)
     panel.legend()
     width, height = result["settings"]["size"]
-    figure.suptitle(f"{width}x{height} on {result['machine'].get('cpu')}")
+    figure.suptitle(f"{width}x{height} on {result['machine'].cpu}")
     save_figure(figure, path)

@@ -1,7 +1,7 @@
 """Table 3 of the paper in form: embedding losses and balances, trained alike on rendered clips.
 
 Seven small networks (body darknet-small, whose tasks share a pyramid as the paper's do) are trained
-from nothing on the same pictures, and scored on a clip that they have not seen. What a table like
+from scratch on the same images, and scored on a clip that they have not seen. What a table like
 this can show on a few rendered people in a few minutes is how a loss or a balance goes wrong, not
 by how many points one is better than another on real streets.
 """
@@ -9,7 +9,6 @@ by how many points one is better than another on real streets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
@@ -33,6 +32,7 @@ from jdetrt.training.recipe import (
     SyntheticConfig,
 )
 from jdetrt.training.train import train
+from jdetrt.types import NO_PROGRESS, Progress, Size
 
 __all__ = ["COLUMNS", "PAPER", "Setting", "compare_losses", "recipe"]
 
@@ -58,17 +58,17 @@ PAPER: dict[Setting, tuple[float, float, float, int]] = {
     Setting("cross-entropy", "uncertainty"): (83.0, 90.4, 65.8, 207),
 }
 COLUMNS = ("AP", "TPR", "MOTA", "IDs")
-_SIZE = (320, 192)
+_SIZE = Size(320, 192)
 _VALIDATION_FRAMES = 90
 _FIRST_UNSEEN = 1000  # seed of the clip that is not trained on
 
 
 def recipe(setting: Setting, epochs: int, seed: int) -> Recipe:
-    """How one network of the table is trained: as in the paper, but small.
+    """Recipe of one network of the table: as in the paper, but small.
 
     SGD with the paper's rate and steps, its losses and thresholds, on rendered clips: many short
     ones, for more people than in a few long ones. Of its augmentation, colours and flips; rendered
-    people stand everywhere and come in all sizes without moving the picture.
+    people stand everywhere and come in all sizes without moving the image.
     """
     return Recipe(
         synthetic=SyntheticConfig(clips=48, frames=6, people=8, size=_SIZE, seed=1 + seed),
@@ -88,15 +88,15 @@ def compare_losses(
     epochs: int = 30,
     seed: int = 0,
     workers: int = 0,
-    report: Callable[[str], None] = lambda _: None,
+    progress: Progress = NO_PROGRESS,
 ) -> dict[str, Any]:
     """Train and score a network for each row of the paper's table.
 
     Args:
-        epochs: of each network; an epoch has 288 pictures.
+        epochs: of each network; an epoch has 288 images.
         seed: of weights, order, augmentation and the clips that are trained on.
-        workers: processes that prepare pictures.
-        report: is told which row comes next.
+        workers: processes that prepare images.
+        progress: phase "networks", and a message for each row.
 
     Returns:
         JSON-ready: the machine, the settings, a row a network with ``AP``, ``TPR``, ``MOTA``
@@ -117,8 +117,9 @@ def compare_losses(
             moving_camera=False,
         )
         sequence = write_sequence(Path(temporary, "unseen"), unseen)
-        for number, setting in enumerate(PAPER):
-            report(f"{number + 1} of {len(PAPER)}: {setting.identity}, {setting.balance}")
+        progress.start("networks", len(PAPER))
+        for number, setting in enumerate(PAPER, start=1):
+            progress.message(f"{number} of {len(PAPER)}: {setting.identity}, {setting.balance}")
             begun = time.perf_counter()
             score = _train_and_score(
                 recipe(setting, epochs, seed), sequence, Path(temporary, str(number)), workers
@@ -134,6 +135,8 @@ def compare_losses(
                     "seconds": time.perf_counter() - begun,
                 }
             )
+            progress.advance("networks", number)
+        progress.finish("networks")
     return {
         "benchmark": "losses",
         "machine": manifest(),

@@ -1,6 +1,6 @@
-"""The two networks that JDE replaces: a detector alone, and a network that looks at each person.
+"""The two networks that JDE replaces: a detector, and a re-identification network.
 
-Both are what JDE is, cut in two, so that a comparison is of the idea and not of two code bases: the
+Both are JDE cut in two, so that a comparison is of the idea and not of two code bases: the
 detector is the very JDE model without its embeddings, and the other is a body of ``BODIES`` with a
 mean over its last map, as the IDE and Triplet networks of the paper's figure 3 have on ResNet-50.
 Their weights are random: a time does not depend on them.
@@ -28,7 +28,7 @@ def write_detector(model: str | Path, output: str | Path) -> None:
 
     Raises:
         MissingDependencyError: onnx is not installed.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     try:
         from onnx.utils import extract_model
@@ -48,7 +48,7 @@ def write_reid(output: str | Path, body: str = "resnet50") -> None:
     Raises:
         ConfigError: no body of that name.
         MissingDependencyError: torch is not installed.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     try:
         import torch
@@ -84,11 +84,11 @@ def write_reid(output: str | Path, body: str = "resnet50") -> None:
 
 
 def crops(image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Cut people out of a picture, all to one size.
+    """Cut people out of an image, all to one size.
 
     Args:
         image: ``(H, W, 3)`` uint8, BGR.
-        boxes: ``(N, 4)`` float32, x1 y1 x2 y2 in pixels; what lies outside is left out.
+        boxes: ``(N, 4)`` float32, x1 y1 x2 y2 in pixels; clipped to the image.
 
     Returns:
         ``(N, 3, 256, 128)`` float32, RGB from 0 to 1.

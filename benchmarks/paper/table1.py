@@ -1,16 +1,16 @@
 """Table 1 of the paper in form: JDE's association beside SORT and ByteTrack on the same detections.
 
-The paper takes MOT-15 for low density and CVPR19-01 (61 people a frame) for high. Here they are
-sequences that the user names, through a model; or, where none is named, made-up detections of a
+The paper takes MOT-15 for low density and CVPR19-01 (61 people per frame) for high. Here they are
+sequences that the user names, through a model; or, where none is named, synthetic detections of a
 walking crowd with identities, whose embeddings are as good as ``EMBEDDING_NOISE`` lets them be. So
-what the made-up rows show is how fast the trackers are and how they take crowding, not how accurate
+the synthetic rows show how fast the trackers are and how they cope with crowding, not how accurate
 they would be on a real street.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -18,38 +18,36 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.benchmarks.contenders import Maker, follow, ours, peers
-from jdetrt.benchmarks.paper.numbers import TABLE_1
+from jdetrt.benchmarks.association import Maker, Passes, ours, peers, run_passes
+from jdetrt.benchmarks.paper_numbers import TABLE_1
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.evaluation.trackeval import score_files
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.contract import has_embeddings, network_size
-from jdetrt.runtime.decode import detections
-from jdetrt.runtime.preprocess import letterbox
+from jdetrt.runtime.detector import Detector, has_embeddings
 from jdetrt.runtime.sources.open import open_source
-from jdetrt.runtime.spread import summary
+from jdetrt.runtime.timing import summary
 from jdetrt.synthetic.clip import SyntheticClip, Truth
-from jdetrt.types import Detections, Session
+from jdetrt.types import NO_PROGRESS, Detections, Progress, Session
 
-__all__ = ["compare_association", "made_up_densities", "made_up_sequence", "seen_by"]
+__all__ = ["compare_association", "detect", "synthetic_densities", "synthetic_sequence"]
 
 EMBEDDING_DIM = 512  # as the paper's
 EMBEDDING_NOISE = 0.35  # length of the noise on an embedding of length 1
 _SCORE = 0.3  # detections below are not handed over: each tracker has its own threshold above
-_SEEN = 0.3  # of a person: with less in view nobody is detected
+_VISIBLE = 0.3  # of a person: with less in view nobody is detected
 _MISSED = 0.03
 _JITTER = 0.02  # of a box's size
 _PEERS = {"SORT": "SORTTracker", "ByteTrack": "ByteTrackTracker"}
 
 
-class Seen(NamedTuple):
-    """A sequence as a detector sees it.
+class DetectedSequence(NamedTuple):
+    """Detections of a sequence.
 
     Attributes:
         folder: with ``gt/gt.txt`` and ``seqinfo.ini``.
         frame_rate: Hz.
         frames: detections of every frame, with embeddings.
-        network_ms: what the network took a frame; None for made-up detections.
+        network_ms: mean time of the network; None for synthetic detections.
     """
 
     folder: Path
@@ -59,20 +57,19 @@ class Seen(NamedTuple):
 
 
 def compare_association(
-    sequences: Mapping[str, Seen],
+    sequences: Mapping[str, DetectedSequence],
     *,
     repeats: int = 3,
-    report: Callable[[str], None] = lambda _: None,
+    progress: Progress = NO_PROGRESS,
 ) -> dict[str, Any]:
     """Run JDE's association (presets ``reference`` and ``paper``), SORT and ByteTrack.
 
-    All run in turn in one process, each sequence ``repeats`` times; the fastest time of each frame
-    counts, a first pass only warms up.
+    All run in turn in one process, see ``run_passes``.
 
     Args:
         sequences: by density, such as "low" and "high".
         repeats: timed passes.
-        report: is told what comes next.
+        progress: phase "densities", and a message for each.
 
     Returns:
         JSON-ready: the machine, the settings and a row a density and tracker with people a frame,
@@ -90,18 +87,20 @@ def compare_association(
     makers: dict[str, Maker] = {"JDE": ours("reference"), "JDE (paper's text)": ours("paper")}
     makers |= dict(zip(_PEERS, others.values(), strict=True))
     rows = []
-    for density, seen in sequences.items():
-        for name, make in makers.items():
-            report(f"{density} density: {name}")
-            passes = [follow(make(seen.frame_rate), seen.frames) for _ in range(repeats + 1)]
-            spent = np.min([milliseconds for milliseconds, _ in passes[1:]], axis=0)
-            rows.append(_row(density, name, seen, spent, passes[-1][1]))
+    progress.start("densities", len(sequences))
+    for done, (density, sequence) in enumerate(sequences.items(), start=1):
+        progress.message(f"{density} density")
+        inputs = {density: (sequence.frame_rate, sequence.frames)}
+        passes = run_passes(makers, inputs, repeats)
+        rows += [_row(density, name, sequence, passes[name, density]) for name in makers]
+        progress.advance("densities", done)
+    progress.finish("densities")
     return {
         "benchmark": "table1",
         "machine": manifest(),
         "settings": {
-            "sequences": {density: seen.folder.name for density, seen in sequences.items()},
-            "frames": {density: len(seen.frames) for density, seen in sequences.items()},
+            "sequences": {density: sequence.folder.name for density, sequence in sequences.items()},
+            "frames": {density: len(sequence.frames) for density, sequence in sequences.items()},
             "repeats": repeats,
             "embedding_noise": EMBEDDING_NOISE,
         },
@@ -109,86 +108,89 @@ def compare_association(
     }
 
 
-def seen_by(session: Session, sequence: str | Path) -> Seen:
-    """Run a model over a sequence with ground truth, and keep what it detects.
+def detect(session: Session, sequence: str | Path) -> DetectedSequence:
+    """Run a model over a sequence with ground truth.
 
     Args:
         session: a JDE model with embeddings. It stays open.
-        sequence: folder of a MOT sequence with pictures.
+        sequence: folder of a MOT sequence with images.
 
     Raises:
         SessionError: the model has no embeddings, or fails.
-        SourceError: pictures are missing or broken.
+        SourceError: images are missing or broken.
     """
     if not has_embeddings(session):
         raise SessionError("the model gives no embeddings, which JDE's association needs")
-    size = network_size(session)
-    name = session.inputs[0].name
-    found, spent = [], []
+    detector = Detector(session, score_threshold=_SCORE)
+    [buffer] = detector.buffers(1)
+    frames, milliseconds = [], []
     with open_source(sequence) as source:
         for frame in source:
-            tensor, fit = letterbox(frame.image, size)
+            fit = buffer.fill(frame.image)
             begin = time.perf_counter()
-            outputs = session.infer({name: tensor[np.newaxis]})
-            spent.append(1e3 * (time.perf_counter() - begin))
-            found.append(detections(outputs, fit, score_threshold=_SCORE))
+            buffer.submit()
+            outputs = session.wait()
+            milliseconds.append(1e3 * (time.perf_counter() - begin))
+            frames.append(detector.decode(outputs, fit))
         rate = source.frame_rate
-    return Seen(Path(sequence), rate, found, float(np.mean(spent)))
+    return DetectedSequence(Path(sequence), rate, frames, float(np.mean(milliseconds)))
 
 
-def made_up_sequence(folder: Path, people: int, frames: int, seed: int = 0) -> Seen:
+def synthetic_sequence(folder: Path, people: int, frames: int, seed: int = 0) -> DetectedSequence:
     """Ground truth of a walking crowd, and detections with embeddings of those in view.
 
     Args:
         folder: to write ``gt/gt.txt`` and ``seqinfo.ini`` to; it is made.
-        people: on their way at any time.
+        people: visible at a time.
         frames: length.
         seed: of everything.
     """
     size = (1920, 1080)
     clip = SyntheticClip(seed=seed, frames=frames, size=size, people=people, moving_camera=False)
     rng = np.random.default_rng([seed, people])
-    looks: dict[int, npt.NDArray[np.float64]] = {}
-    rows, found = [], []
+    vectors: dict[int, npt.NDArray[np.float64]] = {}
+    rows, detected = [], []
     for index in range(1, frames + 1):
         truth = clip.truth(index)
-        for identity, box, seen in zip(truth.ids, truth.boxes, truth.visibility, strict=True):
-            place = ",".join(f"{value:.2f}" for value in box)
-            rows.append(f"{index},{identity},{place},{int(seen >= _SEEN)},1,{seen:.3f}\n")
-        found.append(_detect(truth, looks, rng))
+        for identity, box, visible in zip(truth.ids, truth.boxes, truth.visibility, strict=True):
+            corner = ",".join(f"{value:.2f}" for value in box)
+            rows.append(f"{index},{identity},{corner},{int(visible >= _VISIBLE)},1,{visible:.3f}\n")
+        detected.append(_detect(truth, vectors, rng))
     (folder / "gt").mkdir(parents=True)
     (folder / "gt" / "gt.txt").write_text("".join(rows))
     (folder / "seqinfo.ini").write_text(
         f"[Sequence]\nname={folder.name}\nimDir=img1\nframeRate={clip.frame_rate:g}\n"
         f"seqLength={frames}\nimWidth={size[0]}\nimHeight={size[1]}\nimExt=.jpg\n"
     )
-    return Seen(folder, clip.frame_rate, found, None)
+    return DetectedSequence(folder, clip.frame_rate, detected, None)
 
 
-def made_up_densities(low: int, high: int, folder: Path, frames: int, seed: int) -> dict[str, Seen]:
-    """Made-up sequences of a low and a high density."""
+def synthetic_densities(
+    low: int, high: int, folder: Path, frames: int, seed: int
+) -> dict[str, DetectedSequence]:
+    """Synthetic sequences of a low and a high density."""
     return {
-        "low": made_up_sequence(folder / "low", low, frames, seed),
-        "high": made_up_sequence(folder / "high", high, frames, seed),
+        "low": synthetic_sequence(folder / "low", low, frames, seed),
+        "high": synthetic_sequence(folder / "high", high, frames, seed),
     }
 
 
 def _detect(
-    truth: Truth, looks: dict[int, npt.NDArray[np.float64]], rng: np.random.Generator
+    truth: Truth, vectors: dict[int, npt.NDArray[np.float64]], rng: np.random.Generator
 ) -> Detections:
     """Boxes that are a little off, scores that fall with what is hidden, noisy embeddings."""
-    kept = (truth.visibility >= _SEEN) & (rng.random(len(truth)) >= _MISSED)
-    left_top, size = truth.boxes[kept, :2], truth.boxes[kept, 2:]
+    rows = (truth.visibility >= _VISIBLE) & (rng.random(len(truth)) >= _MISSED)
+    left_top, size = truth.boxes[rows, :2], truth.boxes[rows, 2:]
     corners = np.concatenate([left_top, left_top + size], axis=1)
     corners += rng.normal(0, _JITTER, corners.shape) * np.tile(size, 2)
-    scores = np.clip(rng.normal(0.55 + 0.4 * truth.visibility[kept], 0.05), 0.3, 0.99)
-    for identity in truth.ids[kept].tolist():
-        if identity not in looks:
-            looks[identity] = _unit(rng.standard_normal(EMBEDDING_DIM))
+    scores = np.clip(rng.normal(0.55 + 0.4 * truth.visibility[rows], 0.05), 0.3, 0.99)
+    for identity in truth.ids[rows].tolist():
+        if identity not in vectors:
+            vectors[identity] = _unit(rng.standard_normal(EMBEDDING_DIM))
     noise = [_unit(rng.standard_normal(EMBEDDING_DIM)) for _ in range(len(scores))]
     embeddings = [
-        _unit(looks[identity] + EMBEDDING_NOISE * one)
-        for identity, one in zip(truth.ids[kept].tolist(), noise, strict=True)
+        _unit(vectors[identity] + EMBEDDING_NOISE * one)
+        for identity, one in zip(truth.ids[rows].tolist(), noise, strict=True)
     ]
     best_first = np.argsort(-scores, kind="stable")
     return Detections(
@@ -203,23 +205,21 @@ def _unit(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return unit
 
 
-def _row(
-    density: str, name: str, seen: Seen, spent: npt.NDArray[np.float64], lines: str
-) -> dict[str, Any]:
+def _row(density: str, name: str, sequence: DetectedSequence, passes: Passes) -> dict[str, Any]:
     with TemporaryDirectory(prefix="jdetrt-table1-") as temporary:
         results = Path(temporary, "tracks.txt")
-        results.write_text(lines)
-        scores = score_files({"sequence": (seen.folder, results)}).combined.to_dict()
-    theirs = TABLE_1.get((name, density))
-    mean = float(spent.mean())
-    with_network = None if seen.network_ms is None else 1e3 / (seen.network_ms + mean)
+        results.write_text(passes.lines)
+        scores = score_files({"sequence": (sequence.folder, results)}).combined.to_dict()
+    paper = TABLE_1.get((name, density))
+    mean = float(passes.milliseconds.mean())
+    network = sequence.network_ms
     return {
         "density": density,
         "tracker": name,
-        "people": float(np.mean([len(frame) for frame in seen.frames])),
-        "association_ms": summary(spent),
+        "people": float(np.mean([len(frame) for frame in sequence.frames])),
+        "association_ms": summary(passes.milliseconds),
         "association_fps": 1e3 / mean,
-        "fps_with_network": with_network,
+        "fps_with_network": None if network is None else 1e3 / (network + mean),
         **{key: scores[key] for key in ("HOTA", "MOTA", "IDF1", "IDSW")},
-        "paper": None if theirs is None else theirs._asdict(),
+        "paper": None if paper is None else paper._asdict(),
     }

@@ -1,1 +1,1 @@
-"""Results as a page, Markdown and a picture."""
+"""Results as a page, Markdown and an image."""

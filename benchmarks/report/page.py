@@ -1,100 +1,89 @@
-"""A result as a page to look at, as Markdown and as a picture.
+"""Report of a result as a page and as Markdown.
 
-The page is one file: no script, style, font or picture comes from elsewhere, so it opens offline
-and can be sent around. It has the whole result in it, to be downloaded again.
+The page is one file: no script, style, font or image comes from elsewhere, so it opens offline
+and can be sent around. It contains the whole result, to be downloaded again.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
-from jdetrt.benchmarks.decide import mark_pareto
-from jdetrt.benchmarks.paper.beside_paper import NOTE, beside_paper
+import msgspec
+
+from jdetrt.benchmarks.paper_numbers import NOTE, beside_paper
 from jdetrt.benchmarks.report.charts import (
     accuracy_chart,
     power_chart,
-    row_name,
-    series_name,
     series_names,
     speed_chart,
     stage_chart,
 )
+from jdetrt.benchmarks.result import Result, Row
 from jdetrt.benchmarks.stages import STAGES
 from jdetrt.errors import DataError
+from jdetrt.machine.manifest import Machine
 from jdetrt.svg import COLOURS
 
 __all__ = ["COLUMNS", "failures", "html_report", "markdown_report", "measured_rows"]
 
 _PAGE = Path(__file__).parent / "static"
-Row = Mapping[str, Any]
 
 
 class Column(NamedTuple):
-    """A column of the table: its title, how its value is found, and how it is written."""
+    """A column of the table: its title, its value in a row, and the format of the value."""
 
     title: str
     value: Callable[[Row], Any]
     form: str = ".1f"
 
 
-def _score(name: str) -> Callable[[Row], Any]:
-    return lambda row: (row.get("accuracy") or {}).get(name)
-
-
 COLUMNS = (
-    Column("Configuration", row_name, ""),
-    Column("System FPS", lambda row: row["system_fps"]),
-    Column("Slowest", lambda row: min(run["system_fps"] for run in row["runs"])),
-    Column("Fastest", lambda row: max(run["system_fps"] for run in row["runs"])),
-    Column("Engine FPS", lambda row: row["engine_fps"]),
-    Column("Association FPS", lambda row: row["association_fps"]),
-    Column("Paper's FPS", lambda row: row["paper_fps"]),
-    Column("Frame p99 ms", lambda row: row["runs"][-1]["frame_ms"]["p99"]),
-    Column("HOTA", _score("HOTA")),
-    Column("MOTA", _score("MOTA")),
-    Column("IDF1", _score("IDF1")),
-    Column("AP50", _score("AP50")),
-    Column("Watts", lambda row: row["watts"]),
-    Column("J a frame", lambda row: row["joules_per_frame"], ".3f"),
-    Column("Pareto", lambda row: _yes_no(row.get("pareto")), ""),
+    Column("Configuration", str, ""),
+    Column("System FPS", lambda row: row.system_fps),
+    Column("Slowest", lambda row: row.slowest),
+    Column("Fastest", lambda row: row.fastest),
+    Column("Engine FPS", lambda row: row.engine_fps),
+    Column("Association FPS", lambda row: row.association_fps),
+    Column("Paper's FPS", lambda row: row.paper_fps),
+    Column("Frame p99 ms", lambda row: row.runs[-1].frame_ms.p99),
+    Column("HOTA", lambda row: row.score("HOTA")),
+    Column("MOTA", lambda row: row.score("MOTA")),
+    Column("IDF1", lambda row: row.score("IDF1")),
+    Column("AP50", lambda row: row.score("AP50")),
+    Column("Watts", lambda row: row.watts),
+    Column("J per frame", lambda row: row.joules_per_frame, ".3f"),
+    Column("Pareto", lambda row: None if row.pareto is None else "yes" if row.pareto else "no", ""),
 )
 
 
-def measured_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows that have runs. Raises DataError where there is none, or another kind of result."""
-    rows = [row for row in result["rows"] if row.get("runs") and "size" in row]
-    if not rows:
+def measured_rows(result: Result[Any]) -> list[Row]:
+    """Rows that have runs. Raises DataError where there are none."""
+    if not result.measured:
         raise DataError("there is nothing to report: expected a result of bench sweep or latency")
-    if "pareto" not in rows[0]:
-        mark_pareto(rows)
-    return rows
+    return result.measured
 
 
-def html_report(result: Mapping[str, Any]) -> str:
-    """The page.
+def ranking(result: Result[Any]) -> str:
+    """Name of the score that the Pareto front goes by."""
+    return str(getattr(result.settings, "accuracy", "HOTA"))
 
-    Args:
-        result: of ``jdetrt bench sweep`` or ``latency``.
 
-    Raises:
-        DataError: it has no measured row.
-    """
+def html_report(result: Result[Any]) -> str:
+    """Render the page. Raises DataError where no row was measured."""
     rows = measured_rows(result)
     names = series_names(rows)
-    accuracy = str(result["settings"].get("accuracy", "HOTA"))
     template = Template((_PAGE / "report.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(_title(result)),
         style=(_PAGE / "report.css").read_text(encoding="utf-8") + _colours(),
-        subtitle=escape(_machine_line(result["machine"])),
+        subtitle=escape(_machine_line(result.machine)),
         summary="".join(f"<p>{escape(line)}</p>" for line in _findings(rows)),
         keys="".join(_key(index, name) for index, name in enumerate(names)),
-        charts=_charts(rows, accuracy),
+        charts=_charts(rows, ranking(result)),
         heads="".join(
             f'<th scope="col"><button type="button">{escape(column.title)}</button></th>'
             for column in COLUMNS
@@ -107,15 +96,15 @@ def html_report(result: Mapping[str, Any]) -> str:
             for name, value in _facts(result)
         ),
         # "<" could begin the end of the script.
-        data=json.dumps(result).replace("<", "\\u003c"),
+        data=msgspec.json.encode(result).decode().replace("<", "\\u003c"),
         script=(_PAGE / "report.js").read_text(encoding="utf-8"),
     )
 
 
-def markdown_report(result: Mapping[str, Any]) -> str:
-    """The table and the machine as Markdown. Raises DataError as ``html_report``."""
+def markdown_report(result: Result[Any]) -> str:
+    """Render the table and the machine as Markdown. Raises DataError as ``html_report``."""
     rows = measured_rows(result)
-    lines = [f"# {_title(result)}", "", _machine_line(result["machine"]), ""]
+    lines = [f"# {_title(result)}", "", _machine_line(result.machine), ""]
     lines += [*_findings(rows), ""]
     lines.append("| " + " | ".join(column.title for column in COLUMNS) + " |")
     lines.append("|---|" + "---:|" * (len(COLUMNS) - 1))
@@ -134,56 +123,54 @@ def markdown_report(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _title(result: Mapping[str, Any]) -> str:
-    settings = result["settings"]
-    return f"{settings['model']} on {settings['source']}: {result['benchmark']}"
+def _title(result: Result[Any]) -> str:
+    return f"{result.settings.model} on {result.settings.source}: {result.benchmark}"
 
 
-def _machine_line(machine: Mapping[str, Any]) -> str:
-    board = machine.get("jetson")
-    parts = [board["model"], board["power_mode"]] if board else [machine.get("cpu")]
-    parts += [gpu["name"] for gpu in machine.get("gpus") or ()]
-    locked = machine.get("locked")
-    state = "unknown" if locked is None else "locked" if locked else "free"
-    parts.append(f"clocks {state}")
-    parts.append(machine.get("date"))
-    return ", ".join(str(part) for part in parts if part)
+def _machine_line(machine: Machine) -> str:
+    board = machine.jetson
+    parts = [board.model, board.power_mode] if board else [machine.cpu]
+    parts += [gpu.name for gpu in machine.gpus]
+    locked = machine.locked
+    state = "unknown" if locked is None else "locked" if locked else "not locked"
+    parts += [f"clocks {state}", machine.date]
+    return ", ".join(part for part in parts if part)
 
 
 def _findings(rows: Sequence[Row]) -> list[str]:
-    """What there is to say in a sentence each."""
-    fastest = max(rows, key=lambda row: row["system_fps"])
-    found = [f"Fastest: {row_name(fastest)} with {fastest['system_fps']:.1f} FPS."]
-    front = [row for row in rows if row.get("pareto")]
+    fastest = max(rows, key=lambda row: row.fps)
+    lines = [f"Fastest: {fastest} with {fastest.fps:.1f} FPS."]
+    front = sorted((row for row in rows if row.pareto), key=lambda row: row.fps)
     if front:
-        front.sort(key=lambda row: row["system_fps"])
-        found.append(
-            "No other is as fast and as accurate: " + "; ".join(row_name(r) for r in front) + "."
-        )
+        lines.append(f"Best trade-offs (Pareto front): {'; '.join(map(str, front))}.")
     else:
-        found.append("Accuracy was not measured.")
-    if all(row.get("watts") is None for row in rows):
-        absent = rows[0]["runs"][-1]["power"]["absent"]
+        lines.append("Accuracy was not measured.")
+    if all(row.watts is None for row in rows):
+        absent = rows[0].runs[-1].power.absent
         why = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-        found.append(f"Power was not measured ({why}).")
-    return found
+        lines.append(f"Power was not measured ({why}).")
+    return lines
 
 
 def _charts(rows: Sequence[Row], accuracy: str) -> str:
     scores, power = accuracy_chart(rows, accuracy), power_chart(rows)
     return "".join(
         (
-            _section("Speed against network size", speed_chart(rows), _soft("Bars: all runs.")),
+            _section(
+                "Speed against network size",
+                speed_chart(rows),
+                _soft("Error bars: slowest to fastest run."),
+            ),
             _section(
                 f"{accuracy} against speed",
                 scores,
-                _soft("Dashed: what no other beats." if scores else "Accuracy was not measured."),
+                _soft("Dashed line: Pareto front." if scores else "Accuracy was not measured."),
             ),
             _section("Where a frame's time goes", stage_chart(rows), _stage_key()),
             _section(
-                f"Power of {rows[0].get('power_of') or 'the machine'}",
+                f"Power of {rows[0].power_of or 'the machine'}",
                 power,
-                _soft("Mean while it runs." if power else "No sensor of power could be read."),
+                _soft("Mean during the run." if power else "No power sensor could be read."),
             ),
         )
     )
@@ -203,7 +190,7 @@ def _stage_key() -> str:
 
 
 def _colours() -> str:
-    """The rules for series and stages: a variable each, in both schemes."""
+    """CSS rules of series and stages: a variable each, in both colour schemes."""
     rules = [
         f".s{k}{{stroke:var(--s{k});fill:var(--s{k})}}rect.s{k}{{stroke:none}}"
         for k in range(COLOURS)
@@ -232,13 +219,9 @@ def _table_row(row: Row, names: Sequence[str]) -> str:
         value = column.value(row)
         raw = "" if value is None else value
         cells.append(f'<td data-value="{escape(str(raw))}">{escape(_cell(column, row))}</td>')
-    front = ' class="front-row"' if row.get("pareto") else ""
-    series = names.index(series_name(row))
+    front = ' class="front-row"' if row.pareto else ""
+    series = names.index(row.series)
     return f'<tr{front} data-series="{series}">{"".join(cells)}</tr>'
-
-
-def _yes_no(value: bool | None) -> str | None:
-    return None if value is None else "yes" if value else "no"
 
 
 def _cell(column: Column, row: Row) -> str:
@@ -260,25 +243,24 @@ def _paper_table(rows: Sequence[Row]) -> str:
     )
 
 
-def failures(result: Mapping[str, Any]) -> list[str]:
-    """Why rows were not measured: those of one reason in one line."""
-    found: dict[str, list[str]] = {}
-    for row in result["rows"]:
-        if row.get("error"):
+def failures(result: Result[Any]) -> list[str]:
+    """Reasons why rows were not measured, each with the names of its rows."""
+    reasons: dict[str, list[str]] = {}
+    for row in result.rows:
+        if row.error:
             # Messages begin with the configuration that they are about.
-            reason = row["error"].replace(f"{row_name(row)}: ", "")
-            found.setdefault(reason, []).append(row_name(row))
-    return [f"{', '.join(names)}: {reason}" for reason, names in found.items()]
+            reasons.setdefault(row.error.replace(f"{row}: ", ""), []).append(str(row))
+    return [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
-def _failed(result: Mapping[str, Any]) -> str:
+def _failed(result: Result[Any]) -> str:
     items = "".join(f"<li>{escape(line)}</li>" for line in failures(result))
     return f"<h2>Not measured</h2><ul>{items}</ul>" if items else ""
 
 
-def _facts(result: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for part in ("machine", "settings"):
-        for name, value in result[part].items():
+def _facts(result: Result[Any]) -> Iterable[tuple[str, str]]:
+    for part in (result.machine, result.settings):
+        for name, value in msgspec.to_builtins(part).items():
             yield name, _words(value)
 
 

@@ -1,40 +1,41 @@
-"""A result as one picture: speed against size, and accuracy against speed."""
+"""A result as one image: speed against size, and accuracy against speed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jdetrt.benchmarks.report.charts import series_name, series_names
-from jdetrt.benchmarks.report.page import measured_rows
+from jdetrt.benchmarks.report.charts import series_names
+from jdetrt.benchmarks.report.page import measured_rows, ranking
+from jdetrt.benchmarks.result import Result, Row
 from jdetrt.errors import MissingDependencyError
 from jdetrt.files import atomic_path
 
 __all__ = ["panels", "save_figure", "write_png"]
 
 
-def write_png(result: Mapping[str, Any], path: str | Path) -> None:
+def write_png(result: Result[Any], path: str | Path) -> None:
     """Draw a result of ``jdetrt bench sweep`` or ``latency``.
 
     Raises:
         DataError: it has no measured row.
         MissingDependencyError: Matplotlib is not installed.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     rows = measured_rows(result)
-    accuracy = str(result["settings"].get("accuracy", "HOTA"))
-    scored = [row for row in rows if (row.get("accuracy") or {}).get(accuracy) is not None]
+    accuracy = ranking(result)
+    scored = [row for row in rows if row.score(accuracy) is not None]
     figure, axes = panels(2 if scored else 1)
     _speed(axes[0], rows)
     if scored:
         _scores(axes[1], scored, series_names(rows), accuracy)
-    figure.suptitle(f"{result['settings']['model']} on {result['machine'].get('cpu')}")
+    figure.suptitle(f"{result.settings.model} on {result.machine.cpu}")
     save_figure(figure, path)
 
 
 def save_figure(figure: Any, path: str | Path) -> None:
-    """Write a Matplotlib figure, whole or not at all. Raises SinkError."""
+    """Write a Matplotlib figure, whole or not at all. Raises OutputError."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
@@ -49,21 +50,21 @@ def panels(count: int) -> tuple[Any, Sequence[Any]]:
     return figure, [figure.add_subplot(1, count, k + 1) for k in range(count)]
 
 
-def _speed(panel: Any, rows: Sequence[dict[str, Any]]) -> None:
-    sizes = sorted({tuple(row["size"]) for row in rows}, key=lambda size: size[0] * size[1])
+def _speed(panel: Any, rows: Sequence[Row]) -> None:
+    sizes = sorted({row.size for row in rows}, key=lambda size: size[0] * size[1])
     for name in series_names(rows):
-        found = [row for row in rows if series_name(row) == name]
-        found.sort(key=lambda row: sizes.index(tuple(row["size"])))
-        middle = [row["system_fps"] for row in found]
-        low = [min(run["system_fps"] for run in row["runs"]) for row in found]
-        high = [max(run["system_fps"] for run in row["runs"]) for row in found]
+        points = [row for row in rows if row.series == name]
+        points.sort(key=lambda row: sizes.index(row.size))
+        middle = [row.fps for row in points]
+        low = [row.slowest for row in points]
+        high = [row.fastest for row in points]
         spread = [
             [m - one for m, one in zip(middle, low, strict=True)],
             [one - m for m, one in zip(middle, high, strict=True)],
         ]
-        at = [sizes.index(tuple(row["size"])) for row in found]
+        at = [sizes.index(row.size) for row in points]
         panel.errorbar(at, middle, yerr=spread, marker="o", capsize=3, label=name)
-    panel.set_xticks(range(len(sizes)), [f"{width}x{height}" for width, height in sizes])
+    panel.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     panel.set_xlabel("network size, pixels")
     panel.set_ylabel("system FPS")
     panel.set_ylim(bottom=0)
@@ -71,21 +72,19 @@ def _speed(panel: Any, rows: Sequence[dict[str, Any]]) -> None:
     panel.legend()
 
 
-def _scores(
-    panel: Any, rows: Sequence[dict[str, Any]], names: Sequence[str], accuracy: str
-) -> None:
+def _scores(panel: Any, rows: Sequence[Row], names: Sequence[str], accuracy: str) -> None:
     for index, name in enumerate(names):
-        found = [row for row in rows if series_name(row) == name]
+        points = [row for row in rows if row.series == name]
         panel.scatter(
-            [row["system_fps"] for row in found],
-            [row["accuracy"][accuracy] for row in found],
+            [row.fps for row in points],
+            [row.score(accuracy) for row in points],
             label=name,
             color=f"C{index}",
         )
-    front = sorted((r for r in rows if r["pareto"]), key=lambda row: row["system_fps"])
+    front = sorted((r for r in rows if r.pareto), key=lambda row: row.fps)
     panel.plot(
-        [row["system_fps"] for row in front],
-        [row["accuracy"][accuracy] for row in front],
+        [row.fps for row in front],
+        [row.score(accuracy) for row in front],
         linestyle="--",
         color="grey",
         zorder=0,

@@ -1,4 +1,4 @@
-"""Choose the frames that a network is calibrated on, from a user's own footage.
+"""Choose the frames that a network is calibrated on, from a user's own videos and images.
 
 INT8 ranges fit what they were measured on, so frames come from all sources and from their whole
 length, no two alike, light and dark, empty and crowded.
@@ -6,34 +6,33 @@ length, no two alike, light and dark, empty and crowded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.calibration.frames.footage import Footage
+from jdetrt.calibration.config import CalibrationConfig
 from jdetrt.calibration.frames.frame_list import ChosenFrame, FrameList
-from jdetrt.calibration.frames.likeness import distinct
-from jdetrt.calibration.frames.scan import Candidate, count_people, scan
+from jdetrt.calibration.frames.scan import Candidate, FrameSource, count_people, distinct, scan
 from jdetrt.errors import CalibrationError
-from jdetrt.types import Session
+from jdetrt.runtime.detector import Detector
+from jdetrt.types import NO_PROGRESS, Progress, Session
 
-__all__ = ["DEFAULT_COUNT", "ChosenFrame", "FrameList", "choose_frames"]
+__all__ = ["ChosenFrame", "FrameList", "choose_frames"]
 
-DEFAULT_COUNT = 500  # "at least 500 for CNN and ViT": NVIDIA Model-Optimizer, examples/onnx_ptq
 _SPARE = 4  # candidates looked at for each frame wanted
 _CROWD = 20.0  # people; a difference of so many weighs as much as that between black and white
 
 
 def choose_frames(
     sources: Sequence[str | Path],
-    count: int = DEFAULT_COUNT,
+    count: int = CalibrationConfig.count,
     seed: int = 0,
     *,
     network_size: tuple[int, int],
     session: Session | None = None,
-    progress: Callable[[str, int], None] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> FrameList:
     """Choose frames: spread over sources and time, no two alike, light and dark, empty and crowded.
 
@@ -43,12 +42,12 @@ def choose_frames(
 
     Args:
         sources: videos, folders, MOT sequences or patterns.
-        count: frames wanted.
+        count: number of frames.
         seed: the same seed and sources give the same frames.
         network_size: width and height of the network, for the record.
         session: a model that counts people, run on each candidate (up to four times ``count``);
             None to do without.
-        progress: called with the source and the number of frames looked at in it.
+        progress: has a phase for each source, and another while people are counted in it.
 
     Returns:
         ``count`` frames, or what there is; then ``notes`` says so. ``skipped`` names the frames
@@ -59,33 +58,33 @@ def choose_frames(
         SourceError: a source cannot be opened.
     """
     if not sources:
-        raise CalibrationError("no footage given: name videos, folders or MOT sequences")
+        raise CalibrationError("no source given: name videos, folders or MOT sequences")
     if count < 1:
         raise CalibrationError(f"expected 1 frame or more, got {count}")
     random = np.random.default_rng(seed)
-    footage = [Footage.open(uri) for uri in dict.fromkeys(map(str, sources))]
-    limit = max(-(-_SPARE * count // len(footage)), count)
+    opened = [FrameSource.open(uri) for uri in dict.fromkeys(map(str, sources))]
+    limit = max(-(-_SPARE * count // len(opened)), count)
     skipped: list[str] = []
     pools: list[list[Candidate]] = []
     blank = 0
-    for one in footage:
-        found, blank_here = scan(one, limit, random, skipped.append, _Counter(one.uri, progress))
-        pools.append(found)
+    for source in opened:
+        candidates, blank_here = scan(source, limit, random, skipped.append, progress)
+        pools.append(candidates)
         blank += blank_here
     pools = _without_copies(pools)
-    people: list[dict[int, int]] = [{} for _ in footage]
+    people: list[dict[int, int]] = [{} for _ in opened]
     if session is not None:
-        for i, one in enumerate(footage):
+        detector = Detector(session, size=network_size)
+        for i, source in enumerate(opened):
             numbers = [candidate.index for candidate in pools[i]]
-            seen = _Counter(f"{one.uri} (people)", progress)
-            people[i] = dict(count_people(one, numbers, session, skipped.append, seen))
+            people[i] = dict(count_people(source, numbers, detector, skipped.append, progress))
     chosen = [
         ChosenFrame(
-            source=footage[i].uri,
+            source=opened[i].uri,
             index=candidate.index,
             name=candidate.name,
             sha256=candidate.sha256,
-            brightness=round(candidate.look.brightness, 1),
+            brightness=round(candidate.fingerprint.brightness, 1),
             people=people[i].get(candidate.index),
         )
         for i, candidate in _pick(pools, people, count, random)
@@ -102,28 +101,16 @@ def choose_frames(
     )
 
 
-class _Counter:
-    """Counts the frames of a source that were looked at, and tells it."""
-
-    def __init__(self, title: str, progress: Callable[[str, int], None] | None) -> None:
-        self._title, self._progress, self._count = title, progress, 0
-
-    def __call__(self) -> None:
-        self._count += 1
-        if self._progress is not None:
-            self._progress(self._title, self._count)
-
-
 def _without_copies(pools: list[list[Candidate]]) -> list[list[Candidate]]:
-    """Leave out of each source what looks like a frame of a source before it."""
+    """Leave out of each source the frames that are like a frame of a source before it."""
     everything = [(i, candidate) for i, pool in enumerate(pools) for candidate in pool]
     if not everything:
         return pools
-    kept: list[list[Candidate]] = [[] for _ in pools]
-    for j in distinct(np.stack([candidate.look.bits for _, candidate in everything])):
+    unique: list[list[Candidate]] = [[] for _ in pools]
+    for j in distinct(np.stack([candidate.fingerprint.bits for _, candidate in everything])):
         i, candidate = everything[j]
-        kept[i].append(candidate)
-    return kept
+        unique[i].append(candidate)
+    return unique
 
 
 def _pick(
@@ -134,7 +121,7 @@ def _pick(
 ) -> list[tuple[int, Candidate]]:
     """Choose frames, each with the number of its source; by source and time."""
     features = [
-        np.array([[c.look.brightness / 255, known.get(c.index, 0) / _CROWD] for c in pool])
+        np.array([[c.fingerprint.brightness / 255, known.get(c.index, 0) / _CROWD] for c in pool])
         for pool, known in zip(pools, people, strict=True)
     ]
     stretches = [
@@ -186,13 +173,13 @@ def _notes(chosen: int, count: int, blank: int, skipped: int) -> tuple[str, ...]
     notes = []
     if chosen < count:
         notes.append(
-            f"{count} frames were wanted, {chosen} differ enough to be of use; ranges from few "
-            "frames fit only these: add footage of other places, times and light"
+            f"{count} frames were asked for, {chosen} are different enough to be useful; ranges "
+            "from few frames fit only these: add sources from other places, times and light"
         )
     if blank:
-        notes.append(f"{blank} frames of one colour (black, say) were left out")
+        notes.append(f"left out for being of one colour (black, say): {blank}")
     if skipped:
-        notes.append(f"{skipped} frames or videos could not be read to their end, see 'skipped'")
+        notes.append(f"frames or videos that could not be read to their end: {skipped}")
     return tuple(notes)
 
 
@@ -201,9 +188,9 @@ def _nothing(sources: Sequence[str | Path], blank: int, skipped: Sequence[str]) 
     reasons = []
     if blank:
         reasons.append(
-            f"all {blank} that can be read are of one colour, black say, and ranges measured on "
-            "them would cut off everything; is the lens covered?"
+            f"all {blank} readable frames are of one colour (black, say), and ranges measured on "
+            "them would clip everything; is the lens covered?"
         )
     if skipped:
         reasons.append(f"{len(skipped)} cannot be read, first: {skipped[0]}")
-    return CalibrationError(f"{where}: not one frame to calibrate on: {'; '.join(reasons)}")
+    return CalibrationError(f"{where}: no frame to calibrate on: {'; '.join(reasons)}")

@@ -1,4 +1,4 @@
-"""The frames chosen for a calibration: a file that says which, and shows if they are the same."""
+"""Frame list: the frames chosen for a calibration, each with the hash that proves it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,13 +15,12 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from jdetrt import __version__, files
-from jdetrt.calibration.frames.footage import Footage
-from jdetrt.calibration.frames.json_file import read_json
+from jdetrt.calibration.frames.scan import FrameSource
 from jdetrt.errors import CalibrationError
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Frame
 
-__all__ = ["ChosenFrame", "FrameList"]
+__all__ = ["ChosenFrame", "FrameList", "read_json"]
 
 _FORMAT = 1
 _Side = Annotated[int, Meta(ge=1, le=1 << 20)]
@@ -33,11 +32,11 @@ class ChosenFrame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         source: the URI that it comes from.
         index: its number there, from 1.
-        name: of the picture's file; "" in a video.
-        sha256: of the picture's file; of a video's frame, of its pixels as they were decoded (which
+        name: of the image's file; "" in a video.
+        sha256: of the image's file; of a video's frame, of its pixels as they were decoded (which
             another version of FFmpeg may do otherwise).
         brightness: mean grey level, 0 to 255.
-        people: how many a model saw, or None where none was asked.
+        people: how many a model detected, or None where none was asked.
     """
 
     source: str
@@ -55,11 +54,11 @@ class FrameList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         format: of the file; 1.
         jdetrt_version: that chose them.
         seed: of the choice.
-        asked: how many were wanted.
+        asked: how many were asked for.
         network_size: width and height of the network that they were chosen for.
         frames: one or more.
         skipped: frames that could not be used, each with the reason.
-        notes: what a user should know, such as that there are fewer than were wanted.
+        notes: what a user should know, such as that there are fewer than were asked for.
     """
 
     format: int = _FORMAT
@@ -76,7 +75,7 @@ class FrameList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def sha256(self) -> str:
-        """Stands for the pictures and their order, wherever their files lie."""
+        """Hash of the images and their order, wherever their files lie."""
         text = "\n".join(frame.sha256 for frame in self.frames)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -87,17 +86,10 @@ class FrameList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         Raises:
             CalibrationError: it cannot be read, or is no list of frames.
         """
-        return read_json(
-            path,
-            cls,
-            _FORMAT,
-            foreign="is no list of calibration frames",
-            older="is a list of format",
-            again="choose the frames again",
-        )
+        return read_json(path, cls, _FORMAT, "a list of calibration frames", "choose the frames")
 
     def write(self, path: str | Path) -> None:
-        """Write it as JSON, whole or not at all. Raises SinkError."""
+        """Write it as JSON, whole or not at all. Raises OutputError."""
         files.write_json(path, self)
 
     def verify(self) -> None:
@@ -113,7 +105,7 @@ class FrameList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             SourceError: its source cannot be opened.
         """
         for uri, group in groupby(self.frames[start:], key=lambda frame: frame.source):
-            yield from _read(Footage.open(uri), list(group))
+            yield from _read(FrameSource.open(uri), list(group))
 
     def batches(
         self, size: tuple[int, int] | None = None, start: int = 0
@@ -122,36 +114,67 @@ class FrameList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
         Args:
             size: network width and height; by default those that the frames were chosen for.
-            start: leaves out so many frames at the beginning of the list.
+            start: number of frames to leave out at the beginning of the list.
 
         Yields:
             ``(1, 3, height, width)`` float32, RGB, 0 to 1, letterboxed by
             `jdetrt.runtime.preprocess.letterbox`; a new array each.
 
         Raises:
-            CalibrationError: a frame is not there any more, or is another than was chosen.
-            SourceError: its source cannot be opened.
+            CalibrationError, SourceError: as in `pictures`.
         """
         for frame in self.pictures(start):
             yield letterbox(frame.image, size or self.network_size)[0][np.newaxis]
 
 
-def _read(footage: Footage, chosen: list[ChosenFrame]) -> Iterator[Frame]:
+def _read(source: FrameSource, chosen: list[ChosenFrame]) -> Iterator[Frame]:
     """Read frames of one source; each must be the one that was chosen."""
     faults: list[str] = []
     waiting = {frame.index: frame for frame in chosen}
-    with closing(footage.read(list(waiting), faults.append)) as frames:
+    with closing(source.read(list(waiting), faults.append)) as frames:
         for frame in frames:
-            wanted = waiting.pop(frame.index)
-            if footage.digest(frame) != wanted.sha256:
+            if source.digest(frame) != waiting.pop(frame.index).sha256:
                 raise CalibrationError(
-                    f"{footage.uri}: frame {frame.index} ({frame.name or 'of a video'}) is not the "
-                    "one that was chosen: its SHA-256 is another; choose the frames again"
+                    f"{source.uri}: frame {frame.index} ({frame.name or 'of a video'}) has changed "
+                    "since it was chosen: its SHA-256 differs; choose the frames again"
                 )
             yield frame
     if waiting:
-        reason = "; ".join(faults) or "it is not there any more"
+        reason = "; ".join(faults) or "it no longer exists"
         raise CalibrationError(
-            f"{footage.uri}: frame {min(waiting)} was chosen and cannot be read: {reason}; choose "
+            f"{source.uri}: frame {min(waiting)} was chosen and cannot be read: {reason}; choose "
             "the frames again"
         )
+
+
+class _Versioned(Protocol):
+    @property
+    def format(self) -> int: ...
+
+
+_T = TypeVar("_T", bound=_Versioned)
+
+
+def read_json(path: str | Path, kind: type[_T], version: int, content: str, remedy: str) -> _T:
+    """Read a JSON file of the calibration that `jdetrt.files.write_json` wrote.
+
+    Args:
+        path: the file.
+        kind: its struct.
+        version: the format that this jdetrt reads.
+        content: the file in words, "a list of calibration frames".
+        remedy: how to get a file of this format ("again" follows).
+
+    Raises:
+        CalibrationError: it cannot be read, is another file or of another format.
+    """
+    try:
+        value = msgspec.json.decode(files.read_bytes(path, CalibrationError), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+        raise CalibrationError(f"{path}: is not {content} ({err})") from err
+    if value.format != version:
+        raise CalibrationError(
+            f"{path}: is {content} of format {value.format}, this jdetrt reads format {version}; "
+            f"{remedy} again"
+        )
+    return value

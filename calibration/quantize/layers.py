@@ -1,4 +1,4 @@
-"""What in a JDE model can be computed with 8-bit integers: its convolutions, and what joins them.
+"""Layers of a JDE model that 8-bit integers can compute: its convolutions, and what joins them.
 
 The network ends where no convolution follows any more: decoding, norms and top-k come after that
 and are never touched, by whatever name they go.
@@ -10,14 +10,25 @@ import difflib
 from collections import defaultdict
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
+from jdetrt import files
+from jdetrt.engine.model import Model
 from jdetrt.errors import CalibrationError
 
-__all__ = ["ACTIVATIONS", "Layers", "match_layers", "tensors_before_a_convolution"]
+__all__ = [
+    "ACTIVATIONS",
+    "FloatModel",
+    "Layers",
+    "match_layers",
+    "read_model",
+    "tensors_before_a_convolution",
+]
 
 ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
 # What stands between convolutions besides activations and additions.
@@ -70,7 +81,7 @@ class Layers:
             raise CalibrationError("the model has no convolution, so there is nothing to quantise")
 
     def features(self, node: onnx.NodeProto) -> list[str]:
-        """The inputs of a node that are computed from the picture, not constants."""
+        """The inputs of a node that are computed from the image, not constants."""
         joins = node.op_type in ("Add", "Concat", "Mul")
         names = list(node.input) if joins else list(node.input[:1])
         return [name for name in names if name and self.constant(name) is None]
@@ -120,7 +131,7 @@ class Layers:
         return None if value is None else value.astype(np.float32)
 
     def non_negative(self, tensor: str) -> bool:
-        """Whether no value of a tensor can be below zero; pictures are from 0 to 1."""
+        """Tell if no value of a tensor can be below zero; images are from 0 to 1."""
         node = self.producers.get(tensor)
         if node is None:
             return tensor in self.inputs
@@ -134,14 +145,50 @@ class Layers:
         return False
 
 
+def read_model(path: str | Path) -> onnx.ModelProto:
+    """Read an ONNX model, weights kept beside it included.
+
+    Raises:
+        CalibrationError: it cannot be read, or is no ONNX model.
+    """
+    try:
+        with files.reading(path, CalibrationError):
+            return onnx.load(path)
+    except CalibrationError:
+        raise
+    except Exception as err:  # protobuf's DecodeError: protobuf is onnx's dependency, not ours
+        raise CalibrationError(
+            f"{path}: is cut short or not an ONNX model; copy or export it again"
+        ) from err
+
+
+class FloatModel(Model):
+    """An ONNX model in float32, parsed and hashed once.
+
+    Args:
+        path: of ``jdetrt export``.
+
+    Raises:
+        CalibrationError: an attribute is asked for, and the file cannot be read or is no model.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path, CalibrationError)
+
+    @cached_property
+    def proto(self) -> onnx.ModelProto:
+        """The graph and its weights; left as it is by everybody."""
+        return read_model(self.path)
+
+
 def match_layers(model: onnx.ModelProto, patterns: Iterable[str]) -> tuple[str, ...]:
-    """The layers that names, or patterns with ``*`` and ``?``, stand for, in the model's order.
+    """Find layers by names, or patterns with ``*`` and ``?``, in the model's order.
 
     Raises:
         CalibrationError: a pattern fits no layer.
     """
     names = list(Layers(model).nodes)
-    found: set[str] = set()
+    matches: set[str] = set()
     for pattern in patterns:
         fits = {name for name in names if fnmatchcase(name, pattern)}
         if not fits:
@@ -150,14 +197,14 @@ def match_layers(model: onnx.ModelProto, patterns: Iterable[str]) -> tuple[str, 
                 f"no layer '{pattern}' in the model, which has {len(names)}, such as "
                 f"{', '.join(near)}"
             )
-        found |= fits
-    return tuple(name for name in names if name in found)
+        matches |= fits
+    return tuple(name for name in names if name in matches)
 
 
 def _check(model: onnx.ModelProto) -> None:
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
         raise CalibrationError(
-            "the model is quantised already; start from the one in float32 that it was made from"
+            "the model is quantised already; start from the float32 model that it was made from"
         )
     opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if opset < _FIRST_OPSET:
@@ -169,8 +216,8 @@ def _check(model: onnx.ModelProto) -> None:
 
 def tensors_before_a_convolution(nodes: Iterable[onnx.NodeProto]) -> set[str]:
     """The tensors that some convolution depends on; nodes stand in the order in which they run."""
-    found: set[str] = set()
+    tensors: set[str] = set()
     for node in reversed(list(nodes)):
-        if node.op_type == "Conv" or not found.isdisjoint(node.output):
-            found.update(name for name in node.input if name)
-    return found
+        if node.op_type == "Conv" or not tensors.isdisjoint(node.output):
+            tensors.update(name for name in node.input if name)
+    return tensors

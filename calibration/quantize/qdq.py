@@ -123,7 +123,7 @@ def _rewrite(
 
 
 def _quantised_inputs(layers: Layers, node: onnx.NodeProto) -> list[str]:
-    """What a layer reads that is quantised for it."""
+    """Inputs of a layer that are quantised for it."""
     tensors = layers.features(node)
     if node.op_type == "Add":
         fused = [tensor for tensor in tensors if _made_for(layers, tensor, node)]
@@ -133,6 +133,6 @@ def _quantised_inputs(layers: Layers, node: onnx.NodeProto) -> list[str]:
 
 
 def _made_for(layers: Layers, tensor: str, reader: onnx.NodeProto) -> bool:
-    """Whether a tensor comes straight from a convolution and goes to this reader only."""
+    """Tell whether a tensor comes straight from a convolution and goes to this reader only."""
     node = layers.producers.get(tensor)
     return node is not None and node.op_type == "Conv" and len(layers.consumers[tensor]) == 1

@@ -86,13 +86,13 @@ class CpuPlan:
         return frozenset(name for name in chosen if not self._follows_float(name, chosen))
 
     def _follows_float(self, name: str, chosen: set[str]) -> bool:
-        """Whether a node is an activation of something that is not on integers itself."""
+        """Tell whether a node is an activation of something that is not on integers itself."""
         node = self._inside[name]
         before = self._layers.producers.get(node.input[0])
         return node.op_type in ACTIVATIONS and (before is None or before.name not in chosen)
 
     def _is_stored(self, tensor: str) -> bool:
-        """Whether something reads a tensor as integers, or may as well, since it comes as such."""
+        """Tell whether a reader takes a tensor as integers, or may, as it comes as such."""
         readers = self._layers.consumers[tensor]
         if any(
             reader.name in self._integer
@@ -113,11 +113,11 @@ class CpuPlan:
         )
 
     def _goes_on(self, conv: onnx.NodeProto) -> bool:
-        """Whether something in the network reads a convolution, rather than decoding."""
+        """Tell whether something in the network reads a convolution, rather than decoding."""
         return any(r.name in self._inside for r in self._layers.consumers[conv.output[0]])
 
     def _absorbed(self, node: onnx.NodeProto) -> bool:
-        """Whether an activation is the saturation of the integers that its result is stored in."""
+        """Tell whether an activation equals the saturation of the integers of its result."""
         if node.op_type not in _CUTS:
             return False
         before = self._layers.producers.get(node.input[0])

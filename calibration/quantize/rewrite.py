@@ -23,7 +23,7 @@ class Scales(Protocol):
     """Where activation scales come from; ``jdetrt.calibration.ranges.ranges.Ranges`` is one."""
 
     def scale(self, tensor: str) -> float:
-        """What one step of int8 is worth; the range is 127 of it to both sides of zero."""
+        """Value of one step of int8; the range is 127 of it to both sides of zero."""
 
 
 class Rewriter:

@@ -1,4 +1,4 @@
-"""Run frames through a model, one at a time, and keep what its tensors were like.
+"""Run frames through a model, one at a time, and collect statistics of its tensors.
 
 The first pass over the frames measures the extremes, inside of the model. Between these a second
 counts histograms, which need all values of a tensor at a time; where those of a frame are too many
@@ -8,33 +8,32 @@ the number of frames, and the histograms are those of all frames at once, in wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt import files
+from jdetrt.calibration.quantize.layers import FloatModel
 from jdetrt.calibration.ranges.probe import Probe
 from jdetrt.calibration.ranges.statistics import Statistics
 from jdetrt.errors import CalibrationError
 from jdetrt.runtime.signals import interrupt_held
+from jdetrt.types import NO_PROGRESS, Progress
 
-__all__ = ["BUDGET", "Frames", "OnProgress", "measure"]
+__all__ = ["BUDGET", "Frames", "measure"]
 
 BUDGET = 768 << 20  # bytes of tensors that are kept at a time
 _VALUE = 4  # bytes of a float32
 
-OnProgress = Callable[[int, int], None]  # frames done over all passes, and to do
-
 
 class Frames(Protocol):
-    """What a model is calibrated on; `jdetrt.calibration.frames.choose.FrameList` is one."""
+    """Frames to calibrate on; `jdetrt.calibration.frames.frame_list.FrameList` is one."""
 
     @property
     def sha256(self) -> str:
-        """Stands for the frames and their order."""
+        """Hash of the frames and their order."""
 
     def __len__(self) -> int: ...
 
@@ -45,7 +44,7 @@ class Frames(Protocol):
 
 
 def measure(
-    model_path: str | Path,
+    model: FloatModel | str | Path,
     frames: Frames,
     tensors: Sequence[str],
     *,
@@ -54,12 +53,12 @@ def measure(
     keep_every: int = 25,
     budget: int = BUDGET,
     threads: int | None = None,
-    progress: OnProgress | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Statistics:
     """Measure the extremes and histograms of a model's tensors.
 
     Args:
-        model_path: an ONNX model in float32, one input.
+        model: an ONNX model in float32 with one input, or its file.
         frames: to run through it.
         tensors: names of tensors in it, no two alike.
         histograms: whether to count these too; extremes alone take half of the time or less.
@@ -69,12 +68,12 @@ def measure(
         keep_every: frames.
         budget: bytes of tensors that may be kept at a time; one tensor alone may be larger.
         threads: CPU threads of one operator; None for one a physical core.
-        progress: called after each frame.
+        progress: has a phase for the extremes and one for the histograms.
 
     Raises:
         CalibrationError: no tensor or frame; the model cannot be run or gives numbers that are not
             finite; a frame is another than was chosen; or the state is of something else.
-        SinkError: the state cannot be written.
+        OutputError: the state cannot be written.
     """
     if not tensors or len(set(tensors)) != len(tensors):
         raise CalibrationError("expected the names of one or more tensors, no two alike")
@@ -83,10 +82,11 @@ def measure(
             f"expected 1 frame or more and keep_every of 1 or more, got {len(frames)} and "
             f"{keep_every}"
         )
-    where = None if state is None else Path(state)
-    run = _Run(Path(model_path), frames, tensors, budget, where, keep_every, progress)
+    source = model if isinstance(model, FloatModel) else FloatModel(model)
+    of = {"model": source.sha256, "frames": frames.sha256, "budget": budget}
+    run = _Run(source, frames, tensors, of, state, keep_every, progress)
     try:
-        run.extremes(2 if histograms else 1, threads)
+        run.extremes(threads)
         if histograms:
             run.histograms(budget, threads)
     finally:
@@ -99,25 +99,22 @@ class _Run:
 
     def __init__(
         self,
-        model: Path,
+        model: FloatModel,
         frames: Frames,
         tensors: Sequence[str],
-        budget: int,
-        state: Path | None,
+        of: dict[str, Any],
+        state: str | Path | None,
         keep_every: int,
-        progress: OnProgress | None,
+        progress: Progress,
     ) -> None:
-        try:
-            digest = files.sha256(model)
-        except OSError as err:
-            raise CalibrationError(f"{model}: cannot be read ({err.strerror or err})") from err
-        self._of = {"model": digest, "frames": frames.sha256, "budget": budget}
-        self._model, self._frames, self._state = model, frames, state
+        self._model, self._frames, self._of = model, frames, of
+        self._state = None if state is None else Path(state)
         self._keep_every, self._progress = keep_every, progress
-        if state is None:
+        self._phases: set[str] = set()  # those that have begun
+        if self._state is None:
             self.statistics = Statistics(tuple(tensors))
         else:
-            self.statistics = Statistics.read(state, self._of, tensors)
+            self.statistics = Statistics.read(self._state, of, tensors)
         self._kept = self._done
 
     @property
@@ -132,40 +129,46 @@ class _Run:
                 self.statistics.write(self._state, self._of)
             self._kept = self._done
 
-    def extremes(self, passes: int, threads: int | None) -> None:
-        """The first of so many passes."""
+    def extremes(self, threads: int | None) -> None:
+        """Do the first pass."""
         statistics = self.statistics
         if statistics.passes == 0:
             probe = Probe(self._model, statistics.tensors, reduced=True, threads=threads)
-            for picture in self._left(probe, passes):
-                statistics.add_extremes(probe.extremes(picture))
+            for image in self._rest(probe, "Measuring extremes", 0, 1):
+                statistics.add_extremes(probe.extremes(image))
 
     def histograms(self, budget: int, threads: int | None) -> None:
-        """The passes after it, one for each group of tensors."""
+        """Do the passes after it, one for each group of tensors."""
         statistics = self.statistics
         groups = _groups(statistics.elements * _VALUE, budget)
         for number, places in enumerate(groups, start=1):
             if statistics.passes == number:
                 names = [statistics.tensors[i] for i in places]
                 probe = Probe(self._model, names, reduced=False, threads=threads)
-                for picture in self._left(probe, 1 + len(groups)):
-                    values = probe.values(picture)
+                for image in self._rest(probe, "Counting histograms", number - 1, len(groups)):
+                    values = probe.values(image)
                     with interrupt_held():  # a frame counts for all tensors or for none
                         statistics.add_values(places, values)
                     del values  # before the next frame's are there
                 del probe  # before the next is loaded
 
-    def _left(self, probe: Probe, passes: int) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield the frames that a pass still has to do; then end it."""
-        statistics = self.statistics
-        for picture in self._frames.batches(probe.size, start=statistics.frames):
-            yield picture
-            if self._progress is not None:
-                self._progress(self._done, passes * len(self._frames))
+    def _rest(
+        self, probe: Probe, phase: str, before: int, passes: int
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the frames that a pass still has to do, after others of its phase; then end it."""
+        statistics, count = self.statistics, len(self._frames)
+        if phase not in self._phases:
+            self._phases.add(phase)
+            self._progress.start(phase, passes * count)
+        for image in self._frames.batches(probe.size, start=statistics.frames):
+            yield image
+            self._progress.advance(phase, before * count + statistics.frames)
             if statistics.frames % self._keep_every == 0:
                 self.keep()
         statistics.passes += 1
         statistics.frames = 0
+        if before + 1 == passes:
+            self._progress.finish(phase)
 
 
 def _groups(sizes: npt.NDArray[np.int64], budget: int) -> list[list[int]]:

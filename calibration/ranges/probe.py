@@ -1,9 +1,8 @@
-"""A model that tells what its tensors hold: how large they get, or all their values."""
+"""Probe: a model that gives the extremes of its tensors, or all their values."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,21 +10,21 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from jdetrt.calibration.quantize.model_file import read_model
+from jdetrt.calibration.quantize.layers import FloatModel
+from jdetrt.engine.onnxruntime import session_options
 from jdetrt.errors import CalibrationError
-from jdetrt.types import Array
+from jdetrt.types import Array, Size
 
 __all__ = ["Extremes", "Probe", "activations"]
 
-_ERRORS_ONLY = 3
 _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "Size")
 
 
 class Extremes(NamedTuple):
-    """Of each tensor in one frame, in the order that was asked for.
+    """Extremes of each tensor in one frame, in the order of the probe.
 
     Attributes:
-        low: ``(T,)`` float32, the least value.
+        low: ``(T,)`` float32, the smallest value.
         high: ``(T,)`` float32, the largest.
         mean: ``(T,)`` float32; not finite where any value is not.
         elements: ``(T,)`` int64, the number of values.
@@ -38,7 +37,7 @@ class Extremes(NamedTuple):
 
 
 def activations(model: onnx.ModelProto, leave_out: str = "/decode/") -> list[str]:
-    """What the nodes of a model compute and its input, in order; TensorRT wants a scale for each.
+    """List the input of a model and what its nodes compute; TensorRT wants a scale for each.
 
     Args:
         model: an ONNX model of ``jdetrt export``.
@@ -60,7 +59,7 @@ class Probe:
     """A model loaded by ONNX Runtime (CPU) with more outputs than it has.
 
     Args:
-        path: an ONNX model with one input, ``[N, 3, H, W]`` float32.
+        model: has one input, ``[N, 3, H, W]`` float32.
         tensors: names of float32 tensors in it.
         reduced: give their extremes, which are taken inside of the model, so that none of them is
             kept; else the tensors themselves.
@@ -75,7 +74,7 @@ class Probe:
 
     def __init__(
         self,
-        path: str | Path,
+        model: FloatModel,
         tensors: Sequence[str],
         *,
         reduced: bool,
@@ -83,16 +82,16 @@ class Probe:
     ) -> None:
         self._tensors = tuple(tensors)
         self._reduced = reduced
-        self._session, self._outputs = _load(Path(path), self._tensors, reduced, threads)
+        self._session, self._outputs = _load(model, self._tensors, reduced, threads)
         spec = self._session.get_inputs()[0]
         self._input: str = spec.name
         height, width = spec.shape[2:]
         free = not (isinstance(height, int) and isinstance(width, int))
-        self.size: tuple[int, int] | None = None if free else (width, height)
+        self.size = None if free else Size(width, height)
 
-    def extremes(self, picture: npt.NDArray[np.float32]) -> Extremes:
-        """Run a picture ``(1, 3, H, W)`` through a probe that is reduced."""
-        values = self._run(picture)
+    def extremes(self, image: npt.NDArray[np.float32]) -> Extremes:
+        """Run an image ``(1, 3, H, W)`` through a probe that is reduced."""
+        values = self._run(image)
         low, high, mean, elements = (values[k :: len(_REDUCTIONS)] for k in range(4))
         return Extremes(
             np.array(low, np.float32),
@@ -101,36 +100,40 @@ class Probe:
             np.array(elements, np.int64),
         )
 
-    def values(self, picture: npt.NDArray[np.float32]) -> list[Array]:
-        """Run a picture ``(1, 3, H, W)``; give the tensors as they are, float32."""
-        found = iter(self._run(picture))
+    def values(self, image: npt.NDArray[np.float32]) -> list[Array]:
+        """Run an image ``(1, 3, H, W)``; give the tensors as they are, float32."""
+        outputs = iter(self._run(image))
         # A graph cannot give its input back.
-        return [picture if name == self._input else next(found) for name in self._tensors]
+        return [image if name == self._input else next(outputs) for name in self._tensors]
 
-    def _run(self, picture: npt.NDArray[np.float32]) -> list[Array]:
+    def _run(self, image: npt.NDArray[np.float32]) -> list[Array]:
         try:
-            found: list[Array] = self._session.run(self._outputs, {self._input: picture})
+            outputs: list[Array] = self._session.run(self._outputs, {self._input: image})
         except Exception as err:  # ONNX Runtime's errors share no base but Exception
             raise CalibrationError(f"ONNX Runtime failed to run the model: {err}") from err
-        return found
+        return outputs
 
 
 def _load(
-    path: Path, tensors: tuple[str, ...], reduced: bool, threads: int | None
+    source: FloatModel, tensors: tuple[str, ...], reduced: bool, threads: int | None
 ) -> tuple[Any, list[str]]:
-    model = read_model(path)
+    path = source.path
+    model = onnx.ModelProto()
+    model.CopyFrom(source.proto)
     inputs = {value.name for value in model.graph.input}
-    _refuse_missing(path, model, tensors, inputs)
+    made = {name for node in model.graph.node for name in node.output if name} | inputs
+    if missing := [name for name in tensors if name not in made]:
+        raise CalibrationError(
+            f"{path}: has no tensor {', '.join(repr(name) for name in missing[:5])}"
+            f"{' ...' if len(missing) > 5 else ''}; the names are those of another model"
+        )
     outputs = _reduce(model, tensors) if reduced else [t for t in tensors if t not in inputs]
     there = {value.name for value in model.graph.output}
     # A name is enough: ONNX Runtime finds out the type and the shape itself.
     model.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in outputs if name not in there
     )
-    options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads)
     # Planned as one block, so many outputs take half as much memory again.
     options.enable_mem_pattern = False
     options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
@@ -153,21 +156,10 @@ def _load(
     return session, outputs
 
 
-def _refuse_missing(
-    path: Path, model: onnx.ModelProto, tensors: Iterable[str], inputs: Collection[str]
-) -> None:
-    made = {name for node in model.graph.node for name in node.output if name} | set(inputs)
-    if missing := [name for name in tensors if name not in made]:
-        raise CalibrationError(
-            f"{path}: has no tensor {', '.join(repr(name) for name in missing[:5])}"
-            f"{' ...' if len(missing) > 5 else ''}; the names are those of another model"
-        )
-
-
 def _reduce(model: onnx.ModelProto, tensors: Sequence[str]) -> list[str]:
-    """Let a model compute the extremes of tensors; give the names of what it gives.
+    """Let a model compute the extremes of tensors; return the names of these outputs.
 
-    Each is taken as soon as its tensor is there (ONNX Runtime's priority-based order goes by the
+    Each is computed as soon as its tensor is there (ONNX Runtime's priority-based order goes by the
     order of the nodes), so that the tensor need not be kept.
     """
     outputs = []

@@ -1,10 +1,10 @@
-"""How large the values of each tensor get that INT8 is to hold, by one of four methods.
+"""Ranges: the largest magnitude that INT8 holds of each tensor, by one of four methods.
 
 ================  ==========================================================================
-``"min-max"``     the largest magnitude that there was; nothing is cut off
+``"min-max"``     the largest magnitude that occurs; nothing is clipped
 ``"percentile"``  the magnitude that 99.999 % of the values do not exceed
 ``"entropy"``     least Kullback-Leibler divergence, in the details of ONNX Runtime
-``"mse"``         least squared error of rounding and cutting off together
+``"mse"``         least squared error of rounding and clipping together
 ================  ==========================================================================
 """
 
@@ -12,23 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 import msgspec
 
 from jdetrt import __version__, files
-from jdetrt.calibration.frames.json_file import read_json
-from jdetrt.calibration.ranges.histogram import Histogram
-from jdetrt.calibration.ranges.measure import BUDGET, Frames, OnProgress, measure
-from jdetrt.calibration.ranges.statistics import Statistics
+from jdetrt.calibration.config import METHODS, CalibrationConfig, Method
+from jdetrt.calibration.frames.frame_list import read_json
+from jdetrt.calibration.quantize.layers import FloatModel
+from jdetrt.calibration.ranges.measure import BUDGET, Frames, measure
+from jdetrt.calibration.ranges.statistics import Histogram, Statistics
 from jdetrt.calibration.ranges.thresholds import LEVELS, entropy, least_error, percentile
 from jdetrt.errors import CalibrationError
+from jdetrt.types import NO_PROGRESS, Progress
 
-__all__ = ["METHODS", "PERCENTILE", "Method", "Range", "Ranges", "measure_ranges"]
-
-Method = Literal["min-max", "percentile", "entropy", "mse"]
-METHODS: tuple[Method, ...] = get_args(Method)
-PERCENTILE = 99.999  # ONNX Runtime's own
+__all__ = ["METHODS", "Method", "Range", "Ranges", "measure_ranges"]
 
 _FORMAT = 1
 # A tensor that is 0 in all frames stays 0 with any scale but 0, which TensorRT 8.5 cannot take.
@@ -37,12 +34,12 @@ _LEAST_LIMIT = 1e-30  # so that scales stay normal numbers in float32
 
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One tensor.
+    """The range of one tensor.
 
     Attributes:
-        low: its least value in all frames.
+        low: its smallest value in all frames.
         high: its largest.
-        limit: the largest magnitude that INT8 shall hold; 0 for a tensor that is 0 throughout.
+        limit: the largest magnitude that INT8 holds; 0 for a tensor that is 0 throughout.
     """
 
     low: float
@@ -74,7 +71,7 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tensors: dict[str, Range]
 
     def scale(self, tensor: str) -> float:
-        """What one step of symmetric INT8 stands for, above 0: the limit / 127.
+        """Scale of symmetric INT8, above 0: the limit / 127.
 
         Raises:
             CalibrationError: the tensor was not measured.
@@ -102,32 +99,25 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Raises:
             CalibrationError: the file cannot be read, or holds no ranges.
         """
-        return read_json(
-            path,
-            cls,
-            _FORMAT,
-            foreign="holds no calibration ranges",
-            older="holds ranges of format",
-            again="measure them again",
-        )
+        return read_json(path, cls, _FORMAT, "a file of calibration ranges", "measure them")
 
     def write(self, path: str | Path) -> None:
-        """Write them as JSON, whole or not at all. Raises SinkError."""
+        """Write them as JSON, whole or not at all. Raises OutputError."""
         files.write_json(path, self)
 
 
 def measure_ranges(
-    model_path: str | Path,
+    model: FloatModel | str | Path,
     frames: Frames,
     tensors: Sequence[str],
     method: Method = "entropy",
     *,
-    percent: float = PERCENTILE,
+    percent: float = CalibrationConfig.percent,
     state: str | Path | None = None,
     keep_every: int = 25,
     budget: int = BUDGET,
     threads: int | None = None,
-    progress: OnProgress | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Ranges:
     """Run frames through a model and derive the ranges of its tensors.
 
@@ -135,7 +125,7 @@ def measure_ranges(
     come from it without running a frame.
 
     Args:
-        model_path: an ONNX model in float32, one input.
+        model: an ONNX model in float32 with one input, or its file.
         frames: to run through it, such as a `FrameList`.
         tensors: names of tensors in it.
         method: one of `METHODS`.
@@ -144,18 +134,19 @@ def measure_ranges(
         keep_every: frames after which it is written.
         budget: bytes of tensors that may be kept at a time.
         threads: CPU threads of one operator; None for one a physical core.
-        progress: called after each frame with those done and to do, over all passes.
+        progress: as in `measure`.
 
     Raises:
         CalibrationError: no such method or percent; or as `measure`.
-        SinkError: the state cannot be written.
+        OutputError: the state cannot be written.
     """
     if method not in METHODS:
         raise CalibrationError(f"method '{method}': expected one of {', '.join(METHODS)}")
     if not 0 < percent <= 100:
-        raise CalibrationError(f"percentile {percent}: expected a number above 0, to 100")
+        raise CalibrationError(f"percentile {percent}: expected a number above 0 and up to 100")
+    source = model if isinstance(model, FloatModel) else FloatModel(model)
     statistics = measure(
-        model_path,
+        source,
         frames,
         tensors,
         histograms=method != "min-max",
@@ -168,7 +159,7 @@ def measure_ranges(
     return Ranges(
         method=method,
         percent=percent if method == "percentile" else None,
-        model_sha256=files.sha256(model_path),
+        model_sha256=source.sha256,
         frames_sha256=frames.sha256,
         frames=len(frames),
         tensors={name: _range(statistics, name, method, percent) for name in tensors},

@@ -1,6 +1,6 @@
-"""From what a tensor's values are to the largest magnitude that INT8 shall hold.
+"""Clipping limit of a tensor: the largest magnitude that INT8 holds, from a histogram.
 
-Larger values are cut off, which costs; in exchange the steps between all others get finer.
+Larger values are clipped, which costs; in exchange the steps between all others get finer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jdetrt.calibration.ranges.histogram import BINS, Histogram
+from jdetrt.calibration.ranges.statistics import BINS, Histogram
 from jdetrt.runtime.jit import kernel
 
 __all__ = ["LEVELS", "entropy", "least_error", "percentile"]
@@ -22,7 +22,7 @@ _EPSILON = 1e-4
 
 
 def percentile(histogram: Histogram, percent: float) -> float:
-    """The magnitude that ``percent`` per cent of the values do not exceed, rounded down to a bin.
+    """Find the magnitude that ``percent`` per cent of the values do not exceed, rounded down.
 
     As ONNX Runtime's percentile calibrator in its symmetric setting, except that it is never 0: a
     tensor whose values are nearly all 0 keeps the first bin.
@@ -34,7 +34,7 @@ def percentile(histogram: Histogram, percent: float) -> float:
 
 
 def least_error(histogram: Histogram) -> float:
-    """The limit with the least squared error of rounding and cutting off, summed over all values.
+    """Find the limit with the least squared error of rounding and clipping, over all values.
 
     Each value stands at the middle of its bin.
     """
@@ -49,7 +49,7 @@ def least_error(histogram: Histogram) -> float:
 
 
 def entropy(histogram: Histogram) -> float:
-    """The limit that keeps the distribution most like itself (least Kullback-Leibler divergence).
+    """Find the limit with the least Kullback-Leibler divergence from the distribution.
 
     The method of S. Migacz (8-bit inference with TensorRT, GTC 2017) with 128 quantised bins, in
     the details of ONNX Runtime's entropy calibrator: ranges lie about 0, what is outside counts at

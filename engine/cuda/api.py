@@ -11,10 +11,11 @@ Whatever is made has a ``free`` of its own; freeing something twice is a defect 
 from __future__ import annotations
 
 import importlib
+import logging
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -32,8 +33,12 @@ __all__ = [
     "Pinned",
     "Stream",
     "explained",
+    "free_later",
     "open_cuda",
+    "quietly",
 ]
+
+_log = logging.getLogger(__name__)
 
 # By preference: pycuda as far as it goes; it has no graphs, and its kernels need nvcc.
 BACKENDS = {
@@ -74,6 +79,23 @@ class _Freed(Protocol):
         """Give it back; nothing that was enqueued may still use it."""
 
 
+_FreedT = TypeVar("_FreedT", bound=_Freed)
+
+
+def free_later(cleanup: ExitStack, thing: _FreedT) -> _FreedT:
+    """Let ``cleanup`` free it, before all that was handed over earlier."""
+    cleanup.callback(quietly, thing.free)
+    return thing
+
+
+def quietly(step: Callable[[], object]) -> None:
+    """Take a step of an ending. After a fault of the GPU every call fails: that is only logged."""
+    try:
+        step()
+    except CudaError as err:
+        _log.info("while freeing: %s", err)
+
+
 class DeviceBuffer(_Freed, Protocol):
     """Memory of the GPU."""
 
@@ -83,7 +105,7 @@ class DeviceBuffer(_Freed, Protocol):
 
     @property
     def nbytes(self) -> int:
-        """How long it is."""
+        """Length in bytes."""
 
 
 class Pinned(_Freed, Protocol):
@@ -157,11 +179,11 @@ class Cuda(Protocol):
 
     @staticmethod
     def has_graphs() -> bool:
-        """Whether ``capture`` works."""
+        """True if ``capture`` works."""
 
     @staticmethod
     def has_kernels() -> bool:
-        """Whether ``kernel`` finds a compiler."""
+        """True if ``kernel`` finds a compiler."""
 
     def current(self) -> AbstractContextManager[None]:
         """Make this GPU's context the calling thread's for the block, and then the one before."""
@@ -247,5 +269,5 @@ def _load(name: str) -> Any:
 
 
 def no_gpu(library: str, reason: object) -> CudaError:
-    """What a backend raises when the driver does not start or has no such GPU."""
+    """Make the error of a backend whose driver does not start or has no such GPU."""
     return CudaError(f"the GPU cannot be used ({library}: {reason}). {_NO_GPU}")

@@ -168,12 +168,12 @@ class Backend:
 
     @staticmethod
     def has_graphs() -> bool:
-        """Whether CUDA graphs can be captured."""
+        """True if CUDA graphs can be captured."""
         return True
 
     @staticmethod
     def has_kernels() -> bool:
-        """Whether NVRTC, which compiles the kernels, is there."""
+        """True if NVRTC, which compiles the kernels, is installed."""
         return has_nvrtc()
 
     @contextmanager

@@ -87,7 +87,7 @@ _BLOCK = (32, 8)
 
 
 def letterbox_arguments(image: int, out: int, fit: Letterbox) -> list[np.generic]:
-    """What the kernels take.
+    """Arguments of the kernels.
 
     Args:
         image: address of the ``(H, W, 3)`` uint8 BGR picture.

@@ -10,7 +10,7 @@ __all__ = ["compile_kernel", "has_nvrtc"]
 
 
 def has_nvrtc() -> bool:
-    """Whether NVRTC is there: with the CUDA toolkit, or as the package nvidia-cuda-nvrtc."""
+    """Tell whether NVRTC is installed, with CUDA or as the package nvidia-cuda-nvrtc."""
     from cuda.bindings import nvrtc
 
     try:

@@ -146,12 +146,12 @@ class Backend:
 
     @staticmethod
     def has_graphs() -> bool:
-        """Whether CUDA graphs can be captured: no version of pycuda can."""
+        """False: no version of pycuda captures CUDA graphs."""
         return False
 
     @staticmethod
     def has_kernels() -> bool:
-        """Whether there is nvcc, which pycuda compiles with."""
+        """True if nvcc, which pycuda compiles with, is installed."""
         return shutil.which("nvcc") is not None
 
     @contextmanager

@@ -22,7 +22,7 @@ _NO_FOREIGN_KERNELS = "DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805"
 
 
 def is_strong(trt: TensorRt, options: BuildOptions) -> bool:
-    """Whether every tensor is to have the type of the graph.
+    """Tell whether every tensor is to have the type of the graph.
 
     The DLA takes strongly typed networks only where weakly typed ones are gone.
     """
@@ -73,7 +73,7 @@ def check_options(trt: TensorRt, options: BuildOptions, *, calibrator: bool) -> 
     if options.calibration_cache is not None and not calibrator:
         raise BuildError(
             f"nothing reads {options.calibration_cache}: give `build_plan` a calibrator of it "
-            "(`jdetrt.engine.tensorrt.calibration_file.cache_calibrator`)"
+            "(`jdetrt.engine.tensorrt.calibration_cache.cache_calibrator`)"
         )
     fewest, _, most = options.batch
     if options.dla_core is not None and fewest != most:
@@ -183,7 +183,7 @@ def _set_batch(builder: Any, config: Any, network: Network, batch: tuple[int, in
         if size != -1:
             if batch not in ((1, 1, 1), (size, size, size)):
                 raise BuildError(
-                    f"{network.path}: takes exactly {size} pictures at a time; leave --batch out, "
+                    f"{network.path}: takes exactly {size} images at a time; leave --batch out, "
                     "or export it with --dynamic-batch"
                 )
             continue

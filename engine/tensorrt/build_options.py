@@ -1,4 +1,4 @@
-"""How a plan is built: what the command line, the sidecar and the cache's key have in common."""
+"""Options of a build, shared by the command line, the sidecar and the key of the cache."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BuildOptions(Section, frozen=True):
     precision: Literal["graph", "fp16", "int8"] = "graph"
     # Name of the file of ranges for "int8", where they come from one and not from the graph.
     calibration_cache: str | None = None
-    # Fewest, usual and most pictures at a time, for models that leave it free.
+    # Fewest, usual and most images at a time, for models that leave it free.
     batch: tuple[_Batch, _Batch, _Batch] = (1, 1, 1)
     # MiB that a kernel may use while it runs; None for half of what is free.
     workspace_mib: Annotated[int, Meta(ge=1)] | None = None

@@ -1,4 +1,4 @@
-"""A build that tells how far it is and ends on Ctrl-C."""
+"""Run a build so that it reports progress and ends on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,35 +9,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.types import NO_PROGRESS, Progress
 
-__all__ = ["Progress", "Watch", "run_build"]
+__all__ = ["Watch", "run_build"]
 
 _T = TypeVar("_T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger(__name__)
 
 
-class Progress(Protocol):
-    """Who wants to know; called from a thread of the build, perhaps from several at a time."""
-
-    def start(self, phase: str, parent: str | None, steps: int) -> None:
-        """A phase begins, within another one or by itself."""
-
-    def step(self, phase: str, index: int) -> None:
-        """Step ``index`` of a phase, from 0, is done."""
-
-    def finish(self, phase: str) -> None:
-        """A phase ends, perhaps before its last step."""
-
-
 class Watch:
-    """Stops a build between two steps of it.
+    """Stop of a build between two of its steps.
 
     Attributes:
-        stopped: whether it is to stop.
+        stopped: set to stop it.
         monitor: the ``IProgressMonitor``; None where TensorRT has none.
     """
 
@@ -56,7 +44,7 @@ class Watch:
             config.progress_monitor = self.monitor
 
 
-def run_build(trt: TensorRt, build: Callable[[Watch], _T], progress: Progress | None = None) -> _T:
+def run_build(trt: TensorRt, build: Callable[[Watch], _T], progress: Progress = NO_PROGRESS) -> _T:
     """Run a build so that Ctrl-C ends it.
 
     TensorRT is in a thread of its own while the caller's waits. In the caller's a signal could
@@ -69,7 +57,7 @@ def run_build(trt: TensorRt, build: Callable[[Watch], _T], progress: Progress | 
     Args:
         trt: the module.
         build: what calls TensorRT, from its first object to the bytes of the plan.
-        progress: who wants to know.
+        progress: told of the phases of the build.
 
     Raises:
         KeyboardInterrupt: after TensorRT has stopped, where Ctrl-C raises it.
@@ -96,7 +84,7 @@ def run_build(trt: TensorRt, build: Callable[[Watch], _T], progress: Progress | 
     return built
 
 
-def _monitor(trt: TensorRt, watch: Watch, progress: Progress | None) -> Any:
+def _monitor(trt: TensorRt, watch: Watch, progress: Progress) -> Any:
     base: Any = trt.module.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc]  # its base is only known here
@@ -107,17 +95,14 @@ def _monitor(trt: TensorRt, watch: Watch, progress: Progress | None) -> Any:
             self.error: Exception | None = None
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            if progress is not None:
-                self._tell(lambda: progress.start(phase_name, parent_phase, num_steps))
+            self._tell(lambda: progress.start(phase_name, num_steps, parent_phase))
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            if progress is not None:
-                self._tell(lambda: progress.step(phase_name, step))
+            self._tell(lambda: progress.advance(phase_name, step + 1))
             return not watch.stopped
 
         def phase_finish(self, phase_name: str) -> None:
-            if progress is not None:
-                self._tell(lambda: progress.finish(phase_name))
+            self._tell(lambda: progress.finish(phase_name))
 
         def _tell(self, call: Callable[[], None]) -> None:
             try:
@@ -130,7 +115,7 @@ def _monitor(trt: TensorRt, watch: Watch, progress: Progress | None) -> Any:
 
 @contextmanager
 def _second_signal_is_deadly() -> Iterator[None]:
-    """Of Ctrl-C, and SIGTERM where it acts as Ctrl-C: the first raises, one more ends the program.
+    """Let the first Ctrl-C raise and the second end the program; SIGTERM where it acts as Ctrl-C.
 
     A signal that does something else than to raise KeyboardInterrupt goes on doing that.
     """

@@ -19,18 +19,20 @@ from jdetrt import shipped
 from jdetrt.engine import onnx_file
 from jdetrt.engine.tensorrt.build_config import check_options, configure, is_strong
 from jdetrt.engine.tensorrt.build_options import BuildOptions
-from jdetrt.engine.tensorrt.build_progress import Progress, Watch, run_build
+from jdetrt.engine.tensorrt.build_progress import Watch, run_build
 from jdetrt.engine.tensorrt.cache_folder import lock_path
 from jdetrt.engine.tensorrt.compat import Log, TensorRt
 from jdetrt.engine.tensorrt.device import Device, current_device
 from jdetrt.engine.tensorrt.layers import from_log, layers_path
 from jdetrt.engine.tensorrt.memory import check_memory, default_workspace
 from jdetrt.engine.tensorrt.onnx_parser import Network, parse
-from jdetrt.engine.tensorrt.plan import PLAN_SUFFIXES, FileFacts, Place, Sidecar, sidecar_path
+from jdetrt.engine.tensorrt.plan import FileFacts, Host, Sidecar, sidecar_path
 from jdetrt.engine.tensorrt.timing_cache import default_timing_cache, keep_timings, use_timings
-from jdetrt.errors import BuildError, SinkError
+from jdetrt.errors import BuildError, OutputError, SessionError
+from jdetrt.file_kind import PLAN_SUFFIXES, check
 from jdetrt.files import check_writable, remove_leftovers, to_json, write_together
 from jdetrt.runtime.signals import interrupt_held
+from jdetrt.types import NO_PROGRESS, Progress
 
 __all__ = ["build_plan"]
 
@@ -45,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Built:
-    """What TensorRT gives: the plan, and what it is asked afterwards."""
+    """Result of a build: the plan, and facts about it."""
 
     plan: bytes
     network: Network
@@ -62,7 +64,7 @@ def build_plan(
     *,
     timings: Path | None = None,
     calibrator: Callable[[TensorRt], Any] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Sidecar:
     """Build a plan and its sidecar. Takes seconds to tens of minutes.
 
@@ -74,7 +76,7 @@ def build_plan(
         timings: the timing cache; None for the one in the cache folder, where it is no fault that
             it cannot be written.
         calibrator: makes an INT8 calibrator, for ``precision="int8"`` of a model without Q/DQ.
-        progress: who wants to know how far it is.
+        progress: told of the phases of the build, where TensorRT reports them.
 
     Returns:
         The sidecar.
@@ -82,11 +84,12 @@ def build_plan(
     Raises:
         BuildError: TensorRT cannot do what is asked, does not take the model, or fails.
         SessionError: the model cannot be read.
-        SinkError: the plan cannot be written; or ``timings`` cannot, which leaves the plan.
+        OutputError: the plan cannot be written; or ``timings`` cannot, which leaves the plan.
         KeyboardInterrupt: Ctrl-C; nothing is written or, late, the plan and its sidecar.
     """
     model, output, options = Path(model), Path(output), options or BuildOptions()
     check_options(trt, options, calibrator=calibrator is not None)
+    check(model, "build", SessionError)
     facts = _facts(model)  # first: a model that changes after this is refused
     metadata = onnx_file.metadata(model)
     _check_outputs(output, timings)
@@ -111,7 +114,7 @@ def build_plan(
 
     network, digest = built.network, hashlib.sha256(built.plan).hexdigest()
     sidecar = Sidecar(
-        made=Place.here(trt, device),
+        host=Host.here(trt, device),
         model=facts,
         plan=FileFacts(name=output.name, sha256=digest, bytes=len(built.plan)),
         options=options,
@@ -185,9 +188,9 @@ def _keep(built: _Built, cache: Path, output: Path, *, wanted: bool) -> None:
     """Keep the timings; the plan is written by now, and no fault here may cost it."""
     try:
         keep_timings(built.config, built.timings, cache)
-    except SinkError as err:
+    except OutputError as err:
         if wanted:
-            raise SinkError(f"{err}. The plan {output} is whole") from err
+            raise OutputError(f"{err}. The plan {output} is whole") from err
         _log.warning("the timings of this build are not kept: %s", err)
 
 
@@ -205,7 +208,7 @@ def _facts(model: Path) -> FileFacts:
 def _check_outputs(output: Path, timings: Path | None) -> None:
     """Before the minutes of a build, see to it that its plan can be written, and found again."""
     if output.suffix.lower() not in PLAN_SUFFIXES:
-        raise SinkError(
+        raise OutputError(
             f"{output}: a plan is known by its name; let it end in {', '.join(PLAN_SUFFIXES)}"
         )
     needed = [output, sidecar_path(output), layers_path(output)]

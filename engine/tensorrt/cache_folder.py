@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from jdetrt.errors import SinkError
+from jdetrt.errors import OutputError
 
 __all__ = ["cache_folder", "lock_path", "locked"]
 
@@ -33,7 +33,7 @@ def locked(path: Path) -> Iterator[None]:
     The system frees the lock when its holder ends, however it ends.
 
     Raises:
-        SinkError: the folder cannot be written, or its file system has no locks.
+        OutputError: the folder cannot be written, or its file system has no locks.
     """
     with ExitStack() as opened:
         try:
@@ -43,5 +43,5 @@ def locked(path: Path) -> Iterator[None]:
         except OSError as err:
             where = "; name another folder with XDG_CACHE_HOME"
             where *= path.is_relative_to(cache_folder())
-            raise SinkError(f"{path.parent}: cannot be written ({err.strerror}){where}") from err
+            raise OutputError(f"{path.parent}: cannot be written ({err.strerror}){where}") from err
         yield

@@ -3,23 +3,25 @@
 The first line names the version and the kind of calibrator, ``TRT-8503-EntropyCalibration2``; each
 of the others a tensor and the bits of its float32 scale, ``images: 3c010a14``. TensorRT takes a
 range of -127 to 127 scales. It rejects a cache whose first line is of another version, and then
-asks the calibrator for pictures. What reads a tensor without a scale stays in float.
+asks the calibrator for images. What reads a tensor without a scale stays in float.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jdetrt import files
-from jdetrt.errors import CalibrationError
+from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.errors import BuildError, CalibrationError
 
-__all__ = ["CalibrationCache", "read_cache", "version_number", "write_cache"]
+__all__ = ["CalibrationCache", "cache_calibrator", "read_cache", "version_number", "write_cache"]
 
 _KIND = "EntropyCalibration2"
 _HEADER = re.compile(r"TRT-([0-9]+)-(\w+)")
@@ -28,7 +30,7 @@ _SCALE = re.compile(r"[0-9a-fA-F]{1,8}")  # TensorRT writes no leading zeros
 
 @dataclass(frozen=True, slots=True)
 class CalibrationCache:
-    """What a calibration cache holds.
+    """Content of a calibration cache.
 
     Attributes:
         number: the version of TensorRT, see `version_number`.
@@ -68,7 +70,7 @@ def write_cache(path: str | Path, scales: Mapping[str, float], version: str) -> 
 
     Raises:
         CalibrationError: a scale is no positive float32, or a name cannot stand on one line.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     lines = [f"TRT-{version_number(version)}-{_KIND}"]
     for tensor, scale in scales.items():
@@ -91,10 +93,7 @@ def read_cache(path: str | Path) -> CalibrationCache:
         CalibrationError: it cannot be read, or is no calibration cache; the message says the line.
     """
     try:
-        with files.open_regular(path) as file:
-            text = file.read().decode()
-    except OSError as err:
-        raise CalibrationError(f"{path}: cannot be read ({err.strerror or err})") from err
+        text = files.read_bytes(path, CalibrationError).decode()
     except UnicodeDecodeError as err:
         raise CalibrationError(f"{path}: is no calibration cache: not a text file") from err
     head, *lines = text.split("\n")
@@ -123,3 +122,37 @@ def _parse(path: str | Path, number: int, line: str) -> tuple[str, float]:
     if not (np.isfinite(scale) and scale >= 0):
         raise CalibrationError(f"{path}, line {number}: the scale of '{tensor}' is {scale}")
     return tensor, scale
+
+
+def cache_calibrator(path: Path) -> Callable[[TensorRt], Any]:
+    """Give a factory of calibrators that know the ranges of this file and look at no image.
+
+    Raises:
+        BuildError: the file cannot be read, or is no calibration cache.
+    """
+    data = files.read_bytes(path, BuildError)
+    if not data.startswith(b"TRT-"):
+        raise BuildError(f"{path}: is no calibration cache of TensorRT: it begins with 'TRT-'")
+
+    def make(trt: TensorRt) -> Any:
+        base: Any = trt.module.IInt8EntropyCalibrator2
+
+        class Calibrator(base):  # type: ignore[misc]  # its base is only known here
+            def __init__(self) -> None:
+                base.__init__(self)  # pybind11 wants it by name
+
+            def get_batch_size(self) -> int:
+                return 1
+
+            def get_batch(self, names: list[str]) -> None:
+                """No images: the ranges are in the cache."""
+
+            def read_calibration_cache(self) -> bytes:
+                return data
+
+            def write_calibration_cache(self, cache: bytes) -> None:
+                """It is not kept: it is the one that was read."""
+
+        return Calibrator()
+
+    return make

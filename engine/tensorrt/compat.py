@@ -103,36 +103,36 @@ class TensorRt:
 
     @property
     def strong_typing(self) -> bool:
-        """Whether every tensor can have exactly the type that the ONNX graph gives it."""
+        """True if every tensor can have exactly the type that the ONNX graph gives it."""
         return self.has("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")
 
     @property
     def weak_typing(self) -> bool:
-        """Whether TensorRT itself may choose among the precisions that are switched on."""
+        """True if TensorRT itself may choose among the precisions that are switched on."""
         return self.has("BuilderFlag", "FP16")
 
     @property
     def calibration(self) -> bool:
-        """Whether INT8 ranges can come from a calibrator."""
+        """True if INT8 ranges can come from a calibrator."""
         return hasattr(self.module, "IInt8EntropyCalibrator2")
 
     @property
     def ahead_of_time(self) -> bool:
-        """Whether it builds for compute capabilities that are named, without a GPU."""
+        """True if it builds for compute capabilities that are named, without a GPU."""
         return hasattr(self.module, "ComputeCapability")
 
     @property
     def timing_cache(self) -> bool:
-        """Whether timings of kernels can be kept; ahead of time none are taken."""
+        """True if timings of kernels can be kept; ahead of time none are taken."""
         return not self.ahead_of_time
 
     @property
     def progress(self) -> bool:
-        """Whether a build tells how far it is, and can be stopped."""
+        """True if a build reports progress and can be stopped."""
         return hasattr(self.module, "IProgressMonitor")
 
     def has(self, enum: str, member: str) -> bool:
-        """Whether it has this member of this enumeration, such as ``BuilderFlag.FP16``."""
+        """Tell whether it has this member of this enumeration, such as ``BuilderFlag.FP16``."""
         kind = getattr(self.module, enum, None)
         return kind is not None and member in kind.__members__
 
@@ -171,7 +171,7 @@ def _broken(name: str, err: Exception) -> EngineError:
 
 
 class Log:
-    """What TensorRT says: passed on to ``logging`` and, where it is an error, kept.
+    """Messages of TensorRT: passed on to ``logging`` and, where it is an error, kept.
 
     Pass ``log.logger`` to TensorRT. TensorRT takes one logger a process and ignores any other, so
     all logs of a module share one; each keeps the errors that come while it is alive.
@@ -298,7 +298,7 @@ def device_memory_size(engine: Any) -> int:
 
 
 def engine_information(trt: TensorRt, engine: Any) -> Mapping[str, Any]:
-    """What the engine inspector tells: ``"Layers"`` and ``"I/O Tensors"``.
+    """Output of the engine inspector: ``"Layers"`` and ``"I/O Tensors"``.
 
     Layers are objects with names, precisions and tactics if the plan was built with detailed
     profiling verbosity (``jdetrt build`` does), else plain names. TensorRT up to 10 calls the

@@ -1,4 +1,4 @@
-"""What a plan is: what its sidecar says, and what TensorRT made of the graph."""
+"""Describe a plan: its sidecar, and the layers that TensorRT compiled the graph to."""
 
 from __future__ import annotations
 
@@ -16,19 +16,16 @@ from jdetrt.engine.tensorrt.compat import (
 from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.engine.tensorrt.layers import Compiled, from_inspector, read_layers
 from jdetrt.engine.tensorrt.plan import (
-    PLAN_SUFFIXES,
-    Place,
+    Host,
     Sidecar,
     open_plan,
     read_sidecar,
     sidecar_path,
 )
 from jdetrt.errors import EngineError, MissingDependencyError, PlanMismatchError, SessionError
+from jdetrt.file_kind import PLAN_MARKS
 
-__all__ = ["PlanContent", "describe_plan", "is_plan"]
-
-# How plans begin, of TensorRT and of TensorRT-RTX.
-_MAGIC = (b"ftrt", b"vtrt")
+__all__ = ["PlanContent", "describe_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +49,8 @@ class PlanContent:
     note: str
 
 
-def is_plan(path: Path) -> bool:
-    """Whether a file is a plan, by its first bytes, or else by its name."""
-    try:
-        return _begins_like_one(path) or path.suffix.lower() in PLAN_SUFFIXES
-    except OSError:
-        return False
-
-
 def describe_plan(path: Path) -> PlanContent:
-    """Say what a plan holds.
+    """Describe a plan.
 
     Layers come from what the build kept beside the plan, or else from the plan itself, which only a
     machine that can run it can load.
@@ -71,13 +60,18 @@ def describe_plan(path: Path) -> PlanContent:
         PlanMismatchError: it is cut short or changed: its sidecar describes another file.
         DataError: what the build kept is damaged.
     """
-    size, digest = _facts(path)
+    with files.reading(path, SessionError):
+        size, digest = path.stat().st_size, files.sha256(path)
+        with path.open("rb") as file:
+            has_mark = file.read(4) in PLAN_MARKS
+    if not size:
+        raise SessionError(f"{path}: is empty (0 bytes); build the plan again")
     try:
         sidecar = read_sidecar(path)
     except PlanMismatchError as err:
-        if not _begins_like_one(path):
+        if not has_mark:
             raise SessionError(
-                f"{path}: is no plan, for all its name; name one of `jdetrt build`"
+                f"{path}: is named like a plan but is not one; name a plan of `jdetrt build`"
             ) from err
         return PlanContent(str(path), size, digest, None, read_layers(path, digest), str(err))
     if digest != sidecar.plan.sha256:
@@ -95,26 +89,10 @@ def describe_plan(path: Path) -> PlanContent:
     return PlanContent(str(path), size, digest, sidecar, compiled, note)
 
 
-def _begins_like_one(path: Path) -> bool:
-    with files.open_regular(path) as file:
-        return file.read(4) in _MAGIC
-
-
-def _facts(path: Path) -> tuple[int, str]:
-    try:
-        size = path.stat().st_size
-        digest = files.sha256(path)
-    except OSError as err:
-        raise SessionError(f"{path}: cannot be read ({err.strerror})") from err
-    if not size:
-        raise SessionError(f"{path}: is empty (0 bytes); build the plan again")
-    return size, digest
-
-
 def _from_engine(path: Path, sidecar: Sidecar) -> Compiled:
-    trt = load(sidecar.made.backend)
+    trt = load(sidecar.host.backend)
     log = Log(trt)
-    sidecar, plan = open_plan(path, Place.here(trt, current_device()))
+    sidecar, plan = open_plan(path, Host.here(trt, current_device()))
     engine = deserialize(trt, log, plan, host_code=sidecar.options.version_compatible)
     return from_inspector(
         engine_information(trt, engine), device_memory_size(engine), sidecar.plan.sha256

@@ -11,8 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from jdetrt.engine.cuda.api import Cuda, CudaError, DeviceBuffer, Event, Graph, Pinned, Stream
-from jdetrt.engine.cuda.free import free_later
+from jdetrt.engine.cuda.api import (
+    Cuda,
+    CudaError,
+    DeviceBuffer,
+    Event,
+    Graph,
+    Pinned,
+    Stream,
+    free_later,
+)
 from jdetrt.engine.tensorrt.compat import Log, TensorRt, device_memory_size, io_specs
 from jdetrt.errors import SessionError
 from jdetrt.runtime.signals import interrupt_held
@@ -254,7 +262,7 @@ def mib(size: float) -> str:
 
 
 def captures_itself(trt: TensorRt) -> bool:
-    """Whether this TensorRT makes its own CUDA graphs, as TensorRT-RTX does."""
+    """True if this TensorRT makes its own CUDA graphs, as TensorRT-RTX does."""
     return hasattr(trt.module, "CudaGraphStrategy")
 
 

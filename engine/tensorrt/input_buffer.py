@@ -1,4 +1,4 @@
-"""A place for one picture on the GPU: uploaded and letterboxed while the network runs."""
+"""A place for one image on the GPU: uploaded and letterboxed while the network runs."""
 
 from __future__ import annotations
 
@@ -9,34 +9,43 @@ from contextlib import ExitStack
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.engine.cuda.api import Cuda, CudaError, DeviceBuffer, Event, Pinned, Stream, explained
-from jdetrt.engine.cuda.free import free_later, quietly
+from jdetrt.engine.cuda.api import (
+    Cuda,
+    CudaError,
+    DeviceBuffer,
+    Event,
+    Pinned,
+    Stream,
+    explained,
+    free_later,
+    quietly,
+)
 from jdetrt.engine.cuda.letterbox import LetterboxKernel
 from jdetrt.engine.tensorrt.execution_context import nbytes
 from jdetrt.errors import DataError, SessionError
 from jdetrt.runtime.preprocess import Letterbox, letterbox
 
-__all__ = ["FrameSlot"]
+__all__ = ["FrameBuffer"]
 
 
-class FrameSlot:
-    """Implements :class:`jdetrt.runtime.input_buffer.Slot` on a GPU.
+class FrameBuffer:
+    """Implements :class:`jdetrt.runtime.input_buffer.InputBuffer` on a GPU.
 
-    With a kernel the picture goes up as it is and is letterboxed on the GPU. Without one the CPU
+    With a kernel the image goes up as it is and is letterboxed on the GPU. Without one the CPU
     letterboxes into page-locked memory, and that goes up.
 
     Args:
-        cuda: the GPU; its context is current while the slot is made.
+        cuda: the GPU; its context is current while the buffer is made.
         stream: for copies, beside that of the network.
         kernel: the letterbox; None for that of the CPU.
         size: width and height of the network input.
         dtype: of the network input.
-        run: starts the network on the slot.
+        run: starts the network on the buffer.
 
     Attributes:
         shape: of the network input, ``(1, 3, H, W)``.
         buffer: the network input on the GPU.
-        sent: reached when the picture sets out.
+        sent: reached when the image sets out.
         ready: reached when the input is complete.
     """
 
@@ -47,7 +56,7 @@ class FrameSlot:
         kernel: LetterboxKernel | None,
         size: tuple[int, int],
         dtype: str,
-        run: Callable[[FrameSlot], None],
+        run: Callable[[FrameBuffer], None],
     ) -> None:
         self.shape = (1, 3, size[1], size[0])
         self._cuda, self._stream, self._kernel = cuda, stream, kernel
@@ -67,7 +76,7 @@ class FrameSlot:
             self._cleanup = made.pop_all()
 
     def fill(self, image: npt.NDArray[np.uint8]) -> Letterbox:
-        """Take a picture and start its way to the GPU. Raises DataError, SessionError."""
+        """Take an image and start its way to the GPU. Raises DataError, SessionError."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise DataError(
                 f"picture: expected uint8 of shape (H, W, 3), got {image.dtype} of shape "
@@ -78,7 +87,7 @@ class FrameSlot:
                 raise SessionError("the session is closed")
             try:
                 with self._cuda.current():
-                    self.ready.synchronize()  # the picture before has left the page-locked memory
+                    self.ready.synchronize()  # the image before has left the page-locked memory
                     self._filled = False
                     fit = self._upload(image)
                     self.ready.record(self._stream)
@@ -90,7 +99,7 @@ class FrameSlot:
     def submit(self) -> None:
         """Start the network on the picture. Raises SessionError."""
         if not self._filled:
-            raise SessionError("the slot holds no picture: fill it before it is submitted")
+            raise SessionError("the buffer holds no picture: fill it before it is submitted")
         self._run(self)
 
     def free(self) -> None:

@@ -1,4 +1,4 @@
-"""What a plan was compiled to: its layers, the types they compute in, tactics, memory.
+"""Compiled content of a plan: its layers, the types they compute in, tactics, memory.
 
 Two sources tell the same in different words. TensorRT's engine inspector tells it of a plan that is
 loaded, in JSON whose keys differ from version to version. TensorRT-RTX, which builds where there is
@@ -78,7 +78,7 @@ class Layer(Section, frozen=True):
 
     @property
     def convolution(self) -> bool:
-        """Whether it is a convolution, which TensorRT's compiler calls a correlation.
+        """True if it is a convolution, which TensorRT's compiler calls a correlation.
 
         A fusion may compute one as a matrix product; that it is one, its nodes tell.
         """
@@ -121,7 +121,7 @@ def layers_path(plan: Path) -> Path:
 
 
 def read_layers(plan: Path, plan_sha256: str) -> Compiled | None:
-    """What was kept at the build; None where nothing was, or of another plan of that name.
+    """Read the layers that the build of a plan kept; None if there are none of this plan.
 
     Raises:
         DataError: the file is damaged.

@@ -1,4 +1,4 @@
-"""Whether a build fits into memory, and how much of it kernels may use.
+"""Memory of a build: check that it fits, and limit the share of kernels.
 
 On a Jetson GPU and CPU share their memory: a build that takes too much is killed by the system, and
 with it whatever else runs there.

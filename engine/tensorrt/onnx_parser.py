@@ -10,7 +10,7 @@ from typing import Any
 from jdetrt.engine import onnx_file
 from jdetrt.engine.tensorrt.compat import Log, TensorRt, dtype_name
 from jdetrt.errors import BuildError, SessionError
-from jdetrt.runtime.native_name import native_name
+from jdetrt.runtime.opencv import native_name
 from jdetrt.types import TensorSpec
 
 __all__ = ["BODY", "DECODE", "Network", "parse"]

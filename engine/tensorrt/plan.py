@@ -1,4 +1,4 @@
-"""A plan file and the sidecar beside it, which says what it was made with.
+"""Plan files, and the sidecar beside each, which records how it was built.
 
 A plan runs on the TensorRT version, the kind of GPU and the platform that it was built with.
 TensorRT itself refuses others with an internal assertion, or loads them and is slow. The sidecar,
@@ -19,18 +19,17 @@ from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.compat import BACKENDS, Backend, TensorRt
 from jdetrt.engine.tensorrt.device import Device, jetpack, l4t_release, platform_name
 from jdetrt.errors import PlanMismatchError, SessionError
-from jdetrt.files import open_regular
+from jdetrt.files import read_bytes
 from jdetrt.types import TensorSpec
 
-__all__ = ["PLAN_SUFFIXES", "Place", "Sidecar", "open_plan", "read_sidecar", "sidecar_path"]
+__all__ = ["Host", "Sidecar", "open_plan", "read_sidecar", "sidecar_path"]
 
-PLAN_SUFFIXES = (".plan", ".engine", ".trt")
 _FORMAT = 1
 _AMPERE = 8  # major compute capability, from which on plans for "ampere+" run
 
 
-class Place(Section, frozen=True):
-    """Where a plan is made or run: what TensorRT ties it to, and what helps to understand it."""
+class Host(Section, frozen=True):
+    """Machine that builds or runs a plan: what TensorRT ties the plan to, and some more."""
 
     backend: Backend
     tensorrt: str
@@ -42,10 +41,10 @@ class Place(Section, frozen=True):
     jetpack: str | None = None
 
     @staticmethod
-    def here(trt: TensorRt, device: Device | None) -> Place:
-        """This machine."""
+    def here(trt: TensorRt, device: Device | None) -> Host:
+        """Describe this machine."""
         l4t = l4t_release()
-        return Place(
+        return Host(
             backend=trt.backend,
             tensorrt=trt.version,
             platform=platform_name(),
@@ -56,14 +55,14 @@ class Place(Section, frozen=True):
             jetpack=jetpack(l4t),
         )
 
-    def words(self) -> str:
-        """All of it in one line."""
+    def __str__(self) -> str:
         name = "TensorRT-RTX" if self.backend == "tensorrt-rtx" else "TensorRT"
-        gpu = f"{self.gpu} (compute capability {self.compute_capability})" if self.gpu else "no GPU"
+        gpu = f"on {self.gpu} (compute capability {self.compute_capability})"
+        gpu = gpu if self.gpu else "ahead of time (no GPU)"
         cuda = f", CUDA {self.cuda}" if self.cuda else ""
         l4t = f", Jetson Linux {self.l4t}" if self.l4t else ""
         jetpack = f" (JetPack {self.jetpack})" if self.jetpack else ""
-        return f"{name} {self.tensorrt} on {gpu}, {self.platform}{cuda}{l4t}{jetpack}"
+        return f"{name} {self.tensorrt} {gpu}, {self.platform}{cuda}{l4t}{jetpack}"
 
 
 class FileFacts(Section, frozen=True):
@@ -78,7 +77,7 @@ class Sidecar(Section, frozen=True):
     """Everything about a plan.
 
     Attributes:
-        made: where.
+        host: where it was built; ``"made"`` in the file.
         model: the ONNX file, or the name of what ships; its hash covers weights in files beside it.
         plan: the plan file.
         options: how.
@@ -95,7 +94,7 @@ class Sidecar(Section, frozen=True):
         jdetrt: version that wrote it.
     """
 
-    made: Place
+    host: Host = msgspec.field(name="made")
     model: FileFacts
     plan: FileFacts
     options: BuildOptions
@@ -113,7 +112,7 @@ class Sidecar(Section, frozen=True):
 
     def command(self, plan: Path) -> str:
         """The command line that builds it again as ``plan``, typed in the folder of the model."""
-        return self.options.command(self.model.name, str(plan.absolute()), self.made.backend)
+        return self.options.command(self.model.name, str(plan.absolute()), self.host.backend)
 
 
 def sidecar_path(plan: Path) -> Path:
@@ -130,15 +129,19 @@ def read_sidecar(path: Path) -> Sidecar:
 
     Raises:
         SessionError: there is no plan.
-        PlanMismatchError: the sidecar is missing, or is none.
+        PlanMismatchError: the sidecar is missing or damaged.
     """
     sidecar = sidecar_path(path)
     again = f"build the plan again: jdetrt build MODEL.onnx -o {path}"
     if not path.is_file():
         raise SessionError(f"{path}: no such file, or not a regular one; {again}")
+    if not sidecar.exists():
+        raise PlanMismatchError(
+            f"{path}: its sidecar {sidecar.name}, which records how it was built, is missing; "
+            f"copy it beside the plan, or {again}"
+        )
+    data = read_bytes(sidecar, PlanMismatchError, again)
     try:
-        with open_regular(sidecar) as file:
-            data = file.read()
         version = msgspec.json.decode(data, type=dict[str, Any]).get("format")
         if version != _FORMAT:
             raise PlanMismatchError(
@@ -146,18 +149,11 @@ def read_sidecar(path: Path) -> Sidecar:
                 f"{_FORMAT}; {again}"
             )
         return msgspec.json.decode(data, type=Sidecar)
-    except FileNotFoundError as err:
-        raise PlanMismatchError(
-            f"{path}: its sidecar {sidecar.name}, which says what it was made with, is missing; "
-            f"copy it beside the plan, or {again}"
-        ) from err
-    except OSError as err:
-        raise PlanMismatchError(f"{sidecar}: cannot be read ({err.strerror}); {again}") from err
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
-        raise PlanMismatchError(f"{sidecar}: is no sidecar of a plan ({err}); {again}") from err
+        raise PlanMismatchError(f"{sidecar}: is not a plan's sidecar ({err}); {again}") from err
 
 
-def open_plan(path: Path, here: Place) -> tuple[Sidecar, bytes]:
+def open_plan(path: Path, here: Host) -> tuple[Sidecar, bytes]:
     """Read a plan after its sidecar says that it fits.
 
     Args:
@@ -175,13 +171,10 @@ def open_plan(path: Path, here: Place) -> tuple[Sidecar, bytes]:
     sidecar = read_sidecar(path)
     if differences := _differences(sidecar, here):
         raise PlanMismatchError(
-            f"{path}: was made with {sidecar.made.words()}; here is {here.words()}. "
+            f"{path}: was made with {sidecar.host}; here is {here}. "
             f"{'; '.join(differences)}. Build it again on this machine:\n  {sidecar.command(path)}"
         )
-    try:
-        data = path.read_bytes()
-    except OSError as err:
-        raise SessionError(f"{path}: cannot be read ({err.strerror})") from err
+    data = read_bytes(path, SessionError)
     if len(data) < sidecar.plan.bytes:
         raise PlanMismatchError(
             f"{path}: is cut short, {len(data)} of {sidecar.plan.bytes} bytes; copy it again, or "
@@ -195,9 +188,9 @@ def open_plan(path: Path, here: Place) -> tuple[Sidecar, bytes]:
     return sidecar, data
 
 
-def _differences(sidecar: Sidecar, here: Place) -> list[str]:
-    """What keeps a plan from running here, one reason a text."""
-    made, options = sidecar.made, sidecar.options
+def _differences(sidecar: Sidecar, here: Host) -> list[str]:
+    """List the reasons that keep a plan from running here."""
+    made, options = sidecar.host, sidecar.options
     found = []
     if made.backend != here.backend:
         found.append(f"The plan is for {BACKENDS[made.backend]}, not {BACKENDS[here.backend]}")

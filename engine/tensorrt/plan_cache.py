@@ -1,24 +1,26 @@
-"""The plan that fits a model, this TensorRT and this GPU: found in the cache folder, or built."""
+"""Find the plan of a model for this TensorRT and this GPU in the cache folder, or build it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import msgspec
 
 from jdetrt.engine import onnx_file
 from jdetrt.engine.tensorrt.build_options import BuildOptions
-from jdetrt.engine.tensorrt.build_progress import Progress
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import current_device
-from jdetrt.engine.tensorrt.plan import Place, open_plan
+from jdetrt.engine.tensorrt.plan import Host, open_plan
 from jdetrt.errors import PlanMismatchError, SessionError
+from jdetrt.types import NO_PROGRESS, Progress
 
 __all__ = ["find_or_build"]
+
+_log = logging.getLogger(__name__)
 
 
 def find_or_build(
@@ -26,8 +28,7 @@ def find_or_build(
     model: Path,
     options: BuildOptions | None = None,
     *,
-    announce: Callable[[str], None],
-    progress: Progress | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Give the plan of a model for this machine; build it if there is none.
 
@@ -40,8 +41,8 @@ def find_or_build(
         trt: what builds and runs it.
         model: an ``.onnx`` file.
         options: how it is built.
-        announce: told what is used or done, in a line for people.
-        progress: who wants to know how far a build is.
+        progress: told which plan is used or built, and of the phases of a build. Without it the
+            plan is logged.
 
     Returns:
         The plan, its sidecar beside it.
@@ -51,13 +52,14 @@ def find_or_build(
         JdetrtError: as `jdetrt.engine.tensorrt.builder.build_plan` does.
     """
     options = options or BuildOptions()
+    announce = _log.info if progress is NO_PROGRESS else progress.message
     device = current_device()
     if device is None:
         raise SessionError(
             f"{trt.backend} runs plans on an NVIDIA GPU, and there is none here, or no driver; "
             "`jdetrt doctor` says what is missing. ONNX Runtime runs the model without one"
         )
-    here = Place.here(trt, device)
+    here = Host.here(trt, device)
     digest = onnx_file.fingerprint(model)
     plan = cache_folder() / "plans" / f"{model.stem[:60]}-{_key(digest, options, here)}.plan"
     with locked(plan):
@@ -66,7 +68,7 @@ def find_or_build(
             if sidecar.model.sha256 != digest:  # the file changed just before it was built
                 raise PlanMismatchError(f"{plan}: is of another content of {model.name}.")
         except SessionError:
-            announce(f"No plan of {model.name} for {here.words()} yet: building {plan}")
+            announce(f"No plan of {model.name} for {here} yet: building {plan}")
         except PlanMismatchError as err:
             announce(f"{err}\nBuilding it again.")
         else:
@@ -77,7 +79,7 @@ def find_or_build(
     return plan
 
 
-def _key(digest: str, options: BuildOptions, here: Place) -> str:
+def _key(digest: str, options: BuildOptions, here: Host) -> str:
     tied = msgspec.structs.replace(here, cuda=None, l4t=None, jetpack=None)  # to the others
     facts = msgspec.json.encode((digest, options, tied))
     return hashlib.sha256(facts).hexdigest()[:16]

@@ -15,15 +15,16 @@ from jdetrt.engine.cuda.api import (
     Pinned,
     Stream,
     explained,
+    free_later,
     open_cuda,
+    quietly,
 )
-from jdetrt.engine.cuda.free import free_later, quietly
 from jdetrt.engine.cuda.letterbox import LetterboxKernel
 from jdetrt.engine.tensorrt.compat import Log, deserialize, load
 from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.engine.tensorrt.execution_context import DEPTH, Execution, Run, Shapes, captures_itself
-from jdetrt.engine.tensorrt.input_buffer import FrameSlot
-from jdetrt.engine.tensorrt.plan import Place, open_plan, read_sidecar
+from jdetrt.engine.tensorrt.input_buffer import FrameBuffer
+from jdetrt.engine.tensorrt.plan import Host, open_plan, read_sidecar
 from jdetrt.errors import SessionError
 from jdetrt.runtime.session import SessionBase
 from jdetrt.types import Array, Session
@@ -43,9 +44,9 @@ class MemoryUse:
         activations: what TensorRT says that its execution context needs.
         buffers: inputs and outputs of the plan.
         used: by how much the free memory has become less since the session was opened: weights,
-            code, slots and all. It is the driver's count of the whole GPU, so what other programs
+            code, buffers and all. It is the driver's count of the whole GPU, so what other programs
             took or freed meanwhile is in it.
-        peak: the largest ``used`` seen: after loading, after slots were made, in the first runs
+        peak: the largest ``used`` seen: after loading, after buffers were made, in the first runs
             and whenever this was asked for.
         free: what is left.
         total: what the GPU has.
@@ -60,24 +61,24 @@ class MemoryUse:
 
 
 class TensorRtSession(SessionBase):
-    """A plan of ``jdetrt build``. Implements `jdetrt.types.Session` and `FrameSession`.
+    """A plan of ``jdetrt build``. Implements `jdetrt.types.Session` and `BufferedSession`.
 
     ``submit`` enqueues and returns: between it and ``wait`` the GPU works and the caller's Python
-    goes on. Pictures in slots (`frame_slots`) are uploaded and letterboxed on a stream of their
+    goes on. Images in buffers (`frame_buffers`) are uploaded and letterboxed on a stream of their
     own, so the next one is on its way while the network runs; and one more may be submitted while
     the network is at work, which then goes on by itself.
 
     Args:
         path: the plan; its sidecar is beside it and is checked first.
         graphs: replay the network as a CUDA graph, which costs the CPU less.
-        gpu_letterbox: letterbox in slots on the GPU; where no compiler for kernels is found, the
+        gpu_letterbox: letterbox in buffers on the GPU; where no compiler for kernels is found, the
             CPU does it all the same.
 
     Attributes:
-        depth: slots that may be submitted before one is waited for.
+        depth: buffers that may be submitted before one is waited for.
         last_run_seconds: what the network took in the last run, on the GPU's clock.
         last_stage_seconds: what went before and after it, on the same clock: ``upload`` of
-            arrays, or of a picture with its letterbox, and ``download`` of the outputs.
+            arrays, or of an image with its letterbox, and ``download`` of the outputs.
 
     Raises:
         PlanMismatchError: the plan was made for another TensorRT or GPU, or is damaged.
@@ -91,17 +92,16 @@ class TensorRtSession(SessionBase):
         self, path: str | Path, *, graphs: bool = False, gpu_letterbox: bool = True
     ) -> None:
         path = Path(path)
-        trt = load(read_sidecar(path).made.backend)
-        sidecar, plan = open_plan(path, Place.here(trt, current_device()))
+        trt = load(read_sidecar(path).host.backend)
+        sidecar, plan = open_plan(path, Host.here(trt, current_device()))
         self._cuda = open_cuda(graphs=graphs and not captures_itself(trt))
         self._cleanup = ExitStack()
         self._streams: list[Stream] = []
-        self._slots: list[FrameSlot] = []
+        self._frame_buffers: list[FrameBuffer] = []
         self._staging: dict[str, Pinned] = {}
         self._kernel: LetterboxKernel | None = None
         self._gpu_letterbox = gpu_letterbox
         self._runs = 0
-        self.last_run_seconds = 0.0
         self.last_stage_seconds: dict[str, float] = {}
         try:
             with self._cuda.current():
@@ -127,8 +127,8 @@ class TensorRtSession(SessionBase):
         super().__init__(self._execution.inputs, self._execution.outputs, metadata)
         self.memory()
 
-    def frame_slots(self, size: tuple[int, int], count: int) -> Sequence[FrameSlot]:
-        """Slots for pictures of any size, for one user at a time; they live as long as the session.
+    def frame_buffers(self, size: tuple[int, int], count: int) -> Sequence[FrameBuffer]:
+        """Buffers for frames of any size, for one user at a time, that live as long as the session.
 
         Args:
             size: width and height of the network input.
@@ -146,13 +146,13 @@ class TensorRtSession(SessionBase):
             with self._cuda.current():
                 if self._gpu_letterbox and self._kernel is None:
                     self._kernel = self._compile(spec.dtype)
-                kept = [slot for slot in self._slots if slot.shape == shape]
+                kept = [buffer for buffer in self._frame_buffers if buffer.shape == shape]
                 for _ in range(count - len(kept)):
-                    slot = FrameSlot(
-                        self._cuda, self._copies, self._kernel, size, spec.dtype, self._run_slot
+                    buffer = FrameBuffer(
+                        self._cuda, self._copies, self._kernel, size, spec.dtype, self._run_buffer
                     )
-                    self._slots.append(slot)
-                    kept.append(slot)
+                    self._frame_buffers.append(buffer)
+                    kept.append(buffer)
         except CudaError as err:
             raise SessionError(explained(err)) from err
         self.memory()
@@ -199,13 +199,13 @@ class TensorRtSession(SessionBase):
             self._cuda.upload(buffers[spec.name], taken, self._stream)
         self._ready.record(self._stream)
 
-    def _run_slot(self, slot: FrameSlot) -> None:
-        """Start the network on a slot that is filled."""
+    def _run_buffer(self, buffer: FrameBuffer) -> None:
+        """Start the network on a buffer that is filled."""
         name = self._inputs[0].name
-        shapes = {name: slot.shape}
+        shapes = {name: buffer.shape}
         self._check_room(self.depth if shapes == self._execution.shapes else 1)
         with self._cuda.current():
-            run = self._begin(shapes, {name: slot.buffer}, slot.sent, slot.ready)
+            run = self._begin(shapes, {name: buffer.buffer}, buffer.sent, buffer.ready)
             self._open.append(run)
 
     def _begin(
@@ -253,8 +253,8 @@ class TensorRtSession(SessionBase):
         with self._cuda.current():
             for stream in self._streams:
                 quietly(stream.synchronize)
-            for slot in self._slots:
-                slot.free()
+            for buffer in self._frame_buffers:
+                buffer.free()
             self._cleanup.close()
         quietly(self._cuda.close)
 

@@ -1,4 +1,4 @@
-"""What TensorRT learnt about the speed of kernels, kept from build to build.
+"""Kernel timings of TensorRT, kept from build to build.
 
 The second build of a model, or of the same model at another size, takes a fraction of the first.
 TensorRT checks itself that a cache is of the same version and GPU.
@@ -52,7 +52,7 @@ def keep_timings(config: Any, cache: Any, path: Path) -> None:
     The file is written whole, and together with what other processes wrote in the meantime.
 
     Raises:
-        SinkError: it cannot be written.
+        OutputError: it cannot be written.
     """
     with locked(path), interrupt_held():  # TensorRT swallows what is raised in its logger
         if (others := _read(config, path)) is not None:

@@ -1,7 +1,7 @@
-"""The command line: ``jdetrt COMMAND``. One module a command, loaded only when it is called.
+"""The command line: ``jdetrt COMMAND``. One module per command, loaded only when it is called.
 
-Exit codes: 0 fine, 1 a ``JdetrtError``, a full disk or too little memory (one message; ``-v`` adds
-the traceback), 2 wrong usage, 130 interrupted.
+Exit codes: 0 success; 1 a ``JdetrtError``, a full disk or too little memory (one message; ``-v``
+adds the traceback); 2 wrong usage; 3 a result worse than asked for; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from jdetrt import __version__
+from jdetrt.cli.options import Group
 from jdetrt.errors import JdetrtError
 from jdetrt.runtime.signals import sigterm_as_ctrl_c
 
@@ -22,24 +23,37 @@ __all__ = ["main"]
 
 # command -> one line of help. Its module is jdetrt.cli.<command>, its click object `command`.
 COMMANDS = {
-    "bench": "Measure speed and write it down as JSON.",
-    "build": "Turn an ONNX model into a TensorRT plan.",
-    "calibrate": "Turn an ONNX model into INT8, and report what that does to tracking.",
-    "data": "Check training data and fit anchors to it.",
-    "demo": "Render a clip, track it, and say where the results are.",
-    "doctor": "Say what this machine has, what is missing and how to get it.",
-    "evaluate": "Measure how well a model detects, tells apart and tracks people.",
-    "export": "Turn a torch checkpoint into an ONNX model with decoding in its graph.",
-    "inspect": "Say what a checkpoint, a model or a TensorRT plan holds.",
+    "bench": "Measure speed, power and accuracy on this machine.",
+    "build": "Build a TensorRT plan from an ONNX model.",
+    "calibrate": "Quantise an ONNX model to INT8 and report the effect on tracking.",
+    "data": "Convert and check training data, and fit anchors to it.",
+    "demo": "Render a synthetic clip, track it and write the results.",
+    "doctor": "Check this machine: what works, what is missing and how to install it.",
+    "evaluate": "Measure detection, embeddings and tracking on labelled data.",
+    "export": "Export a checkpoint as an ONNX model that includes decoding.",
+    "inspect": "Describe a checkpoint, an ONNX model or a TensorRT plan.",
     "score": "Score tracking results against ground truth: HOTA, MOTA, IDF1.",
-    "track": "Track people in a video, a folder, a camera or a list of detections.",
+    "track": "Track people in a video, images, a camera or a list of detections.",
     "train": "Train a network from a recipe and data.",
-    "verify": "Compare what two models give for the same frames.",
+    "verify": "Compare the outputs of two models on the same frames.",
     "visualize": "Draw what a network has learnt.",
 }
 
+_EPILOG = """\b
+Exit codes:
+  0    success
+  1    error: wrong input, or something missing on this machine
+  2    wrong usage
+  3    done, but worse than asked for (verify, data check, bench sweep)
+  130  interrupted
 
-class _LazyGroup(click.Group):
+\b
+Shell completion (bash; likewise zsh and fish):
+  eval "$(_JDETRT_COMPLETE=bash_source jdetrt)"
+"""
+
+
+class _LazyGroup(Group):
     """A group whose commands are imported when they are called, not when help is shown."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,8 +80,12 @@ class _LazyGroup(click.Group):
             formatter.write_dl(sorted(COMMANDS.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="jdetrt")
+@click.group(
+    cls=_LazyGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, prog_name="jdetrt", help="Print the version and exit.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def root(ctx: click.Context, verbose: bool) -> None:
@@ -110,7 +128,7 @@ def _message(err: JdetrtError | OSError | MemoryError) -> str:
     if isinstance(err, JdetrtError):
         return f"{type(err).__name__}: {err}"
     if isinstance(err, MemoryError):
-        return f"Out of memory ({str(err) or 'no more to be had'}); close programs or ask for less"
+        return f"Out of memory ({str(err) or 'none left'}); close other programs or ask for less"
     return f"{err.filename or 'standard output, or a file'}: {err.strerror or err}"
 
 

@@ -1,4 +1,4 @@
-"""``jdetrt build``: an ONNX model becomes a TensorRT plan."""
+"""``jdetrt build``: an ONNX model to a TensorRT plan."""
 
 from __future__ import annotations
 
@@ -7,88 +7,108 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jdetrt.cli.models import shapes
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions
+from jdetrt.cli.progress import ProgressBars
+from jdetrt.cli.results import shapes
+from jdetrt.errors import BuildError
+from jdetrt.file_kind import check
 from jdetrt.shipped import resolve
 
 if TYPE_CHECKING:
     from jdetrt.engine.tensorrt.plan import Sidecar
 
-_FILE = click.Path(path_type=Path)
 
-
-@click.command()
-@click.argument("model", type=resolve)
-@click.option("-o", "--output", type=_FILE, required=True, help="The plan to write.")
+@click.command(cls=opt.Command)
+@click.argument(
+    "model",
+    type=resolve,
+    shell_complete=opt.complete_model,
+    help="An ONNX model of `jdetrt export`, or the built-in nano or nano:WxH.",
+)
+@click.option(
+    "-o", "--output", type=opt.FILE, required=True, metavar="FILE", help="The plan to write."
+)
 @click.option(
     "--backend",
     type=click.Choice(["tensorrt", "tensorrt-rtx"]),
     default="tensorrt",
     show_default=True,
-    help="tensorrt builds on the GPU that the plan is for; tensorrt-rtx on any x86 machine, for "
-    "RTX cards.",
+    help="tensorrt builds on the GPU that the plan is for; tensorrt-rtx builds on any x86 machine, "
+    "for RTX GPUs.",
 )
 @click.option(
     "--batch",
     default="1",
     show_default=True,
-    metavar="N | N:N:N",
-    help="Pictures at a time, of a model that leaves them free; or fewest, usual and most.",
+    metavar="N|N:N:N",
+    help="Batch size, for a model exported with --dynamic-batch; or smallest, typical and largest.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["graph", "fp16", "int8"]),
     default="graph",
     show_default=True,
-    help="graph: as the model has it. fp16, int8: TensorRT chooses (up to 10; deprecated there).",
+    help="graph keeps the types of the model; fp16 and int8 let TensorRT choose (up to TensorRT "
+    "10, where it is deprecated).",
 )
 @click.option(
-    "--calibration-cache", type=_FILE, help="Ranges for --precision int8 (TensorRT's own format)."
+    "--calibration-cache",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Ranges for --precision int8, in TensorRT's own format.",
 )
 @click.option(
     "--workspace",
     type=click.IntRange(1, 1 << 20),
     metavar="MiB",
-    help="Memory that a kernel may use; default: half of what is free.",
+    help="Memory that a kernel may use. Default: half of the free memory.",
 )
 @click.option(
     "--optimization-level",
     type=click.IntRange(0, 5),
-    help="How long to look for fast kernels; default: TensorRT's.",
+    metavar="0-5",
+    help="How long to search for fast kernels. Default: TensorRT's own.",
 )
-@click.option("--version-compatible", is_flag=True, help="Let later TensorRT versions load it.")
+@click.option(
+    "--version-compatible", is_flag=True, help="Let later versions of TensorRT load the plan."
+)
 @click.option(
     "--hardware",
     type=click.Choice(["this", "same-compute-capability", "ampere+"]),
     default="this",
     show_default=True,
-    help="The GPUs that it is to run on.",
+    help="GPUs the plan must run on.",
 )
 @click.option(
     "--dla-core",
     type=click.IntRange(0),
-    help="Run the body on this deep learning accelerator (experimental).",
+    metavar="N",
+    help="Run the network body on this deep learning accelerator (experimental).",
 )
 @click.option(
     "--compute-capability",
     multiple=True,
     metavar="X.Y",
-    help="A GPU generation to build for, with tensorrt-rtx; may be repeated.",
+    help="GPU generation to build for, with tensorrt-rtx; may be repeated.",
 )
 @click.option(
-    "--timing-cache", type=_FILE, help="Timings of kernels; default: in the cache folder."
+    "--timing-cache",
+    type=opt.FILE,
+    metavar="FILE",
+    help="File of kernel timings, which makes the next build faster. Default: one in the cache "
+    "folder.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
+@opt.QUIET
 def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
-    """Turn an ONNX model of `jdetrt export` into a TensorRT plan.
+    """Build a TensorRT plan from an ONNX model.
 
-    The sidecar OUTPUT.json says what the plan was made with. Ctrl-C ends the build; nothing
-    half-made is left.
+    The sidecar OUTPUT.json records how the plan was built. Ctrl-C ends the build and leaves no
+    files behind.
     """
-    from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.tensorrt.build_options import BuildOptions, parse_batch
     from jdetrt.engine.tensorrt.builder import build_plan
-    from jdetrt.engine.tensorrt.calibration_file import cache_calibrator
+    from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
     from jdetrt.engine.tensorrt.compat import load
     from jdetrt.engine.tensorrt.layers import layers_path
     from jdetrt.engine.tensorrt.plan import sidecar_path
@@ -103,6 +123,7 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
             "--timing-cache": timings,
         },
     )
+    check(model, "build", BuildError)
     options = BuildOptions(
         precision=given["precision"],
         calibration_cache=ranges.name if ranges else None,
@@ -114,7 +135,7 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
         dla_core=given["dla_core"],
         compute_capabilities=tuple(dict.fromkeys(given["compute_capability"])),
     )
-    with BuildBar(quiet=quiet) as bar:
+    with ProgressBars(quiet=quiet) as bars:
         sidecar = build_plan(
             load(given["backend"]),
             model,
@@ -122,7 +143,7 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
             options,
             timings=timings,
             calibrator=cache_calibrator(ranges) if ranges else None,
-            progress=bar,
+            progress=bars,
         )
     if not quiet:
         click.echo(_summary(output, sidecar))
@@ -132,13 +153,13 @@ def _summary(path: Path, sidecar: Sidecar) -> str:
     targets = ", ".join(sidecar.options.compute_capabilities)
     lines = [
         f"{path}: {sidecar.plan.bytes / 1e6:.1f} MB, built in {sidecar.build_seconds:.1f} s",
-        f"  from       {sidecar.model.name}, sha256 {sidecar.model.sha256}",
-        f"  by         {sidecar.made.words()}",
+        f"  model      {sidecar.model.name}, sha256 {sidecar.model.sha256}",
+        f"  built by   {sidecar.host}",
         f"  for        compute capability {targets}" if targets else "",
         f"  precision  {sidecar.precision}, {sidecar.typing} typing",
         f"  input      {shapes(sidecar.inputs)}",
         f"  outputs    {shapes(sidecar.outputs)}",
     ]
     if sidecar.options.dla_core is not None:
-        lines.append(f"  on the GPU {', '.join(sidecar.fallback) or 'nothing of the body'}")
+        lines.append(f"  on the GPU {', '.join(sidecar.fallback) or 'nothing of the network body'}")
     return "\n".join(line for line in lines if line)

@@ -1,184 +1,254 @@
-"""``jdetrt calibrate``: an ONNX model in INT8, and a report of what that does to tracking."""
+"""``jdetrt calibrate``: an ONNX model to INT8, with a report of the effect on tracking."""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
 from statistics import mean, stdev
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jdetrt.cli.models import missing
+from jdetrt.calibration.config import METHODS, CalibrationConfig
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
+from jdetrt.cli.progress import ProgressBars
+from jdetrt.cli.results import needs
+from jdetrt.errors import CalibrationError
+from jdetrt.file_kind import check
 from jdetrt.shipped import resolve
 
 if TYPE_CHECKING:
-    from jdetrt.calibration.run import CalibrationRun
-
-_FILE = click.Path(path_type=Path)
+    from jdetrt.calibration.record import CalibrationRecord
 
 
-@click.command()
-@click.argument("model", type=resolve)
+@click.command(
+    cls=opt.Command,
+    renamed={
+        "--frames": "--source",
+        "--count": "--max-frames",
+        "--cache": "--calibration-cache",
+        "--backend": "--quantizer",
+        "--percent": "--percentile",
+        "--compare": "--compare-frames",
+        "--labelled-pictures": "--labelled-images",
+    },
+)
+@click.argument(
+    "model",
+    type=resolve,
+    shell_complete=opt.complete_model,
+    help="A float32 ONNX model of `jdetrt export`, or the built-in nano or nano:WxH (a file of "
+    "that name is ./nano).",
+)
 @click.option(
-    "--frames",
+    "-o",
+    "--output",
+    type=opt.FILE,
+    required=True,
+    metavar="FILE",
+    help="The INT8 model to write, for TensorRT.",
+)
+@click.option(
+    "--cpu-output",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Also write an INT8 model for ONNX Runtime on the CPU, which needs another form.",
+)
+@click.option(
+    "--calibration-cache",
+    "cache",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Also write a calibration cache, for TensorRT 8 to 10.",
+)
+@click.option(
+    "--tensorrt-version",
+    default=CalibrationConfig.tensorrt_version,
+    show_default=True,
+    metavar="X.Y.Z",
+    help="TensorRT version that will read the calibration cache.",
+)
+@click.option(
+    "--source",
     "sources",
     multiple=True,
     metavar="SOURCE",
-    help="Footage of the place where the model is to work: videos, folders, MOT sequences; may be "
-    "repeated.",
+    shell_complete=opt.complete_file,
+    help="Video, folder of images or MOT sequence to calibrate on, typical of where the model will "
+    "be used; may be repeated.",
 )
-@click.option("--frame-list", type=_FILE, help="Frames chosen before (frames.json of a report).")
-@click.option("-o", "--output", type=_FILE, required=True, help="The INT8 model, for TensorRT.")
+@opt.max_frames("Number of frames to choose from all sources.", default=CalibrationConfig.count)
 @click.option(
-    "--cpu-output",
-    type=_FILE,
-    help="Also write it for ONNX Runtime's integer kernels, which the other one does not use.",
+    "--frame-list",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Frames chosen earlier (frames.json of a report), in place of --source.",
 )
-@click.option("--cache", type=_FILE, help="Also write a calibration cache (TensorRT 8 to 10).")
-@click.option(
-    "--tensorrt-version",
-    default="8.5.3",
-    show_default=True,
-    help="The TensorRT that is to read the cache.",
-)
-@click.option(
-    "--count",
-    type=click.IntRange(1),
-    default=500,
-    show_default=True,
-    help="Frames to choose.",
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--people/--no-people",
     default=True,
     show_default=True,
-    help="Choose frames also by how many people the model sees in them; takes longer.",
+    help="Also choose frames by the number of people detected in them; slower.",
 )
+@opt.seed("the choice of frames")
 @click.option(
-    "--method",
-    type=click.Choice(["auto", "min-max", "percentile", "entropy", "mse"]),
-    default="auto",
-    show_default=True,
-    help="Of the ranges; auto takes the one that changes boxes, scores and embeddings least.",
-)
-@click.option(
-    "--percent",
-    type=click.FloatRange(0.0, 100.0, min_open=True),
-    default=99.999,
-    show_default=True,
-    help="Of the method percentile.",
-)
-@click.option("--all-layers", is_flag=True, help="Leave no layer in float but those named.")
-@click.option(
-    "--backend",
+    "--quantizer",
     type=click.Choice(["jdetrt", "modelopt"]),
     default="jdetrt",
     show_default=True,
-    help="Who quantises; NVIDIA ModelOpt writes OUTPUT and nothing else, with --method entropy or "
-    "min-max.",
+    help="Quantisation tool. NVIDIA ModelOpt writes only OUTPUT, with --method entropy or min-max.",
 )
 @click.option(
-    "--target-cosine",
-    type=click.FloatRange(-1.0, 1.0),
-    default=0.99,
+    "--method",
+    type=click.Choice(["auto", *METHODS]),
+    default="auto",
     show_default=True,
-    help="Least median cosine between FP32 and INT8 embeddings.",
+    help="How activation ranges are set; auto picks the method with the smallest change in boxes, "
+    "scores and embeddings.",
 )
 @click.option(
-    "--max-ap-drop",
-    type=click.FloatRange(0.0, 1.0),
-    default=0.01,
+    "--percentile",
+    "percent",
+    type=click.FloatRange(0.0, 100.0, min_open=True),
+    default=CalibrationConfig.percent,
     show_default=True,
-    help="Most average precision to lose; without --labelled, FP32's detections are the truth.",
+    metavar="P",
+    help="Percentile for --method percentile.",
 )
 @click.option(
-    "--labelled",
-    multiple=True,
-    metavar="SEQUENCE",
-    help="Labelled pictures for --max-ap-drop; not those of --gt. May be repeated.",
-)
-@click.option(
-    "--labelled-pictures",
-    type=click.IntRange(1),
-    default=60,
-    show_default=True,
-    help="So many of them, evenly spread.",
+    "--all-layers",
+    is_flag=True,
+    help="Quantise every layer except those of --leave-out, whatever the accuracy.",
 )
 @click.option(
     "--leave-out",
     multiple=True,
     metavar="NODE",
-    help="A layer to keep in float, or a pattern with * and ?; may be repeated.",
+    help="Layer to keep in floating point, or a pattern with * and ?; may be repeated.",
 )
 @click.option(
     "--rest",
     type=click.Choice(["fp32", "fp16"]),
     default="fp32",
     show_default=True,
-    help="What OUTPUT computes in where it is not in INT8; decoding is always in fp32.",
+    help="Precision of the layers of OUTPUT that are not in INT8; decoding is always fp32.",
 )
 @click.option(
-    "--compare",
+    "--target-cosine",
+    type=click.FloatRange(-1.0, 1.0),
+    default=CalibrationConfig.target_cosine,
+    show_default=True,
+    metavar="COSINE",
+    help="Smallest acceptable median cosine between FP32 and INT8 embeddings.",
+)
+@click.option(
+    "--max-ap-drop",
+    type=opt.FRACTION,
+    default=CalibrationConfig.max_ap_drop,
+    show_default=True,
+    metavar="AP",
+    help="Largest acceptable drop in average precision. Without --labelled, the detections of FP32 "
+    "serve as ground truth.",
+)
+@click.option(
+    "--labelled",
+    multiple=True,
+    metavar="SEQUENCE",
+    shell_complete=opt.complete_file,
+    help="Labelled images to measure --max-ap-drop on, other than those of --gt; may be repeated.",
+)
+@click.option(
+    "--labelled-images",
+    "labelled_pictures",
+    type=click.IntRange(1),
+    default=CalibrationConfig.labelled_pictures,
+    show_default=True,
+    metavar="N",
+    help="Number of labelled images to use, evenly spaced.",
+)
+@click.option(
+    "--compare-frames",
     "compared",
     type=click.IntRange(1),
-    default=16,
+    default=CalibrationConfig.compared,
     show_default=True,
-    help="Frames that FP32 and INT8 are compared on.",
+    metavar="N",
+    help="Number of frames to compare FP32 and INT8 on.",
 )
-@click.option("--gt", type=_FILE, metavar="SEQUENCE", help="MOT sequence to score all models on.")
-@click.option("--fp16", type=_FILE, help="The same model in FP16, to score and time beside it.")
-@click.option("--report", type=_FILE, metavar="DIR", help="Write the report here.")
-@click.option("--json", "json_path", type=_FILE, help="Write the numbers here.")
+@click.option(
+    "--gt",
+    type=opt.FILE,
+    metavar="SEQUENCE",
+    help="MOT sequence with ground truth to score all models on.",
+)
+@click.option(
+    "--fp16",
+    type=opt.FILE,
+    metavar="MODEL",
+    help="The same model in FP16, to score and time along with the others.",
+)
+@click.option("--report", type=opt.FILE, metavar="DIR", help="Write the report into this folder.")
+@opt.JSON
 @click.option(
     "--state",
-    type=_FILE,
-    help="Keeps what is measured until all is done, so that a run that was ended goes on; default: "
+    type=opt.FILE,
+    metavar="FILE",
+    help="Measurements so far, from which an interrupted run resumes; deleted at the end. Default: "
     "OUTPUT.state.",
 )
-@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; default: one a core.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
-def command(model: Path, output: Path, backend: str, quiet: bool, **given: Any) -> None:
-    """Turn an ONNX model of `jdetrt export` into one in INT8.
+@opt.THREADS
+@opt.QUIET
+def command(model: Path, output: Path, quantizer: str, quiet: bool, **given: Any) -> None:
+    """Quantise an ONNX model to INT8, and report the effect on tracking.
 
-    MODEL computes in float32; nano ships (a file of that name is ./nano). Ranges come from frames
-    of your own footage. Then as few layers as possible stay in float, so that people keep their
-    boxes and their looks. No GPU is needed.
+    Activation ranges are measured on frames of your own sources. As few layers as possible then
+    stay in floating point, so that boxes and embeddings stay close to FP32. No GPU is needed.
 
     The report compares methods, layers and precisions; with --gt also by HOTA, MOTA and IDF1.
     """
-    from jdetrt.cli.steps import Steps
+    with needs("export", "Calibrating a model"):
+        from jdetrt.calibration.run import CalibrationRun
 
-    try:
-        from jdetrt.calibration.run import CalibrationRun, CalibrationSettings
-    except ModuleNotFoundError as err:
-        raise missing(err, "Calibrating a model") from err
-    if not given["sources"] and given["frame_list"] is None:
-        raise click.UsageError("name footage: --frames SOURCE, or --frame-list FILE")
-    if given["sources"] and given["frame_list"] is not None:
-        raise click.UsageError("name either --frames or --frame-list, not both")
-    given["state"] = given["state"] or output.with_name(f"{output.name}.state")
-    settings = CalibrationSettings(model=model, output=output, **given)
+    opt.refuse_both(source=given["sources"], frame_list=given["frame_list"])
+    if quantizer == "modelopt":
+        _only_for_jdetrt(given)
     _refuse(model, output, given)
-    with Steps(quiet=quiet) as steps:
-        run = CalibrationRun(settings, on_step=steps)
-        if backend == "modelopt":
-            _only_for_jdetrt(given)
+    check(model, "calibrate", CalibrationError)
+    given["count"] = given.pop("max_frames")
+    given["state"] = given["state"] or output.with_name(f"{output.name}.state")
+    with TemporaryDirectory(prefix="jdetrt-json-") as folder, ProgressBars(quiet=quiet) as bars:
+        printed = Path(folder, "result.json") if given["json_path"] == opt.STDOUT else None
+        given["json_path"] = printed or given["json_path"]
+        run = CalibrationRun(CalibrationConfig(model=model, output=output, **given), bars)
+        if quantizer == "modelopt":
             run.by_modelopt()
         else:
             run.run()
-    if not quiet and run.data:
-        click.echo(_summary(run))
+        if printed is not None:
+            opt.stdout().write(printed.read_text())
+    if not quiet and run.record is not None:
+        click.echo(_summary(run.record, [path for path in run.reports if path != printed]))
 
 
 def _only_for_jdetrt(given: dict[str, Any]) -> None:
-    unused = ("cpu_output", "cache", "gt", "fp16", "report", "json_path", "labelled")
-    if wrong := [name.split("_path")[0].replace("_", "-") for name in unused if given[name]]:
-        raise click.UsageError(f"--backend modelopt does without --{wrong[0]}")
-    if given["method"] not in ("auto", "entropy", "min-max") or given["rest"] != "fp32":
-        raise click.UsageError("--backend modelopt: --method entropy or min-max, --rest fp32")
+    unused = {
+        "cpu_output": "--cpu-output",
+        "cache": "--calibration-cache",
+        "gt": "--gt",
+        "fp16": "--fp16",
+        "report": "--report",
+        "json_path": "--json",
+        "labelled": "--labelled",
+    }
+    for name, option in unused.items():
+        if given[name]:
+            raise click.UsageError(f"--quantizer modelopt cannot be combined with {option}.")
+    if given["method"] not in ("auto", "entropy", "min-max"):
+        raise click.UsageError("--quantizer modelopt needs --method entropy or min-max.")
+    if given["rest"] != "fp32":
+        raise click.UsageError("--quantizer modelopt needs --rest fp32.")
 
 
 def _refuse(model: Path, output: Path, given: dict[str, Any]) -> None:
@@ -191,7 +261,7 @@ def _refuse(model: Path, output: Path, given: dict[str, Any]) -> None:
     refuse_collisions(
         {
             "MODEL": model_files(model),
-            "--frames": itertools.chain.from_iterable(map(source_files, given["sources"])),
+            "--source": itertools.chain.from_iterable(map(source_files, given["sources"])),
             "--gt or --labelled": itertools.chain.from_iterable(
                 (*source_files(path), *sequence_files(Path(path).parent)) for path in labelled
             ),
@@ -200,44 +270,41 @@ def _refuse(model: Path, output: Path, given: dict[str, Any]) -> None:
         {
             "--output": output,
             "--cpu-output": given["cpu_output"],
-            "--cache": given["cache"],
+            "--calibration-cache": given["cache"],
             "--json": given["json_path"],
             **pages,
         },
     )
 
 
-def _summary(run: CalibrationRun) -> str:
-    data = run.data
-    layers, chosen = data["layers"], data["chosen"]
-    floating = sum(layer["left_out"] for layer in layers)
-    lines = [
-        f"{one['what']}: {one['name']}, {one['bytes'] / 1e6:.1f} MB" for one in data["written"]
-    ]
+def _summary(record: CalibrationRecord, reports: list[Path]) -> str:
+    chosen = record.chosen
+    lines = [f"{one.what}: {one.name}, {one.bytes / 1e6:.1f} MB" for one in record.written]
     lines += [
-        f"  layers   {len(layers) - floating} of {len(layers)} in INT8, ranges by {data['method']} "
-        f"from {data['frames']['count']} frames",
-        f"  against FP32 on {data['compared_frames']} frames, {chosen['people']} people: median "
-        f"cosine {chosen['cosine']:.4f}, IoU {chosen['iou']:.4f}, scores {chosen['score']:.4f} off",
+        f"  layers   {record.quantised}",
+        f"  against FP32: {record.compared}, median cosine {chosen.cosine:.4f}, mean IoU "
+        f"{chosen.iou:.4f}, mean score difference {chosen.score:.4f}",
     ]
-    lines += [f"  note     {note}" for note in data["frames"]["notes"]]
-    for name, scores in (data["accuracy"] or {"rows": {}})["rows"].items():
+    lines += [f"  note     {note}" for note in record.frames.notes]
+    for name, scores in (record.accuracy.rows if record.accuracy else {}).items():
         lines.append(f"  {name:<22} {scores.get('failed') or _scores(scores)}")
-    for name, ratio in (data["speed"] or {"speed_up": {}})["speed_up"].items():
-        lines.append(f"  {name:<22} {ratio:.2f} times as fast as FP32, ONNX Runtime on this CPU")
-    return "\n".join(lines + [f"Written: {path}" for path in run.reports])
+    for name, ratio in (record.speed.speed_up if record.speed else {}).items():
+        lines.append(f"  {name:<22} {ratio:.2f} times the speed of FP32, ONNX Runtime on this CPU")
+    return "\n".join(lines + [f"Written: {path}" for path in reports])
 
 
 def _scores(scores: dict[str, Any]) -> str:
+    from jdetrt.evaluation.summary import PERTURBED_KEY
+
     return (
         f"AP50 {scores['ap50']:.4f}  TPR {scores['tpr']:.4f}  HOTA {scores['hota']:.2f}  MOTA "
         f"{scores['mota']:.2f}  IDF1 {scores['idf1']:.2f}  IDSW {scores['idsw']}"
-        + _shaken(scores.get("shaken"))
+        + _perturbed(scores.get(PERTURBED_KEY))
     )
 
 
-def _shaken(runs: dict[str, list[float]] | None) -> str:
+def _perturbed(runs: dict[str, list[float]] | None) -> str:
     if runs is None:
         return ""
     words = (f"{key.upper()} {mean(runs[key]):.2f}±{stdev(runs[key]):.2f}" for key in runs)
-    return f"\n  {'':<22} boxes shaken {len(runs['mota'])} times: {'  '.join(words)}"
+    return f"\n  {'':<22} perturbed boxes, {len(runs['mota'])} runs: {'  '.join(words)}"

@@ -6,33 +6,38 @@ from pathlib import Path
 
 import click
 
-from jdetrt.cli.run_output import ProgressBar, print_summary
+from jdetrt.cli import options as opt
+from jdetrt.cli.progress import OnFrame, ProgressBars
+from jdetrt.cli.results import plural, print_run
 
 
-@click.command()
+@click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
+    metavar="DIR",
     help="Folder for the clip and the results.",
 )
-@click.option("--frames", type=click.IntRange(1), default=300, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def command(output: Path, frames: int, seed: int) -> None:
-    """Render a clip of walking people, track them and write a video and a MOT file."""
+@opt.max_frames("Length of the clip, in frames.", default=300)
+@opt.seed("the clip and its noise")
+def command(output: Path, max_frames: int, seed: int) -> None:
+    """Render a clip of walking people, track them, and write a video and a MOT file."""
     from jdetrt.demo import run_demo
 
-    click.echo(f"Rendering {frames} frames of walking people, then tracking them ...")
-    with ProgressBar("Tracking", frames, quiet=False) as bar:
-        result = run_demo(output, frames=frames, seed=seed, on_frame=bar.advance)
-    print_summary(result.report, str(result.clip), [result.video, result.mot])
+    click.echo(f"Rendering {plural(max_frames, 'frame')} of walking people, then tracking them ...")
+    with ProgressBars(rate="FPS") as bars:
+        bars.start("Tracking", max_frames)
+        result = run_demo(output, frames=max_frames, seed=seed, on_frame=OnFrame(bars, "Tracking"))
+    print_run(result.report, str(result.clip), [result.video, result.mot])
     if result.model is None:
         click.echo(
-            "There is no trained model in this repository yet: the detections are the clip's own\n"
+            "No trained model ships with this installation: the detections are the clip's own\n"
             "ground truth with noise, misses and false alarms, and 'network' is the time to hand\n"
-            "them out. Everything else is the real line."
+            "them out. Everything else is the real pipeline."
         )
     else:
-        click.echo(f"The network was the shipped model: {result.model}")
-    click.echo(f"Score it: jdetrt score {output} {result.mot.parent}")
+        click.echo(f"The network was the built-in model: {result.model}")
+    click.echo(f"Next: jdetrt score {output} {result.mot.parent}")

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import click
+
+from jdetrt.cli import options as opt
+from jdetrt.cli.results import write_json
 
 _MARKS = {"ok": ("ok", "green"), "missing": ("--", "yellow"), "broken": ("!!", "bold red")}
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def command(as_json: bool) -> int:
-    """Say what this machine has, what is missing and how to get it.
+@click.command(cls=opt.Command)
+@opt.JSON
+def command(json_path: Path | None) -> int:
+    """Check this machine: what works, what is missing and how to install it.
 
-    "ok" is there, "--" is missing but not needed for tracking on this machine, "!!" is needed and
-    does not work. The exit code is 1 when there is a "!!", else 0.
+    "ok" works, "--" is missing but not needed for tracking on this machine, "!!" is needed and does
+    not work. Exits with 1 if there is a "!!".
     """
     from jdetrt.machine.doctor import diagnose, to_dict
 
     facts = diagnose()
     report = to_dict(facts)
-    if as_json:
-        click.echo(json.dumps(report, indent=2))
+    if json_path == opt.STDOUT:
+        write_json(report, json_path)
         return 0 if report["works"] else 1
-
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -38,5 +40,6 @@ def command(as_json: bool) -> int:
         table.add_row(Text(mark, style=style), Text(fact.name), value)
     Console().print(table)
     if not report["works"]:
-        click.echo("Tracking does not work here until every line marked !! is mended.")
+        click.echo("Tracking does not work here until every line marked !! is fixed.")
+    write_json(report, json_path)
     return 0 if report["works"] else 1

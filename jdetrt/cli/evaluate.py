@@ -1,10 +1,9 @@
-"""``jdetrt evaluate``: how well a model detects, tells apart and tracks people."""
+"""``jdetrt evaluate``: detection, embeddings and tracking of a model on labelled data."""
 
 from __future__ import annotations
 
 import glob
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,85 +12,48 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jdetrt.cli.export import parse_size
-from jdetrt.cli.models import missing
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions
-from jdetrt.config import PRESETS
-from jdetrt.shipped import resolve_checkpoint
+from jdetrt.cli.progress import OnFrame, ProgressBars, phase, watched
+from jdetrt.cli.results import needs, show, write_json
 
 if TYPE_CHECKING:
     from jdetrt.training.data.sample import Sample
-    from jdetrt.types import Session
+    from jdetrt.types import Session, Size
 
-_FILE = click.Path(path_type=Path)
-_PRESETS = click.Choice(PRESETS)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-Size = tuple[int, int]
 
-
-@click.group()
+@click.group(cls=opt.Group)
 def command() -> None:
-    """Measure how good a model is on labelled data.
-
-    MODEL is a checkpoint (.safetensors, .pt, .weights), which torch runs, or a model that `jdetrt
-    track` takes; of what ships, nano is the checkpoint and nano:WxH a model of that size (files of
-    these names are ./nano and so on). PATH is a list of pictures, a folder with images/ and
-    labels_with_ids/, a MOT sequence, or a folder of these.
-    """
+    """Measure the accuracy of a model on labelled data."""
 
 
 def _options(function: _F) -> _F:
-    """What every kind of evaluation takes."""
-    for option in (
-        click.option("--json", "json_path", type=_FILE, help="Write the numbers here."),
-        click.option(
-            "--threads", type=click.IntRange(1, 1024), help="CPU threads; default: one a core."
-        ),
-        click.option(
-            "--provider",
-            type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
-            default="auto",
-            show_default=True,
-            help="What computes.",
-        ),
-        click.option(
-            "--size",
-            type=parse_size,
-            metavar="WxH",
-            help="Network width and height; default: what MODEL records.",
-        ),
-    ):
+    """Options of every kind of evaluation."""
+    for option in (opt.JSON, opt.THREADS, opt.PROVIDER, opt.SIZE):
         function = option(function)
     return function
 
 
 def _data_options(function: _F) -> _F:
-    """What reading data sets takes."""
-    for option in (
-        click.option("--root", type=_FILE, help="Folder that lists of pictures are relative to."),
-        click.option("--batch", type=click.IntRange(1), default=1, help="Pictures at a time."),
-        click.option(
-            "--min-visibility",
-            type=click.FloatRange(0.0, 1.0),
-            default=0.0,
-            help="Of MOT sequences: people who can be seen less than this do not count.",
-        ),
-    ):
+    """Options of those that read data sets."""
+    for option in (opt.ROOT, opt.BATCH, opt.MIN_VISIBILITY):
         function = option(function)
     return function
 
 
 @command.command()
-@click.argument("model", type=resolve_checkpoint)
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@opt.ANY_MODEL
+@opt.PATHS
 @_data_options
 @click.option(
     "--score-threshold",
-    type=click.FloatRange(0.0, 1.0),
+    type=opt.FRACTION,
     default=0.5,
     show_default=True,
-    help="For precision and recall.",
+    metavar="SCORE",
+    help="Score above which a detection counts for precision and recall.",
 )
 @_options
 def detection(
@@ -108,8 +70,8 @@ def detection(
 ) -> None:
     """Measure average precision at an IoU of 0.5, precision and recall.
 
-    AP is COCO's, over all pictures; ref. AP is what the reference implementation prints, a mean
-    over pictures. Nothing counts in regions that the data set says to ignore.
+    AP50 is COCO's, over all images; "reference AP" is the mean over images that the reference
+    implementation prints. Regions that the data set marks as ignored do not count.
     """
     _refuse(model, paths, json_path)
     with _opened(model, size, provider, threads) as session:
@@ -124,24 +86,25 @@ def detection(
         ).to_dict()
     _print(
         ("AP50", scores["ap50"]),
-        ("Ref. AP", scores["reference_ap"]),
+        ("Reference AP", scores["reference_ap"]),
         (f"Precision at {score_threshold:g}", scores["precision"]),
         ("Recall", scores["recall"]),
-        ("Pictures", scores["pictures"]),
+        ("Images", scores["pictures"]),
         ("People", scores["people"]),
     )
-    _write(scores, json_path)
+    write_json(scores, json_path)
 
 
 @command.command()
-@click.argument("model", type=resolve_checkpoint)
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@opt.ANY_MODEL
+@opt.PATHS
 @_data_options
 @click.option(
     "--rule",
     type=click.Choice(["cells", "candidates"]),
-    help="Whose embedding a person gets: of the cell in the middle (default, checkpoints only), or "
-    "of the best candidate.",
+    help="Where the embedding of a person comes from: the cell at the centre of the box "
+    "(checkpoints only) or the best candidate. Default: cells for checkpoints, otherwise "
+    "candidates.",
 )
 @_options
 def embedding(
@@ -156,10 +119,10 @@ def embedding(
     threads: int | None,
     json_path: Path | None,
 ) -> None:
-    """Measure how well people are told apart: the true positive rate at false accept rates.
+    """Measure how well embeddings tell people apart: true positive rate at false accept rates.
 
-    Every identified person of the ground truth is compared with every other. Coverage is the share
-    of them for whom the model had an embedding.
+    Every box of the ground truth that has an identity is compared with every other. Coverage is the
+    share of these boxes for which the model gives an embedding.
     """
     _refuse(model, paths, json_path)
     with _opened(model, size, provider, threads) as session:
@@ -179,22 +142,28 @@ def embedding(
         ("Boxes", scores["boxes"]),
         ("Identities", scores["identities"]),
     )
-    _write(scores, json_path)
+    write_json(scores, json_path)
 
 
 @command.command()
-@click.argument("model", type=resolve_checkpoint)
-@click.argument("sequences", metavar="SEQUENCE...", nargs=-1, required=True)
-@click.option("--preset", type=_PRESETS, help="How to associate; by default as in jdetrt track.")
-@click.option("--config", type=_FILE, help="Settings of the preset (TOML).")
-@click.option(
-    "--rules",
-    type=click.Choice(["auto", "MOT15", "MOT16", "MOT17", "MOT20"]),
-    default="auto",
-    show_default=True,
-    help="Which ground-truth classes are ignored, as in jdetrt score.",
+@opt.ANY_MODEL
+@click.argument(
+    "sequences",
+    metavar="SEQUENCE...",
+    nargs=-1,
+    required=True,
+    shell_complete=opt.complete_file,
+    help="MOT sequences with ground truth.",
 )
-@click.option("--results", type=_FILE, metavar="DIR", help="Keep the tracks here.")
+@opt.PRESET
+@click.option(
+    "--config",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Read the tracker settings from a TOML file.",
+)
+@opt.RULES
+@click.option("--results", type=opt.FILE, metavar="DIR", help="Keep the tracks in this folder.")
 @_options
 def tracking(
     model: Path,
@@ -210,21 +179,17 @@ def tracking(
 ) -> None:
     """Track people through MOT sequences and score the tracks with TrackEval.
 
-    HOTA, MOTA and IDF1 are in percent. The last row is over all boxes, not a mean of the rows.
+    HOTA, MOTA and IDF1 are in percent. The last row is over all boxes, not the mean of the rows.
     """
-    from jdetrt.cli.run_output import ProgressBar
-
     _refuse(model, sequences, json_path, {"--config": config}, {"--results": results})
     with _opened(model, size, provider, threads) as session:
-        from rich.console import Console
-
         from jdetrt.cli.score import scores_table
         from jdetrt.cli.settings import tracker_settings
         from jdetrt.evaluation.tracking import evaluate_tracking
-        from jdetrt.runtime.contract import tracker_config
+        from jdetrt.runtime.settings import tracker_config
 
         settings = tracker_settings(config, preset, lambda: tracker_config(session, preset), {})
-        with ProgressBar("Tracking", None, quiet=False) as bar:
+        with ProgressBars(rate="FPS") as bars, phase(bars, "Tracking"):
             scores = evaluate_tracking(
                 session,
                 sequences,
@@ -232,79 +197,79 @@ def tracking(
                 size=size,
                 rules=rules,
                 results_dir=results,
-                on_frame=bar.advance,
+                on_frame=OnFrame(bars, "Tracking"),
             )
-    Console().print(scores_table(scores))
-    _write(scores.to_dict(), json_path)
+    show(scores_table(scores))
+    write_json(scores.to_dict(), json_path)
 
 
-@command.command()
-@click.argument("model", type=resolve_checkpoint)
-@click.argument("sequence")
-@click.option("--preset", type=_PRESETS, help="How to associate; by default as in jdetrt track.")
+@command.command(renamed={"--shakes": "--perturbed-runs"})
+@opt.ANY_MODEL
+@click.argument(
+    "sequence", shell_complete=opt.complete_file, help="A MOT sequence with ground truth."
+)
+@opt.PRESET
 @click.option(
-    "--shakes",
+    "--perturbed-runs",
+    "perturbed_runs",
     type=click.IntRange(2),
     metavar="N",
-    help="Also track N times with boxes shaken a little, which shows how much is chance.",
+    help="Also track N times with slightly perturbed boxes, to show how much of a score is chance.",
 )
 @_options
 def summary(
     model: Path,
     sequence: str,
     preset: str | None,
-    shakes: int | None,
+    perturbed_runs: int | None,
     size: Size | None,
     provider: str,
     threads: int | None,
     json_path: Path | None,
 ) -> None:
-    """Measure everything in one pass over a MOT sequence."""
+    """Measure detection, embeddings and tracking in one pass over a MOT sequence."""
     _refuse(model, [sequence], json_path)
     with _opened(model, size, provider, threads) as session:
-        from jdetrt.evaluation.summary import quick_score
-        from jdetrt.runtime.contract import tracker_config
+        from jdetrt.evaluation.summary import PERTURBED_KEY, quick_score
+        from jdetrt.runtime.settings import tracker_config
 
         tracker = tracker_config(session, preset)
-        found = quick_score(session, sequence, size=size, tracker=tracker, shakes=shakes or 0)
-    scores = found.to_dict()
+        with ProgressBars() as bars, phase(bars, "Evaluating"):
+            summary = quick_score(
+                session, sequence, size=size, tracker=tracker, perturbed_runs=perturbed_runs or 0
+            )
+    scores = summary.to_dict()
     titles = {"ap50": "AP50", "tpr": "TPR@0.1", "coverage": "Coverage"}
     rows: list[tuple[str, float | int | str]] = [
         (titles.get(name, name.upper()), value)
         for name, value in scores.items()
-        if name != "shaken"
+        if name != PERTURBED_KEY
     ]
-    for name, values in (found.shaken or {}).items():
-        rows.append((f"{name.upper()}, shaken", f"{mean(values):.2f} ± {stdev(values):.2f}"))
+    for name, values in (summary.perturbed or {}).items():
+        rows.append((f"{name.upper()}, perturbed", f"{mean(values):.2f} ± {stdev(values):.2f}"))
     _print(*rows)
-    _write(scores, json_path)
+    write_json(scores, json_path)
 
 
 @contextmanager
 def _opened(
     model: Path, size: Size | None, provider: str, threads: int | None
 ) -> Iterator[Session]:
-    try:
-        from jdetrt.benchmarks.open_model import open_model
+    with needs("export", "Evaluating a checkpoint, or on labelled images,"):
+        from jdetrt.api import load
 
-        with open_model(model, size=size, provider=provider, threads=threads) as session:
-            yield session
-    except ModuleNotFoundError as err:
-        raise missing(err, "Evaluating a checkpoint, or on labelled pictures,") from err
+        with load(model, size=size, provider=provider, threads=threads) as detector:
+            yield detector.session
 
 
 def _samples(paths: Iterable[str], root: Path | None, min_visibility: float) -> Iterator[Sample]:
-    """The pictures of all data sets, with a progress bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
+    """The images of all data sets, with a progress bar."""
     from jdetrt.training.data.datasets import Mixture, open_data_set
 
     data = Mixture([open_data_set(path, root, min_visibility=min_visibility) for path in paths])
-    console = Console(stderr=True)
-    quiet = not console.is_terminal
-    for index in track(range(len(data)), "Evaluating", console=console, disable=quiet):
-        yield data[index]
+    images = (data[index] for index in range(len(data)))
+    with ProgressBars() as bars:
+        yield from watched(bars, "Evaluating", images, len(data))
 
 
 def _refuse(
@@ -326,11 +291,11 @@ def _refuse(
 
 
 def _data_files(path: str) -> Iterator[Path]:
-    """What a data set is made of, as far as it is inside of ``path``."""
-    for found in (Path(path), *map(Path, glob.iglob(path))):
-        yield found
-        # A JSON is none of it: an earlier one of ours may be replaced.
-        yield from (inner for inner in found.rglob("*") if inner.suffix.lower() != ".json")
+    """Files inside ``path`` that belong to a data set."""
+    for folder in (Path(path), *map(Path, glob.iglob(path))):
+        yield folder
+        # Not JSON files: a result of an earlier run may be replaced.
+        yield from (file for file in folder.rglob("*") if file.suffix.lower() != ".json")
 
 
 def _print(*rows: tuple[str, float | int | str]) -> None:
@@ -338,11 +303,3 @@ def _print(*rows: tuple[str, float | int | str]) -> None:
     for title, value in rows:
         shown = f"{value:.4f}" if isinstance(value, float) else str(value)
         click.echo(f"{title:<{width}}{shown:>10}")
-
-
-def _write(numbers: dict[str, Any], path: Path | None) -> None:
-    from jdetrt.files import write_text
-
-    if path is not None:
-        write_text(path, json.dumps(numbers, indent=2) + "\n")
-        click.echo(f"Written: {path}")

@@ -1,51 +1,43 @@
-"""``jdetrt export``: a checkpoint becomes an ONNX model."""
+"""``jdetrt export``: a checkpoint to an ONNX model."""
 
 from __future__ import annotations
 
 import itertools
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from jdetrt.cli.models import missing, shapes
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions, source_files
+from jdetrt.cli.progress import ProgressBars, phase
+from jdetrt.cli.results import needs, plural, shapes
 from jdetrt.cli.settings import read_tracker_settings
 from jdetrt.config import TOP_K_LIMIT, ExportConfig
-from jdetrt.errors import ConfigError
-from jdetrt.shipped import resolve_checkpoint
+from jdetrt.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from jdetrt.export.autocast import Autocast
     from jdetrt.export.onnx_writer import Exported
+    from jdetrt.types import Size
 
 _FRAMES_OF_A_SOURCE = 4
-_NOT_OF_A_MODEL = ("size", "trained_size", "top_k", "dynamic_batch", "half_weights", "tracker")
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Turn ``"1088x608"`` into ``(1088, 608)``; raises click.BadParameter."""
-    found = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
-    if found is None:
-        raise click.BadParameter(f"'{text}' is not WIDTHxHEIGHT, for example 1088x608")
-    return int(found[1]), int(found[2])
-
-
-@click.command()
-@click.argument("checkpoint", type=resolve_checkpoint)
-@click.option("-o", "--output", required=True, metavar="FILE", help="The ONNX model to write.")
-@click.option(
-    "--size",
-    type=parse_size,
-    metavar="WxH",
-    help="Network width and height, multiples of 32; default: what the checkpoint records.",
+_CHECKPOINT_OPTIONS = (
+    *("size", "trained_size", "top_k", "dynamic_batch", "half_weights", "tracker"),
 )
+
+
+@click.command(cls=opt.Command, renamed={"--frames": "--source"})
+@opt.CHECKPOINT
+@click.option(
+    "-o", "--output", type=opt.FILE, required=True, metavar="FILE", help="The ONNX model to write."
+)
+@opt.SIZE
 @click.option(
     "--trained-size",
-    type=parse_size,
+    type=opt.parse_size,
     metavar="WxH",
-    help="Size whose anchors the network was trained with, where the checkpoint records none "
+    help="Size that the network's anchors were trained for, if the checkpoint does not record it "
     "and it is not --size.",
 )
 @click.option(
@@ -53,75 +45,78 @@ def parse_size(text: str) -> tuple[int, int]:
     type=click.IntRange(1, TOP_K_LIMIT),
     default=ExportConfig().top_k,
     show_default=True,
-    help="Candidates that the model gives.",
+    metavar="N",
+    help="Number of candidates that the model outputs per image.",
 )
-@click.option("--dynamic-batch", is_flag=True, help="Leave the number of pictures free.")
+@click.option("--dynamic-batch", is_flag=True, help="Let the model take any number of images.")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16"]),
     default=ExportConfig().precision,
     show_default=True,
-    help="What the network computes in; decoding, inputs and outputs stay float32.",
+    help="Precision that the network computes in; decoding, inputs and outputs stay float32.",
 )
 @click.option(
     "--half-weights",
     is_flag=True,
-    help="Round the weights of convolutions to float16 and store them so, for a file of half the "
-    "size; the model still computes in float32 (--precision fp16 is another thing).",
+    help="Store convolution weights rounded to float16, which halves the file; the model still "
+    "computes in float32 (unlike --precision fp16).",
 )
 @click.option(
     "--tracker",
-    type=click.Path(path_type=Path),
+    type=opt.FILE,
     metavar="FILE",
-    help="Settings of the tracker (TOML) that travel with the model, for every command that tracks "
-    "with it; default: what the checkpoint records.",
+    help="Tracker settings (TOML) to store in the model, for every command that tracks with it. "
+    "Default: those that the checkpoint records.",
 )
 @click.option(
-    "--frames",
+    "--source",
+    "sources",
     multiple=True,
     metavar="SOURCE",
-    help="Pictures or video to compare ONNX Runtime with torch on; default: synthetic pictures.",
+    shell_complete=opt.complete_file,
+    help="Video or images to compare ONNX Runtime with torch on (the first 4 frames of each). "
+    "Default: synthetic images.",
 )
 @click.pass_context
 def command(
     context: click.Context,
     checkpoint: Path,
-    output: str,
-    size: tuple[int, int] | None,
-    trained_size: tuple[int, int] | None,
+    output: Path,
+    size: Size | None,
+    trained_size: Size | None,
     top_k: int,
     dynamic_batch: bool,
     precision: Literal["fp32", "fp16"],
     half_weights: bool,
     tracker: Path | None,
-    frames: tuple[str, ...],
+    sources: tuple[str, ...],
 ) -> None:
-    """Turn a torch checkpoint into an ONNX model with decoding in its graph.
+    """Export a checkpoint as an ONNX model that includes decoding.
 
-    CHECKPOINT is a .safetensors file of jdetrt, a .pt file of the reference implementation or a
-    Darknet .weights file; or nano, which ships (a file of that name is ./nano). The model is
-    written only after ONNX Runtime gave the same numbers as torch.
+    The model is written only if ONNX Runtime gives the same numbers as torch.
 
-    Where the checkpoint is not at hand, --precision fp16 also takes an ONNX model in float32, by
-    NVIDIA ModelOpt AutoCast (the extra 'autocast').
+    With --precision fp16, CHECKPOINT may also be a float32 ONNX model, which NVIDIA ModelOpt
+    AutoCast converts (extra: autocast).
     """
-    try:
+    with needs("export", "Exporting a network"):
         from jdetrt.export.autocast import autocast
         from jdetrt.export.onnx_writer import export_onnx
-        from jdetrt.file_kind import Format, recognise
-    except ModuleNotFoundError as err:
-        raise missing(err, "Exporting a network") from err
+        from jdetrt.file_kind import FileKind, kind_of
     refuse_collisions(
         {
             "CHECKPOINT": [checkpoint],
             "--tracker": [tracker] if tracker else (),
-            "--frames": itertools.chain.from_iterable(map(source_files, frames)),
+            "--source": itertools.chain.from_iterable(map(source_files, sources)),
         },
-        {"--output": Path(output)},
+        {"--output": output},
     )
-    if precision == "fp16" and recognise(checkpoint).format is Format.ONNX:
-        _refuse_options_of_checkpoints(context)
-        click.echo(_autocast_summary(autocast(checkpoint, output, _pictures(frames))))
+    images = _images(sources)
+    if precision == "fp16" and kind_of(checkpoint, CheckpointError) is FileKind.ONNX:
+        _refuse_checkpoint_options(context)
+        with ProgressBars() as bars, phase(bars, "Converting and comparing"):
+            converted = autocast(checkpoint, output, images)
+        click.echo(_autocast_summary(converted))
         return
     config = ExportConfig(
         size=size,
@@ -130,50 +125,54 @@ def command(
         precision=precision,
         half_weights=half_weights,
     )
-    exported = export_onnx(
-        checkpoint,
-        output,
-        config,
-        trained_size=trained_size,
-        tracker=read_tracker_settings(tracker) if tracker else None,
-        frames=_pictures(frames),
-    )
+    with ProgressBars() as bars, phase(bars, "Exporting and comparing"):
+        exported = export_onnx(
+            checkpoint,
+            output,
+            config,
+            trained_size=trained_size,
+            tracker=read_tracker_settings(tracker) if tracker else None,
+            frames=images,
+        )
     click.echo(_summary(exported))
 
 
-def _refuse_options_of_checkpoints(context: click.Context) -> None:
-    for name in _NOT_OF_A_MODEL:
+def _refuse_checkpoint_options(context: click.Context) -> None:
+    for name in _CHECKPOINT_OPTIONS:
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise ConfigError(
-                f"--{name.replace('_', '-')} is for checkpoints; an ONNX model keeps what it was "
-                "exported with. Export the checkpoint, or leave the option out"
+                f"--{name.replace('_', '-')} needs a checkpoint: it cannot be changed in an ONNX "
+                "model. Export the checkpoint, or leave the option out"
             )
 
 
-def _pictures(sources: tuple[str, ...]) -> list[Any]:
+def _images(sources: tuple[str, ...]) -> list[Any]:
     from jdetrt.runtime.sources.open import open_source
 
-    pictures = []
+    images = []
     for uri in sources:
         with open_source(uri) as source:
-            pictures += [frame.image for frame in itertools.islice(source, _FRAMES_OF_A_SOURCE)]
-    return pictures
+            images += [frame.image for frame in itertools.islice(source, _FRAMES_OF_A_SOURCE)]
+    return images
+
+
+def _count(frames: int, *, real: bool) -> str:
+    return plural(frames, "frame" if real else "synthetic image")
 
 
 def _summary(exported: Exported) -> str:
     info, parity = exported.checkpoint, exported.parity
-    pictures = f"{parity.frames} {'frames' if exported.real_frames else 'synthetic pictures'}"
-    identities = f", {info.identities} identities" if info.identities else ""
+    identities = f", {plural(info.identities, 'identity', 'identities')}" if info.identities else ""
     weights = (
-        ("  weights  of convolutions rounded to float16, in torch too, and stored so",)
+        ("  weights  convolution weights rounded to float16, in torch as well",)
         if exported.half_weights
         else ()
     )
     if exported.precision == "fp16":
-        weights = ("  network  in float16; decoding, inputs and outputs in float32",)
+        weights = ("  network  float16; decoding, inputs and outputs float32",)
     anchors: tuple[str, ...] = ()
     if exported.anchored:
-        anchors = (f"  anchors  of {exported.anchor_size[0]}x{exported.anchor_size[1]}",)
+        anchors = ("  anchors  for {}x{}".format(*exported.anchor_size),)
     return "\n".join(
         (
             f"{exported.path}: {exported.bytes / 1e6:.1f} MB, sha256 {exported.sha256}",
@@ -183,21 +182,22 @@ def _summary(exported: Exported) -> str:
             f"  input    {shapes(exported.inputs)}",
             f"  outputs  {shapes(exported.outputs)}",
             *anchors,
-            f"  parity   ONNX Runtime against torch on {pictures}: boxes {parity.boxes_px:.1e} px, "
+            "  parity   ONNX Runtime against torch on "
+            f"{_count(parity.frames, real=exported.real_frames)}: boxes {parity.boxes_px:.1e} px, "
             f"scores {parity.scores:.1e}, embeddings {parity.embeddings:.1e} (1 - cosine)",
         )
     )
 
 
 def _autocast_summary(made: Autocast) -> str:
-    found = made.comparison
-    pictures = f"{found.frames} {'frames' if made.real_frames else 'synthetic pictures'}"
+    comparison = made.comparison
+    images = _count(comparison.frames, real=made.real_frames)
     return "\n".join(
         (
             f"{made.path}: {made.bytes / 1e6:.1f} MB, sha256 {made.sha256}",
-            f"  by       NVIDIA ModelOpt AutoCast, {made.in_float16} of {made.convolutions} "
+            f"  tool     NVIDIA ModelOpt AutoCast, {made.in_float16} of {made.convolutions} "
             "convolutions in float16, decoding in float32",
-            f"  parity   with the model that it was made from, on {pictures}: boxes "
-            f"{found.boxes_px.max:.1e} px, scores {found.scores.max:.1e}",
+            f"  parity   with the float32 model on {images}: boxes "
+            f"{comparison.boxes_px.max:.1e} px, scores {comparison.scores.max:.1e}",
         )
     )

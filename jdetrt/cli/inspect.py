@@ -1,8 +1,7 @@
-"""``jdetrt inspect``: what a checkpoint, a model or a plan holds."""
+"""``jdetrt inspect``: describe a checkpoint, a model or a plan."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from jdetrt.cli.models import missing, shapes
+from jdetrt.cli import options as opt
+from jdetrt.cli.paths import model_files, refuse_collisions
+from jdetrt.cli.results import needs, shapes, write_json
 from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
@@ -22,37 +23,41 @@ if TYPE_CHECKING:
     from jdetrt.types import TensorSpec
 
 
-@click.command()
-@click.argument("file", type=resolve_checkpoint)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(file: Path, as_json: bool) -> None:
-    """Say what a checkpoint, an ONNX model or a TensorRT plan holds.
+@click.command(cls=opt.Command)
+@click.argument(
+    "file",
+    type=resolve_checkpoint,
+    shell_complete=opt.complete_model,
+    help="A checkpoint, an ONNX model or a TensorRT plan, identified by its content, not its name. "
+    "Built in: nano is the checkpoint, nano:WxH an ONNX model of that size.",
+)
+@opt.JSON
+def command(file: Path, json_path: Path | None) -> None:
+    """Describe a checkpoint, an ONNX model or a TensorRT plan.
 
-    The kind of FILE is told by its content, not by its name. Of what ships, nano is the checkpoint
-    and nano:WxH a model of that size (files of these names are ./nano and so on). Of a plan every
-    layer is listed: the types that it computes in, and its tactic.
+    For a plan, every layer is listed with its data types and its tactic.
     """
-    from jdetrt.engine.tensorrt.describe import describe_plan, is_plan
+    from jdetrt.engine.tensorrt.describe import describe_plan
+    from jdetrt.file_kind import FileKind, check
 
-    if is_plan(file):
+    refuse_collisions({"FILE": model_files(file)}, {"--json": json_path})
+    if check(file, "inspect") is FileKind.PLAN:
         plan = describe_plan(file)
-        if as_json:
-            click.echo(json.dumps(msgspec.to_builtins(plan), indent=2))
-        else:
-            click.echo(_plan(plan))
+        _show(_plan(plan), json_path)
+        write_json(plan, json_path)
         return
-    from jdetrt.export.describe import CheckpointContent, describe
+    with needs("export", "Inspecting a checkpoint"):
+        from jdetrt.export.describe import CheckpointContent, describe
 
-    try:
         content = describe(file)
-    except ModuleNotFoundError as err:
-        raise missing(err, "Inspecting a checkpoint") from err
-    if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(asdict(content)), indent=2))
-    elif isinstance(content, CheckpointContent):
-        click.echo(_checkpoint(content))
-    else:
-        click.echo(_onnx(content))
+        words = _checkpoint(content) if isinstance(content, CheckpointContent) else _onnx(content)
+    _show(words, json_path)
+    write_json(msgspec.to_builtins(asdict(content)), json_path)
+
+
+def _show(words: str, json_path: Path | None) -> None:
+    if json_path != opt.STDOUT:
+        click.echo(words)
 
 
 def _checkpoint(content: CheckpointContent) -> str:
@@ -60,7 +65,7 @@ def _checkpoint(content: CheckpointContent) -> str:
     size = "not recorded" if info.config.size is None else "{}x{}".format(*info.config.size)
     lines = [
         f"{content.path}: {info.kind} checkpoint, {content.bytes / 1e6:.1f} MB",
-        f"  network     {info.config.body}, embeddings of {info.config.embedding_dim}, "
+        f"  network     {info.config.body}, {info.config.embedding_dim}-dimensional embeddings, "
         f"{content.parameters / 1e6:.2f} M parameters",
         f"  tensors     {info.keys}",
         f"  trained at  {size}",
@@ -87,7 +92,7 @@ def _onnx(content: OnnxContent) -> str:
         opsets = ", ".join(f"{domain} {version}" for domain, version in content.opsets.items())
         lines.append(f"  opset       {opsets} (by {content.producer or 'an unknown program'})")
     if content.operators is None:
-        lines.append("  operators   not counted: that needs the Python package 'onnx'")
+        lines.append("  operators   not counted: the Python package 'onnx' is not installed")
     else:
         operators = ", ".join(f"{kind} {count}" for kind, count in content.operators.items())
         lines.append(f"  operators   {operators}")
@@ -109,8 +114,8 @@ def _plan(content: PlanContent) -> str:
     made, compiled = content.sidecar, content.compiled
     if made is not None:
         lines += [
-            f"  made by       {made.made.words()}",
-            f"  from          {made.model.name}, sha256 {made.model.sha256}",
+            f"  built by      {made.host}",
+            f"  model         {made.model.name}, sha256 {made.model.sha256}",
             f"  precision     {made.precision}, {made.typing} typing",
             f"  inputs        {shapes(made.inputs)}",
             f"  outputs       {shapes(made.outputs)}",
@@ -123,8 +128,8 @@ def _plan(content: PlanContent) -> str:
             lines.append(f"  weights       {compiled.weights / 1e6:.1f} MB")
         convolutions = Counter(one.computes_in for one in compiled.layers if one.convolution)
         counts = ", ".join(f"{count} in {kind}" for kind, count in convolutions.most_common())
-        lines.append(f"  convolutions  {counts or 'not told'}")
-        lines.append(f"  layers        {len(compiled.layers)}, told by the {compiled.source}")
+        lines.append(f"  convolutions  {counts or 'not reported'}")
+        lines.append(f"  layers        {len(compiled.layers)}, reported by the {compiled.source}")
     if content.note:
         lines.append(f"  note          {content.note}")
     if made is not None:
@@ -135,7 +140,7 @@ def _plan(content: PlanContent) -> str:
 
 
 def _layer_table(layers: tuple[Layer, ...]) -> Iterator[str]:
-    """One line a layer, as long as it takes: for search and for other programs."""
+    """One line per layer, however long: for search and for other programs."""
     rows: list[tuple[str, ...]] = [("", "in", "weights", "out", "kind", "layer", "tactic")]
     for number, layer in enumerate(layers, start=1):
         types = (_types(tensors) for tensors in (layer.inputs, layer.weights, layer.outputs))
@@ -147,7 +152,7 @@ def _layer_table(layers: tuple[Layer, ...]) -> Iterator[str]:
 
 
 def _layer_name(layer: Layer) -> str:
-    """A node of the graph that it computes, which says more than TensorRT's own name."""
+    """A graph node that the layer computes, which says more than TensorRT's own name."""
     if not layer.nodes:
         return layer.name
     convolutions = [node for node in layer.nodes if layer.convolution and "/Conv" in node]

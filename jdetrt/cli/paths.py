@@ -1,4 +1,4 @@
-"""What a command reads, so that nothing that it writes takes the place of it."""
+"""Files that a command reads, so that none of its outputs replaces them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from jdetrt.cli.options import STDOUT
 from jdetrt.engine.onnx_file import model_files
 from jdetrt.errors import ConfigError, DataError
 
@@ -34,7 +35,7 @@ def refuse_collisions(
     wanted = {
         option: (path, os.path.realpath(path))
         for option, path in outputs.items()
-        if path is not None
+        if path not in (None, STDOUT)
     }
     places: dict[str, str] = {}
     for option, (path, place) in wanted.items():
@@ -67,14 +68,14 @@ def _lies_in(path: str, folder: str) -> bool:
 
 def source_files(source: str) -> Iterator[Path]:
     """The files of SOURCE; of a MOT sequence also its ground truth and its detections."""
-    from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
+    from jdetrt.runtime.sources.images import IMAGE_SUFFIXES
     from jdetrt.runtime.sources.seqinfo import read_seqinfo
 
     folder = pictures = Path(source)
     yield folder
     yield from map(Path, glob.iglob(source, recursive=True))
     yield from (folder / name for name in _SEQUENCE)
-    suffixes = set(PICTURE_SUFFIXES)
+    suffixes = set(IMAGE_SUFFIXES)
     # What cannot be read here is refused, with its reason, where it is opened.
     with suppress(DataError):
         info = read_seqinfo(folder / "seqinfo.ini")

@@ -1,4 +1,4 @@
-"""``jdetrt track``: people through a video, a folder, a camera, or given detections."""
+"""``jdetrt track``: people in a video, images, a camera, or a list of detections."""
 
 from __future__ import annotations
 
@@ -12,25 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
-from jdetrt.cli.run_output import ProgressBar, print_summary
+from jdetrt.cli.progress import OnFrame, ProgressBars, phase
+from jdetrt.cli.results import print_run
 from jdetrt.cli.settings import toml_text, tracker_settings
-from jdetrt.config import PRESETS, default_config
-from jdetrt.errors import DataError
+from jdetrt.config import default_config
+from jdetrt.errors import DataError, SessionError
+from jdetrt.file_kind import check
 from jdetrt.shipped import NANO, resolve
 
 if TYPE_CHECKING:
     from jdetrt.config import TrackerConfig
     from jdetrt.engine.tensorrt.session import MemoryUse
-    from jdetrt.runtime.sinks.base import Sink
-    from jdetrt.runtime.sinks.output import Output
+    from jdetrt.runtime.sinks.base import Output, Sink
     from jdetrt.runtime.timing import RunReport
-
-_FILE = click.Path(path_type=Path)
-_FRACTION = click.FloatRange(0.0, 1.0)
-_PRESETS = click.Choice(PRESETS)
-_BACKENDS = click.Choice(["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"])
-_PROVIDERS = click.Choice(["auto", "cpu", "cuda", "tensorrt"])
+    from jdetrt.runtime.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class _Options:
     kitti: Path | None
     jsonl: Path | None
     video: Path | None
-    frames: Path | None
+    images: Path | None
     preset: str | None
     score_threshold: float | None
     nms_iou: float | None
@@ -65,84 +62,101 @@ class _Options:
             "--kitti": self.kitti,
             "--jsonl": self.jsonl,
             "--video": self.video,
-            "--frames": self.frames,
+            "--images": self.images,
         }
         return {option: path for option, path in given.items() if path is not None}
 
 
-@click.command()
-@click.argument("source")
+def _old_frames(value: str) -> str:
+    """``--frames`` was a folder, which a bare number is hardly meant to be."""
+    return "--max-frames" if value.isdecimal() else "--images"
+
+
+@click.command(cls=opt.Command, renamed={"--frames": _old_frames, "--pictures": "--images"})
+@opt.SOURCE
 @click.option(
     "--model",
     type=resolve,
-    metavar="FILE",
-    help="The network: an ONNX file of `jdetrt export`, a plan of `jdetrt build`, or nano or "
-    "nano:WxH, which ship (a file of that name is ./nano); default without --detections: nano.",
+    metavar="MODEL",
+    shell_complete=opt.complete_model,
+    help="An ONNX model of `jdetrt export`, a plan of `jdetrt build`, or the built-in nano or "
+    "nano:WxH (a file of that name is ./nano). Default without --detections: nano.",
 )
 @click.option(
     "--detections",
-    type=_FILE,
-    help="Associate these detections (det.txt, in the sequence's folder or here); no network.",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Track these detections instead of running a network: a MOT det.txt, in the folder of the "
+    "sequence or the current one. SOURCE is then a MOT sequence; its images are only needed for "
+    "--video and --images.",
 )
-@click.option("--mot", type=_FILE, help="Write MOT Challenge text.")
-@click.option("--kitti", type=_FILE, help="Write KITTI text.")
-@click.option("--jsonl", type=_FILE, help="Write JSON, one line a frame.")
-@click.option("--video", type=_FILE, help="Write a video with the tracks drawn in.")
-@click.option("--frames", type=_FILE, help="Write such pictures into this folder.")
+@click.option("--mot", type=opt.FILE, metavar="FILE", help="Write tracks as MOT Challenge text.")
+@click.option("--kitti", type=opt.FILE, metavar="FILE", help="Write tracks as KITTI text.")
 @click.option(
-    "--preset",
-    type=_PRESETS,
-    help="How to associate, with the preset's own settings; by default as the model says, or "
-    "else reference with embeddings and iou without.",
-)
-@click.option("--score-threshold", type=_FRACTION, help="Leave out detections up to this score.")
-@click.option("--nms-iou", type=_FRACTION, help="Overlap above which two detections are one.")
-@click.option("--config", type=_FILE, help="Settings of the preset (TOML); options override it.")
-@click.option("--save-config", type=_FILE, help="Write the settings in effect here (TOML).")
-@click.option(
-    "--backend",
-    type=_BACKENDS,
-    default="auto",
-    show_default=True,
-    help="What runs the network; auto: plans TensorRT, ONNX files ONNX Runtime. With tensorrt the "
-    "plan of an ONNX file is found in the cache folder or built.",
+    "--jsonl", type=opt.FILE, metavar="FILE", help="Write tracks as JSON, one line per frame."
 )
 @click.option(
-    "--provider",
-    type=_PROVIDERS,
-    default="auto",
-    show_default=True,
-    help="What computes in ONNX Runtime.",
+    "--video", type=opt.FILE, metavar="FILE", help="Write a video with the tracks drawn in."
 )
 @click.option(
-    "--threads", type=click.IntRange(1, 1024), help="CPU threads; by default one a physical core."
+    "--images", type=opt.FILE, metavar="DIR", help="Write annotated frames into this folder."
 )
-@click.option(
-    "--cuda-graph",
-    is_flag=True,
-    help="Replay a plan as a CUDA graph, which takes the CPU less time.",
-)
-@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames.")
+@opt.max_frames("Stop after this many frames.")
 @click.option(
     "--frame-rate",
     type=click.FloatRange(0.0, 1000.0, min_open=True),
-    help="Frames a second, in place of what the source says.",
+    metavar="FPS",
+    help="Frame rate of SOURCE, in place of the one that it states.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
+@opt.PRESET
+@click.option(
+    "--score-threshold",
+    type=opt.FRACTION,
+    metavar="SCORE",
+    help="Ignore detections up to this score. Default: as the preset has it.",
+)
+@click.option(
+    "--nms-iou",
+    type=opt.FRACTION,
+    metavar="IOU",
+    help="Overlap above which two detections count as one. Default: as the preset has it.",
+)
+@click.option(
+    "--config",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Read the tracker settings from a TOML file; options override it.",
+)
+@click.option(
+    "--save-config",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Write the tracker settings in effect to a TOML file.",
+)
+@opt.BACKEND
+@opt.PROVIDER
+@opt.THREADS
+@opt.CUDA_GRAPH
+@opt.QUIET
 def command(**given: Any) -> None:
     """Track people in SOURCE.
 
-    SOURCE is a video, a folder or pattern of pictures, a MOT sequence, or a camera (camera:0,
-    csi://0, rtsp://host/stream); with --detections it is a MOT sequence, whose pictures are only
-    needed to draw. Ctrl-C ends the run and keeps the results up to there.
+    Name an output, such as --mot or --video, to keep the tracks. Ctrl-C ends the run and keeps the
+    results up to there.
     """
     options = _Options(**given)
     if options.model is not None and options.detections is not None:
-        raise click.UsageError("give one of --model FILE and --detections FILE")
+        raise click.UsageError("Give either --model or --detections.")
     if options.model is None and options.detections is None:
         options = replace(options, model=resolve(NANO))
         if not options.quiet:
             click.echo(f"No --model given: tracking with {NANO} ({options.model})", err=True)
+    if not options.outputs() and not options.quiet:
+        click.echo(
+            "No output named: tracks are only counted. Add --mot FILE, --video FILE or another "
+            "output to keep them.",
+            err=True,
+        )
     if options.detections is not None:
         options = replace(options, detections=_find(options.source, options.detections))
     refuse_collisions(
@@ -156,21 +170,22 @@ def command(**given: Any) -> None:
     )
     with ExitStack() as stack:
         if options.model is not None:
+            check(options.model, "track", SessionError)
             _track_source(options, options.model, stack)
         elif options.detections is not None:
             _track_detections(options, options.detections, stack)
 
 
 def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
-    from jdetrt.cli.build_bar import BuildBar
     from jdetrt.engine.open import open_session
     from jdetrt.engine.tensorrt.session import memory_of
-    from jdetrt.runtime.contract import network_size, tracker_config
+    from jdetrt.runtime.detector import network_size
     from jdetrt.runtime.pipeline import Pipeline
+    from jdetrt.runtime.settings import tracker_config
     from jdetrt.runtime.sources.open import open_source
     from jdetrt.runtime.tracking.tracker import Tracker
 
-    with BuildBar(quiet=options.quiet) as build_bar:
+    with ProgressBars(quiet=options.quiet) as loading:
         session = stack.enter_context(
             open_session(
                 model,
@@ -178,24 +193,26 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
                 provider=options.provider,
                 threads=options.threads,
                 cuda_graph=options.cuda_graph,
-                announce=build_bar.announce,
-                progress=build_bar,
+                progress=loading,
             )
         )
     config = _settings(options, lambda: tracker_config(session, options.preset))
     source = stack.enter_context(open_source(options.source, frame_rate=options.frame_rate))
     lengths = [n for n in (source.length, options.max_frames) if n is not None]
-    bar = ProgressBar(source.name, min(lengths, default=None), quiet=options.quiet)
+    tracker = Tracker(config, source.frame_rate)
+    bars = ProgressBars(quiet=options.quiet, rate="FPS")
     pipeline = Pipeline(
         source,
         session,
-        Tracker(config, source.frame_rate),
+        tracker,
         _open_sinks(options, source.frame_rate, stack),
         size=network_size(session),
         max_frames=options.max_frames,
-        on_frame=bar.advance,
+        on_frame=OnFrame(bars, source.name),
     )
-    _run(options, bar, source.name, pipeline.run, pipeline.report, lambda: memory_of(session))
+    bars.start(source.name, min(lengths, default=None))
+    memory = partial(memory_of, session)
+    _run(options, bars, tracker, source.name, pipeline.run, pipeline.report, memory)
 
 
 def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> None:
@@ -208,51 +225,55 @@ def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> 
 
     sequence = Path(options.source)
     info = read_seqinfo(sequence)
-    seen = read_detections(detections, length=info.length)
+    by_frame = read_detections(detections, length=info.length)
     length = min(info.length, options.max_frames or info.length)
     frame_rate = options.frame_rate or info.frame_rate
     config = _settings(options, lambda: default_config(options.preset or "iou"))
     name = sequence.resolve().name
-    draws = options.video is not None or options.frames is not None
-    pictures = stack.enter_context(open_source(sequence)) if draws else None
-    bar = ProgressBar(name, length, quiet=options.quiet)
+    draws = options.video is not None or options.images is not None
+    images = stack.enter_context(open_source(sequence)) if draws else None
+    tracker, bars = Tracker(config, frame_rate), ProgressBars(quiet=options.quiet, rate="FPS")
     stopwatch = Stopwatch(ASSOCIATION)
     run = partial(
         track_detections,
-        {index: detected for index, detected in seen.items() if index <= length},
-        Tracker(config, frame_rate),
+        {index: rows for index, rows in by_frame.items() if index <= length},
+        tracker,
         _open_sinks(options, frame_rate, stack),
         length=length,
-        frames=pictures,
-        on_frame=bar.advance,
+        frames=images,
+        on_frame=OnFrame(bars, name),
         stopwatch=stopwatch,
     )
     try:
-        _run(options, bar, name, run, stopwatch.report)
+        bars.start(name, length)
+        _run(options, bars, tracker, name, run, stopwatch.report)
     except DataError as err:
         raise DataError(f"{detections}: {err}") from err
 
 
 def _run(
     options: _Options,
-    bar: ProgressBar,
+    bars: ProgressBars,
+    tracker: Tracker,
     name: str,
     run: Callable[[], RunReport],
     report: Callable[[], RunReport],
     memory: Callable[[], MemoryUse | None] = lambda: None,
 ) -> None:
-    """Run to the end, or to Ctrl-C, and say what was done."""
+    """Run to the end, or to Ctrl-C, and print what was done."""
     try:
-        with bar:
+        with bars:
+            with phase(bars, "Compiling kernels (first use only)", parent=name):
+                tracker.warm_up()
             run()
     except KeyboardInterrupt as err:
         if report().frames and not options.quiet:
-            print_summary(report(), name, options.outputs().values(), memory())
+            print_run(report(), name, options.outputs().values(), memory())
         if str(err):
             click.echo(str(err), err=True)
         raise
     if not options.quiet:
-        print_summary(report(), name, options.outputs().values(), memory())
+        print_run(report(), name, options.outputs().values(), memory())
 
 
 def _find(source: str, detections: Path) -> Path:
@@ -275,14 +296,15 @@ def _settings(options: _Options, default: Callable[[], TrackerConfig]) -> Tracke
 def _open_sinks(options: _Options, frame_rate: float, stack: ExitStack) -> list[Sink]:
     """Open the outputs; the stack sees to it that none is left behind half made."""
     from jdetrt.runtime.signals import interrupt_held
-    from jdetrt.runtime.sinks.base import FramesSink, JsonLinesSink, KittiSink, MotSink, VideoSink
+    from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
+    from jdetrt.runtime.sinks.video import FramesSink, VideoSink
 
     kinds: dict[str, Callable[[Path], Output]] = {
         "--mot": MotSink,
         "--kitti": KittiSink,
         "--jsonl": JsonLinesSink,
         "--video": lambda path: VideoSink(path, frame_rate=frame_rate),
-        "--frames": FramesSink,
+        "--images": FramesSink,
     }
     with interrupt_held():
         return [

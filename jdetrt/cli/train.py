@@ -1,53 +1,72 @@
-"""``jdetrt train``: from a recipe and data to a checkpoint."""
+"""``jdetrt train``: a recipe and data to a checkpoint."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from jdetrt.cli.models import missing
+from jdetrt.cli import options as opt
+from jdetrt.cli.progress import ProgressBars
+from jdetrt.cli.results import needs, plural
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from jdetrt.training.network.model import JdeNetwork
-    from jdetrt.training.progress import Progress
+    from jdetrt.training.progress import Report
     from jdetrt.training.recipe import Recipe
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.command()
-@click.argument("recipe")
-@click.option("-o", "--output", type=_PATH, required=True, help="Folder of the run.")
+@click.command(cls=opt.Command, renamed={"--cache": "--cache-images"})
+@click.argument(
+    "recipe",
+    shell_complete=opt.complete_file,
+    help="A TOML file, or a built-in recipe: paper or nano.",
+)
+@click.option(
+    "-o", "--output", type=opt.FILE, required=True, metavar="DIR", help="Folder of the run."
+)
 @click.option(
     "--data-root",
-    type=_PATH,
+    type=opt.FILE,
     default=Path(),
-    help="Folder that the recipe's paths are relative to; default: this one.",
+    metavar="DIR",
+    help="Folder that paths in the recipe are relative to. Default: the current folder.",
 )
-@click.option("--start", metavar="FILE", help="Weights to start from, in place of the recipe's.")
+@click.option(
+    "--start",
+    metavar="FILE",
+    shell_complete=opt.complete_file,
+    help="Weights to start from, in place of those of the recipe.",
+)
 @click.option(
     "--validate",
-    type=_PATH,
+    type=opt.FILE,
     metavar="SEQUENCE",
-    help="MOT sequence to score the network on; best.safetensors is the one with the highest AP.",
+    help="MOT sequence to score the network on after each epoch; best.safetensors is then the "
+    "checkpoint with the highest AP.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in --output.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 or auto.")
+@click.option("--resume", is_flag=True, help="Resume the run in --output.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="Device to train on: cpu, cuda, cuda:1 or auto.",
+)
 @click.option(
     "--workers",
     type=click.IntRange(0, 256),
     default=2,
     show_default=True,
-    help="Processes that prepare pictures.",
+    metavar="N",
+    help="Number of processes that prepare images.",
 )
-@click.option("--cache", is_flag=True, help="Keep all pictures in memory.")
+@click.option("--cache-images", is_flag=True, help="Keep all images in memory.")
 def command(
     recipe: str,
     output: Path,
@@ -57,37 +76,36 @@ def command(
     resume: bool,
     device: str,
     workers: int,
-    cache: bool,
+    cache_images: bool,
 ) -> None:
     """Train a network.
 
-    RECIPE is a TOML file, or 'paper' or 'nano' for those that come with jdetrt. For several GPUs:
-    torchrun --nproc-per-node 4 -m jdetrt train RECIPE ...
+    For several GPUs: torchrun --nproc-per-node 4 -m jdetrt train RECIPE ...
     """
     import msgspec
 
-    try:
+    with needs("train", "Training a network"):
         from jdetrt.training.data.training_set import open_training_set
         from jdetrt.training.distributed import processes
-        from jdetrt.training.run_folder import check, open_recipe, prepare
+        from jdetrt.training.recipe import open_recipe
+        from jdetrt.training.run_folder import check, prepare
         from jdetrt.training.train import train
-    except ModuleNotFoundError as err:
-        raise missing(err, "Training a network", "train") from err
     settings = open_recipe(recipe)
     if start is not None:
         settings = msgspec.structs.replace(settings, start=start)
     with processes(device) as process:
         check(output, resume=resume)
         score = None if validate is None else _scorer(settings, validate)
-        data_set = open_training_set(settings, data_root, cache=cache)
+        data_set = open_training_set(settings, data_root, cache=cache_images)
         if process.first:
             if not resume:
                 prepare(output, settings)
             click.echo(
-                f"{len(data_set)} pictures an epoch, {data_set.identities} identities, "
+                f"{plural(len(data_set), 'image')} per epoch, "
+                f"{plural(data_set.identities, 'identity', 'identities')}, "
                 f"{settings.network.body} on {process.device}"
             )
-        with _live(settings, shown=process.first) as report:
+        with ProgressBars(quiet=not process.first) as bars:
             trained = train(
                 settings,
                 data_set,
@@ -96,7 +114,8 @@ def command(
                 workers=workers,
                 resume=resume,
                 validate=score,
-                report=report,
+                report=_reporter(bars, settings) if process.first else lambda _: None,
+                progress=bars,
             )
     if process.first:
         ap = "" if trained.score is None else f", AP {trained.score:.3f}"
@@ -122,44 +141,33 @@ def _scorer(recipe: Recipe, sequence: Path) -> Callable[[JdeNetwork], Mapping[st
     return score
 
 
-@contextmanager
-def _live(recipe: Recipe, *, shown: bool) -> Iterator[Callable[[Progress], None]]:
-    """A table of the run that is drawn anew; plain lines where there is no terminal."""
-    if not shown:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    console, begun = Console(), time.monotonic()
-    if not console.is_terminal:
-        yield lambda progress: click.echo(_line(progress, recipe))
-        return
+def _reporter(bars: ProgressBars, recipe: Recipe) -> Callable[[Report], None]:
+    """Show a table of the run above the bars; print plain lines where there is no terminal."""
+    begun = time.monotonic()
     scores: dict[str, float] = {}
-    with Live(console=console, refresh_per_second=2) as live:
 
-        def report(progress: Progress) -> None:
-            scores.update(progress.scores)
-            if progress.losses:
-                live.update(_table(progress, recipe, scores, time.monotonic() - begun))
+    def report(progress: Report) -> None:
+        scores.update(progress.scores)
+        if not bars.shown:
+            click.echo(_line(progress, recipe))
+        elif progress.losses:
+            bars.show_above(_table(progress, recipe, scores, time.monotonic() - begun))
 
-        yield report
+    return report
 
 
-def _line(progress: Progress, recipe: Recipe) -> str:
+def _line(progress: Report, recipe: Recipe) -> str:
     if progress.scores:
         found = ", ".join(f"{name} {value:.4g}" for name, value in progress.scores.items())
         return f"after epoch {progress.epoch}: {found}"
     tasks = ", ".join(f"{name} {value:.4g}" for name, value in _by_task(progress.losses).items())
     return (
         f"epoch {progress.epoch + 1}/{recipe.schedule.epochs} step {progress.step}/{progress.steps}"
-        f": {tasks}; rate {progress.rate:.2e}, {progress.speed:.1f} pictures/s"
+        f": {tasks}; rate {progress.rate:.2e}, {progress.speed:.1f} images/s"
     )
 
 
-def _table(
-    progress: Progress, recipe: Recipe, scores: Mapping[str, float], seconds: float
-) -> Table:
+def _table(progress: Report, recipe: Recipe, scores: Mapping[str, float], seconds: float) -> Table:
     from rich.table import Table
 
     table = Table(show_header=False)
@@ -167,7 +175,7 @@ def _table(
         "epoch": f"{progress.epoch + 1} of {recipe.schedule.epochs}",
         "step": f"{progress.step} of {progress.steps}",
         "learning rate": f"{progress.rate:.3g}",
-        "pictures/s": f"{progress.speed:.1f}",
+        "images/s": f"{progress.speed:.1f}",
         "minutes": f"{seconds / 60:.1f}",
         **{name: f"{value:.4f}" for name, value in _by_task(progress.losses).items()},
         **{name: f"{value:.4g}" for name, value in scores.items()},

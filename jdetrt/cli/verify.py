@@ -1,78 +1,104 @@
-"""``jdetrt verify``: one model against another, on frames."""
+"""``jdetrt verify``: two models on the same frames."""
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from jdetrt.cli.models import missing
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
+from jdetrt.cli.progress import ProgressBars, watched
+from jdetrt.cli.results import needs, plural, show, write_json
+from jdetrt.errors import SessionError
+from jdetrt.file_kind import check
 from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from jdetrt.evaluation.agreement import Comparison, Limits
-    from jdetrt.types import Frame
-
-_FRACTION = click.FloatRange(0.0, 1.0)
+    from jdetrt.types import Frame, Size
 
 
-@click.command()
-@click.argument("model", type=resolve_checkpoint)
+@click.command(cls=opt.Command, renamed={"--frames": "--source", "--limit": "--max-frames"})
+@opt.ANY_MODEL
 @click.option(
     "--against",
     type=resolve_checkpoint,
     required=True,
     metavar="MODEL",
-    help="What it is compared with, the ONNX model that it was made from, say.",
+    shell_complete=opt.complete_model,
+    help="Model to compare with, such as the ONNX model that a plan was built from.",
 )
 @click.option(
-    "--frames", multiple=True, required=True, metavar="SOURCE", help="Pictures, videos, sequences."
+    "--source",
+    "sources",
+    multiple=True,
+    required=True,
+    metavar="SOURCE",
+    shell_complete=opt.complete_file,
+    help="Video, images or MOT sequence to run both models on; may be repeated.",
 )
-@click.option(
-    "--limit", type=click.IntRange(1), default=100, show_default=True, help="Frames of each SOURCE."
-)
+@opt.max_frames("Number of frames to use from each source.", default=100)
+@opt.SIZE
 @click.option(
     "--score-threshold",
-    type=_FRACTION,
+    type=opt.FRACTION,
     default=0.1,
     show_default=True,
-    help="Entries above it in either model are compared; 0 compares all.",
+    metavar="SCORE",
+    help="Compare candidates above this score in either model; 0 compares all.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
-    help="Whose tolerance applies; default: the lower one of what the two models record.",
+    help="Which row of tolerances to use. Default: the lower of the two models' precisions.",
 )
-@click.option("--min-iou", type=_FRACTION, help="Least overlap of 99 of 100 pairs of boxes.")
-@click.option("--max-score", type=_FRACTION, help="Largest difference of 99 of 100 scores.")
-@click.option("--min-cosine", type=_FRACTION, help="Least median cosine of embeddings.")
-@click.option("--min-cosine-p5", type=_FRACTION, help="Least cosine of 19 of 20 embeddings.")
-@click.option("--max-unmatched", type=_FRACTION, help="Largest share of entries without a partner.")
 @click.option(
-    "--provider",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
-    default="auto",
-    show_default=True,
-    help="What computes ONNX models.",
+    "--min-iou",
+    type=opt.FRACTION,
+    metavar="IOU",
+    help="Smallest acceptable 1st-percentile overlap of paired boxes.",
 )
-@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; default: one a core.")
 @click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write the numbers here."
+    "--max-score",
+    type=opt.FRACTION,
+    metavar="DIFF",
+    help="Largest acceptable 99th-percentile difference in score.",
 )
+@click.option(
+    "--min-cosine",
+    type=opt.FRACTION,
+    metavar="COSINE",
+    help="Smallest acceptable median cosine between embeddings.",
+)
+@click.option(
+    "--min-cosine-p5",
+    type=opt.FRACTION,
+    metavar="COSINE",
+    help="Smallest acceptable 5th-percentile cosine between embeddings.",
+)
+@click.option(
+    "--max-unmatched",
+    type=opt.FRACTION,
+    metavar="SHARE",
+    help="Largest acceptable share of candidates that have no match in the other model.",
+)
+@opt.PROVIDER
+@opt.THREADS
+@opt.JSON
 def command(
     model: Path,
     against: Path,
-    frames: tuple[str, ...],
-    limit: int,
+    sources: tuple[str, ...],
+    max_frames: int,
+    size: Size | None,
     score_threshold: float,
     precision: str | None,
     min_iou: float | None,
@@ -84,31 +110,27 @@ def command(
     threads: int | None,
     json_path: Path | None,
 ) -> int:
-    """Compare what two models give for the same frames; exit 1 past the tolerance.
+    """Compare the outputs of two models on the same frames.
 
-    MODEL is a TensorRT plan, an ONNX model or a checkpoint, as is what it is compared with; of what
-    ships, nano is the checkpoint and nano:WxH a model of that size. Entries are paired by the
-    overlap of their boxes, not by rank.
+    Candidates are paired by the overlap of their boxes, not by rank. Exits with 3 if a difference
+    is outside the tolerance; the --min and --max options replace single tolerances.
     """
-    from rich.console import Console
-
-    try:
-        from jdetrt.benchmarks.open_model import open_model
-        from jdetrt.evaluation.verify import precision_of, verify
-    except ModuleNotFoundError as err:
-        raise missing(err, "Comparing models") from err
+    with needs("export", "Comparing models"):
+        from jdetrt.api import load
+        from jdetrt.evaluation.agreement import precision_of, verify
     from jdetrt.evaluation.agreement import LIMITS
-    from jdetrt.files import write_text
 
     inputs = {
         "MODEL": model_files(model),
         "--against": model_files(against),
-        "--frames": itertools.chain.from_iterable(map(source_files, frames)),
+        "--source": itertools.chain.from_iterable(map(source_files, sources)),
     }
     refuse_collisions(inputs, {"--json": json_path})
+    for path in (model, against):
+        check(path, "verify", SessionError)
     with ExitStack() as stack:
         session, reference = (
-            stack.enter_context(open_model(path, provider=provider, threads=threads))
+            stack.enter_context(load(path, size=size, provider=provider, threads=threads)).session
             for path in (model, against)
         )
         precision = precision or precision_of(session, reference)
@@ -120,72 +142,74 @@ def command(
             "unmatched": max_unmatched,
         }
         limits = LIMITS[precision]._replace(**{k: v for k, v in asked.items() if v is not None})
-        found = verify(
+        comparison = verify(
             session,
             reference,
-            _frames(frames, limit),
+            stack.enter_context(_frames(sources, max_frames)),
             score_threshold=score_threshold,
             edge=limits.score,
         )
-    faults = found.faults(limits)
-    click.echo(f"{model} against {against}: {found.frames} frames, {found.pairs} pairs")
-    Console().print(comparison_table(found, limits))
-    if json_path is not None:
-        content = {
-            "model": Path(model).name,
-            "against": Path(against).name,
-            "precision": precision,
-            "score_threshold": score_threshold,
-            **asdict(found),
-            "limits": limits._asdict(),
-            "agrees": not faults,
-        }
-        write_text(json_path, json.dumps(content, indent=2) + "\n")
-        click.echo(f"Written: {json_path}")
+    faults = comparison.faults(limits)
+    click.echo(
+        f"{model} against {against}: {plural(comparison.frames, 'frame')}, "
+        f"{plural(comparison.pairs, 'pair')}"
+    )
+    show(comparison_table(comparison, limits))
+    result = {
+        "model": model.name,
+        "against": against.name,
+        "precision": precision,
+        "score_threshold": score_threshold,
+        **asdict(comparison),
+        "limits": limits._asdict(),
+        "agrees": not faults,
+    }
+    write_json(result, json_path)
     for fault in faults:
-        click.echo(f"Past the tolerance of {precision}: {fault}", err=True)
+        click.echo(f"Outside the {precision} tolerance: {fault}", err=True)
     if not faults:
-        click.echo(f"Within the tolerance of {precision}.")
-    return 1 if faults else 0
+        click.echo(f"Within the {precision} tolerance.")
+    return opt.WORSE if faults else 0
 
 
-def _frames(sources: tuple[str, ...], limit: int) -> Iterator[Frame]:
+@contextmanager
+def _frames(sources: tuple[str, ...], max_frames: int) -> Iterator[Iterator[Frame]]:
+    """The first frames of each source, with a progress bar for each."""
     from jdetrt.runtime.sources.open import open_source
 
-    for uri in sources:
-        with open_source(uri) as source:
-            yield from itertools.islice(source, limit)
+    def frames(bars: ProgressBars) -> Iterator[Frame]:
+        for uri in sources:
+            with open_source(uri) as source:
+                total = min(source.length or max_frames, max_frames)
+                yield from watched(bars, uri, itertools.islice(source, max_frames), total)
+
+    with ProgressBars() as bars:
+        yield frames(bars)
 
 
-def comparison_table(found: Comparison, limits: Limits) -> Table:
-    """What was found, beside what is allowed."""
+def comparison_table(comparison: Comparison, limits: Limits) -> Table:
+    """Differences, with their limits."""
     from rich.table import Table
 
-    table = Table("", "worst", "1 of 100", "mean or median", "allowed")
-    px, scores = found.boxes_px, found.scores
-    table.add_row("boxes, px", f"{px.max:.4g}", f"{px.p99:.4g}", f"{px.mean:.4g}", "")
-    table.add_row(
-        "boxes, IoU", f"{found.iou_min:.4f}", f"{found.iou_p1:.4f}", "", f">= {limits.iou:g}"
-    )
-    table.add_row(
-        "scores",
-        f"{scores.max:.4g}",
-        f"{scores.p99:.4g}",
-        f"{scores.mean:.4g}",
-        f"<= {limits.score:g}",
-    )
-    if found.cosine_min is not None:
-        table.add_row(
-            "embeddings, cosine",
-            f"{found.cosine_min:.6f}",
-            "",
-            f"{found.cosine_median:.6f}",
-            f">= {limits.cosine:g}",
+    one, px, scores = comparison, comparison.boxes_px, comparison.scores
+    table = Table("", "worst", "percentile", "mean or median", "limit")
+    rows = [
+        ("boxes, px", f"{px.max:.4g}", f"p99 {px.p99:.4g}", f"{px.mean:.4g}", ""),
+        ("boxes, IoU", f"{one.iou_min:.4f}", f"p1 {one.iou_p1:.4f}", "", f"p1 >= {limits.iou:g}"),
+        (
+            *("scores", f"{scores.max:.4g}", f"p99 {scores.p99:.4g}", f"{scores.mean:.4g}"),
+            f"p99 <= {limits.score:g}",
+        ),
+    ]
+    if one.cosine_min is not None:
+        rows.append(
+            (
+                *("embeddings, cosine", f"{one.cosine_min:.6f}", f"p5 {one.cosine_p5:.6f}"),
+                f"{one.cosine_median:.6f}",
+                f"median >= {limits.cosine:g}, p5 >= {limits.cosine_p5:g}",
+            )
         )
-        table.add_row(
-            "cosine of 19 of 20", f"{found.cosine_p5:.6f}", "", "", f">= {limits.cosine_p5:g}"
-        )
-    table.add_row(
-        "without a partner", "", "", f"{found.unmatched:.2%}", f"<= {limits.unmatched:.2%}"
-    )
+    rows.append(("unmatched", "", "", f"{one.unmatched:.2%}", f"<= {limits.unmatched:.2%}"))
+    for row in rows:
+        table.add_row(*row)
     return table

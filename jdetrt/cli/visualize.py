@@ -1,4 +1,4 @@
-"""``jdetrt visualize``: pictures of what a network has learnt."""
+"""``jdetrt visualize``: images of what a network has learnt."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jdetrt.cli.export import parse_size
-from jdetrt.cli.models import missing
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions
+from jdetrt.cli.results import needs
 from jdetrt.errors import DataError
-from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_FILE = click.Path(path_type=Path)
+    from jdetrt.types import Size
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
@@ -31,26 +30,29 @@ def parse_box(text: str) -> Box:
     return left, top, left + width, top + height
 
 
-@click.group()
+@click.group(cls=opt.Group)
 def command() -> None:
     """Draw what a network has learnt."""
 
 
 @command.command()
-@click.argument("checkpoint", type=resolve_checkpoint)
-@click.argument("query_frame", type=_FILE)
-@click.argument("target_frame", type=_FILE)
-@click.option("-o", "--output", type=_FILE, required=True, help="The picture to write (.png).")
-@click.option("--box", type=parse_box, metavar="X,Y,W,H", help="The person in QUERY_FRAME.")
-@click.option(
-    "--id", "identity", type=int, help="Or its id, where both frames are of MOT sequences."
+@opt.CHECKPOINT
+@click.argument(
+    "query_frame", type=opt.FILE, help="Image with the person to look for, named by --box or --id."
 )
+@click.argument("target_frame", type=opt.FILE, help="Image to look for the person in.")
 @click.option(
-    "--size",
-    type=parse_size,
-    metavar="WxH",
-    help="Network width and height; default: what CHECKPOINT records.",
+    "-o", "--output", type=opt.FILE, required=True, metavar="FILE", help="The PNG image to write."
 )
+@click.option("--box", type=parse_box, metavar="X,Y,W,H", help="Box of the person, in pixels.")
+@click.option(
+    "--id",
+    "identity",
+    type=int,
+    metavar="N",
+    help="Identity of the person, if both frames are from MOT sequences with ground truth.",
+)
+@opt.SIZE
 def retrieval(
     checkpoint: Path,
     query_frame: Path,
@@ -58,36 +60,32 @@ def retrieval(
     output: Path,
     box: Box | None,
     identity: int | None,
-    size: tuple[int, int] | None,
+    size: Size | None,
 ) -> None:
-    """Look for a person of QUERY_FRAME in TARGET_FRAME by features alone (the paper's figure 4).
+    """Look for a person of one frame in another, by appearance alone (figure 4 of the paper).
 
-    CHECKPOINT is a file, or nano, which ships (a file of that name is ./nano).
-
-    The picture shows both frames, and how similar each place of the target is to the person: by
-    the features that detection is made from, and by the dense embedding.
+    The output shows both frames, and how similar each location of the target is to the person: once
+    by the features used for detection, once by the dense embedding.
     """
     if (box is None) == (identity is None):
-        raise click.UsageError("give one of --box X,Y,W,H and --id N")
+        raise click.UsageError("Give either --box or --id.")
     refuse_collisions(
         {"CHECKPOINT": [checkpoint], "FRAME": [query_frame, target_frame]}, {"--output": output}
     )
-    from jdetrt.runtime.sources.images import read_picture
+    from jdetrt.runtime.sources.images import read_image
 
-    query, target = read_picture(query_frame), read_picture(target_frame)
+    query, target = read_image(query_frame), read_image(target_frame)
     same = None
     if identity is not None:
         box = _truth(query_frame, identity)
         same = _truth(target_frame, identity)
     if box is None:
-        raise DataError(f"{query_frame}: nobody with the id {identity} is in this frame")
-    try:
+        raise DataError(f"{query_frame}: has no person with the id {identity}")
+    with needs("export", "Looking into a network"):
         from jdetrt.evaluation.retrieval import draw, retrieve
         from jdetrt.export.torch_session import load_network
-    except ModuleNotFoundError as err:
-        raise missing(err, "Looking into a network") from err
-    network, size, anchors = load_network(checkpoint, size)
-    maps = retrieve(network, query, box, target, size=size, anchors=anchors)
+    network, network_size, anchors = load_network(checkpoint, size)
+    maps = retrieve(network, query, box, target, size=network_size, anchors=anchors)
     _save(output, draw(maps, query, box, target, target_box=same))
     click.echo(f"Written: {output}")
 
@@ -101,8 +99,8 @@ def _truth(frame: Path, identity: int) -> Box | None:
     path = frame.parent.parent / "gt" / "gt.txt"
     if not (frame.stem.isascii() and frame.stem.isdigit() and path.is_file()):
         raise DataError(
-            f"{frame}: is no frame of a MOT sequence with ground truth ({path}); name the person "
-            "by --box X,Y,W,H"
+            f"{frame}: is not a frame of a MOT sequence with ground truth ({path}); name "
+            "the person by --box X,Y,W,H"
         )
     rows = read_mot(path)
     here = np.flatnonzero((rows.frames == int(frame.stem)) & (rows.ids == identity))

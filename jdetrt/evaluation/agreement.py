@@ -1,13 +1,13 @@
-"""How far two models agree: their boxes, scores and embeddings, candidate by candidate.
+"""Agreement of two models: their boxes, scores and embeddings, candidate by candidate.
 
 Two runs on float arithmetic may rank two nearly equal scores the other way round, and a lower
-precision does so often. So entries are never compared by their rank: each is paired with the one of
-the other model that overlaps it, by the assignment with the largest sum of overlaps.
+precision does so often. So candidates are never compared by rank: each is paired with the candidate
+of the other model that overlaps it, by the assignment with the largest sum of overlaps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,9 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import SessionError
-from jdetrt.types import Array
+from jdetrt.evaluation.average_precision import box_iou
+from jdetrt.runtime.detector import network_size
+from jdetrt.runtime.preprocess import letterbox
+from jdetrt.types import Array, Frame, Session, Size
 
-__all__ = ["LIMITS", "Agreement", "Comparison", "Limits", "Spread", "overlaps"]
+__all__ = ["LIMITS", "Agreement", "Comparison", "Limits", "Spread", "precision_of", "verify"]
 
 _F64 = npt.NDArray[np.float64]
 
@@ -27,14 +30,14 @@ PAIR_IOU = 0.5
 
 
 class Limits(NamedTuple):
-    """What two models must keep to agree.
+    """Limits within which two models agree.
 
     Attributes:
-        iou: 99 of 100 pairs overlap at least so much.
-        score: 99 of 100 pairs have scores no further apart.
-        cosine: half of the pairs have a cosine of at least this between their embeddings.
-        cosine_p5: 19 of 20 pairs have a cosine of at least this.
-        unmatched: no larger share of the entries has no partner.
+        iou: smallest 1st percentile of the IoU of pairs.
+        score: largest 99th percentile of the difference of scores.
+        cosine: smallest median cosine between the embeddings of pairs.
+        cosine_p5: smallest 5th percentile of the cosine.
+        unmatched: largest share of candidates without a partner.
     """
 
     iou: float
@@ -45,8 +48,8 @@ class Limits(NamedTuple):
 
 
 # By the lower precision of the two. A GPU multiplies float32 as TF32 unless it is told otherwise,
-# which rounds its factors as float16 does. What float16 itself does, `jdetrt.export.parity` says.
-# For INT8 the cosine is the one that calibration aims at.
+# which rounds its factors as float16 does. For float16 itself see `jdetrt.export.parity`. For INT8
+# the cosine is the target of the calibration.
 LIMITS: Mapping[str, Limits] = {
     "fp32": Limits(iou=0.98, score=0.005, cosine=0.9999, cosine_p5=0.999, unmatched=0.01),
     "fp16": Limits(iou=0.95, score=0.02, cosine=0.999, cosine_p5=0.99, unmatched=0.02),
@@ -56,7 +59,7 @@ LIMITS: Mapping[str, Limits] = {
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How large the differences are."""
+    """Largest, 99th percentile and mean of differences."""
 
     max: float
     p99: float
@@ -64,25 +67,25 @@ class Spread:
 
     @staticmethod
     def of(values: _F64) -> Spread:
-        """Of one number or more."""
+        """Summarise one number or more."""
         return Spread(float(values.max()), float(np.percentile(values, 99)), float(values.mean()))
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was found, over all frames.
+    """Differences of two models over all frames.
 
     Attributes:
-        frames: pictures compared.
-        pairs: entries of the one model with a partner in the other.
-        unmatched: share of the entries of both that have none.
+        frames: number of frames compared.
+        pairs: candidates of one model with a partner in the other.
+        unmatched: share of the candidates of both that have none.
         boxes_px: largest difference of a coordinate of a pair, in network pixels.
-        iou_min: smallest overlap of a pair.
-        iou_p1: 99 of 100 pairs overlap at least so much.
-        scores: difference of a pair.
+        iou_min: smallest IoU of a pair.
+        iou_p1: 1st percentile of the IoU.
+        scores: difference of the scores of a pair.
         cosine_min: smallest cosine between the embeddings of a pair; None without embeddings.
-        cosine_p5: 19 of 20 pairs have a cosine of at least this.
-        cosine_median: the median of the cosines.
+        cosine_p5: 5th percentile of the cosine.
+        cosine_median: median of the cosine.
     """
 
     frames: int
@@ -97,36 +100,39 @@ class Comparison:
     cosine_median: float | None
 
     def faults(self, limits: Limits) -> list[str]:
-        """What is past the limits, one a text; empty where the models agree."""
-        found = []
+        """List what is outside the limits, a sentence each; empty where the models agree."""
+        faults = []
         if self.iou_p1 < limits.iou:
-            found.append(f"boxes: 1 of 100 overlaps by {self.iou_p1:.4g} or less ({limits.iou:g})")
+            faults.append(f"1st-percentile IoU is {self.iou_p1:.4g} (limit {limits.iou:g})")
         if self.scores.p99 > limits.score:
-            found.append(
-                f"scores: 1 of 100 differs by {self.scores.p99:.4g} or more ({limits.score:g})"
+            faults.append(
+                f"99th-percentile score difference is {self.scores.p99:.4g} (limit "
+                f"{limits.score:g})"
             )
         if self.cosine_median is not None and self.cosine_median < limits.cosine:
-            found.append(
-                f"embeddings: the median cosine is {self.cosine_median:.6g} ({limits.cosine:g})"
+            faults.append(
+                f"median cosine of the embeddings is {self.cosine_median:.6g} (limit "
+                f"{limits.cosine:g})"
             )
         if self.cosine_p5 is not None and self.cosine_p5 < limits.cosine_p5:
-            found.append(
-                f"embeddings: 1 of 20 has a cosine of {self.cosine_p5:.6g} or less "
-                f"({limits.cosine_p5:g})"
+            faults.append(
+                f"5th-percentile cosine of the embeddings is {self.cosine_p5:.6g} (limit "
+                f"{limits.cosine_p5:g})"
             )
         if self.unmatched > limits.unmatched:
-            found.append(
-                f"entries without a partner: {self.unmatched:.2%} ({limits.unmatched:.2%})"
+            faults.append(
+                f"{self.unmatched:.2%} of the candidates have no partner (limit "
+                f"{limits.unmatched:.2%})"
             )
-        return found
+        return faults
 
 
 class Agreement:
-    """Compare two models picture by picture.
+    """Compare two models frame by frame.
 
-    Compared are the entries whose score is above a threshold in either model; a partner may have
-    half of it. An entry that the other model may only have left out for its score, because that is
-    no more than ``edge`` above the lowest that it gives, does not count as unmatched.
+    Candidates with a score above a threshold in either model are compared; a partner may have half
+    of it. A candidate that the other model may only have left out for its score, because that is no
+    more than ``edge`` above the lowest that it gives, does not count as unmatched.
 
     Args:
         score_threshold: 0 to 1; 0 compares everything that the models give.
@@ -143,7 +149,7 @@ class Agreement:
         self._cosine: list[_F64] = []
 
     def add(self, first: Mapping[str, Array], second: Mapping[str, Array]) -> None:
-        """Compare what the two give for the same picture.
+        """Compare the outputs of the two for the same image.
 
         Args:
             first: ``boxes (1, k, 4)`` in network pixels, ``scores (1, k)`` and, where the model
@@ -157,7 +163,7 @@ class Agreement:
         rows, columns = (np.flatnonzero(e["scores"] > self._threshold / 2) for e in (one, other))
         a = {name: array[rows] for name, array in one.items()}
         b = {name: array[columns] for name, array in other.items()}
-        iou = overlaps(a["boxes"], b["boxes"])
+        iou = box_iou(a["boxes"], b["boxes"])
         i, j = _assign(iou)
         counted = (a["scores"][i] > self._threshold) | (b["scores"][j] > self._threshold)
         i, j = i[counted], j[counted]
@@ -177,14 +183,14 @@ class Agreement:
         self._entries += 2 * len(i) + lone
 
     def _lone(self, scores: _F64, paired: npt.NDArray[np.int64], others: _F64) -> int:
-        """Entries above the threshold without a partner, which the other model ought to have."""
+        """Count candidates above the threshold that should have a partner and have none."""
         alone = np.ones(len(scores), bool)
         alone[paired] = False
         least = max(self._threshold, others.min(initial=1.0) + self._edge)
         return int((alone & (scores > least)).sum())
 
     def result(self) -> Comparison:
-        """All pictures together.
+        """Compare all frames together.
 
         Raises:
             SessionError: there is nothing to compare.
@@ -192,10 +198,10 @@ class Agreement:
         iou, px, scores = (np.concatenate(x) for x in (self._iou, self._px, self._scores))
         if not len(iou):
             raise SessionError(
-                f"nothing to compare: in {self._frames} frames no entry with a score above "
-                f"{self._threshold:g} is in both models ({self._unmatched} are in one of them "
-                "alone). Use frames with people in them, or a lower score threshold; 0 compares "
-                "everything, which suits random weights"
+                f"nothing to compare: no candidate with a score above {self._threshold:g} is in "
+                f"both models (frames: {self._frames}, candidates in one model alone: "
+                f"{self._unmatched}). Use frames with people in them, or a lower score threshold; "
+                "0 compares everything, for random weights"
             )
         cosine = np.concatenate(self._cosine) if self._cosine else None
         return Comparison(
@@ -212,46 +218,72 @@ class Agreement:
         )
 
 
-def overlaps(first: _F64, second: _F64) -> _F64:
-    """Intersection over union of every box with every other.
-
-    Args:
-        first: ``(N, 4)`` x1 y1 x2 y2.
-        second: ``(M, 4)``.
-
-    Returns:
-        ``(N, M)``; 0 where both have no area.
-
-    >>> overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 3, 2], [5, 5, 6, 6]])).round(3)
-    array([[0.333, 0.   ]])
-    """
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    intersection = np.clip(high - low, 0.0, None).prod(axis=2)
-    areas = [np.clip(b[:, 2:] - b[:, :2], 0.0, None).prod(axis=1) for b in (first, second)]
-    union = areas[0][:, None] + areas[1][None, :] - intersection
-    iou: _F64 = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-    return iou
-
-
 def _entries(outputs: Mapping[str, Array], which: str) -> dict[str, _F64]:
-    found = {}
+    entries = {}
     for name in ("boxes", "scores", "embeddings"):
         if name in outputs:
-            found[name] = outputs[name][0].astype(np.float64)
-            if not np.isfinite(found[name]).all():
+            entries[name] = outputs[name][0].astype(np.float64)
+            if not np.isfinite(entries[name]).all():
                 raise SessionError(
                     f"{which} model gives NaN or infinite numbers in its output {name}; its "
                     "weights may be damaged, or its precision overflows"
                 )
-    return found
+    return entries
 
 
 def _assign(iou: _F64) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The pairs of the best assignment: indices of rows and of columns."""
+    """Find the best assignment: indices of rows and of columns."""
     if 0 in iou.shape:
         nothing = np.empty(0, np.int64)
         return nothing, nothing
     _, column, _ = lap.lapjv(1.0 - iou, extend_cost=True, cost_limit=1.0 - PAIR_IOU)
     rows = np.flatnonzero(column >= 0)
     return rows, column[rows].astype(np.int64)
+
+
+def verify(
+    session: Session,
+    reference: Session,
+    frames: Iterable[Frame],
+    *,
+    score_threshold: float = 0.1,
+    edge: float = LIMITS["fp16"].score,
+) -> Comparison:
+    """Run two models on the same frames and compare their outputs.
+
+    Args:
+        session: a JDE model of any kind: ONNX, plan or checkpoint. It stays open.
+        reference: another one, of the same size.
+        frames: read as needed.
+        score_threshold: 0 to 1; candidates above it in either model count.
+        edge: how far a score may be above the lowest that the other model gives before its absence
+            there counts.
+
+    Raises:
+        SessionError: the sizes differ, a run fails, a model gives NaN, or there is nothing to
+            compare.
+        SourceError: a frame cannot be read.
+    """
+    size = network_size(session)
+    if size != network_size(reference):
+        raise SessionError(
+            f"the model takes images of {Size(*size)}, the one it is compared with of "
+            f"{Size(*network_size(reference))}; export both at one size"
+        )
+    agreement = Agreement(score_threshold, edge)
+    for frame in frames:
+        images = letterbox(frame.image, size)[0][np.newaxis]
+        agreement.add(
+            session.infer({session.inputs[0].name: images}),
+            reference.infer({reference.inputs[0].name: images}),
+        )
+    return agreement.result()
+
+
+def precision_of(*sessions: Session) -> str:
+    """Find the lowest precision that models record, a name in ``LIMITS``.
+
+    A model that records none, or an unknown one, counts as float32.
+    """
+    recorded = " ".join(session.metadata.get("precision", "") for session in sessions)
+    return next((name for name in ("int8", "fp16") if name in recorded), "fp32")

@@ -1,13 +1,14 @@
-"""How well people are detected: average precision, precision and recall. NumPy alone.
+"""Average precision, precision and recall of detections. NumPy alone.
 
-``judge`` matches the detections of every picture with its people once, by the rules of COCO; all
-numbers but one come from that. The other is the mean over pictures that the reference prints.
+``judge`` matches the detections of every image with its people once, by the rules of COCO; all
+numbers but one come from that. The other is the mean over images that the reference prints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +20,18 @@ __all__ = ["Judged", "average_precision", "box_iou", "judge", "reference_average
 
 _F32 = npt.NDArray[np.float32]
 _F64 = npt.NDArray[np.float64]
+_Boxes = npt.NDArray[np.floating[Any]]
 _RECALLS = np.linspace(0.0, 1.0, 101)  # where COCO reads the precision off
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Detections of all pictures together, best first; those that neither count nor err left out.
+    """Detections of all images together, best first, without those that are ignored.
 
     Attributes:
         scores: ``(d,)`` float32, descending.
-        right: ``(d,)`` bool, whether each found somebody.
-        people: how many there were to find, at least 1.
+        right: ``(d,)`` bool, whether each matches a person.
+        people: number of people in the truth, at least 1.
     """
 
     scores: _F32
@@ -37,30 +39,30 @@ class Judged:
     people: int
 
     def average_precision(self) -> float:
-        """The mean of the precision at the recalls 0, 0.01, ... 1, from 0 to 1.
+        """Compute the mean of the precision at the recalls 0, 0.01, ... 1, from 0 to 1.
 
         The precision at a recall is the best at that recall or a higher one; 0 where no such
         recall is reached (COCO, ``accumulate``).
         """
-        found, precision = self._curve()
+        matches, precision = self._curve()
         envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-        reached = np.searchsorted(found / self.people, _RECALLS, side="left")
+        reached = np.searchsorted(matches / self.people, _RECALLS, side="left")
         return float(envelope[reached].mean())
 
     def at(self, score_threshold: float) -> tuple[float, float]:
-        """Precision and recall of the detections with a score above ``score_threshold``.
+        """Compute precision and recall of the detections with a score above ``score_threshold``.
 
         The precision of no detection at all is 1: none of them is wrong.
         """
-        kept = self.right[self.scores > score_threshold]
-        found = int(np.count_nonzero(kept))
-        return found / len(kept) if len(kept) else 1.0, found / self.people
+        right = self.right[self.scores > score_threshold]
+        matches = int(np.count_nonzero(right))
+        return matches / len(right) if len(right) else 1.0, matches / self.people
 
     def _curve(self) -> tuple[npt.NDArray[np.int64], _F64]:
-        """People found by, and precision of, the best 1, 2, ... detections."""
-        found = np.cumsum(self.right, dtype=np.int64)
-        precision: _F64 = found / np.arange(1, len(found) + 1)
-        return found, precision
+        """Count the matches, and compute the precision, of the best 1, 2, ... detections."""
+        matches = np.cumsum(self.right, dtype=np.int64)
+        precision: _F64 = matches / np.arange(1, len(matches) + 1)
+        return matches, precision
 
 
 def judge(
@@ -72,28 +74,28 @@ def judge(
 ) -> Judged:
     """Match detections with people as COCO does (Lin et al. 2014; its ``evaluateImg``).
 
-    In each picture the detections choose by falling score: of the people whom nobody has chosen
-    yet, the one overlapped most, if by an IoU of ``iou`` or more (of several alike, the last). One
-    that found nobody is wrong, unless ``iou`` of its own area or more lies in one region to ignore.
+    In each image the detections choose by falling score: of the people not chosen yet, the one with
+    the largest IoU, if it is ``iou`` or more (of several alike, the last). A detection without a
+    match is wrong, unless ``iou`` of its own area or more lies in one region to ignore.
 
     Args:
-        found: the detections of each picture.
-        truth: ``(n, 4)`` boxes of the people of each picture, left, top, right, bottom.
-        ignore: ``(m, 4)`` regions of each picture in which nothing counts (COCO's crowds).
-        iou: overlap from which on a detection is right.
+        found: the detections of each image.
+        truth: ``(n, 4)`` boxes of the people of each image, left, top, right, bottom.
+        ignore: ``(m, 4)`` regions of each image in which nothing counts (COCO's crowds).
+        iou: IoU from which on a detection is right.
 
     Raises:
-        DataError: the lists are of different lengths, or there is nobody to find.
+        DataError: the lists are of different lengths, or there is nobody in the truth.
     """
     regions = [np.empty((0, 4), np.float32)] * len(truth) if ignore is None else ignore
     if not len(found) == len(truth) == len(regions):
         raise DataError(
-            f"detections of {len(found)} pictures, people of {len(truth)}, "
+            f"detections of {len(found)} images, people of {len(truth)}, "
             f"regions to ignore of {len(regions)}: expected as many of each"
         )
     people = sum(map(len, truth))
     if not people:
-        raise DataError(f"nobody to find in {len(truth)} pictures: there is nothing to measure")
+        raise DataError(f"nobody is labelled in the images ({len(truth)}): nothing to measure")
     scores, right = [], []
     for detections, boxes, ignored in zip(found, truth, regions, strict=True):
         order = np.argsort(-detections.scores, kind="stable")
@@ -113,7 +115,7 @@ def average_precision(
     *,
     iou: float = 0.5,
 ) -> float:
-    """COCO's average precision at one IoU; arguments and errors are those of ``judge``.
+    """Compute COCO's average precision at one IoU; arguments and errors are those of ``judge``.
 
     >>> person = np.array([[10, 10, 30, 70]], np.float32)
     >>> seen = Detections(np.concatenate([person, person + 100]), np.array([0.9, 0.8], np.float32))
@@ -126,27 +128,27 @@ def average_precision(
 def reference_average_precision(
     found: Sequence[Detections], truth: Sequence[_F32], *, iou: float = 0.5
 ) -> float:
-    """The number that the reference's test.py prints: a mean over pictures.
+    """Compute the number that the reference's test.py prints: a mean over images.
 
-    Within a picture the rules are PASCAL VOC's (Everingham et al. 2010, from 2010 on): a detection
+    Within an image the rules are PASCAL VOC's (Everingham et al. 2010, from 2010 on): a detection
     goes for the person it overlaps most, is right if that is by more than ``iou`` and no better
     one was right about the same person; the area under the envelope of precision over recall is
-    taken whole. Pictures without a person and pictures without a detection are left out, the
+    taken whole. Images without a person and images without a detection are left out, the
     latter in the network's favour.
 
     Args:
-        found: the detections of each picture; the reference keeps scores above 0.3.
-        truth: ``(n, 4)`` boxes of the people of each picture, left, top, right, bottom.
+        found: the detections of each image; the reference keeps scores above 0.3.
+        truth: ``(n, 4)`` boxes of the people of each image, left, top, right, bottom.
         iou: overlap above which a detection is right.
 
     Returns:
-        0 to 1; 0 where no picture is left.
+        0 to 1; 0 where no image is left.
 
     Raises:
         DataError: the lists are of different lengths.
     """
     if len(found) != len(truth):
-        raise DataError(f"detections of {len(found)} pictures, people of {len(truth)}")
+        raise DataError(f"detections of {len(found)} images, people of {len(truth)}")
     areas = []
     for detections, boxes in zip(found, truth, strict=True):
         if not len(detections) or not len(boxes):
@@ -163,8 +165,8 @@ def reference_average_precision(
     return float(np.mean(areas)) if areas else 0.0
 
 
-def box_iou(boxes: _F32, others: _F32) -> _F64:
-    """Intersection over union of every box with every other, widths without +1.
+def box_iou(boxes: _Boxes, others: _Boxes) -> _F64:
+    """Compute the intersection over union of every box with every other, widths without +1.
 
     Args:
         boxes: ``(n, 4)`` left, top, right, bottom.
@@ -172,23 +174,27 @@ def box_iou(boxes: _F32, others: _F32) -> _F64:
 
     Returns:
         ``(n, m)`` float64; 0 where neither has an area.
+
+    >>> box_iou(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 3, 2], [5, 5, 6, 6]])).round(3)
+    array([[0.333, 0.   ]])
     """
     area, other_area, shared = _areas(boxes, others)
     union = area[:, None] + other_area - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def _areas(boxes: _F32, others: _F32) -> tuple[_F64, _F64, _F64]:
-    """Areas of boxes ``(n,)``, of others ``(m,)``, and of what each two share ``(n, m)``."""
+def _areas(boxes: _Boxes, others: _Boxes) -> tuple[_F64, _F64, _F64]:
+    """Compute areas of boxes ``(n,)``, others ``(m,)`` and their intersections ``(n, m)``."""
     a, b = boxes.astype(np.float64), others.astype(np.float64)
     low = np.maximum(a[:, None, :2], b[:, :2])
     high = np.minimum(a[:, None, 2:], b[:, 2:])
     shared = (high - low).clip(min=0.0).prod(axis=2)
-    return (a[:, 2:] - a[:, :2]).prod(axis=1), (b[:, 2:] - b[:, :2]).prod(axis=1), shared
+    areas = [(one[:, 2:] - one[:, :2]).clip(min=0.0).prod(axis=1) for one in (a, b)]
+    return areas[0], areas[1], shared
 
 
 def _hits(boxes: _F32, people: _F32, iou: float) -> npt.NDArray[np.bool_]:
-    """Which of ``boxes``, best first, find one of ``people`` whom none before it found."""
+    """Tell which of ``boxes``, best first, match one of ``people`` that is not matched yet."""
     overlaps = box_iou(boxes, people)
     hit = np.zeros(len(boxes), bool)
     for i in np.flatnonzero((overlaps >= iou).any(axis=1)):
@@ -200,6 +206,6 @@ def _hits(boxes: _F32, people: _F32, iou: float) -> npt.NDArray[np.bool_]:
 
 
 def _covered(boxes: _F32, regions: _F32, share: float) -> npt.NDArray[np.bool_]:
-    """Which of ``boxes`` have so much of their own area in one of ``regions``."""
+    """Tell which of ``boxes`` have this share of their own area in one of ``regions``."""
     area, _, shared = _areas(boxes, regions)
     return np.asarray((shared >= share * area[:, None]).any(axis=1))

@@ -1,4 +1,4 @@
-"""How well a model's embeddings tell people apart, at the boxes of the ground truth.
+"""Embedding scores of a model, at the boxes of the ground truth.
 
 The reference takes each person's embedding from the cell at which training would teach it (rule
 ``"cells"``), which needs the dense embedding maps: a checkpoint has them, a deployed model gives
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from jdetrt.config import ANCHORS_PER_CELL, STRIDES
 from jdetrt.errors import ConfigError, DataError, SessionError
 from jdetrt.evaluation.average_precision import box_iou
-from jdetrt.evaluation.inference import Seen, infer
+from jdetrt.evaluation.inference import ImageOutputs, infer
 from jdetrt.evaluation.tpr_at_far import FARS, tpr_at_far
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.training.network.anchors import grids
@@ -43,12 +43,12 @@ _I64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingScores:
-    """How well people are told apart.
+    """Scores of embeddings.
 
     Attributes:
         tpr: true positive rate by false accept rate, 0 to 1.
-        rule: how people got their embeddings, one of `RULES`.
-        coverage: share of the identified boxes that got one.
+        rule: how embeddings are assigned to people, one of `RULES`.
+        coverage: share of the identified boxes that have one.
         boxes: identified boxes.
         identities: different people among them.
     """
@@ -60,7 +60,7 @@ class EmbeddingScores:
     identities: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers by name; ``tpr`` by the false accept rate as text, as JSON wants it."""
+        """Numbers by name, for JSON; ``tpr`` by the false accept rate as text."""
         return {
             "tpr_at_far": {f"{far:g}": rate for far, rate in self.tpr.items()},
             "rule": self.rule,
@@ -71,7 +71,7 @@ class EmbeddingScores:
 
 
 class Anchored(NamedTuple):
-    """The anchor that each box fits best, and where it stands.
+    """Best anchor of each box, and its cell.
 
     Attributes:
         anchors: ``(n,)`` int64, 0 to 11, counted over the heads /32, /16, /8.
@@ -85,10 +85,10 @@ class Anchored(NamedTuple):
 
 
 class EmbeddingTest:
-    """Collects the embeddings of identified people, picture by picture.
+    """Collects the embeddings of identified people, image by image.
 
     Args:
-        session: the model whose outputs will be added; it says which rule is possible.
+        session: the model whose outputs will be added.
         rule: one of `RULES`; ``"cells"`` by default where the session gives embedding maps.
         fars: false accept rates.
 
@@ -119,34 +119,34 @@ class EmbeddingTest:
         self._ids: list[_I64] = []
         self._boxes = 0
 
-    def add(self, seen: Seen) -> None:
-        """Take in one picture."""
-        known = seen.sample.ids >= 0
-        ids = seen.sample.ids[known]
-        boxes = to_network(seen.sample.boxes[known], seen.letterbox)
-        outputs = {name: array[0] for name, array in seen.outputs.items()}
+    def add(self, image: ImageOutputs) -> None:
+        """Add one image."""
+        known = image.sample.ids >= 0
+        ids = image.sample.ids[known]
+        boxes = to_network(image.sample.boxes[known], image.letterbox)
+        outputs = {name: array[0] for name, array in image.outputs.items()}
         self._boxes += len(ids)
         if self._anchors is None:
             people, rows = _by_candidate(boxes, outputs["boxes"])
             embeddings = outputs["embeddings"][rows]
         else:
-            people, rows = _by_cell(boxes, seen.letterbox.network_size, self._anchors)
+            people, rows = _by_cell(boxes, image.letterbox.network_size, self._anchors)
             embeddings = outputs[_MAPS][rows]
         self._ids.append(ids[people])
         self._embeddings.append(embeddings.astype(np.float32, copy=False))
 
     def scores(self) -> EmbeddingScores:
-        """The numbers of all pictures together.
+        """Compute the scores of all images.
 
         Raises:
-            DataError: no identified person was to be seen, or too few people got an embedding.
+            DataError: nobody is identified, or too few people have an embedding.
         """
         if not self._boxes:
             raise DataError("no identified person in the ground truth: nothing to measure")
         ids = np.concatenate(self._ids)
         if not len(ids):
             raise DataError(
-                f"the model has an embedding for none of the {self._boxes} identified people; "
+                f"the model has no embedding for any of the identified people ({self._boxes}); "
                 "it detects nobody"
             )
         return EmbeddingScores(
@@ -167,15 +167,15 @@ def evaluate_embedding(
     rule: str | None = None,
     fars: Sequence[float] = FARS,
 ) -> EmbeddingScores:
-    """Measure how well a model's embeddings tell people apart.
+    """Measure the embeddings of a model.
 
     Args:
         session: a model of any kind; a network in training is one as ``TorchSession``.
-        samples: labelled pictures; equal ids are one person, wherever they come from.
+        samples: labelled images; equal ids are one person, wherever they come from.
         size: network width and height, for a model that leaves them free.
-        batch: pictures at a time, where the model takes more than one.
-        rule: how people get their embeddings, one of `RULES`; by default ``"cells"`` where the
-            model can.
+        batch: images at a time, where the model takes more than one.
+        rule: how embeddings are assigned to people, one of `RULES`; by default ``"cells"`` where
+            the model can.
         fars: false accept rates.
 
     Raises:
@@ -184,8 +184,8 @@ def evaluate_embedding(
         DataError: there are not two boxes of one person and two persons.
     """
     test = EmbeddingTest(session, rule=rule, fars=fars)
-    for seen in infer(session, samples, size=size, batch=batch):
-        test.add(seen)
+    for image in infer(session, samples, size=size, batch=batch):
+        test.add(image)
     return test.scores()
 
 
@@ -197,7 +197,7 @@ def to_network(boxes: _F32, fit: Letterbox) -> _F32:
 
 
 def best_anchors(boxes: _F32, size: tuple[int, int], anchors: _F32) -> Anchored:
-    """The anchor of the most similar width and height, and the cell of the centre (test_emb).
+    """Find the anchor of the most similar width and height, and the cell of the centre (test_emb).
 
     Args:
         boxes: ``(n, 4)`` left, top, right, bottom in network pixels.
@@ -220,7 +220,7 @@ def best_anchors(boxes: _F32, size: tuple[int, int], anchors: _F32) -> Anchored:
 
 
 def _by_cell(boxes: _F32, size: tuple[int, int], anchors: _F32) -> tuple[_I64, _I64]:
-    """People with an embedding, and the cells that theirs are at."""
+    """Find people with an embedding, and the cell of each."""
     found = best_anchors(boxes, size, anchors)
     people = np.flatnonzero(found.iou > ANCHOR_IOU)
     place = found.cells[people] * len(STRIDES) * ANCHORS_PER_CELL + found.anchors[people]
@@ -229,7 +229,7 @@ def _by_cell(boxes: _F32, size: tuple[int, int], anchors: _F32) -> tuple[_I64, _
 
 
 def _by_candidate(boxes: _F32, candidates: Array) -> tuple[_I64, _I64]:
-    """People with an embedding, and the candidates that theirs are of."""
+    """Find people with an embedding, and the candidate of each."""
     if not len(boxes):
         return np.empty(0, np.int64), np.empty(0, np.int64)
     iou = box_iou(boxes, candidates)
@@ -240,7 +240,7 @@ def _by_candidate(boxes: _F32, candidates: Array) -> tuple[_I64, _I64]:
 
 
 def _one_each(places: _I64, fit: _F64) -> _I64:
-    """Where several want one place, who fits it best."""
+    """Choose the best of those that share a place."""
     best_first = np.argsort(-fit, kind="stable")
     winners: _I64 = np.sort(best_first[np.unique(places[best_first], return_index=True)[1]])
     return winners

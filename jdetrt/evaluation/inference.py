@@ -1,4 +1,4 @@
-"""Labelled pictures through a session, one after the other and in batches."""
+"""Inference over labelled images, one by one or in batches, with reading beside it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jdetrt.runtime.contract import network_size
+from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.preprocess import Letterbox, letterbox
 from jdetrt.types import Array, Session
 
 if TYPE_CHECKING:
     from jdetrt.training.data.sample import Sample
 
-__all__ = ["Seen", "infer"]
+__all__ = ["ImageOutputs", "infer"]
 
 
-class Seen(NamedTuple):
-    """One labelled picture and what a model says about it.
+class ImageOutputs(NamedTuple):
+    """A labelled image and the outputs of a model for it.
 
     Attributes:
-        sample: the picture.
-        letterbox: where it lay in the network's input.
-        outputs: of the model, each with this picture alone: ``boxes (1, k, 4)`` and so on.
+        sample: the image and its labels.
+        letterbox: of the image.
+        outputs: of the model, each for this image alone: ``boxes (1, k, 4)`` and so on.
     """
 
     sample: Sample
@@ -38,17 +38,17 @@ def infer(
     *,
     size: tuple[int, int] | None = None,
     batch: int = 1,
-) -> Iterator[Seen]:
-    """Run a model over pictures, in their order.
+) -> Iterator[ImageOutputs]:
+    """Run a model over images, in their order.
 
-    The next pictures are read and letterboxed, and the caller works on the last, while the network
-    runs.
+    While the network runs, the next images are read and letterboxed, and the caller works on the
+    last.
 
     Args:
         session: a JDE model. It stays open.
-        samples: labelled pictures; any iterable, read as needed.
+        samples: labelled images; any iterable, read as needed.
         size: network width and height, for a model that leaves them free.
-        batch: pictures at a time, where the model takes more than one.
+        batch: images at a time, where the model takes more than one.
 
     Raises:
         SessionError: the model has no size, or a run fails.
@@ -65,7 +65,9 @@ def infer(
         if running:
             session.submit({spec.name: images})
         for i, (sample, fit) in enumerate(done):
-            yield Seen(sample, fit, {name: array[i : i + 1] for name, array in outputs.items()})
+            yield ImageOutputs(
+                sample, fit, {name: array[i : i + 1] for name, array in outputs.items()}
+            )
         if not running:
             return
 

@@ -1,11 +1,11 @@
-"""Tracking scores over boxes that are shaken a little: what chance alone does to them.
+"""Tracking scores over perturbed boxes: the effect of chance on them.
 
-A tracker's decisions hang on each other. Two detectors that are equally good, one of them half a
+A tracker's decisions depend on each other. Two detectors that are equally good, one of them half a
 pixel off, may swap two people early or late, and IDF1 or HOTA of a short sequence then differ by
 several points. So a single run says little about a small change, such as another precision. Here
-the same detections are tracked several times, each time with boxes and scores shifted at random by
-about what INT8 shifts them. Means over these runs can be compared as any two samples can: each is
-uncertain by the standard deviation of its runs divided by the root of their number.
+the same detections are tracked several times, each time with boxes and scores moved at random by
+about as much as INT8 moves them. Means over these runs can be compared as any two samples can: each
+is uncertain by the standard deviation of its runs divided by the root of their number.
 """
 
 from __future__ import annotations
@@ -13,41 +13,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from jdetrt.config import TrackerConfig
 from jdetrt.evaluation.trackeval import Score, score_files
-from jdetrt.runtime.decode import suppress
+from jdetrt.runtime.decode import Candidates
 from jdetrt.runtime.mot_io import mot_lines
-from jdetrt.runtime.pipeline import reportable
-from jdetrt.runtime.preprocess import Letterbox
+from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.types import Detections
 
-__all__ = ["SHAKEN", "Candidates", "margin", "score_shaken", "score_tracks"]
+__all__ = ["PERTURBED", "margin", "score_perturbed", "score_tracks"]
 
-SHAKEN = ("mota", "idf1", "hota")
+PERTURBED = ("mota", "idf1", "hota")
 
-# Standard deviations. Shaken boxes overlap their own by 0.974 on average; those of nano in INT8
-# overlap those in float32 by 0.973, its scores are 0.013 off (benchmarks/results/int8-nano.json).
+# Standard deviations. Perturbed boxes overlap the original ones by 0.974 on average; those of nano
+# in INT8 overlap those in float32 by 0.973, its scores are 0.013 off
+# (benchmarks/results/int8-nano.json).
 _EDGE = 0.008  # of the box's width or height, each edge for itself
 _SCORE = 0.015
 
-Candidates = tuple[Detections, Letterbox]  # of a frame: boxes in network pixels, not suppressed yet
-
 
 def margin(threshold: float) -> float:
-    """The least score of candidates that shaking can lift above a threshold."""
+    """Compute the lowest score that a perturbation can lift above a threshold."""
     return max(0.0, threshold - 4 * _SCORE)
 
 
 def score_tracks(
     frames: Sequence[Candidates], sequence: Path, settings: TrackerConfig, frame_rate: float
 ) -> Score:
-    """Track what a model has seen in a MOT sequence, as ``jdetrt track`` does, and score it.
+    """Track candidates of a MOT sequence, as ``jdetrt track`` does, and score the tracks.
 
     Args:
         frames: of the whole sequence.
@@ -61,9 +56,9 @@ def score_tracks(
     """
     tracker = Tracker(settings, frame_rate)
     lines = []
-    for frame, (found, letterbox) in enumerate(frames, start=1):
-        kept = _take(found, found.scores > settings.score_threshold)
-        tracks = tracker.update(suppress(kept, letterbox, nms_iou=settings.nms_iou))
+    for frame, candidates in enumerate(frames, start=1):
+        above = candidates[candidates.scores > settings.score_threshold]
+        tracks = tracker.update(above.suppress(settings.nms_iou).to_source())
         lines.append(mot_lines(frame, reportable(tracks, settings.max_aspect, settings.min_area)))
     with TemporaryDirectory(prefix="jdetrt-score-") as temporary:
         results = Path(temporary, "tracks.txt")
@@ -71,7 +66,7 @@ def score_tracks(
         return score_files({sequence.resolve().name: (sequence, results)}).combined
 
 
-def score_shaken(
+def score_perturbed(
     frames: Sequence[Candidates],
     sequence: Path,
     settings: TrackerConfig,
@@ -80,40 +75,39 @@ def score_shaken(
     runs: int,
     seed: int = 0,
 ) -> dict[str, list[float]]:
-    """Track shaken copies of what a model has seen.
+    """Track perturbed copies of candidates of a MOT sequence.
 
     Args:
         frames: of the whole sequence, down to scores of `margin`.
         sequence: its folder, with ground truth.
         settings: of the tracker.
         frame_rate: in Hz.
-        runs: how many copies.
+        runs: number of copies.
         seed: of the first copy.
 
     Returns:
-        MOTA, IDF1 and HOTA (percent) of each run, by the names in `SHAKEN`.
+        MOTA, IDF1 and HOTA (percent) of each run, by the names in `PERTURBED`.
 
     Raises:
         DataError, MissingDependencyError: as `score_tracks`.
     """
-    found: dict[str, list[float]] = {name: [] for name in SHAKEN}
+    results: dict[str, list[float]] = {name: [] for name in PERTURBED}
     for run in range(seed, seed + runs):
-        copy = [_shaken(one, np.random.default_rng((run, at))) for at, one in enumerate(frames)]
+        copy = [_perturb(one, np.random.default_rng((run, at))) for at, one in enumerate(frames)]
         scores = score_tracks(copy, sequence, settings, frame_rate)
-        for name, values in found.items():
+        for name, values in results.items():
             values.append(getattr(scores, name))
-    return found
+    return results
 
 
-def _shaken(frame: Candidates, random: np.random.Generator) -> Candidates:
-    found, letterbox = frame
-    sides = np.tile(found.boxes[:, 2:] - found.boxes[:, :2], 2)
-    boxes = found.boxes + random.normal(0.0, _EDGE, sides.shape) * sides
-    scores = np.clip(found.scores + random.normal(0.0, _SCORE, len(sides)), 0.0, 1.0)
-    moved = Detections(boxes.astype(np.float32), scores.astype(np.float32), found.embeddings)
-    return _take(moved, np.argsort(-scores, kind="stable")), letterbox
-
-
-def _take(found: Detections, which: npt.NDArray[Any]) -> Detections:
-    embeddings = None if found.embeddings is None else found.embeddings[which]
-    return Detections(found.boxes[which], found.scores[which], embeddings)
+def _perturb(candidates: Candidates, random: np.random.Generator) -> Candidates:
+    sides = np.tile(candidates.boxes[:, 2:] - candidates.boxes[:, :2], 2)
+    boxes = candidates.boxes + random.normal(0.0, _EDGE, sides.shape) * sides
+    scores = np.clip(candidates.scores + random.normal(0.0, _SCORE, len(sides)), 0.0, 1.0)
+    moved = Candidates(
+        boxes.astype(np.float32),
+        scores.astype(np.float32),
+        candidates.embeddings,
+        candidates.letterbox,
+    )
+    return moved[np.argsort(-scores, kind="stable")]

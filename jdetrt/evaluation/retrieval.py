@@ -1,7 +1,7 @@
-"""One person of one frame, looked for in another by features alone (paper section 4.4, figure 4).
+"""Retrieval of a person in another frame by features alone (paper section 4.4, figure 4).
 
 Every cell of the other frame is compared with the cell of the person: once by what the detection
-is made from, once by the embedding. The better the features tell people apart, the fewer places
+is made from, once by the embedding. The better the features tell people apart, the fewer cells
 light up.
 """
 
@@ -28,17 +28,17 @@ __all__ = ["Retrieval", "draw", "retrieve"]
 _F32 = npt.NDArray[np.float32]
 _U8 = npt.NDArray[np.uint8]
 
-_PANEL = 640  # width of each of the four pictures
+_PANEL = 640  # width of each of the four images
 _TITLE = 28  # height of the line above each
 _BAR = 72  # width of the colour bar with its numbers
-_OPAQUE = 0.6  # share of the colours over the picture
+_OPAQUE = 0.6  # share of the colours over the image
 _WHITE = (255, 255, 255)
 _QUERY = (0, 255, 255)
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Where another frame resembles a person.
+    """Similarity of another frame to a person.
 
     Attributes:
         detection: ``(rows, columns)`` float32, cosine similarity of the features that the detection
@@ -111,7 +111,7 @@ def retrieve(
 
 @torch.inference_mode()
 def _features(network: JdeNetwork, images: _F32, head: int) -> list[_Features]:
-    """What the last layer of detection takes in, and the embedding map, of each picture."""
+    """Compute the input of the last detection layer, and the embedding map, of each image."""
     taken: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -143,14 +143,14 @@ def draw(
     """Draw figure 4: both frames above, both similarity maps over the other frame below.
 
     Args:
-        found: by `retrieve`, with the same pictures and box.
+        found: by `retrieve`, with the same images and box.
         query: ``(H, W, 3)`` uint8 BGR.
         box: of the person: left, top, right, bottom in pixels of ``query``.
         target: ``(H, W, 3)`` uint8 BGR.
         target_box: of the same person in ``target``, where that is known.
 
     Returns:
-        uint8 BGR picture.
+        uint8 BGR image.
     """
     truth = None if target_box is None else np.asarray(target_box, float)
     frames = (
@@ -167,7 +167,7 @@ def draw(
 
 
 def _heat(similarity: _F32, found: Retrieval, target: _U8) -> _U8:
-    """The target with the similarity over it; a cell covers the network pixels around its corner.
+    """Draw the similarity over the target; a cell covers the network pixels around its corner.
 
     Candidates are centred on the corner of their cell (``candidate_priors``).
     """
@@ -184,7 +184,7 @@ def _heat(similarity: _F32, found: Retrieval, target: _U8) -> _U8:
 
 
 def _colours(similarity: _F32) -> _U8:
-    """Blue at 0 and below, red at 1."""
+    """Map similarities to colours: blue at 0 and below, red at 1."""
     cv2 = load_cv2()
     shades = np.rint(similarity.clip(0.0, 1.0) * 255).astype(np.uint8)
     colours: _U8 = cv2.applyColorMap(shades, cv2.COLORMAP_TURBO)

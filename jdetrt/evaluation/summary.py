@@ -1,4 +1,4 @@
-"""One number each for detection, embedding and tracking, from one pass over a sequence."""
+"""Summary: scores of detection, embedding and tracking from one pass over a sequence."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jdetrt.errors import DataError
 from jdetrt.evaluation.detection import DetectionTest
 from jdetrt.evaluation.embedding import EmbeddingTest
 from jdetrt.evaluation.inference import infer
-from jdetrt.evaluation.perturbed import Candidates, margin, score_shaken, score_tracks
-from jdetrt.runtime.contract import tracker_config
-from jdetrt.runtime.decode import candidates
+from jdetrt.evaluation.perturbed import margin, score_perturbed, score_tracks
+from jdetrt.runtime.decode import Candidates, candidates
+from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.types import Session
 
@@ -22,27 +22,29 @@ if TYPE_CHECKING:
     from jdetrt.training.data.datasets import DataSet
     from jdetrt.training.data.sample import Sample
 
-__all__ = ["FAR", "QuickScore", "quick_score"]
+__all__ = ["FAR", "PERTURBED_KEY", "QuickScore", "quick_score"]
 
 FAR = 0.1  # paper section 4.1
+PERTURBED_KEY = "shaken"  # in JSON, as earlier versions wrote it
 
 
 @dataclass(frozen=True, slots=True)
 class QuickScore:
-    """How good a model is on one sequence.
+    """Scores of a model on one sequence.
 
     Attributes:
         ap50: average precision at an IoU of 0.5, 0 to 1.
         tpr: true positive rate of the embeddings at a false accept rate of 0.1, 0 to 1.
-        coverage: share of the identified people who got an embedding.
+        coverage: share of the identified people who have an embedding.
         mota: percent.
         idf1: percent.
         hota: percent.
         idsw: ID switches.
         fp: false positives of the tracks.
-        fn: people whom no track was on.
-        shaken: ``mota``, ``idf1`` and ``hota`` of each run over shaken boxes
-            (`jdetrt.evaluation.perturbed`); None where none was asked for.
+        fn: people without a track.
+        perturbed: ``mota``, ``idf1`` and ``hota`` of each run over perturbed boxes
+            (`jdetrt.evaluation.perturbed`); None where none was asked for. Its
+            name in JSON is `PERTURBED_KEY`.
     """
 
     ap50: float
@@ -54,11 +56,13 @@ class QuickScore:
     idsw: int
     fp: int
     fn: int
-    shaken: dict[str, list[float]] | None = None
+    perturbed: dict[str, list[float]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers by name, those that there are."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Numbers by their name in JSON; those that are None are left out."""
+        numbers = asdict(self)
+        numbers[PERTURBED_KEY] = numbers.pop("perturbed")
+        return {name: value for name, value in numbers.items() if value is not None}
 
 
 def quick_score(
@@ -67,19 +71,19 @@ def quick_score(
     *,
     size: tuple[int, int] | None = None,
     tracker: TrackerConfig | None = None,
-    shakes: int = 0,
+    perturbed_runs: int = 0,
 ) -> QuickScore:
     """Run a model over a sequence once and measure everything; this picks checkpoints.
 
     Args:
         session: a JDE model with embeddings, such as a ``TorchSession`` of a network in training.
-        sequence: folder of a MOT sequence with pictures and ground truth.
+        sequence: folder of a MOT sequence with images and ground truth.
         size: network width and height, for a model that leaves them free.
         tracker: its settings; by default as in ``jdetrt track``.
-        shakes: how often to track with shaken boxes too.
+        perturbed_runs: number of further runs with perturbed boxes.
 
     Raises:
-        DataError: pictures or ground truth are missing, wrong, or without two identified people.
+        DataError: images or ground truth are missing, wrong, or without two identified people.
         SessionError: the model fails, or gives no embeddings.
         MissingDependencyError: TrackEval is not installed.
     """
@@ -89,33 +93,32 @@ def quick_score(
     info = read_seqinfo(folder)
     data = open_data_set(folder)
     if len(data) != info.length:
-        raise DataError(f"{folder}: seqinfo.ini promises {info.length} pictures, not {len(data)}")
+        raise DataError(f"{folder}: seqinfo.ini has {info.length} images, the folder {len(data)}")
     detection, embedding = DetectionTest(), EmbeddingTest(session, fars=[FAR])
     settings = tracker_config(session) if tracker is None else tracker
     threshold = settings.score_threshold
-    least = margin(threshold) if shakes else threshold
+    least = margin(threshold) if perturbed_runs else threshold
     frames: list[Candidates] = []
     for seen in infer(session, _in_order(data), size=size):
         detection.add(seen)
         embedding.add(seen)
-        found = candidates(seen.outputs, score_threshold=least)
-        frames.append((found, seen.letterbox))
+        frames.append(candidates(seen.outputs, seen.letterbox, score_threshold=least))
     tracked = score_tracks(frames, folder, settings, info.frame_rate)
-    shaken = None
-    if shakes:
-        shaken = score_shaken(frames, folder, settings, info.frame_rate, runs=shakes)
-    told_apart = embedding.scores()
+    perturbed = None
+    if perturbed_runs:
+        perturbed = score_perturbed(frames, folder, settings, info.frame_rate, runs=perturbed_runs)
+    identity = embedding.scores()
     return QuickScore(
         ap50=detection.scores().ap50,
-        tpr=told_apart.tpr[FAR],
-        coverage=told_apart.coverage,
+        tpr=identity.tpr[FAR],
+        coverage=identity.coverage,
         mota=tracked.mota,
         idf1=tracked.idf1,
         hota=tracked.hota,
         idsw=tracked.idsw,
         fp=tracked.fp,
         fn=tracked.fn,
-        shaken=shaken,
+        perturbed=perturbed,
     )
 
 

@@ -1,4 +1,4 @@
-"""How well embeddings tell people apart: the true positive rate at a false accept rate.
+"""True positive rate of embeddings at a false accept rate.
 
 Every box is compared with every other by cosine similarity (paper section 4.1; reference test.py,
 test_emb). A pair above a threshold is accepted: rightly where both are one person (TPR, of all
@@ -32,7 +32,7 @@ def tpr_at_far(
     *,
     exact_pairs: int = EXACT_PAIRS,
 ) -> dict[float, float]:
-    """The true positive rate at each false accept rate, on the ROC curve of all pairs.
+    """Compute the true positive rate at each false accept rate, on the ROC curve of all pairs.
 
     Between its points the curve is a straight line, as in the reference; at a FAR that several of
     its points have, the highest counts. The reference holds all pairs in memory. Here up to
@@ -41,9 +41,9 @@ def tpr_at_far(
 
     Args:
         embeddings: ``(n, D)`` float32, of any length.
-        ids: ``(n,)`` int64, who it is; boxes with an id below 0 are left out.
+        ids: ``(n,)`` int64, of the person; boxes with an id below 0 are left out.
         fars: from 0 to 1.
-        exact_pairs: how many pairs are compared without a histogram.
+        exact_pairs: largest number of pairs compared without a histogram.
 
     Returns:
         TPR by FAR, from 0 to 1.
@@ -66,8 +66,8 @@ def tpr_at_far(
     same = sum(int(n) * (int(n) - 1) // 2 for n in np.unique(ids, return_counts=True)[1])
     if not same or same == pairs:
         raise DataError(
-            f"{len(ids)} boxes of {len(np.unique(ids))} identified people: telling people apart is "
-            "measured on two boxes of one person and one of another, at the least"
+            f"too few identified boxes ({len(ids)}, different people {len(np.unique(ids))}): the "
+            "true positive rate needs at least two boxes of one person and one of another"
         )
     count = _exact if pairs <= exact_pairs else _histogram
     accepted, wrong = (np.cumsum(counts) for counts in count(unit, ids))
@@ -85,7 +85,7 @@ def _unit(embeddings: _F32) -> _F32:
 
 
 def _blocks(unit: _F32, ids: _I64) -> Iterator[tuple[_F32, npt.NDArray[np.bool_]]]:
-    """Every pair once: cosine similarities, and whether they are of one person."""
+    """Yield every pair once: cosine similarities, and whether they are of one person."""
     for top in range(0, len(ids), _BLOCK):
         rows = slice(top, top + _BLOCK)
         for left in range(top, len(ids), _BLOCK):
@@ -99,7 +99,7 @@ def _blocks(unit: _F32, ids: _I64) -> Iterator[tuple[_F32, npt.NDArray[np.bool_]
 
 
 def _exact(unit: _F32, ids: _I64) -> tuple[_I64, _I64]:
-    """Pairs of one person, and of two, at each similarity there is, the highest first."""
+    """Count pairs of one person, and of two, at each similarity, the highest first."""
     similarities, same = (np.concatenate(parts) for parts in zip(*_blocks(unit, ids), strict=True))
     levels, level = np.unique(-similarities, return_inverse=True)
     level = level.reshape(-1)
@@ -108,7 +108,7 @@ def _exact(unit: _F32, ids: _I64) -> tuple[_I64, _I64]:
 
 
 def _histogram(unit: _F32, ids: _I64) -> tuple[_I64, _I64]:
-    """The same with similarities counted in ``BINS`` steps."""
+    """Do the same with similarities counted in ``BINS`` steps."""
     counts = np.zeros(2 * BINS, np.int64)
     for similarity, same in _blocks(unit, ids):
         steps = ((np.float32(1.0) - similarity) * np.float32(BINS / 2)).astype(np.int64)

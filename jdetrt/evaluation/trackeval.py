@@ -38,7 +38,7 @@ _LAST_CLASS = 13  # MOT Challenge classes are 1 (pedestrian) to 13 (crowd)
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The numbers of one sequence, or of all together.
+    """Scores of one sequence, or of all together.
 
     Attributes:
         hota: percent, mean over the localisation thresholds 0.05, 0.10, ... 0.95.
@@ -57,7 +57,7 @@ class Score:
     fn: int
 
     def to_dict(self) -> dict[str, float | int]:
-        """The six numbers under their usual names."""
+        """Numbers under their usual names, for JSON."""
         return {
             "HOTA": self.hota,
             "MOTA": self.mota,
@@ -70,7 +70,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What ``score`` found.
+    """Result of ``score``.
 
     Attributes:
         combined: over the boxes of all sequences (TrackEval's COMBINED), not a mean of rows.

@@ -1,4 +1,4 @@
-"""How well a model tracks: the whole pipeline over sequences with ground truth, then the score."""
+"""Tracking scores of a model: the pipeline over sequences with ground truth, then the score."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from jdetrt.config import TrackerConfig
 from jdetrt.errors import DataError
 from jdetrt.evaluation.trackeval import Scores, score_files
-from jdetrt.runtime.contract import tracker_config
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
-from jdetrt.runtime.sinks.base import MotSink
+from jdetrt.runtime.settings import tracker_config
+from jdetrt.runtime.sinks.text import MotSink
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.training.data.paths import MotSequences, find
@@ -36,17 +36,17 @@ def evaluate_tracking(
 
     Args:
         session: a JDE model of any kind. It stays open.
-        sequences: MOT sequences with pictures and ground truth, folders of them, or patterns; each
+        sequences: MOT sequences with images and ground truth, folders of them, or patterns; each
             goes by the name of its folder.
         tracker: its settings; by default as in ``jdetrt track``.
         size: network width and height, for a model that leaves them free.
-        rules: which ground truth counts, as in ``jdetrt.evaluation.trackeval.score``.
+        rules: the ground truth that counts, as in ``jdetrt.evaluation.trackeval.score``.
         results_dir: keep the tracks here, ``<sequence>.txt``.
         on_frame: called after each frame.
 
     Raises:
         DataError: no sequence, two of one name, or a ground truth that is missing or wrong.
-        SourceError: pictures are missing or broken.
+        SourceError: images are missing or broken.
         SessionError: the model fails.
         MissingDependencyError: TrackEval is not installed.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jdetrt.machine.manifest import Probe
+from jdetrt.machine.probe import Probe
 
 __all__ = ["Clock", "clocks", "locked"]
 
@@ -40,7 +40,7 @@ class Clock:
 
     @property
     def locked(self) -> bool | None:
-        """Whether there is one frequency only; None where the limits are not told."""
+        """True for a single frequency; None where the limits are not known."""
         if self.min_mhz is None or self.max_mhz is None:
             return None
         return self.min_mhz == self.max_mhz
@@ -48,17 +48,17 @@ class Clock:
 
 def clocks(probe: Probe) -> list[Clock]:
     """The clocks that the system tells of: processor first, then an integrated GPU."""
-    found = [
+    result = [
         _clock(probe, f"cpu {folder.name}", f"{_CPU}/{folder.name}/scaling_", 1e3)
         for folder in _folders(probe, _CPU)
         if folder.name.startswith("policy")
     ]
-    found += [
+    result += [
         _clock(probe, f"gpu {folder.name}", f"{_DEVICES}/{folder.name}/", 1e6)
         for folder in _folders(probe, _DEVICES)
         if folder.name.startswith("gpu-gpc") or folder.name.split(".")[-1] in _GPUS
     ]
-    return found
+    return result
 
 
 def _clock(probe: Probe, name: str, prefix: str, unit: float) -> Clock:
@@ -72,9 +72,9 @@ def _clock(probe: Probe, name: str, prefix: str, unit: float) -> Clock:
     )
 
 
-def locked(found: list[Clock]) -> bool | None:
-    """Whether all of these clocks are locked; None where that of one is not known, or of none."""
-    states = [clock.locked for clock in found]
+def locked(clocks: list[Clock]) -> bool | None:
+    """True where all of these clocks are locked; None where one is not known, or for none."""
+    states = [clock.locked for clock in clocks]
     if not states or None in states:
         return None
     return all(states)

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from jdetrt.machine.sensors.base import Sensors, open_sensors
+from jdetrt.machine.sensors.base import Sensors
+from jdetrt.machine.sensors.open import open_sensors
 
 __all__ = ["CoolDown"]
 
@@ -58,5 +59,7 @@ class CoolDown:
 def _warmth(sensors: Sensors) -> float | None:
     """The highest temperature; None where no sensor has one."""
     readings = [sensor.read() for sensor in sensors.present]
-    found = [degrees for one in readings if one is not None for degrees in one.celsius.values()]
-    return max(found, default=None)
+    temperatures = [
+        degrees for one in readings if one is not None for degrees in one.celsius.values()
+    ]
+    return max(temperatures, default=None)

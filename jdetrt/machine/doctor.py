@@ -1,4 +1,4 @@
-"""The checks behind ``jdetrt doctor``: what this machine has, what is missing, how to get it.
+"""Checks of ``jdetrt doctor``: parts of this machine, and how to get those that are missing.
 
 A library is imported in a process of its own, so one that crashes while it loads becomes a line of
 the report. A check never guesses: what it cannot read, it calls unknown.
@@ -10,15 +10,13 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
 
-from jdetrt.machine.libraries import cuda_version, system_tensorrt
-from jdetrt.machine.manifest import (
+from jdetrt.machine.hardware import (
     TEGRA,
     Gpu,
     Jetson,
-    Probe,
     cores,
     cpu_name,
     free_disk_gib,
@@ -27,6 +25,8 @@ from jdetrt.machine.manifest import (
     memory_gib,
     os_name,
 )
+from jdetrt.machine.libraries import TENSORRTS, cuda_version, system_tensorrt
+from jdetrt.machine.probe import Probe
 
 __all__ = ["Fact", "diagnose", "to_dict"]
 
@@ -36,6 +36,8 @@ _BASE = ("numpy", "numba", "lap", "click", "rich", "msgspec")
 # Compute capabilities before 7 with fast INT8 (DP4A); all from 7.2 on have it.
 # Source: TensorRT support matrix, hardware and precision; Tegra X1 (5.3) and X2 (6.2) are without.
 _INT8_BEFORE_7 = (6.1,)
+_NO_ANSWER = "Python does not answer"
+_GPU_ONLY = "only useful with an NVIDIA GPU"
 _SYSTEM_VENV = (
     "python3 -m venv --system-site-packages makes an environment that sees the system's packages"
 )
@@ -48,7 +50,7 @@ class Fact:
     Attributes:
         name: what was looked at.
         status: ok; missing, where tracking works without it; broken, where it does not.
-        value: what was found.
+        value: its version or state.
         hint: what to do, or "".
     """
 
@@ -81,19 +83,16 @@ def _python(probe: Probe) -> Iterator[Fact]:
     isolated = sys.prefix != sys.base_prefix
     where = "in a virtual environment" if isolated else "not in a virtual environment"
     yield Fact("Python", "ok", f"{platform.python_version()}, {where}")
-    found = {name: probe.version(name) for name in _BASE}
-    lost = [name for name, version in found.items() if version is None]
-    if lost:
-        yield Fact("Packages", "broken", f"missing: {', '.join(lost)}", "pip install jdetrt")
-        return
-    done = probe.run((sys.executable, "-c", f"import {', '.join(_BASE)}"))
-    if done is None or done.code != 0:
-        why = _last_line(done.err) if done else "Python does not answer"
-        hint = "pip install --upgrade --force-reinstall jdetrt"
-        yield Fact("Packages", "broken", f"do not load: {why}", hint)
-        return
-    value = ", ".join(f"{name} {version}" for name, version in found.items())
-    yield Fact("Packages", "ok", value)
+    versions = {name: probe.version(name) for name in _BASE}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        yield Fact("Packages", "broken", f"missing: {', '.join(missing)}", "pip install jdetrt")
+    elif (error := _run(probe, f"import {', '.join(_BASE)}").error) is not None:
+        hint = f"pip install --upgrade --force-reinstall {' '.join(_BASE)}"
+        yield Fact("Packages", "broken", f"do not load: {error}", hint)
+    else:
+        value = ", ".join(f"{name} {version}" for name, version in versions.items())
+        yield Fact("Packages", "ok", value)
 
 
 def _computer(probe: Probe) -> Iterator[Fact]:
@@ -103,14 +102,14 @@ def _computer(probe: Probe) -> Iterator[Fact]:
     if total is None or free is None:
         yield Fact("Memory", "ok", "unknown")
     else:
-        hint = "building an engine may be killed; add swap, or stop other programs"
+        hint = "building a plan may run out of memory; add swap, or stop other programs"
         yield Fact("Memory", "ok", f"{total} GiB, {free} GiB free", hint if free < 2 else "")
     try:
         disk = free_disk_gib()
     except OSError as err:
         yield Fact("Disk", "ok", f"unknown ({err.strerror})")
     else:
-        hint = "engines and videos may not fit; free some space"
+        hint = "plans and videos may not fit; free some space"
         yield Fact("Disk", "ok", f"{disk} GiB free in this folder", hint if disk < 2 else "")
 
 
@@ -163,51 +162,60 @@ def _gpu(probe: Probe, board: Jetson | None, cards: list[Gpu]) -> Iterator[Fact]
             yield Fact("INT8", "ok", "yes")
         else:
             name = board.model if board else cards[0].name
-            yield Fact("INT8", "missing", f"{name} has no INT8", "build engines with FP16")
+            yield Fact("INT8", "missing", f"{name} has no INT8", "build plans with FP16")
+
+
+class _Run(NamedTuple):
+    """Outcome of a line of Python: its output, or the last line of its error."""
+
+    out: str
+    error: str | None
+
+
+def _run(probe: Probe, code: str) -> _Run:
+    done = probe.run((sys.executable, "-c", code))
+    if done is None:
+        return _Run("", _NO_ANSWER)
+    return _Run(done.out.strip(), None if done.code == 0 else _last_line(done.err))
 
 
 def _tensorrt(probe: Probe, board: Jetson | None, cards: list[Gpu]) -> Fact:
-    names = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
-    version = next(filter(None, map(probe.version, names)), None)
+    version = next(filter(None, map(probe.version, TENSORRTS)), None)
     if version is not None:
-        done = probe.run((sys.executable, "-c", "import tensorrt; print(tensorrt.__version__)"))
-        if done is not None and done.code == 0:
-            return Fact("TensorRT", "ok", done.out.strip() or version)
-        why = _last_line(done.err) if done else "it does not answer"
         hint = "its libraries must match the driver and CUDA; install it again"
-        return Fact("TensorRT", "missing", f"{version} does not load: {why}", hint)
+        return _python_tensorrt(probe, "TensorRT", "tensorrt", version, hint)
     if system := system_tensorrt(probe):
         value = f"{system} of the system, which this Python does not see"
         return Fact("TensorRT", "missing", value, f"{_SYSTEM_VENV}; or install python3-libnvinfer")
     if board is not None:
         hint = f"sudo apt-get install nvidia-jetpack (never from PyPI here); {_SYSTEM_VENV}"
-        return Fact("TensorRT", "missing", "not installed", hint)
-    if cards:
-        return Fact("TensorRT", "missing", "not installed", "pip install 'jdetrt[tensorrt]'")
-    return Fact("TensorRT", "missing", "not installed", "of use only with an NVIDIA GPU")
+    else:
+        hint = "pip install 'jdetrt[tensorrt]'" if cards else _GPU_ONLY
+    return Fact("TensorRT", "missing", "not installed", hint)
 
 
 def _tensorrt_rtx(probe: Probe, board: Jetson | None) -> Iterator[Fact]:
-    """It is for x86 alone; builds ahead of time need no GPU."""
+    """TensorRT-RTX, which is for x86 alone; builds ahead of time need no GPU."""
     version = probe.version("tensorrt-rtx")
-    if version is None:
-        if board is None and platform.machine() == "x86_64":
-            hint = "to build plans for RTX cards, here or elsewhere: pip install 'jdetrt[rtx]'"
-            yield Fact("TensorRT-RTX", "missing", "not installed", hint)
-        return
-    done = probe.run((sys.executable, "-c", "import tensorrt_rtx as t; print(t.__version__)"))
-    if done is not None and done.code == 0:
-        yield Fact("TensorRT-RTX", "ok", done.out.strip() or version)
-        return
-    why = _last_line(done.err) if done else "it does not answer"
-    hint = "pip install --upgrade --force-reinstall 'jdetrt[rtx]'"
-    yield Fact("TensorRT-RTX", "missing", f"{version} does not load: {why}", hint)
+    if version is not None:
+        hint = "pip install --upgrade --force-reinstall tensorrt-rtx"
+        yield _python_tensorrt(probe, "TensorRT-RTX", "tensorrt_rtx", version, hint)
+    elif board is None and platform.machine() == "x86_64":
+        hint = "to build plans for RTX cards, here or elsewhere: pip install 'jdetrt[rtx]'"
+        yield Fact("TensorRT-RTX", "missing", "not installed", hint)
+
+
+def _python_tensorrt(probe: Probe, name: str, module: str, version: str, hint: str) -> Fact:
+    out, error = _run(probe, f"import {module}; print({module}.__version__)")
+    if error is not None:
+        return Fact(name, "missing", f"{version} does not load: {error}", hint)
+    return Fact(name, "ok", out or version)
 
 
 def _cuda(probe: Probe, cards: list[Gpu]) -> Fact:
     if version := cuda_version(probe):
         return Fact("CUDA", "ok", version)
-    hint = "comes with jdetrt[tensorrt] or JetPack" if cards else "of use only with an NVIDIA GPU"
+    hint = "comes with jdetrt[tensorrt] or JetPack" if cards else _GPU_ONLY
     return Fact("CUDA", "missing", "no toolkit and no runtime package", hint)
 
 
@@ -222,27 +230,25 @@ def _cuda_libraries(probe: Probe, cards: list[Gpu]) -> Iterator[Fact]:
     ):
         version = probe.version(package)
         if version is None:
-            hint = needs if cards else "of use only with TensorRT"
+            hint = needs if cards else "only useful with TensorRT"
             yield Fact(name, "missing", "not installed", hint)
-            continue
         # Without a driver it does not load, and need not.
-        done = probe.run((sys.executable, "-c", f"import {module}")) if cards else None
-        if done is not None and done.code != 0:
-            yield Fact(name, "broken", f"{version} does not load: {_last_line(done.err)}", needs)
+        elif cards and (error := _run(probe, f"import {module}").error) is not None:
+            yield Fact(name, "broken", f"{version} does not load: {error}", needs)
         else:
             yield Fact(name, "ok", version)
 
 
 def _onnxruntime(probe: Probe, cards: list[Gpu]) -> Fact:
-    code = (
+    out, error = _run(
+        probe,
         "import onnxruntime as o; print(o.__version__); "
-        "print(', '.join(o.get_available_providers()))"
+        "print(', '.join(o.get_available_providers()))",
     )
-    done = probe.run((sys.executable, "-c", code))
-    if done is None or done.code != 0:
-        why = _last_line(done.err) if done else "Python does not answer"
-        return Fact("ONNX Runtime", "broken", f"does not load: {why}", "pip install onnxruntime")
-    version, _, providers = done.out.strip().partition("\n")
+    if error is not None:
+        hint = "pip install onnxruntime"
+        return Fact("ONNX Runtime", "broken", f"does not load: {error}", hint)
+    version, _, providers = out.partition("\n")
     hint = ""
     if cards and "CUDA" not in providers:
         hint = "for its CUDA provider: onnxruntime-gpu in place of onnxruntime"
@@ -250,33 +256,31 @@ def _onnxruntime(probe: Probe, cards: list[Gpu]) -> Fact:
 
 
 def _opencv(probe: Probe, board: Jetson | None) -> Iterator[Fact]:
-    code = "import cv2; print(cv2.__version__); print(cv2.getBuildInformation())"
-    done = probe.run((sys.executable, "-c", code))
+    out, error = _run(probe, "import cv2; print(cv2.__version__); print(cv2.getBuildInformation())")
     system = (
         f"the OpenCV of JetPack has GStreamer (sudo apt-get install nvidia-opencv); {_SYSTEM_VENV}"
     )
     get = system if board else "pip install 'jdetrt[video]'"
-    if done is None or "No module named 'cv2'" in done.err:
-        yield Fact("OpenCV", "missing", "not installed: no pictures, video or cameras", get)
+    if error is not None:
+        if "No module named 'cv2'" in error or error == _NO_ANSWER:
+            value = "not installed: no images, video or cameras"
+            yield Fact("OpenCV", "missing", value, get)
+        else:
+            shared = "cannot open shared object" in error
+            hint = "sudo apt-get install libgl1 libglib2.0-0" if shared else get
+            yield Fact("OpenCV", "broken", f"does not load: {error}", hint)
         return
-    if done.code != 0:
-        hint = "sudo apt-get install libgl1 libglib2.0-0"
-        hint = hint if "cannot open shared object" in done.err else get
-        yield Fact("OpenCV", "broken", f"does not load: {_last_line(done.err)}", hint)
-        return
-    version, _, built = done.out.partition("\n")
+    version, _, built = out.partition("\n")
     yield Fact("OpenCV", "ok", version.strip())
     if re.search(r"GStreamer:\s+YES", built):
         yield Fact("GStreamer", "ok", "yes")
         return
-    hint = (
-        system
-        if board
-        else f"Debian's python3-opencv has it ({_SYSTEM_VENV}); files and USB cameras work without"
-    )
-    yield Fact(
-        "GStreamer", "missing", "no: CSI cameras and GStreamer pipelines will not open", hint
-    )
+    if not board:
+        system = (
+            f"Debian's python3-opencv has it ({_SYSTEM_VENV}); files and USB cameras work without"
+        )
+    value = "no: CSI cameras and GStreamer pipelines will not open"
+    yield Fact("GStreamer", "missing", value, system)
 
 
 def _extras(probe: Probe) -> Iterator[Fact]:
@@ -299,7 +303,5 @@ def to_dict(facts: list[Fact]) -> dict[str, object]:
     """``{"works": bool, "facts": [{"name", "status", "value", "hint"}, ...]}`` for JSON."""
     return {
         "works": all(fact.status != "broken" for fact in facts),
-        "facts": [
-            {"name": f.name, "status": f.status, "value": f.value, "hint": f.hint} for f in facts
-        ],
+        "facts": [asdict(fact) for fact in facts],
     }

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import sys
 
-from jdetrt.machine.manifest import Probe
+from jdetrt.machine.probe import Probe
 
 __all__ = [
+    "TENSORRTS",
     "cuda_version",
     "library_versions",
     "opencv_version",
@@ -19,12 +20,12 @@ __all__ = [
 ]
 
 _CUDA_RUNTIMES = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu13", "nvidia-cuda-runtime-cu12")
-_TENSORRTS = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
+TENSORRTS = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
 _OPENCVS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
 
 
 def library_versions(probe: Probe) -> dict[str, str | None]:
-    """CUDA, TensorRT and OpenCV; None for what is not there."""
+    """Versions of CUDA, TensorRT and OpenCV; None for one that is not there."""
     return {
         "cuda": cuda_version(probe),
         "tensorrt": tensorrt_version(probe),
@@ -49,7 +50,7 @@ def cuda_version(probe: Probe) -> str | None:
 
 def tensorrt_version(probe: Probe) -> str | None:
     """TensorRT's version: of the Python package, else of the system's library."""
-    for name in _TENSORRTS:
+    for name in TENSORRTS:
         if version := probe.version(name):
             return version
     if system := system_tensorrt(probe):
@@ -62,8 +63,8 @@ def tensorrt_version(probe: Probe) -> str | None:
 def system_tensorrt(probe: Probe) -> str | None:
     """Version of the system's libnvinfer, which Python need not see."""
     listed = probe.output("dpkg-query", "-W", "-f", "${Package} ${Version}\n", "libnvinfer[0-9]*")
-    found = re.search(r"^libnvinfer\d* (\S+)$", listed or "", re.MULTILINE)
-    return found[1] if found else None
+    match = re.search(r"^libnvinfer\d* (\S+)$", listed or "", re.MULTILINE)
+    return match[1] if match else None
 
 
 def opencv_version(probe: Probe) -> str | None:

@@ -6,13 +6,55 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from jdetrt.machine.sensors.base import Reading, Sensors
 
-__all__ = ["Monitor"]
+__all__ = ["Monitor", "Phase", "Power", "SensorReport"]
+
+
+class Phase(msgspec.Struct, kw_only=True):
+    """Readings of one sensor in one phase; None for what it did not say."""
+
+    readings: int
+    seconds: float | None = None
+    watts: float | None = None
+    max_watts: float | None = None
+    joules: float | None = None
+    celsius_start: float | None = None
+    celsius_end: float | None = None
+    celsius_max: float | None = None
+    mhz: dict[str, dict[str, float]] = {}
+    throttled: list[str] | None = None
+
+
+class SensorReport(msgspec.Struct):
+    """Phases of one sensor, and what its watts are of."""
+
+    name: str
+    scope: str
+    phases: dict[str, Phase]
+
+
+class Power(msgspec.Struct, kw_only=True):
+    """Power of a run; None where no sensor says.
+
+    Attributes:
+        watts: mean power of all sensors together.
+        scope: what the watts are of.
+        joules_per_frame: energy of a frame.
+        sensors: every sensor with all phases.
+        absent: by name, why a sensor is not there.
+    """
+
+    watts: float | None = None
+    scope: str | None = None
+    joules_per_frame: float | None = None
+    sensors: list[SensorReport] = []
+    absent: dict[str, str] = {}
 
 
 class _Sample(NamedTuple):
@@ -31,8 +73,7 @@ class Monitor:
     ...     with monitor.phase("during"):
     ...         pass
     >>> monitor.report(frames=10)
-    {'watts': None, 'scope': None, 'joules_per_frame': None, 'sensors': [], \
-'absent': {'RAPL': 'no counters'}}
+    Power(watts=None, scope=None, joules_per_frame=None, sensors=[], absent={'RAPL': 'no counters'})
     """
 
     def __init__(self, sensors: Sensors, interval: float = 0.5) -> None:
@@ -55,17 +96,17 @@ class Monitor:
         samples: list[list[_Sample]] = [[] for _ in self._sensors]
         ended = threading.Event()
 
-        def look() -> None:
-            for sensor, kept in zip(self._sensors, samples, strict=True):
+        def read() -> None:
+            for sensor, row in zip(self._sensors, samples, strict=True):
                 reading = sensor.read()
                 if reading is not None:
-                    kept.append(_Sample(time.perf_counter(), reading))
+                    row.append(_Sample(time.perf_counter(), reading))
 
         def follow() -> None:
             while not ended.wait(self._interval):
-                look()
+                read()
 
-        look()
+        read()
         thread = threading.Thread(target=follow, name="power", daemon=True)
         if self._sensors:
             thread.start()
@@ -75,62 +116,54 @@ class Monitor:
             ended.set()
             if self._sensors:
                 thread.join()
-            look()
+            read()
             self._phases[name] = samples
 
-    def report(self, *, frames: int, phase: str = "during") -> dict[str, Any]:
-        """All phases so far, ready for JSON.
+    def report(self, *, frames: int, phase: str = "during") -> Power:
+        """Report all phases so far.
 
         Args:
             frames: that were processed in ``phase``.
             phase: whose power the summary has.
-
-        Returns:
-            ``watts`` (mean power in that phase, of all sensors together) and what they are of
-            (``scope``), ``joules_per_frame``, the sensors with each phase, and ``absent``: by
-            name, why a sensor is not there. What no sensor says is None.
         """
-        sensors: list[dict[str, Any]] = [
-            {
-                "name": sensor.name,
-                "scope": sensor.scope,
-                "phases": {
-                    name: _summary(samples[index]) for name, samples in self._phases.items()
-                },
-            }
+        sensors = [
+            SensorReport(
+                sensor.name,
+                sensor.scope,
+                {name: _summary(samples[index]) for name, samples in self._phases.items()},
+            )
             for index, sensor in enumerate(self._sensors)
         ]
-        powered = [s for s in sensors if s["phases"].get(phase, {}).get("watts") is not None]
-        return {
-            "watts": sum(s["phases"][phase]["watts"] for s in powered) if powered else None,
-            "scope": " + ".join(str(s["scope"]) for s in powered) or None,
-            "joules_per_frame": (
-                sum(s["phases"][phase]["joules"] for s in powered) / frames if powered else None
-            ),
-            "sensors": sensors,
-            "absent": self._absent,
-        }
+        summaries = [(s.scope, s.phases[phase]) for s in sensors if phase in s.phases]
+        watts = [one.watts for _, one in summaries if one.watts is not None]
+        joules = [one.joules for _, one in summaries if one.joules is not None]
+        return Power(
+            watts=sum(watts) if watts else None,
+            scope=" + ".join(scope for scope, one in summaries if one.watts is not None) or None,
+            joules_per_frame=sum(joules) / frames if joules else None,
+            sensors=sensors,
+            absent=self._absent,
+        )
 
 
-def _summary(samples: Sequence[_Sample]) -> dict[str, Any]:
-    """Of one sensor in one phase; None for what it did not say."""
+def _summary(samples: Sequence[_Sample]) -> Phase:
     watts, joules = _energy(samples)
     # The first reading is of the time before.
     peaks = [s.reading.watts for s in samples[1:] if s.reading.watts is not None]
     celsius = [max(s.reading.celsius.values()) for s in samples if s.reading.celsius]
-    told = [s.reading.throttled for s in samples if s.reading.throttled is not None]
-    return {
-        "readings": len(samples),
-        "seconds": samples[-1].at - samples[0].at if samples else None,
-        "watts": watts,
-        "max_watts": max(peaks) if peaks else None,
-        "joules": joules,
-        "celsius_start": celsius[0] if celsius else None,
-        "celsius_end": celsius[-1] if celsius else None,
-        "celsius_max": max(celsius) if celsius else None,
-        "mhz": _clocks(samples),
-        "throttled": sorted({why for one in told for why in one}) if told else None,
-    }
+    throttled = [s.reading.throttled for s in samples if s.reading.throttled is not None]
+    return Phase(
+        readings=len(samples),
+        seconds=samples[-1].at - samples[0].at if samples else None,
+        watts=watts,
+        max_watts=max(peaks, default=None),
+        joules=joules,
+        celsius_start=celsius[0] if celsius else None,
+        celsius_end=celsius[-1] if celsius else None,
+        celsius_max=max(celsius, default=None),
+        mhz=_clocks(samples),
+        throttled=sorted({why for one in throttled for why in one}) if throttled else None,
+    )
 
 
 def _energy(samples: Sequence[_Sample]) -> tuple[float | None, float | None]:
@@ -152,8 +185,10 @@ def _energy(samples: Sequence[_Sample]) -> tuple[float | None, float | None]:
 
 
 def _clocks(samples: Sequence[_Sample]) -> dict[str, dict[str, float]]:
-    names = dict.fromkeys(name for s in samples for name in s.reading.mhz)
-    seen = {name: [s.reading.mhz[name] for s in samples if name in s.reading.mhz] for name in names}
+    mhz: dict[str, list[float]] = {}
+    for sample in samples:
+        for name, value in sample.reading.mhz.items():
+            mhz.setdefault(name, []).append(value)
     return {
-        name: {"min": min(values), "mean": float(np.mean(values))} for name, values in seen.items()
+        name: {"min": min(values), "mean": float(np.mean(values))} for name, values in mhz.items()
     }

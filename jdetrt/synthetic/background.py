@@ -1,4 +1,4 @@
-"""The square that the people of a rendered clip walk over: sky, houses, hedge and paving."""
+"""Background of a rendered clip: sky, houses, hedge and paving."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _JOINT = 0.02  # metres, half the gap between two
 
 
 def paint(scene: Scene) -> npt.NDArray[np.uint8]:
-    """Paint all that any frame's window can see.
+    """Paint the area that all windows of the frames cover.
 
     Returns:
         ``(H + 2 * margin, W + 2 * margin, 3)`` uint8, BGR.
@@ -29,15 +29,15 @@ def paint(scene: Scene) -> npt.NDArray[np.uint8]:
     width, height = scene.size[0] + 2 * margin_x, scene.size[1] + 2 * margin_y
     columns = np.arange(width) + 0.5 - margin_x - scene.size[0] / 2
     rows = np.arange(height) + 0.5 - margin_y - scene.horizon
-    picture = np.empty((height, width, 3), np.float32)
+    image = np.empty((height, width, 3), np.float32)
     above = int(np.searchsorted(rows, 0.5))
-    picture[:above] = _sky(rows[:above], height)
-    _houses(picture[:above], scene, rng)
-    _hedge(picture[:above], scene, rng)
-    picture[above:] = _paving(columns, rows[above:], scene, rng)
-    picture += rng.normal(0, 1.5, picture.shape)
-    picture = np.clip(picture[:, :, ::-1], 0, 255)
-    return np.ascontiguousarray(picture, np.uint8)
+    image[:above] = _sky(rows[:above], height)
+    _houses(image[:above], scene, rng)
+    _hedge(image[:above], scene, rng)
+    image[above:] = _paving(columns, rows[above:], scene, rng)
+    image += rng.normal(0, 1.5, image.shape)
+    image = np.clip(image[:, :, ::-1], 0, 255)
+    return np.ascontiguousarray(image, np.uint8)
 
 
 def _sky(rows: _Floats, height: int) -> _Picture:
@@ -46,34 +46,34 @@ def _sky(rows: _Floats, height: int) -> _Picture:
     return np.asarray(colours, np.float32)
 
 
-def _houses(picture: _Picture, scene: Scene, rng: np.random.Generator) -> None:
-    bottom, width = picture.shape[:2]
+def _houses(image: _Picture, scene: Scene, rng: np.random.Generator) -> None:
+    bottom, width = image.shape[:2]
     unit = scene.size[1] / 540
     left = 0.0
     while left < width:
         right = left + rng.uniform(90, 190) * unit
         top = max(int(bottom - rng.uniform(0.45, 0.95) * bottom), 0)
         wall = np.array([198, 178, 156]) + rng.uniform(-34, 26) + rng.uniform(-8, 8, 3)
-        picture[top:, int(left) : int(right)] = wall
-        picture[top : top + max(int(4 * unit), 1), int(left) : int(right)] = wall * 0.72
+        image[top:, int(left) : int(right)] = wall
+        image[top : top + max(int(4 * unit), 1), int(left) : int(right)] = wall * 0.72
         step_x, step_y = 24 * unit, 30 * unit
         for x in np.arange(left + 10 * unit, right - 18 * unit, step_x):
             for y in np.arange(top + 14 * unit, bottom - 20 * unit, step_y):
                 pane = np.array([96, 112, 126]) + rng.uniform(-22, 30)
-                window = picture[int(y) : int(y + 18 * unit), int(x) : int(x + 12 * unit)]
+                window = image[int(y) : int(y + 18 * unit), int(x) : int(x + 12 * unit)]
                 window[:] = wall * 1.12
                 window[1:-1, 1:-1] = pane
         left = right
 
 
-def _hedge(picture: _Picture, scene: Scene, rng: np.random.Generator) -> None:
-    bottom, width = picture.shape[:2]
+def _hedge(image: _Picture, scene: Scene, rng: np.random.Generator) -> None:
+    bottom, width = image.shape[:2]
     deep = int(0.045 * scene.size[1])
     wave = np.convolve(rng.normal(0, 1, width + 64), np.hanning(24) / 5, mode="same")[:width]
     depth = np.clip(deep + wave * deep * 0.12, 2, bottom).astype(int)
     leaves = rng.uniform(0.75, 1.2, (bottom, width, 1)) * np.array([74, 100, 66])
     mask = np.arange(bottom)[:, None] >= bottom - depth[None, :]
-    picture[mask] = leaves[mask]
+    image[mask] = leaves[mask]
 
 
 def _paving(
@@ -84,7 +84,7 @@ def _paving(
 ) -> _Picture:
     depth = scene.focal * CAMERA_HEIGHT / rows[:, None]
     side = columns[None, :] * depth / scene.focal
-    pixel = depth / scene.focal  # metres a pixel, to let far joints fade instead of flicker
+    pixel = depth / scene.focal  # metres per pixel: far joints fade instead of flickering
     stone = rng.normal(0, 1, (64, 64))
     i, j = np.floor(side / _TILE).astype(int), np.floor(depth / _TILE).astype(int)
     bright: Any = 158 + 9 * stone[i % 64, np.broadcast_to(j % 64, i.shape)]

@@ -1,15 +1,13 @@
-"""Rendered clips of walking people with exact ground truth, from a seed and nothing else.
+"""Rendered clips of walking people with exact ground truth, generated from a seed.
 
-For the demonstration and the tests: identities, occlusion by people and by things, perspective,
-shadows and a camera that moves. The scene (who walks where) is ``jdetrt.synthetic.scene``, the
-shapes are ``jdetrt.synthetic.figure``; here they become pictures and rows of a MOT sequence.
+For the demonstration and the tests: identities, occlusion by people and objects, perspective,
+shadows and a moving camera. Paths are in ``jdetrt.synthetic.scene``, shapes in
+``jdetrt.synthetic.figure``; here they become images and rows of a MOT sequence.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.errors import ConfigError, SinkError
+from jdetrt.errors import ConfigError, OutputError
+from jdetrt.files import is_ours, replace_folder
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.synthetic.background import paint
 from jdetrt.synthetic.figure import Part, bounds, furniture, person
@@ -38,60 +37,40 @@ Image = npt.NDArray[np.uint8]
 
 _SUBPIXEL = 4  # bits of the fixed-point coordinates that OpenCV draws with
 _SENSOR_NOISE = 2.0  # standard deviation in grey levels
-_SHADOW = 0.45  # of the light is lost in the middle of a shadow
+_SHADOW = 0.45  # loss of light in the middle of a shadow
 _FOLDERS = ("img1", "gt", "det")
-_MARK = ".jdetrt"  # the file that says that a folder is ours, to be replaced
-_SEEN = 0.2  # of a body: with less in view a person is hardly ever detected
+_CONTENTS = (*_FOLDERS, "seqinfo.ini")
+_VISIBLE = 0.2  # of a body; less visible people are hardly ever detected
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """Everybody who is in the picture of one frame.
+    """Everybody in one frame."""
 
-    Attributes:
-        ids: ``(M,)`` int64, from 1.
-        boxes: ``(M, 4)`` float64, left top width height in pixels, of the whole body even where
-            it is hidden or outside the picture, as in MOT Challenge.
-        visibility: ``(M,)`` float64, part of the body's pixels that can be seen, 0 to 1.
-    """
-
-    ids: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]  # (M,), from 1
+    # (M, 4), left top width height in pixels, of the whole body even where it is hidden or outside
+    # the image, as in MOT Challenge.
     boxes: npt.NDArray[np.float64]
-    visibility: npt.NDArray[np.float64]
+    visibility: npt.NDArray[np.float64]  # (M,), visible share of the body's pixels, 0 to 1
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 @dataclass(frozen=True)
-class SyntheticClip:
-    """A clip to iterate over: pairs of a picture and what is in it, as often as one likes.
+class SyntheticClip(Scene):
+    """A clip to iterate over, repeatedly: frames with their ground truth.
 
-    The same arguments give the same pictures, to the bit.
-
-    Attributes:
-        seed: of everything that is drawn by lot.
-        frames: length.
-        size: width and height, pixels.
-        people: how many are on their way at any time.
-        frame_rate: frames a second.
-        moving_camera: whether the camera pans and shakes.
+    The same arguments give exactly the same images.
 
     Raises:
-        ConfigError: a length, size, number or rate that makes no clip.
-        MissingDependencyError: OpenCV is not installed (when the first picture is drawn).
+        ConfigError: a value is out of range.
+        MissingDependencyError: OpenCV is not installed (when the first image is drawn).
 
     >>> clip = SyntheticClip(seed=1, frames=3, size=(320, 180), people=4)
     >>> [(frame.index, frame.image.shape, len(truth) > 0) for frame, truth in clip]
     [(1, (180, 320, 3), True), (2, (180, 320, 3), True), (3, (180, 320, 3), True)]
     """
-
-    seed: int = 0
-    frames: int = 300
-    size: tuple[int, int] = (960, 540)
-    people: int = 12
-    frame_rate: float = 30.0
-    moving_camera: bool = True
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -114,15 +93,8 @@ class SyntheticClip:
             yield Frame(image, index, (index - 1) / self.frame_rate, f"{index:06d}.jpg"), truth
 
     @cached_property
-    def scene(self) -> Scene:
-        """Who walks where."""
-        return Scene(
-            self.seed, self.frames, self.size, self.people, self.frame_rate, self.moving_camera
-        )
-
-    @cached_property
     def _background(self) -> Image:
-        return paint(self.scene)
+        return paint(self)
 
     @cached_property
     def _noise(self) -> npt.NDArray[np.int16]:
@@ -132,18 +104,18 @@ class SyntheticClip:
         return np.asarray(noise.round(), np.int16)
 
     def truth(self, index: int) -> Truth:
-        """Who is in frame ``index`` (from 1), without drawing the picture."""
+        """Ground truth of frame ``index`` (from 1), without drawing it."""
         return self._look(index)[1]
 
     def render(self, index: int) -> tuple[Image, Truth]:
-        """Draw frame ``index`` (from 1): ``(H, W, 3)`` uint8 BGR, and who is in it."""
+        """Draw frame ``index`` (from 1): ``(H, W, 3)`` uint8 BGR, and its ground truth."""
         cv2: Any = load_cv2()
         things, truth = self._look(index)
         width, height = self.size
-        right, down = self.scene.offset(index)
-        left, top = self.scene.margin[0] + right, self.scene.margin[1] + down
+        right, down = self.offset(index)
+        left, top = self.margin[0] + right, self.margin[1] + down
         image = self._background[top : top + height, left : left + width].copy()
-        for pose in self.scene.poses(index):
+        for pose in self.poses(index):
             _shade(image, pose.foot, pose.scale)
         for parts in things:
             _draw(cv2, image, parts)
@@ -152,13 +124,13 @@ class SyntheticClip:
         return cv2.add(image, noise, dtype=cv2.CV_8U), truth
 
     def _look(self, index: int) -> tuple[list[list[Part]], Truth]:
-        """Everything that stands on the ground, the farthest first, and who can be seen."""
+        """Everything that stands on the ground, the farthest first, and the ground truth."""
         cv2: Any = load_cv2()
         things: list[tuple[float, int, list[Part]]] = [
-            (pose.depth, pose.walker.identity, person(pose)) for pose in self.scene.poses(index)
+            (pose.depth, pose.walker.identity, person(pose)) for pose in self.poses(index)
         ]
-        for number, one in enumerate(self.scene.obstacles):
-            foot, scale = self.scene.project(one.x, one.z, index)
+        for number, one in enumerate(self.obstacles):
+            foot, scale = self.project(one.x, one.z, index)
             rng = np.random.default_rng([self.seed, 7, number])
             things.append((one.z, 0, furniture(one, foot, scale, rng)))
         things.sort(key=lambda thing: -thing[0])
@@ -178,24 +150,18 @@ class SyntheticClip:
 
 
 def noisy_detections(truth: Truth, size: tuple[int, int], rng: np.random.Generator) -> Detections:
-    """What a fair detector would make of a frame: noise, misses and false alarms.
+    """Simulate a fair detector on a frame ``size`` (width, height): noise, misses, false alarms.
 
-    Args:
-        truth: who is there.
-        size: width and height of the picture, pixels.
-        rng: source of the noise.
-
-    Returns:
-        Detections without embeddings; scores fall with what is hidden.
+    The detections have no embeddings; scores fall with occlusion.
     """
     boxes, scores = [], []
-    for (left, top, width, height), seen in zip(truth.boxes, truth.visibility, strict=True):
-        if rng.random() > 0.97 * np.clip((seen - _SEEN) / 0.3, 0, 1):
+    for (left, top, width, height), visibility in zip(truth.boxes, truth.visibility, strict=True):
+        if rng.random() > 0.97 * np.clip((visibility - _VISIBLE) / 0.3, 0, 1):
             continue
         x1, y1 = rng.normal((left, top), 0.02 * np.array([width, height]))
         x2, y2 = rng.normal((left + width, top + height), 0.02 * np.array([width, height]))
         boxes.append((x1, y1, x2, y2))
-        scores.append(np.clip(rng.normal(0.62 + 0.32 * seen, 0.06), 0.3, 0.99))
+        scores.append(np.clip(rng.normal(0.62 + 0.32 * visibility, 0.06), 0.3, 0.99))
     for _ in range(rng.poisson(0.15)):
         height = rng.uniform(0.1, 0.4) * size[1]
         x, y = rng.uniform(0, size[0]), rng.uniform(0.3, 0.7) * size[1]
@@ -209,71 +175,53 @@ def noisy_detections(truth: Truth, size: tuple[int, int], rng: np.random.Generat
 def write_sequence(
     folder: str | Path, clip: SyntheticClip, *, overwrite: bool = False, quality: int = 92
 ) -> Path:
-    """Write a clip as a MOT Challenge folder: pictures, ground truth, detections, seqinfo.ini.
+    """Write a clip as a MOT Challenge folder: images, ground truth, detections, seqinfo.ini.
 
     Ground truth rows are ``frame,id,x,y,w,h,1,1,visibility`` (class 1, all of them count);
     detections are those of ``noisy_detections``.
 
     Args:
         folder: of the sequence; it appears whole or not at all.
-        clip: what to write.
-        overwrite: replace a folder that a former call wrote (``is_written_sequence``).
+        clip: the clip.
+        overwrite: replace a folder from a former call (``is_written_sequence``).
         quality: of the JPEG files, 0 to 100.
 
     Returns:
         The folder.
 
     Raises:
-        SinkError: the folder exists (and ``overwrite`` is off, or it is not of a former call, or
-            something was added to it), or cannot be written.
+        OutputError: the folder exists and may not be replaced, or cannot be written.
     """
     folder = Path(folder)
-    if os.path.lexists(folder) and not (overwrite and is_written_sequence(folder)):
-        raise SinkError(f"{folder}: exists already; name another folder or delete it")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        temporary.chmod(0o755)
-        try:
-            _write(temporary, folder.name, clip, quality)
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as err:
-        raise SinkError(f"{folder}: cannot be written ({err.strerror or err})") from err
+    if os.path.lexists(folder) and not overwrite:
+        raise OutputError(f"{folder}: exists already; name another folder or delete it")
+    with replace_folder(folder, _CONTENTS, f"Rendered by jdetrt, seed {clip.seed}") as new:
+        _write(new, folder.name, clip, quality)
     return folder
 
 
 def is_written_sequence(folder: Path) -> bool:
-    """Whether ``write_sequence`` made this folder, and nothing was put beside its files since."""
-    if folder.is_symlink() or not (folder / _MARK).is_file():
-        return False
-    return {path.name for path in folder.iterdir()} <= {*_FOLDERS, "seqinfo.ini", _MARK}
+    """Tell whether ``write_sequence`` wrote this folder and nothing was added to it since."""
+    return is_ours(folder, _CONTENTS)
 
 
 def _write(folder: Path, name: str, clip: SyntheticClip, quality: int) -> None:
     cv2: Any = load_cv2()
     for part in _FOLDERS:
         (folder / part).mkdir()
-    truth_rows, found_rows = [], []
+    truth_rows, detection_rows = [], []
     for frame, truth in clip:
         _, jpeg = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         (folder / "img1" / frame.name).write_bytes(jpeg.tobytes())
-        for identity, box, seen in zip(truth.ids, truth.boxes, truth.visibility, strict=True):
-            truth_rows.append(f"{frame.index},{identity},{_text(box)},1,1,{seen:.3f}\n")
+        for identity, box, visibility in zip(truth.ids, truth.boxes, truth.visibility, strict=True):
+            truth_rows.append(f"{frame.index},{identity},{_text(box)},1,1,{visibility:.3f}\n")
         rng = np.random.default_rng([clip.seed, 8, frame.index])
-        found = noisy_detections(truth, clip.size, rng)
-        for (x1, y1, x2, y2), score in zip(found.boxes, found.scores, strict=True):
+        detections = noisy_detections(truth, clip.size, rng)
+        for (x1, y1, x2, y2), score in zip(detections.boxes, detections.scores, strict=True):
             box = np.array([x1, y1, x2 - x1, y2 - y1])
-            found_rows.append(f"{frame.index},-1,{_text(box)},{score:.3f},-1,-1,-1\n")
+            detection_rows.append(f"{frame.index},-1,{_text(box)},{score:.3f},-1,-1,-1\n")
     (folder / "gt" / "gt.txt").write_text("".join(truth_rows))
-    (folder / "det" / "det.txt").write_text("".join(found_rows))
-    (folder / _MARK).write_text(
-        f"Rendered by jdetrt, seed {clip.seed}. While this file is here, another run may replace "
-        "the folder.\n"
-    )
+    (folder / "det" / "det.txt").write_text("".join(detection_rows))
     (folder / "seqinfo.ini").write_text(
         f"[Sequence]\nname={name}\nimDir=img1\nframeRate={clip.frame_rate:g}\n"
         f"seqLength={clip.frames}\nimWidth={clip.size[0]}\nimHeight={clip.size[1]}\nimExt=.jpg\n"
@@ -309,7 +257,7 @@ def _draw(cv2: Any, image: Image, parts: list[Part], shift: tuple[int, int] = (0
 def _take(
     cv2: Any, taken: Image, parts: list[Part], box: tuple[float, float, float, float]
 ) -> float:
-    """Mark a silhouette as taken; return the part of it that was free and in the picture."""
+    """Mark a silhouette as taken; give the share of it that was free and in the image."""
     left, top = int(np.floor(box[0])) - 1, int(np.floor(box[1])) - 1
     mask = np.zeros((int(np.ceil(box[3])) + 1 - top, int(np.ceil(box[2])) + 1 - left), np.uint8)
     _draw(cv2, mask, parts, (left, top))
@@ -322,7 +270,7 @@ def _take(
 
 
 def _shade(image: Image, foot: tuple[float, float], scale: float) -> None:
-    """Darken the ground where somebody stands."""
+    """Darken the ground below a person."""
     half_width, half_height = 0.55 * scale, 0.11 * scale
     column, row = foot[0] + 0.25 * scale, foot[1]
     x1, x2 = max(int(column - half_width), 0), min(int(column + half_width) + 1, image.shape[1])

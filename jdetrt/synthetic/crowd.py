@@ -1,9 +1,9 @@
-"""Made-up detections of a walking crowd, for the benchmark of the association and its tests.
+"""Synthetic detections of a walking crowd, for the benchmark and the tests of the association.
 
 A seed fixes everything. The people walk, turn, come and go, hide behind one another, are missed or
-mistaken; some look alike and walk side by side, so that neither place nor looks alone tells them
-apart. The numbers are chosen to resemble a pedestrian video at 30 frames a second; they come from
-no data set and say nothing about accuracy on one.
+mistaken; some look alike and walk side by side, so that neither position nor embedding alone tells
+them apart. The numbers resemble a pedestrian video at 30 frames per second; they come from no data
+set and say nothing about accuracy on one.
 """
 
 from __future__ import annotations
@@ -17,27 +17,26 @@ import numpy.typing as npt
 from jdetrt.errors import ConfigError
 from jdetrt.types import Detections
 
-__all__ = ["crowd", "picture_size"]
+__all__ = ["crowd", "frame_size"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
-FULL = 60  # people in one picture at the density of the paper's crowded sequence (61 a frame)
+FULL = 60  # people in one image at the density of the paper's crowded sequence (61 a frame)
 HEIGHTS = (40.0, 300.0)  # pixels
 LOG_HEIGHTS = math.log(HEIGHTS[0]), math.log(HEIGHTS[1])
 LONGEST_GAP = 40  # frames behind something
 STRIDE = 0.027  # heights a frame: 1.4 m/s for 1.7 m at 30 frames a second
-RETIRE = 0.001  # chance a frame to go through a door
+RETIRE = 0.001  # chance per frame to leave through a door
 
 
-def picture_size(targets: int, size: tuple[int, int] = (1920, 1080)) -> tuple[float, float]:
-    """Width and height in pixels of the picture that ``targets`` people walk in.
+def frame_size(targets: int, size: tuple[int, int] = (1920, 1080)) -> tuple[float, float]:
+    """Width and height in pixels of the frame that ``targets`` people walk in.
 
-    It is ``size`` up to 60 people. Beyond, the picture grows in area with their number while they
-    keep their size in pixels, so that density, and with it the number of candidates of each
-    person, stays that of 60 people.
+    It is ``size`` up to 60 people. Beyond, the area of the frame grows with their number while they
+    keep their size in pixels, so that the density stays that of 60 people.
 
-    >>> picture_size(20), picture_size(240)
+    >>> frame_size(20), frame_size(240)
     ((1920.0, 1080.0), (3840.0, 2160.0))
     """
     scale = max(1.0, targets / FULL) ** 0.5
@@ -59,23 +58,23 @@ def crowd(
 ) -> Iterator[Detections]:
     """Detections of a crowd, about ``targets`` in a frame.
 
-    Boxes and scores do not depend on ``embedding_dim``. The detections of a frame come in
-    descending order of score, as from NMS. Scores are hundredths from 0.3 to 1, so that some lie
-    below and some exactly on a threshold of 0.5. With 128 dimensions or more, embeddings of one
-    person are mostly 0.3 to 0.5 apart, of two people 1.2 to 1.4, of look-alikes 0.6 to 0.8
-    (Euclidean, between unit vectors, before the noise of the single detection).
+    Boxes and scores do not depend on ``embedding_dim``. The detections of a frame are in descending
+    order of score, as from NMS. Scores are hundredths from 0.3 to 1, so that some are below and
+    some exactly at a threshold of 0.5. With 128 dimensions or more, embeddings of one person are
+    mostly 0.3 to 0.5 apart, of two people 1.2 to 1.4, of look-alikes 0.6 to 0.8 (Euclidean, between
+    unit vectors, before the noise of the single detection).
 
     Args:
-        targets: detections in a frame on average, false alarms among them; at least 1.
-        frames: how many frames.
+        targets: mean number of detections in a frame, with false alarms; at least 1.
+        frames: number of frames.
         seed: of ``numpy.random.default_rng``.
-        embedding_dim: length of the appearance vectors; None leaves them out.
-        size: picture up to 60 targets, see ``picture_size``.
-        missed: chance that a person in sight gives no detection.
-        false_alarms: share of the detections that show nobody.
-        hiding: chance a frame that a person disappears for 1 to 40 frames.
+        embedding_dim: length of the embeddings; None leaves them out.
+        size: of the frame up to 60 targets, see ``frame_size``.
+        missed: chance that a visible person has no detection.
+        false_alarms: share of detections without a person.
+        hiding: chance per frame that a person disappears for 1 to 40 frames.
         look_alikes: share of people who look like another and start beside them.
-        spoilt: chance that a detection's embedding shows mostly something else.
+        spoilt: chance that an embedding shows mostly something else.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -90,40 +89,40 @@ def crowd(
             raise ConfigError(f"crowd: {name}={share} must be 0 or more and below 1")
     hidden = _hidden_share(hiding)
     people = max(1, round(targets * (1 - false_alarms) / ((1 - missed) * (1 - hidden))))
-    walkers = _Walkers(people, picture_size(targets, size), look_alikes, hiding, seed)
-    looks = None if embedding_dim is None else _Looks(people, embedding_dim, spoilt, seed)
-    return _film(walkers, looks, frames, missed, false_alarms * targets)
+    walkers = _Walkers(people, frame_size(targets, size), look_alikes, hiding, seed)
+    appearance = None if embedding_dim is None else _Embeddings(people, embedding_dim, spoilt, seed)
+    return _film(walkers, appearance, frames, missed, false_alarms * targets)
 
 
 def _film(
-    walkers: _Walkers, looks: _Looks | None, frames: int, missed: float, alarms: float
+    walkers: _Walkers, appearance: _Embeddings | None, frames: int, missed: float, alarms: float
 ) -> Iterator[Detections]:
     rng = walkers.rng
     for newcomers in walkers.walk(frames):
-        seen = np.flatnonzero((walkers.gap == 0) & (rng.random(walkers.count) >= missed))
+        visible = np.flatnonzero((walkers.gap == 0) & (rng.random(walkers.count) >= missed))
         mistakes = rng.poisson(alarms)
-        boxes = np.concatenate([walkers.noisy_boxes(seen), walkers.stray_boxes(mistakes)])
+        boxes = np.concatenate([walkers.noisy_boxes(visible), walkers.stray_boxes(mistakes)])
         scores = np.concatenate(
-            [0.3 + 0.7 * rng.beta(4, 2, len(seen)), rng.uniform(0.3, 0.7, mistakes)]
+            [0.3 + 0.7 * rng.beta(4, 2, len(visible)), rng.uniform(0.3, 0.7, mistakes)]
         ).round(2)
         order = np.argsort(-scores, kind="stable")
         embeddings = None
-        if looks is not None:
+        if appearance is not None:
             for person, model in newcomers:
-                looks.dress(person, model)
-            embeddings = looks.embeddings(seen, mistakes)[order]
+                appearance.dress(person, model)
+            embeddings = appearance.embeddings(visible, mistakes)[order]
         yield Detections(boxes[order], scores[order].astype(np.float32), embeddings)
 
 
 class _Walkers:
-    """Where the people are; a person who leaves makes room for a new one in the same row."""
+    """Positions of the people; a new person takes the row of one who leaves."""
 
     def __init__(
-        self, count: int, picture: tuple[float, float], look_alikes: float, hiding: float, seed: int
+        self, count: int, image: tuple[float, float], look_alikes: float, hiding: float, seed: int
     ) -> None:
         self.rng = np.random.default_rng([seed, 0])
         self.count = count
-        self.picture = np.array(picture)
+        self.image = np.array(image)
         self.look_alikes = look_alikes
         self.hiding = hiding
         self.centre = np.zeros((count, 2))
@@ -135,39 +134,39 @@ class _Walkers:
         self.gap = np.zeros(count, np.int64)  # frames still out of sight
 
     def walk(self, frames: int) -> Iterator[list[tuple[int, int | None]]]:
-        """Go through the frames; each gives who is new, and whom they look like."""
+        """Step through the frames; give the new people and the people that they look like."""
         newcomers = [(i, self._appear(i)) for i in range(self.count)]
         away = np.flatnonzero(self.rng.random(self.count) < _hidden_share(self.hiding))
         self.gap[away] = self._gaps(len(away))
         for _ in range(frames):
             yield newcomers
             self._step()
-            outside = ((self.centre < 0) | (self.centre > self.picture)).any(axis=1)
+            outside = ((self.centre < 0) | (self.centre > self.image)).any(axis=1)
             gone = np.flatnonzero(outside | (self.rng.random(self.count) < RETIRE))
             newcomers = [(int(i), self._enter(int(i))) for i in gone]
 
     def _appear(self, i: int) -> int | None:
-        """Person ``i`` of the first frame: somewhere, or beside one whom they look like."""
+        """Place person ``i`` of the first frame at random, or beside their look-alike."""
         rng = self.rng
         self._shape(i)
-        self.centre[i] = rng.uniform(0.02, 0.98, 2) * self.picture
+        self.centre[i] = rng.uniform(0.02, 0.98, 2) * self.image
         if i == 0 or rng.random() >= self.look_alikes:
             return None
         model = int(rng.integers(i))
         self.height[i] = self.height[model] * rng.uniform(0.93, 1.07)
         aside = rng.choice([-1, 1]) * rng.uniform(0.3, 0.9) * self.height[i]
         self.centre[i] = self.centre[model] + [aside, rng.normal(0, 0.05) * self.height[i]]
-        self.centre[i] = self.centre[i].clip(0, self.picture)
+        self.centre[i] = self.centre[i].clip(0, self.image)
         self.velocity[i] = self.velocity[model]
         return model
 
     def _enter(self, i: int) -> int | None:
-        """Person ``i`` comes in from the left or the right in the place of one who left."""
+        """Let person ``i`` enter from the left or the right in place of one who left."""
         rng = self.rng
         self._shape(i)
         from_left = rng.random() < 0.5
-        x = 0.0 if from_left else self.picture[0]
-        self.centre[i] = x, rng.uniform(0.05, 0.95) * self.picture[1]
+        x = 0.0 if from_left else self.image[0]
+        self.centre[i] = x, rng.uniform(0.05, 0.95) * self.image[1]
         self.velocity[i, 0] = abs(self.velocity[i, 0]) * (1 if from_left else -1)
         self.gap[i] = 0
         if self.count == 1 or rng.random() >= self.look_alikes:
@@ -195,11 +194,11 @@ class _Walkers:
         self.gap = np.where(hide, self._gaps(self.count), np.maximum(self.gap - 1, 0))
 
     def _gaps(self, n: int) -> npt.NDArray[np.int64]:
-        """Frames out of sight, 1 to 40, short ones more often (log-uniform)."""
+        """Lengths of gaps in frames, 1 to 40, log-uniform."""
         return np.exp(self.rng.uniform(0, np.log(LONGEST_GAP + 1), n)).astype(np.int64)
 
     def noisy_boxes(self, who: npt.NDArray[np.int64]) -> F32:
-        """Boxes ``(n, 4)`` as a detector draws them, x1 y1 x2 y2."""
+        """Boxes xyxy ``(n, 4)`` with a detector's noise."""
         noise = self.rng.normal(size=(len(who), 4))
         height = self.height[who]
         sway = self.jitter[who] * height
@@ -209,14 +208,14 @@ class _Walkers:
         return _corners(centre, wide, tall)
 
     def stray_boxes(self, n: int) -> F32:
-        """Boxes ``(n, 4)`` of nobody, x1 y1 x2 y2."""
+        """Boxes xyxy ``(n, 4)`` of false alarms."""
         tall = np.exp(self.rng.uniform(*LOG_HEIGHTS, n))
         wide = tall * self.rng.uniform(0.3, 0.6, n)
-        return _corners(self.rng.random((n, 2)) * self.picture, wide, tall)
+        return _corners(self.rng.random((n, 2)) * self.image, wide, tall)
 
 
-class _Looks:
-    """What the people look like to the network: unit vectors in float32."""
+class _Embeddings:
+    """Embeddings of the people: unit vectors in float32."""
 
     def __init__(self, count: int, dim: int, spoilt: float, seed: int) -> None:
         self.rng = np.random.default_rng([seed, 1])
@@ -225,7 +224,7 @@ class _Looks:
         self.common = self._directions(1)[0]
 
     def dress(self, person: int, model: int | None) -> None:
-        """Give a person looks: their own, or those of ``model`` with a difference."""
+        """Give a person an embedding: their own, or that of ``model`` with a difference."""
         own = self._directions(1)[0]
         if model is None:  # what all people share brings strangers from 1.41 down to 1.2 to 1.4
             look = own + self.rng.uniform(0.2, 0.6) * self.common

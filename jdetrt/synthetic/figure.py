@@ -1,4 +1,4 @@
-"""The shapes of a walking person and of street furniture, as points and colours."""
+"""Shapes of a walking person and of street furniture, as points and colours."""
 
 from __future__ import annotations
 
@@ -12,28 +12,22 @@ from jdetrt.synthetic.scene import Obstacle, Pose, Rgb
 __all__ = ["Part", "bounds", "furniture", "person"]
 
 _HAZE: Rgb = (196, 204, 210)
-_HAZE_DEPTH = 60.0  # metres at which a colour would be haze alone
+_HAZE_DEPTH = 60.0  # metres; beyond, colours would be all haze
 _SWING = 0.45  # radians, how far a leg swings
 _LIFT = 0.07  # metres, how far the foot that swings forward is lifted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A filled shape: a disc (1 point), a limb (2) or a polygon (3 or more), with a round border.
+    """A filled shape with a round border: a disc (1 point), a limb (2) or a polygon."""
 
-    Attributes:
-        points: ``(K, 2)`` float64, column and row in pixels.
-        radius: of the border, pixels.
-        colour: RGB.
-    """
-
-    points: npt.NDArray[np.float64]
-    radius: float
+    points: npt.NDArray[np.float64]  # (K, 2), column and row in pixels
+    radius: float  # of the border, pixels
     colour: Rgb
 
 
 def bounds(parts: list[Part]) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of everything, pixels."""
+    """Left, top, right and bottom of all parts, pixels."""
     low = np.min([part.points.min(axis=0) - part.radius for part in parts], axis=0)
     high = np.max([part.points.max(axis=0) + part.radius for part in parts], axis=0)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
@@ -72,7 +66,7 @@ def person(pose: Pose) -> list[Part]:
         forward = 0.5 * tall * np.sin(_SWING * np.sin(phase))
         lift = _LIFT * max(0.0, float(np.cos(phase)))
         top = (side * hip * 0.6, hip_v)
-        # A foot nearer to the camera stands lower in the picture.
+        # A foot nearer to the camera stands lower in the image.
         ankle_v = 0.045 * tall + lift - 0.10 * forward * towards
         ankle = (side * hip * 0.7 + forward * across, ankle_v)
         knee = (

@@ -1,14 +1,13 @@
-"""Who walks where: the people of a rendered clip, without a pixel of drawing.
+"""Scene of a rendered clip: people, their paths, obstacles and the camera.
 
 The ground is a plane seen by a level camera at height ``CAMERA_HEIGHT``; a point at depth z and
-side x stands at column ``focal * x / z`` from the middle and ``focal * height / z`` below the
-horizon. The camera turns by moving its picture as a window over a wider one, so that all that
-stands still moves alike.
+side x is at column ``focal * x / z`` from the middle and ``focal * height / z`` below the horizon.
+The camera turns by moving its image as a window over a wider one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,9 +18,9 @@ __all__ = ["CAMERA_HEIGHT", "Look", "Obstacle", "Pose", "Scene", "Walker"]
 CAMERA_HEIGHT = 2.4  # metres above the ground
 NEAR, FAR = 4.4, 17.0  # depths between which people walk, metres
 STEP = 0.75  # metres; one swing of the legs each way is two steps
-_HORIZON = 0.30  # of the picture's height, from the top
-_FOCAL = 1.10  # of the picture's height
-_PAN = 0.06  # of the picture's width, how far the window moves to either side
+_HORIZON = 0.30  # of the image's height, from the top
+_FOCAL = 1.10  # of the image's height
+_PAN = 0.06  # of the image's width, to either side
 _PAN_PERIOD = 12.0  # seconds
 _SHAKE = 1.2  # pixels at 540 lines, of a hand-held camera
 
@@ -47,7 +46,7 @@ _BAG: tuple[Rgb, ...] = ((52, 60, 44), (120, 48, 40), (36, 40, 60), (150, 120, 7
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one person wears; colours are RGB."""
+    """Clothes of one person; colours are RGB."""
 
     skin: Rgb
     hair: Rgb
@@ -61,28 +60,19 @@ class Look:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Walker:
-    """One identity and its way over the ground.
+    """One identity and its path over the ground."""
 
-    Attributes:
-        identity: from 1.
-        height: metres.
-        look: clothes.
-        first: frame, from 1, of the first point of the way.
-        way: ``(T, 2)`` float64, side x and depth z in metres, frame after frame.
-        walked: ``(T,)`` float64, metres walked so far; the legs swing with it.
-    """
-
-    identity: int
-    height: float
+    identity: int  # from 1
+    height: float  # metres
     look: Look
-    first: int
-    way: npt.NDArray[np.float64]
-    walked: npt.NDArray[np.float64]
+    first: int  # frame of the first point, from 1
+    way: npt.NDArray[np.float64]  # (T, 2), side x and depth z in metres in each frame
+    walked: npt.NDArray[np.float64]  # (T,), metres walked so far; the legs swing with it
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """A thing that stands on the ground and hides people: a lamp post or a planter."""
+    """A lamp post or a planter that hides people."""
 
     kind: str
     x: float
@@ -91,52 +81,34 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """A walker in one frame, as the camera sees it.
-
-    Attributes:
-        walker: who.
-        foot: column and row of the point on the ground between the feet, pixels.
-        scale: pixels a metre.
-        depth: metres from the camera.
-        stride: position in the cycle of two steps, radians.
-        across: component of the direction of walking to the right, -1 to 1.
-        towards: component towards the camera, -1 to 1.
-    """
+    """A walker in one frame, as the camera sees it."""
 
     walker: Walker
-    foot: tuple[float, float]
-    scale: float
-    depth: float
-    stride: float
-    across: float
-    towards: float
+    foot: tuple[float, float]  # column and row of the ground between the feet, pixels
+    scale: float  # pixels per metre
+    depth: float  # metres from the camera
+    stride: float  # position in the cycle of two steps, radians
+    across: float  # component of the walking direction to the right, -1 to 1
+    towards: float  # component towards the camera, -1 to 1
 
 
 @dataclass(frozen=True)
 class Scene:
-    """People who walk through the view; whoever leaves is followed by somebody new.
+    """People who walk through the view; a new one follows each who leaves.
 
-    The same arguments give the same scene, to the bit.
-
-    Attributes:
-        seed: of everything that is drawn by lot.
-        frames: length of the clip.
-        size: width and height of the picture, pixels.
-        people: how many are on their way at any time.
-        frame_rate: frames a second.
-        moving_camera: whether the camera pans and shakes.
+    The same arguments give exactly the same scene.
     """
 
-    seed: int
-    frames: int
-    size: tuple[int, int]
-    people: int
-    frame_rate: float
-    moving_camera: bool = True
+    seed: int = 0  # of all randomness
+    frames: int = 300  # length of the clip
+    size: tuple[int, int] = (960, 540)  # width and height, pixels
+    people: int = 12  # visible at a time
+    frame_rate: float = 30.0  # frames per second
+    moving_camera: bool = True  # pans and shakes
 
     @property
     def horizon(self) -> float:
-        """Row of the horizon in a picture whose camera does not shake."""
+        """Row of the horizon in an image whose camera does not shake."""
         return _HORIZON * self.size[1]
 
     @property
@@ -146,49 +118,45 @@ class Scene:
 
     @property
     def margin(self) -> tuple[int, int]:
-        """How far the window may move to the side and up or down, pixels."""
+        """Range of the window to the side and up or down, pixels."""
         if not self.moving_camera:
             return 0, 0
         return round(_PAN * self.size[0]) + 8, 8
 
     @cached_property
     def walkers(self) -> tuple[Walker, ...]:
-        """All identities of the clip, numbered as they set out."""
+        """All identities of the clip, numbered by their first frame."""
         rng = np.random.default_rng([self.seed, 1])
-        found: list[Walker] = []
+        walkers: list[Walker] = []
         for _ in range(self.people):
             start = 1
             while start <= self.frames:
                 # Those of the first frame are in the middle of their way already.
-                walker = self._walker(rng, len(found) + 1, start, underway=start == 1)
-                found.append(walker)
-                start += len(walker.way)
-        found.sort(key=lambda walker: walker.first)
-        return tuple(
-            Walker(number, w.height, w.look, w.first, w.way, w.walked)
-            for number, w in enumerate(found, 1)
-        )
+                walkers.append(self._walker(rng, start, underway=start == 1))
+                start += len(walkers[-1].way)
+        walkers.sort(key=lambda walker: walker.first)
+        return tuple(replace(walker, identity=n) for n, walker in enumerate(walkers, 1))
 
     @cached_property
     def obstacles(self) -> tuple[Obstacle, ...]:
         """Two lamp posts and two planters, the farthest first."""
         rng = np.random.default_rng([self.seed, 3])
-        found = []
+        obstacles = []
         for kind, side in (("lamp", -0.6), ("lamp", 0.7), ("planter", -0.2), ("planter", 0.3)):
             z = float(rng.uniform(6.5, 12.0))
             x = (side + float(rng.uniform(-0.15, 0.15))) * self._side(z)
-            found.append(Obstacle(kind, x, z))
-        return tuple(sorted(found, key=lambda one: -one.z))
+            obstacles.append(Obstacle(kind, x, z))
+        return tuple(sorted(obstacles, key=lambda one: -one.z))
 
     def project(self, x: float, z: float, frame: int) -> tuple[tuple[float, float], float]:
-        """Column and row of a point on the ground in frame ``frame``, and pixels a metre there."""
+        """Column and row of a point on the ground in a frame, and pixels per metre there."""
         right, down = self.offset(frame)
         scale = self.focal / z
         column = self.size[0] / 2 + scale * x - right
         return (column, self.horizon + scale * CAMERA_HEIGHT - down), scale
 
     def offset(self, frame: int) -> tuple[int, int]:
-        """Where the window stands in frame ``frame``: pixels to the right and down."""
+        """Position of the window in a frame: pixels to the right and down."""
         if not self.moving_camera:
             return 0, 0
         seconds = (frame - 1) / self.frame_rate
@@ -200,8 +168,8 @@ class Scene:
         return round(float(right)), round(float(down))
 
     def poses(self, frame: int) -> list[Pose]:
-        """Everybody on their way in frame ``frame`` (from 1), the farthest first."""
-        found = []
+        """Everybody in a frame (from 1), the farthest first."""
+        poses = []
         for walker in self.walkers:
             step = frame - walker.first
             if not 0 <= step < len(walker.way):
@@ -211,7 +179,7 @@ class Scene:
             ahead = walker.way[min(step + 1, last)] - walker.way[max(min(step, last - 1), 0)]
             across, away = ahead / max(float(np.hypot(*ahead)), 1e-9)
             foot, scale = self.project(x, z, frame)
-            found.append(
+            poses.append(
                 Pose(
                     walker=walker,
                     foot=foot,
@@ -222,20 +190,18 @@ class Scene:
                     towards=float(-away),
                 )
             )
-        return sorted(found, key=lambda pose: -pose.depth)
+        return sorted(poses, key=lambda pose: -pose.depth)
 
     def _side(self, z: float) -> float:
-        """Half the width of the ground that any window sees at depth z, and a bit, metres."""
+        """Half the width of the ground in all windows at depth z, and a margin, metres."""
         return (self.size[0] / 2 + self.margin[0]) * z / self.focal + 0.6
 
-    def _walker(
-        self, rng: np.random.Generator, identity: int, first: int, *, underway: bool
-    ) -> Walker:
+    def _walker(self, rng: np.random.Generator, first: int, *, underway: bool) -> Walker:
         speed = rng.uniform(0.9, 1.7) / self.frame_rate  # metres a frame
         sign = rng.choice([-1.0, 1.0])
         # Most walk across the view, some towards the camera or away from it.
         angle = rng.normal(0, 0.25) if rng.random() < 0.7 else rng.uniform(-1.2, 1.2)
-        z = 1 / rng.uniform(1 / FAR, 1 / NEAR)  # sizes in the picture are even, not depths
+        z = 1 / rng.uniform(1 / FAR, 1 / NEAR)  # sizes in the image are even, not depths
         start = np.array([-sign * self._side(z), z])
         if underway:
             start[0] = rng.uniform(-1, 1) * (self._side(z) - 1)
@@ -255,7 +221,7 @@ class Scene:
         points = np.array(way)
         steps = np.hypot(*np.diff(points, axis=0).T) if len(points) > 1 else np.zeros(0)
         walked = np.concatenate([[rng.uniform(0, 2 * STEP)], steps]).cumsum()
-        return Walker(identity, float(rng.normal(1.72, 0.08)), _look(rng), first, points, walked)
+        return Walker(0, float(rng.normal(1.72, 0.08)), _look(rng), first, points, walked)
 
 
 def _look(rng: np.random.Generator) -> Look:

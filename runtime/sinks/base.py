@@ -1,4 +1,4 @@
-"""Where tracks go.
+"""Sinks, which write tracks to files.
 
 A sink writes to a temporary file beside its output. ``close`` gives it its name, so that an output
 appears whole and what stood there before stays until then; ``discard`` removes it.
@@ -6,26 +6,107 @@ appears whole and what stood there before stays until then; ``discard`` removes 
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, TypeVar
 
-from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
-from jdetrt.runtime.sinks.video import FramesSink, VideoSink
+from jdetrt.errors import OutputError
+from jdetrt.files import atomic_path
 from jdetrt.types import Frame, Tracks
 
-__all__ = ["FramesSink", "JsonLinesSink", "KittiSink", "MotSink", "Sink", "VideoSink"]
+__all__ = ["Output", "PendingFile", "Sink", "frames_kept"]
+
+_Self = TypeVar("_Self", bound="Output")
 
 
 class Sink(Protocol):
     """Takes frames with their tracks, in order.
 
-    Those of this package are also context managers: see ``jdetrt.runtime.sinks.output.Output``.
+    Those of this package are also context managers: see `Output`.
     """
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Write the tracks of one frame. Raises SinkError; the frames before are kept."""
+        """Write the tracks of one frame. Raises OutputError; the frames before are kept."""
 
     def close(self) -> None:
-        """Complete the output; a second call does nothing. Raises SinkError."""
+        """Complete the output; a second call does nothing. Raises OutputError."""
 
     def discard(self) -> None:
         """Leave no output, nor a trace of it; after ``close`` it does nothing."""
+
+
+class Output(ABC):
+    """Takes frames with their tracks, in order.
+
+    As a context manager it is completed at the end of the block, and also when an error or Ctrl-C
+    ends it after at least one frame; without a frame such an end discards it.
+
+    Attributes:
+        frames: number of frames that are written in full.
+    """
+
+    frames: int = 0
+
+    @abstractmethod
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write the tracks of one frame.
+
+        Raises:
+            OutputError: it cannot be written (full disk, closed sink). The frames before are kept:
+                the sink is completed, and the message says how many they are.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Complete the output; a second call does nothing. Raises OutputError."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Leave no output, nor a trace of it; after ``close`` it does nothing."""
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            self.close()
+        elif self.frames:
+            try:
+                self.close()
+            except OutputError:  # the error that ended the block is the one to hear of
+                self.discard()
+        else:
+            self.discard()
+
+
+class PendingFile:
+    """A temporary file beside ``path`` that gets its name by ``commit`` or is gone by ``drop``."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._context = atomic_path(path)
+        self.temporary = self._context.__enter__()
+
+    def commit(self) -> None:
+        """Rename it to ``path``. Raises OutputError."""
+        self._context.__exit__(None, None, None)
+
+    def drop(self) -> None:
+        """Delete it."""
+        reason = OutputError("discarded")
+        self._context.__exit__(OutputError, reason, None)
+
+
+def frames_kept(count: int) -> str:
+    """Part of a message.
+
+    >>> frames_kept(1)
+    '1 frame is kept'
+    """
+    return "1 frame is kept" if count == 1 else f"{count} frames are kept"

@@ -1,4 +1,4 @@
-"""Draw tracks into a picture."""
+"""Draw tracks on an image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FRACTION_BITS = 4  # boxes are drawn at a sixteenth of a pixel, or they jump fr
 
 
 class Trails:
-    """Where the tracked people stood in the last frames.
+    """Recent positions of the tracked people.
 
     Args:
         length: number of frames; memory is bounded by it and by the people in them.
@@ -49,7 +49,7 @@ def draw_tracks(
     trails: Mapping[int, Iterable[tuple[float, float]]] | None = None,
     caption: str = "",
 ) -> npt.NDArray[np.uint8]:
-    """Draw each track's box, its id, and perhaps where it came from.
+    """Draw the box, the id and, where given, the trail of each track.
 
     Args:
         image: ``(H, W, 3)`` uint8, BGR; it is not changed.
@@ -58,7 +58,7 @@ def draw_tracks(
         caption: a line for the upper left corner, such as frame number and FPS; ASCII.
 
     Returns:
-        A new picture of the same shape.
+        A new image of the same shape.
     """
     cv2 = load_cv2()
     canvas: npt.NDArray[np.uint8] = image.copy()
@@ -120,7 +120,7 @@ def _draw_label(
     *,
     above: bool,
 ) -> None:
-    """Text on a filled label, above a corner or below it, moved into the picture if need be."""
+    """Text on a filled label, above a corner or below it, moved into the image if need be."""
     cv2 = load_cv2()
     height, width = canvas.shape[:2]
     scale = max(0.4, min(height, width) / 1100)

@@ -7,9 +7,9 @@ import os
 from abc import abstractmethod
 from pathlib import Path
 
-from jdetrt.errors import SinkError
+from jdetrt.errors import OutputError
 from jdetrt.runtime.mot_io import kitti_lines, mot_lines
-from jdetrt.runtime.sinks.output import Output, PendingFile
+from jdetrt.runtime.sinks.base import Output, PendingFile, frames_kept
 from jdetrt.types import Frame, Tracks
 
 __all__ = ["JsonLinesSink", "KittiSink", "MotSink"]
@@ -22,7 +22,7 @@ class _TextSink(Output):
         path: of the text file; its folder is made.
 
     Raises:
-        SinkError: the file cannot be made.
+        OutputError: the file cannot be made.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -33,7 +33,9 @@ class _TextSink(Output):
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         if self._file.closed:
-            raise SinkError(f"{self._pending.path}: is closed; frame {frame.index} is not written")
+            raise OutputError(
+                f"{self._pending.path}: is closed; frame {frame.index} is not written"
+            )
         rest = memoryview(self._text(frame, tracks).encode())
         try:
             while rest:
@@ -45,7 +47,7 @@ class _TextSink(Output):
 
     @abstractmethod
     def _text(self, frame: Frame, tracks: Tracks) -> str:
-        """What to write for a frame, whole lines."""
+        """Make the lines of a frame."""
 
     def close(self) -> None:
         if self._file.closed:
@@ -55,7 +57,7 @@ class _TextSink(Output):
             os.fsync(self._file.fileno())  # some file systems report a full disk only here
         except OSError as err:
             self.discard()
-            raise SinkError(
+            raise OutputError(
                 f"{self._pending.path}: cannot be completed ({err.strerror}); nothing is kept"
             ) from err
         self._file.close()
@@ -66,14 +68,14 @@ class _TextSink(Output):
             self._file.close()
             self._pending.drop()
 
-    def _cut(self, err: OSError) -> SinkError:
+    def _cut(self, err: OSError) -> OutputError:
         """Complete the file with what it had before this frame."""
         path, reason = self._pending.path, err.strerror or err
         if not self.frames:
             self.discard()
-            return SinkError(f"{path}: cannot be written ({reason}); no frame is kept")
+            return OutputError(f"{path}: cannot be written ({reason}); no frame is kept")
         self.close()
-        return SinkError(f"{path}: cannot be written ({reason}); {self.frames} frames are kept")
+        return OutputError(f"{path}: cannot be written ({reason}); {frames_kept(self.frames)}")
 
 
 class MotSink(_TextSink):

@@ -1,4 +1,4 @@
-"""Sinks that draw: an annotated video, a folder of annotated pictures."""
+"""Sinks that draw: an annotated video, a folder of annotated frames."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.errors import SinkError
-from jdetrt.runtime.native_name import native_name
-from jdetrt.runtime.opencv import load_cv2
+from jdetrt.errors import OutputError
+from jdetrt.runtime.opencv import load_cv2, native_name
+from jdetrt.runtime.sinks.base import Output, PendingFile, frames_kept
 from jdetrt.runtime.sinks.draw import Trails, draw_tracks
-from jdetrt.runtime.sinks.output import Output, PendingFile
-from jdetrt.types import Frame, Tracks
+from jdetrt.types import Frame, Size, Tracks
 
 __all__ = ["FramesSink", "VideoSink"]
 
@@ -40,7 +39,7 @@ class _Painter:
 
     def __call__(self, path: Path, frame: Frame, tracks: Tracks) -> npt.NDArray[np.uint8]:
         if not frame.image.size:
-            raise SinkError(f"{path}: frame {frame.index} has no picture to draw into")
+            raise OutputError(f"{path}: frame {frame.index} has no image to draw on")
         trails = self._trails.update(tracks) if self._trails else None
         return draw_tracks(frame.image, tracks, trails=trails, caption=str(frame.index))
 
@@ -49,7 +48,7 @@ class VideoSink(Output):
     """An annotated video.
 
     ``cv2.VideoWriter`` reports no errors while it writes, and an MP4 is unreadable until its index
-    is written at the end. So the free space is looked at before each frame and the video completed
+    is written at the end. So free space is checked before each frame and the video completed
     while there is still room; and a completed video is opened again and its frames counted before
     it gets its name.
 
@@ -59,7 +58,7 @@ class VideoSink(Output):
         trail_length: frames of the trail behind each person; 0 for none.
 
     Raises:
-        SinkError: another suffix, a name that OpenCV cannot take, or the file cannot be made.
+        OutputError: another suffix, a name that OpenCV cannot take, or the file cannot be made.
     """
 
     def __init__(
@@ -67,31 +66,31 @@ class VideoSink(Output):
     ) -> None:
         self._path = Path(path)
         if self._path.suffix.lower() not in _CODECS:
-            raise SinkError(
+            raise OutputError(
                 f"{path}: expected a video file ending in {', '.join(_CODECS)}, got "
                 f"'{self._path.suffix}'"
             )
         if not 0 < frame_rate <= _HIGHEST_RATE:
-            raise SinkError(
+            raise OutputError(
                 f"{path}: expected a frame rate above 0, at most {_HIGHEST_RATE}, got {frame_rate}"
             )
         load_cv2()
-        native_name(self._path, SinkError)
+        native_name(self._path, OutputError)
         self._frame_rate = frame_rate
         self._paint = _Painter(trail_length)
         self._pending: PendingFile | None = PendingFile(path)
         self._writer: Any = None
-        self._size = (0, 0)
+        self._size: Size | None = None
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Draw and encode one frame. Raises SinkError."""
+        """Draw and encode one frame. Raises OutputError."""
         self.encode(self._paint(self._path, frame, tracks), frame.index)
 
-    def encode(self, picture: npt.NDArray[np.uint8], index: int) -> None:
-        """Encode a picture that is drawn already: frame ``index``. Raises SinkError."""
+    def encode(self, image: npt.NDArray[np.uint8], index: int) -> None:
+        """Encode an image that is drawn already: frame ``index``. Raises OutputError."""
         if self._pending is None:
-            raise SinkError(f"{self._path}: is closed; frame {index} is not written")
-        size = (picture.shape[1], picture.shape[0])
+            raise OutputError(f"{self._path}: is closed; frame {index} is not written")
+        size = Size.of(image)
         if self._writer is None:
             self._writer = self._open(size)
             self._size = size
@@ -99,11 +98,11 @@ class VideoSink(Output):
             raise self._stop(f"frame {index} is {size}, those before it {self._size}")
         if _free_space(self._path) < _RESERVE + _INDEX_ENTRY * self.frames:
             raise self._stop("the disk is full")
-        self._writer.write(picture)
+        self._writer.write(image)
         self.frames += 1
 
     def close(self) -> None:
-        """Complete the video, check it and give it its name. Raises SinkError."""
+        """Complete the video, check it and give it its name. Raises OutputError."""
         if self._pending is None:
             return
         if self._writer is None:  # a video without a frame does not exist
@@ -113,13 +112,13 @@ class VideoSink(Output):
         complete = _count_frames(self._pending.temporary)
         if not complete:
             self.discard()
-            raise SinkError(
+            raise OutputError(
                 f"{self._path}: the video cannot be completed (is the disk full?); nothing is kept"
             )
         pending, self._pending = self._pending, None
         pending.commit()
         if complete < self.frames - max(_MISCOUNT, self.frames // 100):
-            raise SinkError(
+            raise OutputError(
                 f"{self._path}: only {complete} of {self.frames} frames reached the disk (is it "
                 "full?); they are kept"
             )
@@ -133,18 +132,18 @@ class VideoSink(Output):
         pending, self._pending = self._pending, None
         pending.drop()
 
-    def _stop(self, reason: str) -> SinkError:
+    def _stop(self, reason: str) -> OutputError:
         """Complete the video with the frames it has."""
         self.close() if self.frames else self.discard()
-        return SinkError(f"{self._path}: {reason}; {self.frames} frames are kept")
+        return OutputError(f"{self._path}: {reason}; {frames_kept(self.frames)}")
 
-    def _open(self, size: tuple[int, int]) -> Any:
+    def _open(self, size: Size) -> Any:
         cv2 = load_cv2()
         assert self._pending is not None
         codecs = _CODECS[self._path.suffix.lower()]
         for codec in codecs:
             writer = cv2.VideoWriter(
-                native_name(self._pending.temporary, SinkError),
+                native_name(self._pending.temporary, OutputError),
                 cv2.VideoWriter_fourcc(*codec),
                 self._frame_rate,
                 size,
@@ -154,22 +153,22 @@ class VideoSink(Output):
             writer.release()
         self.discard()
         if min(size) < 2:
-            raise SinkError(
-                f"{self._path}: the frames are {size[0]} x {size[1]}, and a video has at least "
-                "2 x 2 pixels; write pictures instead"
+            raise OutputError(
+                f"{self._path}: the frames are {size}, and a video has at least 2x2 pixels; "
+                "write images instead"
             )
-        raise SinkError(
-            f"{self._path}: this OpenCV encodes none of {', '.join(codecs)} at {size[0]} x "
-            f"{size[1]} and {self._frame_rate:g} frames a second; try another suffix "
-            f"({', '.join(_CODECS)}), or an OpenCV built with FFmpeg"
+        raise OutputError(
+            f"{self._path}: this OpenCV encodes none of {', '.join(codecs)} at {size} and "
+            f"{self._frame_rate:g} frames a second; try another suffix ("
+            f"{', '.join(_CODECS)}), or an OpenCV built with FFmpeg"
         )
 
 
 class FramesSink(Output):
-    """Annotated pictures in a folder, named by frame number: tracked-000001.jpg.
+    """Annotated images in a folder, named by frame number: tracked-000001.jpg.
 
     They are written to a temporary folder beside it. At the end it takes the place of ``folder``,
-    which may hold pictures of an earlier run and nothing else.
+    which may hold images of an earlier run and nothing else.
 
     Args:
         folder: its parent is made.
@@ -177,12 +176,12 @@ class FramesSink(Output):
         trail_length: frames of the trail behind each person; 0 for none.
 
     Raises:
-        SinkError: another suffix; ``folder`` is a file, holds other files or cannot be made.
+        OutputError: another suffix; ``folder`` is a file, holds other files or cannot be made.
     """
 
     def __init__(self, folder: str | Path, suffix: str = ".jpg", *, trail_length: int = 30) -> None:
         if suffix not in (".jpg", ".png"):
-            raise SinkError(f"{folder}: expected pictures ending in .jpg or .png, got '{suffix}'")
+            raise OutputError(f"{folder}: expected images ending in .jpg or .png, got '{suffix}'")
         self._cv2 = load_cv2()
         self._folder = Path(folder)
         self._suffix = suffix
@@ -192,28 +191,28 @@ class FramesSink(Output):
             self._folder.parent.mkdir(parents=True, exist_ok=True)
             name = tempfile.mkdtemp(prefix=f".{self._folder.name}-", dir=self._folder.parent)
         except OSError as err:
-            raise SinkError(f"{folder}: cannot be written ({err.strerror or err})") from err
+            raise OutputError(f"{folder}: cannot be written ({err.strerror or err})") from err
         self._temporary: Path | None = Path(name)
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Draw and write one picture. Raises SinkError."""
+        """Draw and write one image. Raises OutputError."""
         if self._temporary is None:
-            raise SinkError(f"{self._folder}: is closed; frame {frame.index} is not written")
-        picture = self._paint(self._folder, frame, tracks)
+            raise OutputError(f"{self._folder}: is closed; frame {frame.index} is not written")
+        image = self._paint(self._folder, frame, tracks)
         path = self._temporary / f"tracked-{frame.index:06d}{self._suffix}"
         try:
-            path.write_bytes(self._cv2.imencode(self._suffix, picture)[1])
+            path.write_bytes(self._cv2.imencode(self._suffix, image)[1])
         except OSError as err:
             path.unlink(missing_ok=True)
             kept = self.frames
             self.close() if kept else self.discard()
-            raise SinkError(
-                f"{self._folder}: cannot be written ({err.strerror or err}); {kept} frames are kept"
+            raise OutputError(
+                f"{self._folder}: cannot be written ({err.strerror or err}); {frames_kept(kept)}"
             ) from err
         self.frames += 1
 
     def close(self) -> None:
-        """Put the pictures in their folder. Raises SinkError."""
+        """Put the images in their folder. Raises OutputError."""
         if self._temporary is None:
             return
         try:
@@ -222,30 +221,30 @@ class FramesSink(Output):
             self._temporary.chmod(0o755)
             self._temporary.replace(self._folder)
         except OSError as err:
-            raise SinkError(
-                f"{self._folder}: cannot be completed ({err.strerror or err}); the pictures are in "
+            raise OutputError(
+                f"{self._folder}: cannot be completed ({err.strerror or err}); the images are in "
                 f"{self._temporary}"
             ) from err
         self._temporary = None
 
     def discard(self) -> None:
-        """Leave no pictures."""
+        """Leave no images."""
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder that holds anything but pictures of ours: it is going to be replaced."""
+    """Refuse a folder with other files than ours, because it will be replaced."""
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise SinkError(f"{folder}: is a file; name a folder")
+        raise OutputError(f"{folder}: is a file; name a folder")
     foreign = [
         p.name for p in folder.iterdir() if not re.fullmatch(r"tracked-[0-9]+\.(jpg|png)", p.name)
     ]
     if foreign:
-        raise SinkError(f"{folder}: holds other files ({foreign[0]}); name a new or empty folder")
+        raise OutputError(f"{folder}: holds other files ({foreign[0]}); name a new or empty folder")
 
 
 def _free_space(path: Path) -> int:
@@ -257,7 +256,7 @@ def _count_frames(path: Path) -> int:
     cv2 = load_cv2()
     if not path.exists() or not path.stat().st_size:
         return 0
-    capture = cv2.VideoCapture(native_name(path, SinkError))
+    capture = cv2.VideoCapture(native_name(path, OutputError))
     try:
         if not capture.isOpened() or not capture.grab():
             return 0

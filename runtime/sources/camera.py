@@ -1,4 +1,4 @@
-"""A live source: a thread reads all the time and keeps the newest frame only."""
+"""Live source: a thread reads all the time and keeps only the newest frame."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from jdetrt.errors import SourceError
-from jdetrt.runtime.closing import Closing
-from jdetrt.types import Frame
+from jdetrt.runtime.session import Closing
+from jdetrt.types import Frame, Size
 
 __all__ = ["Camera", "Capture"]
 
@@ -21,10 +21,10 @@ _FRAME_WIDTH, _FRAME_HEIGHT, _FPS = 3, 4, 5
 
 
 class Capture(Protocol):
-    """What is used of a ``cv2.VideoCapture``."""
+    """The methods of ``cv2.VideoCapture`` that are used."""
 
     def read(self) -> tuple[bool, Any]:
-        """Whether there is a frame, and the frame."""
+        """Read a frame; False without one."""
 
     def get(self, property_: int, /) -> float:
         """A property; 0 where it is not known."""
@@ -50,7 +50,7 @@ class Camera(Closing):
 
     Attributes:
         size: width and height, of the frames once there are some; before, as the camera says.
-        dropped: frames that nobody saw.
+        dropped: frames that were not taken.
 
     Raises:
         SourceError: by the constructor, when the camera does not open; by the iterator, when it is
@@ -79,7 +79,7 @@ class Camera(Closing):
         self._capture = open_capture()
         stated = self._capture.get(_FPS)
         self.frame_rate = frame_rate or (stated if 0 < stated <= _HIGHEST_RATE else 30.0)
-        size = int(self._capture.get(_FRAME_WIDTH)), int(self._capture.get(_FRAME_HEIGHT))
+        size = Size(*(int(self._capture.get(side)) for side in (_FRAME_WIDTH, _FRAME_HEIGHT)))
         self.size: tuple[int, int] | None = size if min(size) > 0 else None
         self._news = threading.Condition()
         self._newest: Frame | None = None
@@ -143,7 +143,7 @@ class Camera(Closing):
         if not ok or image is None:
             return False
         self._captured += 1
-        size = (image.shape[1], image.shape[0])
+        size = Size.of(image)
         if self._captured > 1 and size != self.size:
             raise SourceError(f"{self.uri}: frame {self._captured} is {size}, not {self.size}")
         self.size = size

@@ -9,23 +9,28 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from jdetrt.errors import SourceError
-from jdetrt.runtime.native_name import native_name
-from jdetrt.runtime.opencv import has_gstreamer, load_cv2
+from jdetrt.runtime.opencv import has_gstreamer, load_cv2, native_name
 from jdetrt.runtime.sources.camera import Camera, Capture
-from jdetrt.runtime.sources.gstreamer import (
-    csi_pipeline,
-    how_to_get_gstreamer,
-    on_jetson,
-    rtsp_pipeline,
-)
 
-__all__ = ["is_camera_uri", "open_camera", "without_password"]
+__all__ = [
+    "csi_pipeline",
+    "how_to_get_gstreamer",
+    "is_camera_uri",
+    "on_jetson",
+    "open_camera",
+    "rtsp_pipeline",
+    "without_password",
+]
 
 _CONNECT_MS = 10_000
+# The last frame only, as soon as it is there: a tracker wants the present, not the backlog.
+_SINK = "video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
+# nvvidconv copies out of the Jetson's own memory and cannot make BGR; videoconvert can.
+_FROM_NVMM = "nvvidconv{flip} ! video/x-raw,format=BGRx ! videoconvert ! " + _SINK
 
 
 def is_camera_uri(text: str) -> bool:
-    """Whether ``open_camera`` is the one to ask."""
+    """Tell whether `open_camera` opens a URI."""
     schemes = ("camera:", "csi:", "rtsp:", "rtsps:", "gst:")
     return text.startswith(schemes) or re.fullmatch(r"/dev/video[0-9]+", text) is not None
 
@@ -116,7 +121,7 @@ def _open_usb(uri: str, number: int, options: dict[str, int]) -> Capture:
             f"/dev/video{number} (group video)?"
         )
     if options:
-        # Uncompressed pictures above 640 x 480 do not fit through USB 2 at a full frame rate.
+        # Uncompressed images above 640 x 480 do not fit through USB 2 at a full frame rate.
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
     for option, property_ in (
         ("width", cv2.CAP_PROP_FRAME_WIDTH),
@@ -190,3 +195,64 @@ def without_password(text: str) -> str:
     'rtsp://admin:***@10.0.0.7/stream'
     """
     return re.sub(r'(://[^/:@\s]*):[^/\s"]*@', r"\1:***@", text)
+
+
+def on_jetson() -> bool:
+    """Tell whether this machine is an NVIDIA Jetson, whose GStreamer has the nv... elements."""
+    return Path("/etc/nv_tegra_release").exists()
+
+
+def csi_pipeline(
+    sensor: int = 0, *, width: int = 1920, height: int = 1080, fps: int = 30, flip: int = 0
+) -> str:
+    """Pipeline of a CSI camera on a Jetson.
+
+    Args:
+        sensor: number of the camera, ``sensor-id``.
+        width: pixels; the sensor must have a mode of this size.
+        height: likewise.
+        fps: frames per second of that mode.
+        flip: ``flip-method`` of nvvidconv; 2 turns by 180 degrees.
+
+    >>> csi_pipeline(1, width=1280, height=720, fps=60).split(" ! ")[0]
+    'nvarguscamerasrc sensor-id=1'
+    """
+    return (
+        f"nvarguscamerasrc sensor-id={sensor} ! "
+        f"video/x-raw(memory:NVMM),width={width},height={height},framerate={fps}/1,format=NV12 ! "
+        + _FROM_NVMM.format(flip=f" flip-method={flip}")
+    )
+
+
+def rtsp_pipeline(
+    url: str, *, codec: str = "h264", hardware: bool = False, latency_ms: int = 200
+) -> str:
+    """Pipeline of a network camera.
+
+    Args:
+        url: rtsp://...
+        codec: ``h264`` or ``h265``; only ``hardware`` asks for it.
+        hardware: decode with nvv4l2decoder, the Jetson's own decoder; otherwise GStreamer chooses.
+        latency_ms: buffer against jitter of the network.
+
+    >>> rtsp_pipeline("rtsp://host/stream").split(" ! ")[1]
+    'decodebin'
+    """
+    quoted = url.replace("\\", "\\\\").replace('"', '\\"')
+    source = f'rtspsrc location="{quoted}" protocols=tcp latency={latency_ms} ! '
+    if not hardware:
+        return f"{source}decodebin ! videoconvert ! {_SINK}"
+    decoder = f"rtp{codec}depay ! {codec}parse ! nvv4l2decoder enable-max-performance=1 ! "
+    return source + decoder + _FROM_NVMM.format(flip="")
+
+
+def how_to_get_gstreamer() -> str:
+    """Explain how to get an OpenCV with GStreamer, in one or two sentences."""
+    return "This OpenCV was built without GStreamer, as all opencv-python wheels are. " + (
+        "JetPack brings one with it: pip uninstall opencv-python, and make the virtual "
+        "environment with --system-site-packages"
+        if on_jetson()
+        else "Use the one of the system (Debian, Ubuntu: apt-get install python3-opencv, "
+        "pip uninstall opencv-python, and a virtual environment with "
+        "--system-site-packages), or build OpenCV with -DWITH_GSTREAMER=ON"
+    )

@@ -1,4 +1,4 @@
-"""A source of single pictures: a folder, a MOT sequence, a glob pattern, one picture."""
+"""Images as a source: a folder, a MOT sequence, a glob pattern, one image."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, SourceError
-from jdetrt.runtime.closing import Closing
 from jdetrt.runtime.opencv import load_cv2
+from jdetrt.runtime.session import Closing
 from jdetrt.runtime.sources.seqinfo import SequenceInfo, read_seqinfo
-from jdetrt.types import Frame
+from jdetrt.types import Frame, Size
 
-__all__ = ["PICTURE_SUFFIXES", "Pictures", "folder_pictures", "natural_order", "read_picture"]
+__all__ = ["IMAGE_SUFFIXES", "Images", "folder_images", "natural_order", "read_image"]
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 # A marker with a segment, or the end; in a scan only FF00 (a byte FF) and restarts stand.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
-_LARGEST = 256 << 20  # bytes; no picture is larger, so such a file is not read at all
+_LARGEST = 256 << 20  # bytes; no image is larger, so such a file is not read at all
 
 
-class Pictures(Closing):
-    """Pictures of one size, in natural order of their names (2 before 10).
+class Images(Closing):
+    """Images of one size, in natural order of their names (2 before 10).
 
     Args:
         uri: what the user asked for, for messages.
-        paths: of the pictures, at least one.
+        paths: of the images, at least one.
         name: of the source.
         frame_rate: frames per second.
 
     Attributes:
-        size: width and height of the first picture, and so of all.
-        length: number of pictures.
+        size: width and height of the first image, and so of all.
+        length: number of images.
 
     Raises:
-        SourceError: there is no picture, or the first cannot be read.
+        SourceError: there is no image, or the first cannot be read.
     """
 
     live = False
@@ -46,25 +46,24 @@ class Pictures(Closing):
         self, uri: str, paths: Sequence[Path], *, name: str, frame_rate: float = 30.0
     ) -> None:
         if not paths:
-            raise SourceError(f"{uri}: no pictures found (looked for {_suffixes()})")
+            raise SourceError(f"{uri}: no images found (looked for {_suffixes()})")
         self.uri = uri
         self.name = name
         self.frame_rate = frame_rate
         self.length: int | None = len(paths)
         self._paths = natural_order(paths)
-        height, width, _ = read_picture(self._paths[0]).shape
-        self.size: tuple[int, int] | None = (width, height)
+        self.size: tuple[int, int] | None = Size.of(read_image(self._paths[0]))
         self._closed = False
 
     @classmethod
-    def from_folder(cls, folder: Path, frame_rate: float | None = None) -> Pictures:
-        """All pictures of a folder; of a folder with a seqinfo.ini, those that it promises.
+    def from_folder(cls, folder: Path, frame_rate: float | None = None) -> Images:
+        """All images of a folder; of a folder with a seqinfo.ini, those that it promises.
 
         Raises:
-            SourceError: there is no picture, the seqinfo.ini is broken, or it promises another
-                number of pictures than there are.
+            SourceError: there is no image, the seqinfo.ini is broken, or it promises another
+                number of images than there are.
         """
-        paths, stated = folder_pictures(folder)
+        paths, stated = folder_images(folder)
         # The folder's name: several copies of a sequence often carry one name in seqinfo.ini.
         name = folder.resolve().name
         return cls(str(folder), paths, name=name, frame_rate=frame_rate or stated)
@@ -73,12 +72,11 @@ class Pictures(Closing):
         for index, path in enumerate(self._paths, start=1):
             if self._closed:
                 return
-            image = read_picture(path)
-            size = (image.shape[1], image.shape[0])
-            if size != self.size and self.size is not None:
+            image = read_image(path)
+            if Size.of(image) != self.size:
                 raise SourceError(
-                    f"{path}: the picture is {size[0]} x {size[1]}, those before it are "
-                    f"{self.size[0]} x {self.size[1]}; one source has one size"
+                    f"{path}: the image is {Size.of(image)}, those before it are {self.size}; "
+                    "one source has one size"
                 )
             yield Frame(image, index, (index - 1) / self.frame_rate, path.name)
 
@@ -87,14 +85,14 @@ class Pictures(Closing):
         self._closed = True
 
 
-def folder_pictures(folder: Path) -> tuple[list[Path], float]:
-    """List the pictures of a folder, unread and in no order, and their frames per second.
+def folder_images(folder: Path) -> tuple[list[Path], float]:
+    """List the images of a folder, unread and in no order, and their frames per second.
 
     Raises:
-        SourceError: as `Pictures.from_folder`; a folder without pictures gives an empty list.
+        SourceError: as `Images.from_folder`; a folder without images gives an empty list.
     """
     if not (folder / "seqinfo.ini").is_file():
-        return _pictures_in(folder, PICTURE_SUFFIXES), 30.0
+        return _images_in(folder, IMAGE_SUFFIXES), 30.0
     try:
         info = read_seqinfo(folder)
     except DataError as err:
@@ -102,13 +100,13 @@ def folder_pictures(folder: Path) -> tuple[list[Path], float]:
     inside = folder / info.image_dir
     if not inside.is_dir():
         raise SourceError(
-            f"{folder}: seqinfo.ini says that the pictures are in {info.image_dir}, which is "
-            "not there; public detections can be tracked without pictures: --detections"
+            f"{folder}: seqinfo.ini says that the images are in {info.image_dir}, which is "
+            "not there; public detections can be tracked without images: --detections"
         )
-    paths = _pictures_in(inside, {info.extension.lower()})
+    paths = _images_in(inside, {info.extension.lower()})
     if len(paths) != info.length:
         raise SourceError(
-            f"{folder}: seqinfo.ini promises {info.length} pictures ({info.extension}), "
+            f"{folder}: seqinfo.ini promises {info.length} images ({info.extension}), "
             f"{info.image_dir} holds {len(paths)}{_first_gap(paths, info)}"
         )
     return paths, info.frame_rate
@@ -123,11 +121,11 @@ def natural_order(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=_natural)
 
 
-def read_picture(path: str | Path) -> npt.NDArray[np.uint8]:
-    """Read one picture as ``(H, W, 3)`` uint8, BGR, turned as its EXIF data say.
+def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
+    """Read one image as ``(H, W, 3)`` uint8, BGR, turned as its EXIF data say.
 
     Raises:
-        SourceError: the file is missing, is no picture, or is truncated. Damage inside a file
+        SourceError: the file is missing, is no image, or is truncated. Damage inside a file
             that is whole in length is only seen where its decoder sees it.
     """
     cv2 = load_cv2()
@@ -135,28 +133,28 @@ def read_picture(path: str | Path) -> npt.NDArray[np.uint8]:
     try:
         size = path.stat().st_size
         if size == 0:
-            raise SourceError(f"{path}: the picture is empty (0 bytes)")
+            raise SourceError(f"{path}: the image is empty (0 bytes)")
         if size > _LARGEST:
-            raise SourceError(f"{path}: not a picture ({size >> 20} MiB)")
+            raise SourceError(f"{path}: not an image ({size >> 20} MiB)")
         data = path.read_bytes()
     except OSError as err:
         raise SourceError(f"{path}: cannot be read ({err.strerror or err})") from err
     if _is_truncated(data):
-        raise SourceError(f"{path}: the picture is truncated ({len(data)} bytes)")
+        raise SourceError(f"{path}: the image is truncated ({len(data)} bytes)")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as err:
         raise SourceError(f"{path}: cannot be decoded ({err.err})") from err
     if image is None:
         raise SourceError(
-            f"{path}: not a picture that OpenCV can decode, or a damaged one ({len(data)} bytes)"
+            f"{path}: not an image that OpenCV can decode, or a damaged one ({len(data)} bytes)"
         )
     decoded: npt.NDArray[np.uint8] = image
     return decoded
 
 
 def _is_truncated(data: bytes) -> bool:
-    """Whether a JPEG or PNG breaks off: OpenCV 4 fills the rest with grey and says nothing.
+    """Tell whether a JPEG or PNG is truncated: OpenCV 4 fills the rest with grey and says nothing.
 
     A PNG ends with the chunk IEND.
     """
@@ -166,7 +164,7 @@ def _is_truncated(data: bytes) -> bool:
 
 
 def _has_jpeg_end(data: bytes) -> bool:
-    """Whether a JPEG has its own end (FFD9), walking its markers (ITU-T T.81, annex B).
+    """Tell whether a JPEG has its own end (FFD9), walking its markers (ITU-T T.81, annex B).
 
     What lies inside a segment (a thumbnail) or after the end (the video of a motion photo) may
     have marks of its own, which do not count.
@@ -180,7 +178,7 @@ def _has_jpeg_end(data: bytes) -> bool:
     return False
 
 
-def _pictures_in(folder: Path, suffixes: set[str] | frozenset[str]) -> list[Path]:
+def _images_in(folder: Path, suffixes: set[str] | frozenset[str]) -> list[Path]:
     try:
         return [
             path
@@ -198,7 +196,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def _first_gap(paths: Sequence[Path], info: SequenceInfo) -> str:
-    """Name the first frame without a picture, where the pictures are numbered."""
+    """Name the first frame without an image, where the images are numbered."""
     numbers = {int(path.stem) for path in paths if re.fullmatch("[0-9]+", path.stem)}
     missing = next((i for i in range(1, info.length + 1) if i not in numbers), None)
     if not numbers or missing is None:
@@ -207,4 +205,4 @@ def _first_gap(paths: Sequence[Path], info: SequenceInfo) -> str:
 
 
 def _suffixes() -> str:
-    return ", ".join(sorted(PICTURE_SUFFIXES))
+    return ", ".join(sorted(IMAGE_SUFFIXES))

@@ -1,10 +1,10 @@
-"""Where frames come from, by one URI.
+"""Open a source of frames by its URI.
 
 ==============================  ============================================================
 ``video.mp4``                   a video file
-``folder/``                     its pictures, in natural order
+``folder/``                     its images, in natural order
 ``MOT17-09/``                   a MOT Challenge sequence (a folder with a seqinfo.ini)
-``"folder/*.jpg"``              the pictures that a pattern finds (``**`` goes into folders)
+``"folder/*.jpg"``              the images that a pattern finds (``**`` goes into folders)
 ``camera:0``, ``/dev/video0``   a USB camera; ``camera:0?width=1280&height=720&fps=30``
 ``csi://0``                     a CSI camera of a Jetson; the same options, and ``flip``
 ``rtsp://host/stream``          a network camera; ``#h265`` at the end says its codec on a Jetson
@@ -24,18 +24,18 @@ from typing import Protocol, runtime_checkable
 from jdetrt.errors import SourceError
 from jdetrt.runtime.sources.camera_uri import is_camera_uri, open_camera, without_password
 from jdetrt.runtime.sources.images import (
-    PICTURE_SUFFIXES,
-    Pictures,
-    folder_pictures,
+    IMAGE_SUFFIXES,
+    Images,
+    folder_images,
     natural_order,
 )
 from jdetrt.runtime.sources.video import VideoFile
 from jdetrt.types import Frame
 
-__all__ = ["Source", "open_source", "picture_paths"]
+__all__ = ["Source", "image_paths", "open_source"]
 
 _FORMS = (
-    "a video file, a folder of pictures, a MOT sequence, a pattern such as 'folder/*.jpg', "
+    "a video file, a folder of images, a MOT sequence, a pattern such as 'folder/*.jpg', "
     "camera:0, /dev/video0, csi://0, rtsp://host/stream or gst:PIPELINE"
 )
 
@@ -108,10 +108,10 @@ def _files(text: str, frame_rate: float | None) -> Source:
     path = Path(text)
     try:
         if path.is_dir():
-            return Pictures.from_folder(path, frame_rate)
+            return Images.from_folder(path, frame_rate)
         if path.is_file():
-            if path.suffix.lower() in PICTURE_SUFFIXES:
-                return Pictures(text, [path], name=path.stem, frame_rate=frame_rate or 30.0)
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                return Images(text, [path], name=path.stem, frame_rate=frame_rate or 30.0)
             return VideoFile(path, frame_rate)
         if path.exists():
             raise SourceError(f"{text}: neither a file nor a folder; expected {_FORMS}")
@@ -122,22 +122,22 @@ def _files(text: str, frame_rate: float | None) -> Source:
     name = path.parent.name or "pictures"
     if glob.has_magic(name):
         name = "pictures"
-    return Pictures(text, _matches(text), name=name, frame_rate=frame_rate or 30.0)
+    return Images(text, _matches(text), name=name, frame_rate=frame_rate or 30.0)
 
 
-def picture_paths(uri: str | Path) -> tuple[Path, ...]:
-    """List the pictures of a source in their order, unread; empty where it is not of pictures.
+def image_paths(uri: str | Path) -> tuple[Path, ...]:
+    """List the images of a source in their order, unread; empty where it is not of images.
 
     For those who want some of them only, or who go on where one is damaged.
 
     Raises:
-        SourceError: a folder cannot be read, or its seqinfo.ini promises other pictures.
+        SourceError: a folder cannot be read, or its seqinfo.ini promises other images.
     """
     path = Path(uri)
     if path.is_dir():
-        found = folder_pictures(path)[0]
+        found = folder_images(path)[0]
     elif path.is_file():
-        found = [path] if path.suffix.lower() in PICTURE_SUFFIXES else []
+        found = [path] if path.suffix.lower() in IMAGE_SUFFIXES else []
     else:
         found = _matches(str(uri)) if glob.has_magic(str(uri)) else []
     return tuple(natural_order(found))
@@ -145,4 +145,4 @@ def picture_paths(uri: str | Path) -> tuple[Path, ...]:
 
 def _matches(pattern: str) -> list[Path]:
     found = (Path(name) for name in glob.glob(pattern, recursive=True))
-    return [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES]
+    return [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]

@@ -1,4 +1,4 @@
-"""What the seqinfo.ini of a MOT sequence says."""
+"""Read the seqinfo.ini of a MOT sequence."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LAST_FRAME = 1_000_000  # nine hours at 30 frames a second; beyond it stands a t
 
 @dataclass(frozen=True, slots=True)
 class SequenceInfo:
-    """What a seqinfo.ini says.
+    """Contents of a seqinfo.ini.
 
     Attributes:
         name: of the sequence, which need not be its folder's; the folder's where it says none.
         frame_rate: frames per second; 30 where it says none.
         length: number of frames.
         size: width and height in pixels, or None where it does not say.
-        image_dir: folder of the pictures, inside the sequence's.
-        extension: of the pictures, with its dot.
+        image_dir: folder of the images, inside the sequence's.
+        extension: of the images, with its dot.
     """
 
     name: str

@@ -1,21 +1,26 @@
-"""A source that is a video file, and how to tell its end from its breaking off."""
+"""Video files as sources; the end of a file is told from a file that is cut off.
+
+The number of frames that OpenCV states does not tell them apart: it counts frames that an edit list
+hides (any clip cut without encoding again), and for Matroska, MPEG-TS and variable frame rates it
+is the duration times the frame rate. The sizes in bytes that a container states are exact.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jdetrt.errors import SourceError
-from jdetrt.runtime.closing import Closing
-from jdetrt.runtime.native_name import native_name
-from jdetrt.runtime.opencv import load_cv2
-from jdetrt.runtime.sources.container import is_cut_off, lacks_index
-from jdetrt.types import Frame
+from jdetrt.runtime.opencv import load_cv2, native_name
+from jdetrt.runtime.session import Closing
+from jdetrt.types import Frame, Size
 
 __all__ = ["VideoFile"]
 
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # of MP4 and old MOV
+_NEEDED_BOXES = (b"moov", b"moof", b"mdat")  # of any other, junk may be behind the last
 _HIGHEST_RATE = 1000.0  # frames per second; above it the container states its clock, not a rate
 
 
@@ -23,7 +28,7 @@ class VideoFile(Closing):
     """A video that OpenCV can decode, one frame in memory at a time.
 
     OpenCV ends alike at the end of a video and where it breaks off. So at the end the file is
-    looked at: when it is shorter than its container says (``sources.container``), and frames
+    looked at: when it is shorter than its container says, and frames
     are missing, the iterator raises after the last good frame. Missing means more than two frames
     and more than 1 % of what the container promises, because a file that lost no more than what
     follows its frames is as good as whole.
@@ -60,7 +65,7 @@ class VideoFile(Closing):
             raise SourceError(f"{path}: the video opens, but not one frame of it can be decoded")
         self.frame_rate = frame_rate or (stated if 0 < stated <= _HIGHEST_RATE else 30.0)
         self.length: int | None = int(promised) if 0 < promised < 2**53 else None
-        self.size: tuple[int, int] | None = (image.shape[1], image.shape[0])
+        self.size: tuple[int, int] | None = Size.of(image)
 
     def __iter__(self) -> Iterator[Frame]:
         cv2 = load_cv2()
@@ -73,10 +78,10 @@ class VideoFile(Closing):
                     self._refuse_early_end(index)
                     return
                 index += 1
-                if (image.shape[1], image.shape[0]) != self.size:
+                if Size.of(image) != self.size:
                     raise SourceError(
-                        f"{self._path}: frame {index} is {image.shape[1]} x {image.shape[0]}, "
-                        f"those before it {self.size}; one source has one size"
+                        f"{self._path}: frame {index} is {Size.of(image)}, not "
+                        f"{self.size}; one source has one size"
                     )
                 stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 # Some files and backends state no time, or the same one again and again.
@@ -114,18 +119,17 @@ class VideoFile(Closing):
 
     def _refuse_early_end(self, index: int) -> None:
         missing = math.inf if self.length is None else self.length - index
-        if missing > max(2, 0.01 * (self.length or 0)) and _is_cut_off(self._path):
+        if missing <= max(2, 0.01 * (self.length or 0)):
+            return
+        try:
+            cut_off = _is_cut_off(self._path)
+        except OSError:  # its disk went away under it
+            cut_off = True
+        if cut_off:
             raise SourceError(
                 f"{self._path}: the video breaks off: the last good frame is {index}, its "
                 f"container promises {self.length or 'more'}; copy it here again"
             )
-
-
-def _is_cut_off(path: Path) -> bool:
-    try:
-        return is_cut_off(path)
-    except OSError:  # its disk went away under it
-        return True
 
 
 def _why_not(path: Path) -> str:
@@ -134,7 +138,7 @@ def _why_not(path: Path) -> str:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(4096)
-        if lacks_index(path):
+        if _lacks_index(path):
             return (
                 "the video is truncated: its index (moov) is missing, which is written last; "
                 "without it no frame can be decoded"
@@ -146,3 +150,75 @@ def _why_not(path: Path) -> str:
     if b"\0" not in head:
         return f"not a video: it looks like text ({size} bytes)"
     return f"not a video that this OpenCV can decode, or a damaged one ({size} bytes)"
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Tell whether the file ends inside of a part that its container says is longer.
+
+    MP4 and MOV, AVI and Matroska (WebM) state sizes; of other files, and of recordings whose size
+    was never filled in, nobody can tell, and the answer is no. Raises OSError.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] == b"RIFF":
+            parts = _chunks(file, size)
+        elif head[:4] == b"\x1a\x45\xdf\xa3":
+            parts = _elements(file, size)
+        elif head[4:8] in _FIRST_BOXES:
+            parts = ((name, end) for name, end in _boxes(file, size) if name in _NEEDED_BOXES)
+        else:
+            return False
+        return any(end > size for _, end in parts)
+
+
+def _lacks_index(path: Path) -> bool:
+    """Tell whether an MP4 file lacks the index (moov) that is written last. Raises OSError."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(8)[4:] != b"ftyp":
+            return False
+        return not any(name == b"moov" and end <= size for name, end in _boxes(file, size))
+
+
+def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """Names and ends of the boxes of an MP4 file (ISO/IEC 14496-12, 4.2)."""
+    start = 0
+    while start + 8 <= size:
+        file.seek(start)
+        header = file.read(16)
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(header[8:], "big")
+        if length < 8:  # 0: the box reaches to the end
+            return
+        start += length
+        yield header[4:8], start
+
+
+def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """Names and ends of the RIFF chunks of an AVI file; a large one has several (OpenDML)."""
+    start = 0
+    while start + 8 <= size:
+        file.seek(start)
+        header = file.read(8)
+        if header[:4] != b"RIFF":
+            return
+        start += 8 + int.from_bytes(header[4:], "little")
+        yield b"RIFF", start
+
+
+def _elements(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """Names and ends of the header and the segment of a Matroska file (RFC 8794, 4 to 6)."""
+    start = 0
+    while start + 12 <= size:
+        file.seek(start)
+        header = file.read(12)  # a name of 4 bytes, a size of 1 to 8 with its own length in front
+        width = 9 - header[4].bit_length()
+        length = int.from_bytes(header[4 : 4 + width], "big") - (1 << 7 * width)
+        if width > 8 or length == (1 << 7 * width) - 1:  # all ones: never filled in
+            return
+        start += 4 + width + length
+        yield header[:4], start
+        if header[:4] == b"\x18\x53\x80\x67":  # the segment: all there is
+            return

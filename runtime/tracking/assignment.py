@@ -1,4 +1,4 @@
-"""The best assignment of tracks to detections under a cost limit.
+"""Optimal assignment of tracks to detections under a cost limit.
 
 The limit means what ``lap.lapjv(extend_cost=True, cost_limit=L)`` means in the reference
 (Towards-Realtime-MOT e9fa1e8, tracker/matching.py): leaving a track and a detection unmatched costs

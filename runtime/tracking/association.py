@@ -1,4 +1,4 @@
-"""What the presets of the tracker have in common."""
+"""Base of the three ways to associate."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from jdetrt.runtime.tracking import kalman
 from jdetrt.runtime.tracking.costs import iou_pairs
 from jdetrt.runtime.tracking.track_store import Observations, TrackStore
 
-__all__ = ["Preset"]
+__all__ = ["Association"]
 
 _Config = TypeVar("_Config", bound=TrackerConfig)
 
 
-class Preset(ABC, Generic[_Config]):
-    """A way to associate: from the detections of a frame to the slots to report.
+class Association(ABC, Generic[_Config]):
+    """Matches the detections of a frame with tracks, and returns the slots to report.
 
     Attributes:
-        uses_embeddings: whether it looks at appearance at all.
+        uses_embeddings: whether appearance plays a part.
         config: its settings.
         buffer: frames that a lost track is kept, at the frame rate of the video.
         store: the tracks.
@@ -69,5 +69,5 @@ class Preset(ABC, Generic[_Config]):
         return gone
 
     @abstractmethod
-    def update(self, seen: Observations) -> npt.NDArray[np.int64]:
+    def update(self, detections: Observations) -> npt.NDArray[np.int64]:
         """Take in one frame; return the slots to report."""

@@ -1,7 +1,7 @@
-"""Who may be matched with whom, and at what cost.
+"""Pairs of tracks and detections that may be matched, and their costs.
 
-Costs are never a full matrix: only what costs no more than the limit becomes a *pair*, and
-``assignment.assign`` chooses among the pairs. Where all tracks meet all detections (by appearance,
+Costs are never a full matrix: only pairs within the limit are kept, and
+``assignment.assign`` chooses among them. Where all tracks meet all detections (by appearance,
 by overlap) the detections are sorted by x and each track looks only at those within its reach.
 """
 
@@ -15,13 +15,13 @@ import numpy.typing as npt
 from jdetrt.runtime.jit import kernel, reduction_kernel
 from jdetrt.runtime.tracking.kalman import mahalanobis, project
 
-__all__ = ["Pairs", "appearance_pairs", "iou_pairs", "near_pairs"]
+__all__ = ["NO_WEIGHTS", "Pairs", "appearance_pairs", "iou_pairs", "near_pairs"]
 
 _F32 = npt.NDArray[np.float32]
 _F64 = npt.NDArray[np.float64]
 _I64 = npt.NDArray[np.int64]
 
-_NO_WEIGHTS = np.empty(0, np.float32)
+NO_WEIGHTS = np.empty(0, np.float32)
 _BLOCK = 64  # embedding values compared before asking whether the pair is already too far apart
 
 
@@ -202,7 +202,7 @@ def _iou_pairs(
 
 
 def iou_pairs(
-    a: _F64, b: _F64, *, limit: float, plus_one: bool = False, weights: _F32 = _NO_WEIGHTS
+    a: _F64, b: _F64, *, limit: float, plus_one: bool = False, weights: _F32 = NO_WEIGHTS
 ) -> Pairs:
     """Overlapping pairs at cost ``1 - IoU <= limit`` (``limit`` below 1).
 

@@ -129,7 +129,7 @@ def gating_distance(mean: _F64, cov: _F64, slots: _I64, xyah: _F64, noise: _F64)
     """Squared Mahalanobis distance ``(K, N)`` of every track in ``slots`` to every measurement.
 
     It is compared with the 95 % point of the chi-square distribution with 4 degrees of freedom,
-    9.4877. ``matching.appearance_pairs`` gates by the same numbers, but for near pairs only.
+    9.4877. ``costs.appearance_pairs`` gates by the same numbers, but for near pairs only.
     """
     distance = np.empty((len(slots), len(xyah)))
     variance = np.empty(4)

@@ -7,16 +7,16 @@ import numpy.typing as npt
 
 from jdetrt.config import IouConfig
 from jdetrt.runtime.tracking.assignment import assign
-from jdetrt.runtime.tracking.association import Preset
-from jdetrt.runtime.tracking.costs import Pairs, iou_pairs, near_pairs
+from jdetrt.runtime.tracking.association import Association
+from jdetrt.runtime.tracking.costs import NO_WEIGHTS, Pairs, iou_pairs, near_pairs
 from jdetrt.runtime.tracking.track_store import LOST, TRACKED, Observations
 
-__all__ = ["IouPreset"]
+__all__ = ["IouAssociation"]
 
 _I64 = npt.NDArray[np.int64]
 
 
-class IouPreset(Preset[IouConfig]):
+class IouAssociation(Association[IouConfig]):
     """Three passes over one pool of tracks.
 
     1. High-score detections with all tracks, by overlap.
@@ -31,29 +31,31 @@ class IouPreset(Preset[IouConfig]):
         super().__init__(config, frame_rate, np.array(config.noise))
         self.pool = np.empty(0, np.int64)
 
-    def update(self, seen: Observations) -> _I64:
+    def update(self, detections: Observations) -> _I64:
         """Take in one frame; return the slots to report."""
         store, config = self.store, self.config
         self.frame += 1
         store.mean[self.pool[store.state[self.pool] == LOST], 7] = 0.0  # no longer grow or shrink
         store.predict(self.pool)
-        is_high = seen.scores >= config.high_score
+        is_high = detections.scores >= config.high_score
         high, low = is_high.nonzero()[0], (~is_high).nonzero()[0]
         is_confirmed = store.confirmed[self.pool]
 
         free, high = self._overlap(
-            self.pool[is_confirmed], seen, high, config.first_limit, weigh=True
+            self.pool[is_confirmed], detections, high, config.first_limit, weigh=True
         )
         was_tracked = store.state[free] == TRACKED
-        hidden, _ = self._overlap(free[was_tracked], seen, low, config.second_limit)
+        hidden, _ = self._overlap(free[was_tracked], detections, low, config.second_limit)
         unseen, high = self._overlap(
-            self.pool[~is_confirmed], seen, high, config.unconfirmed_limit, weigh=True
+            self.pool[~is_confirmed], detections, high, config.unconfirmed_limit, weigh=True
         )
-        free, high = self._near(np.concatenate((hidden, free[~was_tracked])), seen, high)
+        free, high = self._near(np.concatenate((hidden, free[~was_tracked])), detections, high)
 
         store.state[free] = LOST
         store.state[unseen] = LOST
-        fresh = store.start_tracks(seen, high[seen.scores[high] >= config.birth_score], self.frame)
+        fresh = store.start_tracks(
+            detections, high[detections.scores[high] >= config.birth_score], self.frame
+        )
         if self.frame == 1:
             self._confirm(fresh)
         gap = self.frame - store.last[self.pool]
@@ -68,48 +70,51 @@ class IouPreset(Preset[IouConfig]):
             store.release(gone)
             pool = pool[~np.isin(pool, gone)]
         self.pool = pool
-        seen_now: _I64 = self.pool[store.last[self.pool] == self.frame]
-        return seen_now[store.confirmed[seen_now]]
+        reported: _I64 = self.pool[store.last[self.pool] == self.frame]
+        return reported[store.confirmed[reported]]
 
     def _overlap(
-        self, slots: _I64, seen: Observations, left: _I64, limit: float, *, weigh: bool = False
+        self,
+        slots: _I64,
+        detections: Observations,
+        rest: _I64,
+        limit: float,
+        *,
+        weigh: bool = False,
     ) -> tuple[_I64, _I64]:
-        if len(slots) == 0 or len(left) == 0:
-            return slots, left
-        pairs = (
-            iou_pairs(
-                self.store.boxes(slots), seen.boxes[left], limit=limit, weights=seen.scores[left]
-            )
-            if weigh
-            else iou_pairs(self.store.boxes(slots), seen.boxes[left], limit=limit)
+        if len(slots) == 0 or len(rest) == 0:
+            return slots, rest
+        weights = detections.scores[rest] if weigh else NO_WEIGHTS
+        pairs = iou_pairs(
+            self.store.boxes(slots), detections.boxes[rest], limit=limit, weights=weights
         )
-        return self._match(pairs, limit, slots, seen, left)
+        return self._match(pairs, limit, slots, detections, rest)
 
-    def _near(self, slots: _I64, seen: Observations, left: _I64) -> tuple[_I64, _I64]:
-        if len(slots) == 0 or len(left) == 0:
-            return slots, left
+    def _near(self, slots: _I64, detections: Observations, rest: _I64) -> tuple[_I64, _I64]:
+        if len(slots) == 0 or len(rest) == 0:
+            return slots, rest
         config, store = self.config, self.store
         reach = config.reach + config.reach_growth * (self.frame - store.last[slots])
         pairs = near_pairs(
             store.mean,
             slots,
             np.minimum(reach, config.reach_limit),
-            seen.xyah[left],
+            detections.xyah[rest],
             height_ratio=config.height_ratio,
         )
-        return self._match(pairs, 1.0, slots, seen, left)
+        return self._match(pairs, 1.0, slots, detections, rest)
 
     def _match(
-        self, pairs: Pairs, limit: float, slots: _I64, seen: Observations, left: _I64
+        self, pairs: Pairs, limit: float, slots: _I64, detections: Observations, rest: _I64
     ) -> tuple[_I64, _I64]:
         """Correct the tracks that match; return the tracks and the detections that do not."""
-        rows, columns = assign(pairs, len(left), limit)
+        rows, columns = assign(pairs, len(rest), limit)
         matched = rows >= 0
-        hits, detections = slots[matched], left[rows[matched]]
-        self.store.score[hits] = seen.scores[detections]
-        self.store.correct(hits, seen, detections, self.frame)
+        hits, matches = slots[matched], rest[rows[matched]]
+        self.store.score[hits] = detections.scores[matches]
+        self.store.correct(hits, detections, matches, self.frame)
         self._confirm(hits[~self.store.confirmed[hits]])
-        return slots[~matched], left[columns < 0]
+        return slots[~matched], rest[columns < 0]
 
     def _confirm(self, slots: _I64) -> None:
         if len(slots):

@@ -10,55 +10,55 @@ import numpy.typing as npt
 
 from jdetrt.config import PaperConfig
 from jdetrt.runtime.tracking.assignment import assign
-from jdetrt.runtime.tracking.association import Preset
+from jdetrt.runtime.tracking.association import Association
 from jdetrt.runtime.tracking.track_store import Observations
 
-__all__ = ["PaperPreset"]
+__all__ = ["PaperAssociation"]
 
 _I64 = npt.NDArray[np.int64]
 
 
-class PaperPreset(Preset[PaperConfig]):
+class PaperAssociation(Association[PaperConfig]):
     """One pool of tracklets: those born, and those seen in fewer than ``birth_frames`` frames."""
 
     def __init__(self, config: PaperConfig, frame_rate: float) -> None:
         super().__init__(config, frame_rate)
         self.pool = np.empty(0, np.int64)
 
-    def update(self, seen: Observations) -> _I64:
+    def update(self, detections: Observations) -> _I64:
         """Take in one frame; return the slots to report."""
         store, config, pool = self.store, self.config, self.pool
         self.frame += 1
         store.predict(pool)
         pairs = store.pairs_by_appearance(
             pool,
-            seen,
+            detections,
             gate=config.gate,
             motion_weight=config.motion_weight,
             limit=config.appearance_limit,
             cosine=True,
         )
-        rows, columns = assign(pairs, len(seen), config.appearance_limit)
+        rows, columns = assign(pairs, len(detections), config.appearance_limit)
         matched = rows >= 0
         hits = pool[matched]
         store.correct(
             hits,
-            seen,
+            detections,
             rows[matched],
             self.frame,
             smoothing=config.smoothing,
             renormalise=False,
         )
-        store.score[hits] = seen.scores[rows[matched]]
+        store.score[hits] = detections.scores[rows[matched]]
 
         # Tracklets end when not updated for `buffer` frames; before their birth, at the first miss.
         ended = ~matched & ((self.frame - store.last[pool] >= self.buffer) | ~store.confirmed[pool])
         store.release(pool[ended])
-        fresh = store.start_tracks(seen, (columns < 0).nonzero()[0], self.frame)
+        fresh = store.start_tracks(detections, (columns < 0).nonzero()[0], self.frame)
         self.pool = np.concatenate((pool[~ended], fresh))
         candidates = self.pool[~store.confirmed[self.pool]]
         born = candidates[self.frame - store.start[candidates] + 1 >= config.birth_frames]
         store.confirmed[born] = True
         store.number(born)
-        seen_now: _I64 = self.pool[store.last[self.pool] == self.frame]
-        return seen_now[store.confirmed[seen_now]]
+        reported: _I64 = self.pool[store.last[self.pool] == self.frame]
+        return reported[store.confirmed[reported]]

@@ -12,17 +12,17 @@ import numpy.typing as npt
 
 from jdetrt.config import ReferenceConfig
 from jdetrt.runtime.tracking.assignment import assign
-from jdetrt.runtime.tracking.association import Preset
+from jdetrt.runtime.tracking.association import Association
 from jdetrt.runtime.tracking.costs import iou_pairs
 from jdetrt.runtime.tracking.track_store import LOST, REMOVED, TRACKED, Observations
 
-__all__ = ["ReferencePreset"]
+__all__ = ["ReferenceAssociation"]
 
 _I64 = npt.NDArray[np.int64]
 _NONE = np.empty(0, np.int64)
 
 
-class ReferencePreset(Preset[ReferenceConfig]):
+class ReferenceAssociation(Association[ReferenceConfig]):
     """Two lists of slots, tracked and lost, in the order in which the reference keeps its lists."""
 
     def __init__(self, config: ReferenceConfig, frame_rate: float) -> None:
@@ -30,53 +30,58 @@ class ReferencePreset(Preset[ReferenceConfig]):
         self.tracked = _NONE
         self.lost = _NONE
 
-    def update(self, seen: Observations) -> _I64:
+    def update(self, detections: Observations) -> _I64:
         """Take in one frame; return the slots to report."""
         store, config = self.store, self.config
         self.frame += 1
         is_confirmed = store.confirmed[self.tracked]
         unconfirmed = self.tracked[~is_confirmed]
         pool = np.concatenate((self.tracked[is_confirmed], self.lost))
-        # Tracks seen only once are not predicted; lost ones stop growing or shrinking first.
+        # Tracks with one detection are not predicted; lost ones stop growing or shrinking first.
         store.mean[self.lost, 7] = 0.0
         store.predict(pool)
 
         # 1. Confirmed and lost tracks by appearance inside the motion gate.
         pairs = store.pairs_by_appearance(
             pool,
-            seen,
+            detections,
             gate=config.gate,
             motion_weight=config.motion_weight,
             limit=config.appearance_limit,
         )
-        rows, columns = assign(pairs, len(seen), config.appearance_limit)
+        rows, columns = assign(pairs, len(detections), config.appearance_limit)
         matched = rows >= 0
         was_tracked = store.state[pool] == TRACKED
         hit = matched & was_tracked
-        store.score[pool[hit]] = seen.scores[rows[hit]]  # a track found again keeps its old score
-        self._correct(pool[matched], seen, rows[matched])
-        found = pool[matched & ~was_tracked]
-        left = (columns < 0).nonzero()[0]
+        # A recovered track keeps its old score.
+        store.score[pool[hit]] = detections.scores[rows[hit]]
+        self._correct(pool[matched], detections, rows[matched])
+        recovered = pool[matched & ~was_tracked]
+        rest = (columns < 0).nonzero()[0]
 
         # 2. Tracks of the last frame by overlap.
-        missed, left = self._match_overlap(
-            pool[was_tracked & ~matched], seen, left, config.iou_limit
+        missed, rest = self._match_overlap(
+            pool[was_tracked & ~matched], detections, rest, config.iou_limit
         )
         store.state[missed] = LOST
 
         # 3. Tracks seen once by overlap; those not seen again are forgotten.
-        forgotten, left = self._match_overlap(unconfirmed, seen, left, config.unconfirmed_limit)
+        forgotten, rest = self._match_overlap(
+            unconfirmed, detections, rest, config.unconfirmed_limit
+        )
         store.state[forgotten] = REMOVED
 
         # 4. Births. A track is reported from its second frame on, also one born in the first.
-        born = store.start_tracks(seen, left, self.frame)
+        born = store.start_tracks(detections, rest, self.frame)
         store.number(born)
 
         # 5. The lists. Pruning comes before this frame's removals: a track that is overdue now
-        # can still be found in the next frame, but when it is lost once more it vanishes at once.
+        # can still be recovered in the next frame; lost once more, it vanishes at once.
         overdue = self.lost[self.frame - store.last[self.lost] > self.buffer]
         store.state[overdue] = REMOVED
-        tracked = np.concatenate((self.tracked[store.state[self.tracked] == TRACKED], born, found))
+        tracked = np.concatenate(
+            (self.tracked[store.state[self.tracked] == TRACKED], born, recovered)
+        )
         lost = np.concatenate((self.lost[store.state[self.lost] != TRACKED], missed))
         pruned = store.removed_before[lost]
         store.removed_before[overdue] = True
@@ -90,20 +95,20 @@ class ReferencePreset(Preset[ReferenceConfig]):
         return self.tracked[store.confirmed[self.tracked]]
 
     def _match_overlap(
-        self, slots: _I64, seen: Observations, left: _I64, limit: float
+        self, slots: _I64, detections: Observations, rest: _I64, limit: float
     ) -> tuple[_I64, _I64]:
         """Match by IoU, correct the tracks that match; return those that do not, of both sides."""
-        if len(slots) == 0 or len(left) == 0:
-            return slots, left
+        if len(slots) == 0 or len(rest) == 0:
+            return slots, rest
         store = self.store
-        pairs = iou_pairs(store.boxes(slots), seen.boxes[left], limit=limit, plus_one=True)
-        rows, columns = assign(pairs, len(left), limit)
+        pairs = iou_pairs(store.boxes(slots), detections.boxes[rest], limit=limit, plus_one=True)
+        rows, columns = assign(pairs, len(rest), limit)
         matched = rows >= 0
-        hits, detections = slots[matched], left[rows[matched]]
-        store.score[hits] = seen.scores[detections]
-        self._correct(hits, seen, detections)
-        return slots[~matched], left[columns < 0]
+        hits, matches = slots[matched], rest[rows[matched]]
+        store.score[hits] = detections.scores[matches]
+        self._correct(hits, detections, matches)
+        return slots[~matched], rest[columns < 0]
 
-    def _correct(self, slots: _I64, seen: Observations, rows: _I64) -> None:
-        self.store.correct(slots, seen, rows, self.frame, smoothing=self.config.smoothing)
+    def _correct(self, slots: _I64, detections: Observations, rows: _I64) -> None:
+        self.store.correct(slots, detections, rows, self.frame, smoothing=self.config.smoothing)
         self.store.confirmed[slots] = True

@@ -1,4 +1,4 @@
-"""The track store: one array a property, one row (*slot*) a track."""
+"""Track store: an array for each property, in which every track has a row, its *slot*."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Observations:
         xyah: ``(N, 4)`` float64, centre x and y, width / height, height.
         scores: ``(N,)`` float32.
         embeddings: ``(N, D)`` float32 unit vectors; ``D`` is 0 where there are none.
-        bad: row of the first box that is not finite or has no area, or -1.
+        bad: row of the first box or embedding that is not finite or has no area, or -1.
     """
 
     __slots__ = ("bad", "boxes", "embeddings", "scores", "xyah")
@@ -120,6 +120,7 @@ class TrackStore:
         removed_before: ``(S,)`` bool: was REMOVED in some frame before.
         start: ``(S,)`` int64, frame of birth.
         last: ``(S,)`` int64, frame of the last match.
+        row: ``(S,)`` int64, its detection: the row in `Observations` of that frame.
     """
 
     def __init__(self, noise: _F64 = kalman.REFERENCE_NOISE, capacity: int = 64) -> None:
@@ -135,6 +136,7 @@ class TrackStore:
         self.removed_before = np.zeros(capacity, np.bool_)
         self.start = np.zeros(capacity, np.int64)
         self.last = np.zeros(capacity, np.int64)
+        self.row = np.zeros(capacity, np.int64)
         self._free = list(range(capacity - 1, -1, -1))
         self._next_id = 1
 
@@ -149,25 +151,26 @@ class TrackStore:
                 setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
         self._free[:0] = range(2 * capacity - 1, capacity - 1, -1)
 
-    def start_tracks(self, seen: Observations, rows: _I64, frame: int) -> _I64:
+    def start_tracks(self, detections: Observations, rows: _I64, frame: int) -> _I64:
         """Give each of the detections ``rows`` a slot, as yet without an id; return the slots."""
         if len(rows) == 0:
             return rows
-        if len(self) == 0 and self.embedding.shape[1] != seen.embeddings.shape[1]:
-            self.embedding = np.zeros((len(self.state), seen.embeddings.shape[1]), np.float32)
+        if len(self) == 0 and self.embedding.shape[1] != detections.embeddings.shape[1]:
+            self.embedding = np.zeros((len(self.state), detections.embeddings.shape[1]), np.float32)
         while len(self._free) < len(rows):
             self._grow()
         slots = np.array([self._free.pop() for _ in rows], np.int64)
-        kalman.initiate(self.mean, self.cov, slots, seen.xyah, rows, self.noise)
-        self.embedding[slots] = seen.embeddings[rows]
+        kalman.initiate(self.mean, self.cov, slots, detections.xyah, rows, self.noise)
+        self.embedding[slots] = detections.embeddings[rows]
         self.length[slots] = 1.0
-        self.score[slots] = seen.scores[rows]
+        self.score[slots] = detections.scores[rows]
         self.id[slots] = 0
         self.state[slots] = TRACKED
         self.confirmed[slots] = False
         self.removed_before[slots] = False
         self.start[slots] = frame
         self.last[slots] = frame
+        self.row[slots] = rows
         return slots
 
     def number(self, slots: _I64) -> None:
@@ -178,7 +181,7 @@ class TrackStore:
     def correct(
         self,
         slots: _I64,
-        seen: Observations,
+        detections: Observations,
         rows: _I64,
         frame: int,
         *,
@@ -189,40 +192,49 @@ class TrackStore:
 
         Args:
             slots: ``(K,)`` the tracks.
-            seen: the detections of the frame.
+            detections: the detections of the frame.
             rows: ``(K,)`` the detection of each track.
             frame: its number.
             smoothing: weight of the old embedding; the new one has the rest.
             renormalise: make the smoothed embedding a unit vector again (reference
                 tracker/multitracker.py, update_features; paper equation 7 does not).
         """
-        kalman.update(self.mean, self.cov, slots, seen.xyah, rows, self.noise)
+        if len(slots) == 0:
+            return
+        kalman.update(self.mean, self.cov, slots, detections.xyah, rows, self.noise)
         if self.embedding.shape[1]:
             _smooth(
-                self.embedding, self.length, slots, seen.embeddings, rows, smoothing, renormalise
+                self.embedding,
+                self.length,
+                slots,
+                detections.embeddings,
+                rows,
+                smoothing,
+                renormalise,
             )
         self.state[slots] = TRACKED
         self.last[slots] = frame
+        self.row[slots] = rows
 
     def pairs_by_appearance(
         self,
         slots: _I64,
-        seen: Observations,
+        detections: Observations,
         *,
         gate: float,
         motion_weight: float,
         limit: float,
         cosine: bool = False,
     ) -> Pairs:
-        """The tracks ``slots`` with the detections, as ``matching.appearance_pairs`` pairs them."""
+        """The tracks ``slots`` with the detections, as ``costs.appearance_pairs`` pairs them."""
         return appearance_pairs(
             self.mean,
             self.cov,
             self.noise,
             slots,
             self.embedding,
-            seen.xyah,
-            seen.embeddings,
+            detections.xyah,
+            detections.embeddings,
             gate=gate,
             motion_weight=motion_weight,
             limit=limit,

@@ -9,11 +9,11 @@ import numpy as np
 from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig, TrackerConfig, default_config
 from jdetrt.errors import ConfigError, DataError
 from jdetrt.runtime.tracking.assignment import assign
-from jdetrt.runtime.tracking.association import Preset
+from jdetrt.runtime.tracking.association import Association
 from jdetrt.runtime.tracking.costs import Pairs
-from jdetrt.runtime.tracking.motion import IouPreset
-from jdetrt.runtime.tracking.paper import PaperPreset
-from jdetrt.runtime.tracking.reference import ReferencePreset
+from jdetrt.runtime.tracking.motion import IouAssociation
+from jdetrt.runtime.tracking.paper import PaperAssociation
+from jdetrt.runtime.tracking.reference import ReferenceAssociation
 from jdetrt.runtime.tracking.track_store import Observations
 from jdetrt.types import Detections, Tracks
 
@@ -21,7 +21,7 @@ __all__ = ["Tracker"]
 
 
 class Tracker:
-    """Follows people from frame to frame. One tracker a video; its ids start at 1.
+    """Tracks people from frame to frame. One tracker for each video; its ids start at 1.
 
     Args:
         settings: a preset by name, or settings of one, such as ``IouConfig(buffer=90)``.
@@ -37,11 +37,10 @@ class Tracker:
         ConfigError: no such preset, a frame rate of 0 or less.
 
     >>> tracker = Tracker("iou")
-    >>> box = np.array([[10, 10, 50, 110]], np.float32)
-    >>> for _ in range(3):
-    ...     tracks = tracker.update(Detections(box, np.array([0.9], np.float32)))
-    >>> tracks.ids
-    array([1])
+    >>> for x in (10, 12, 14):
+    ...     tracks = tracker.update(Detections([[x, 10, x + 40, 110]], [0.9]))
+    >>> tracks.ids, tracks.age, tracks.detection
+    (array([1]), array([2]), array([0]))
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget all tracks; ids start at 1 again."""
-        self._preset = _make(self.config, self.frame_rate)
+        self._association = _make(self.config, self.frame_rate)
 
     def warm_up(self) -> None:
         """Compile all that ``update`` needs, so that no frame has to wait for it.
@@ -65,17 +64,17 @@ class Tracker:
         Takes some seconds the first time after an installation, then milliseconds: compiled
         kernels are kept on disk. The tracks of this tracker are not touched.
         """
-        preset = _make(self.config, self.frame_rate)
+        association = _make(self.config, self.frame_rate)
         people = np.arange(12)
         for frame in range(16):
             # Pairs of people side by side, who take turns at being hidden for a while.
             x = 150.0 * (people // 2) + 12.0 * (people % 2) + 3.0 * frame
             boxes = np.stack([x, 0 * x, x + 40, 0 * x + 100], axis=1).astype(np.float32)
             shown = (people + frame // 3) % 4 != 0
-            embeddings = np.ones((len(people), 4 * preset.uses_embeddings), np.float32)
+            embeddings = np.ones((len(people), 4 * association.uses_embeddings), np.float32)
             scores = np.full(len(people), 0.3 if frame % 5 == 4 else 0.9, np.float32)
-            slots = preset.update(Observations(boxes[shown], scores[shown], embeddings[shown]))
-            preset.store.boxes(slots)
+            slots = association.update(Observations(boxes[shown], scores[shown], embeddings[shown]))
+            association.store.boxes(slots)
         # Three against three, none of which settles by itself.
         costs = np.array([0.2, 0.3, 0.3, 0.2, 0.2, 0.3])
         assign(Pairs(np.array([0, 2, 4, 6]), np.array([0, 1, 1, 2, 0, 2]), costs), 3, 0.7)
@@ -87,11 +86,11 @@ class Tracker:
         as non-maximum suppression leaves them.
 
         Args:
-            detections: boxes in source pixels; those with a score not above the configuration's
-                ``score_threshold`` are not looked at.
+            detections: boxes in source pixels; those with a score not above the settings'
+                ``score_threshold`` are left out.
 
         Returns:
-            The tracks seen in this frame, boxes from the filtered motion state.
+            The tracks detected in this frame; boxes and embeddings are the filtered ones.
 
         Raises:
             DataError: a box that is not finite or has no area, a score that is not finite, an
@@ -100,7 +99,7 @@ class Tracker:
         # Contiguous, because a kernel is compiled anew for arrays that are not.
         boxes = np.ascontiguousarray(detections.boxes)
         scores = np.ascontiguousarray(detections.scores)
-        embeddings = detections.embeddings if self._preset.uses_embeddings else None
+        embeddings = detections.embeddings if self._association.uses_embeddings else None
         if embeddings is not None:
             embeddings = np.ascontiguousarray(embeddings)
         if not np.isfinite(scores).all():
@@ -108,32 +107,44 @@ class Tracker:
                 f"detection {int(np.argmin(np.isfinite(scores)))}: its score is not finite; "
                 "remove it before tracking"
             )
-        kept = scores > self.config.score_threshold
-        if not kept.all():
-            boxes, scores = boxes[kept], scores[kept]
-            embeddings = None if embeddings is None else embeddings[kept]
-        seen = Observations(boxes, scores, embeddings)
-        store = self._preset.store
-        if seen.bad >= 0:
+        above = scores > self.config.score_threshold
+        if not above.all():
+            boxes, scores = boxes[above], scores[above]
+            embeddings = None if embeddings is None else embeddings[above]
+        observations = Observations(boxes, scores, embeddings)
+        store = self._association.store
+        row = observations.bad
+        if row >= 0:
             raise DataError(
-                f"detection {int(np.flatnonzero(kept)[seen.bad])}: box {boxes[seen.bad].tolist()} "
-                "or its embedding is not finite, or the box has no area (x2 <= x1 or y2 <= y1); "
+                f"detection {int(np.flatnonzero(above)[row])}: box {boxes[row].tolist()} or its "
+                "embedding is not finite, or the box has no area (x2 <= x1 or y2 <= y1); "
                 "remove it before tracking"
             )
-        if len(seen) and len(store) and seen.embeddings.shape[1] != store.embedding.shape[1]:
+        length = observations.embeddings.shape[1]
+        if len(observations) and len(store) and length != store.embedding.shape[1]:
             raise DataError(
-                f"embeddings of length {seen.embeddings.shape[1]}, but this tracker's tracks have "
+                f"embeddings of length {length}, but this tracker's tracks have "
                 f"{store.embedding.shape[1]}; call reset() before changing the model"
             )
-        slots = self._preset.update(seen)
-        return Tracks(store.id[slots], store.boxes(slots).astype(np.float32), store.score[slots])
+        slots = self._association.update(observations)
+        rows = store.row[slots]
+        return Tracks.unchecked(
+            store.id[slots],
+            store.boxes(slots).astype(np.float32),
+            store.score[slots],
+            detection=rows if len(observations) == len(above) else np.flatnonzero(above)[rows],
+            embeddings=store.embedding.take(slots, axis=0)
+            if self._association.uses_embeddings
+            else None,
+            age=self._association.frame - store.start[slots],
+        )
 
 
-def _make(config: TrackerConfig, frame_rate: float) -> Preset[Any]:
+def _make(config: TrackerConfig, frame_rate: float) -> Association[Any]:
     if isinstance(config, ReferenceConfig):
-        return ReferencePreset(config, frame_rate)
+        return ReferenceAssociation(config, frame_rate)
     if isinstance(config, PaperConfig):
-        return PaperPreset(config, frame_rate)
+        return PaperAssociation(config, frame_rate)
     if isinstance(config, IouConfig):
-        return IouPreset(config, frame_rate)
+        return IouAssociation(config, frame_rate)
     raise ConfigError(f"settings: expected those of a preset, got a {type(config).__name__}")

@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from scipy import stats
 
-from jdetrt.benchmarks import repeatability
-from jdetrt.benchmarks.compare import change, compare
-from jdetrt.benchmarks.repeatability import Slowed, measure_overhead, measure_repeatability
+from jdetrt.benchmarks.compare import Comparison, Pair, change, compare
+from jdetrt.benchmarks.result import FPS, Result, Row, Run, Summary, SweepSettings
 from jdetrt.errors import ConfigError, DataError
-from jdetrt.synthetic.clip import SyntheticClip, write_sequence
-from jdetrt.testing import FakeSession
+from jdetrt.machine.manifest import Machine
+from jdetrt.machine.power import Power
+from jdetrt.types import Size
 
-RATES = ("system_fps", "engine_fps", "association_fps", "paper_fps")
 
-
-def result(*rows: list[float], watts: float | None = None, **machine: Any) -> dict[str, Any]:
+def result(*rows: list[float], watts: float | None = None, **machine: Any) -> Result[Any]:
     """A sweep whose rows ran at these system rates."""
-    made = []
+    spread = Summary.of([1.0])
+    measured = []
     for number, rates in enumerate(rows):
-        runs = [
-            {
-                **dict.fromkeys(RATES, fps),
-                "power": {"watts": watts, "joules_per_frame": watts and watts / fps},
-            }
-            for fps in rates
-        ]
-        size = [32 * (number + 1), 32]
-        row = {"size": size, "precision": "fp32", "backend": "onnxruntime", "runs": runs}
-        made.append({**row, "accuracy": {"HOTA": 50.0, "AP50": None}})
-    return {
-        "benchmark": "sweep",
-        "machine": {"cpu": "one", "commit": "abc", **machine},
-        "settings": {"source": "clip", "frames": 10, "model": "m"},
-        "rows": made,
-    }
+        row = Row(size=Size(32 * (number + 1), 32), precision="fp32", backend="onnxruntime")
+        row.accuracy = {"HOTA": 50.0, "AP50": None}
+        for fps in rates:
+            power = Power(watts=watts, joules_per_frame=watts and watts / fps)
+            fields: Any = dict.fromkeys(FPS, fps)
+            row.add(Run(**fields, power=power, stages={}, frame_ms=spread))
+        measured.append(row)
+    return Result(
+        benchmark="sweep",
+        machine=Machine(**{"cpu": "one", "commit": "abc", **machine}),
+        settings=SweepSettings(source="clip", frames=10, model="m"),
+        rows=measured,
+    )
 
 
-def verdicts(compared: dict[str, Any], metric: str = "system_fps") -> list[str]:
-    return [row["metrics"][metric]["verdict"] for row in compared["rows"]]
+def verdicts(compared: Comparison, metric: str = "system_fps") -> list[str]:
+    return [row.metrics[metric].verdict for row in compared.rows]
 
 
 def test_the_interval_is_welchs() -> None:
@@ -86,8 +82,8 @@ def test_what_is_real_but_too_small_to_matter_is_no_difference() -> None:
     a, b = result([20.0, 20.01, 20.02]), result([20.2, 20.21, 20.22])
     assert verdicts(compare(a, b)) == ["no difference"]
     assert verdicts(compare(a, b, least=0.005)) == ["faster"]
-    [row] = compare(a, b)["rows"]
-    assert row["metrics"]["system_fps"]["low"] > 0
+    [row] = compare(a, b).rows
+    assert (row.metrics["system_fps"].low or 0) > 0
 
 
 def test_repeatable_to_the_bit() -> None:
@@ -100,78 +96,39 @@ def test_power_and_accuracy_are_beside_it() -> None:
     a, b = result([20.0, 20.1, 20.2], watts=10.0), result([20.0, 20.1, 20.2], watts=15.0)
     compared = compare(a, b)
     assert verdicts(compared, "watts") == verdicts(compared, "joules_per_frame") == ["more"]
-    assert compared["rows"][0]["accuracy"] == {"HOTA": {"a": 50.0, "b": 50.0}}
+    assert compared.rows[0].accuracy == {"HOTA": Pair(50.0, 50.0)}
     without = compare(a, result([20.0, 20.1, 20.2]))
-    assert "watts" not in without["rows"][0]["metrics"]
+    assert "watts" not in without.rows[0].metrics
 
 
 def test_apples_and_oranges() -> None:
     a = result([20.0, 21.0])
     b = result([20.0, 21.0], cpu="another", commit="def")
-    with pytest.raises(DataError, match=r"apples and oranges[^$]*cpu: one and another"):
+    with pytest.raises(DataError, match="cpu: one and another"):
         compare(a, b)
     compared = compare(a, b, anyway=True)
-    assert compared["not_alike"] == ["cpu: one and another"]
-    assert compared["changed"] == ["commit: abc and def"]
+    assert compared.not_alike == ["cpu: one and another"]
+    assert compared.changed == ["commit: abc and def"]
     other = copy.deepcopy(a)
-    other["settings"]["frames"] = 20
+    other.settings = msgspec.structs.replace(a.settings, frames=20)
     with pytest.raises(DataError, match="frames: 10 and 20"):
         compare(a, other)
     newer = copy.deepcopy(a)
-    newer["settings"]["model"] = "m2"
-    assert compare(a, newer)["changed"] == ["model: m and m2"]
+    newer.settings = msgspec.structs.replace(a.settings, model="m2")
+    assert compare(a, newer).changed == ["model: m and m2"]
 
 
 def test_configurations_of_one_alone_are_named() -> None:
     a, b = result([20.0, 21.0], [10.0, 11.0]), result([20.0, 21.0])
-    assert compare(a, b)["only_a"] == ["64x32 fp32 onnxruntime"]
-    assert compare(b, a)["only_b"] == ["64x32 fp32 onnxruntime"]
-    b["rows"][0]["size"] = [999, 32]
+    assert compare(a, b).only_a == ["64x32 fp32 onnxruntime"]
+    assert compare(b, a).only_b == ["64x32 fp32 onnxruntime"]
+    b.rows[0].size = Size(999, 32)
     with pytest.raises(DataError, match="no configuration in common"):
         compare(a, b)
-    b["rows"] = []
+    b.rows = []
     with pytest.raises(DataError, match="nothing to compare"):
         compare(a, b)
     with pytest.raises(ConfigError, match="expected a confidence"):
         compare(a, a, confidence=1.0)
     with pytest.raises(ConfigError, match="expected a confidence"):
         compare(a, a, least=-0.1)
-
-
-def test_the_benchmark_compares_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = write_sequence(tmp_path / "clip", SyntheticClip(frames=4, size=(96, 64), people=2))
-    person = {
-        "boxes": np.array([[[20, 10, 40, 60]]], np.float32),
-        "scores": np.array([[0.9]], np.float32),
-    }
-    fake = FakeSession(lambda feeds: person, size=(64, 64), seconds=0.004)
-    monkeypatch.setattr(repeatability, "open_session", lambda model, **_: fake)
-    measured = measure_repeatability(
-        "m.onnx", str(clip), frames=3, warm_up=1, repeats=2, slow_down=20.0
-    )
-    assert [row["name"] for row in measured["rows"]] == ["first", "again", "slowed"]
-    assert all(len(row["runs"]) == 2 for row in measured["rows"])
-    for row in measured["rows"]:  # what a run takes at least, 4 ms and 84 ms
-        limit = 1e3 / 84 if row["name"] == "slowed" else 1e3 / 4
-        assert row["engine_fps"] <= limit
-    assert measured["slowed"]["engine_fps"]["change"] < 0
-    assert set(measured["again"]) >= {"system_fps", "engine_fps"}
-    assert measured["overhead"]["stage_us"] > 0
-    with pytest.raises(ConfigError, match="2 repeats"):
-        measure_repeatability("m.onnx", str(clip), repeats=1)
-
-
-def test_a_slowed_session_is_the_same_but_slower() -> None:
-    person = {"boxes": np.ones((1, 1, 4), np.float32), "scores": np.ones((1, 1), np.float32)}
-    fake = FakeSession(lambda feeds: person, size=(64, 64), metadata={"a": "b"})
-    with Slowed(fake, 0.5) as slowed:
-        assert (slowed.inputs, slowed.outputs) == (fake.inputs, fake.outputs)
-        assert slowed.metadata == {"a": "b"}
-        outputs = slowed.infer({"images": np.zeros((1, 3, 64, 64), np.float32)})
-        assert set(outputs) == {"boxes", "scores"}
-
-
-def test_the_overhead_counts_its_sensors() -> None:
-    found = measure_overhead(times=10)
-    assert found["stage_us"] > 0
-    assert found["sensors_ms"] >= 0

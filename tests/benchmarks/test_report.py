@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from chromium import run_in_page
@@ -14,10 +14,13 @@ from chromium import run_in_page
 from jdetrt.benchmarks.decide import mark_pareto
 from jdetrt.benchmarks.report.page import COLUMNS, failures, html_report, markdown_report
 from jdetrt.benchmarks.report.png import write_png
+from jdetrt.benchmarks.result import Result, Row, Run, Summary, SweepSettings
 from jdetrt.benchmarks.stages import STAGES
 from jdetrt.errors import DataError
-from jdetrt.runtime.spread import summary
+from jdetrt.machine.manifest import Machine
+from jdetrt.machine.power import Power
 from jdetrt.svg import axis_ticks
+from jdetrt.types import Size
 
 SPEEDS = {  # two series of three sizes
     ("fp32", "onnxruntime"): {(1088, 608): 5.0, (864, 480): 9.0, (576, 320): 20.0},
@@ -25,75 +28,62 @@ SPEEDS = {  # two series of three sizes
 }
 
 
-def made_up(*, accuracy: bool = True, watts: float | None = 12.0) -> dict[str, Any]:
+def measured(*, accuracy: bool = True, watts: float | None = 12.0) -> Result[Any]:
     rows = []
     for (precision, backend), sizes in SPEEDS.items():
         for size, fps in sizes.items():
-            hota = 20 + size[0] / 50 - (precision == "int8")
-            runs = [run(fps * factor, backend, watts) for factor in (0.9, 1.0, 1.1)]
-            rows.append(
-                {
-                    "size": list(size),
-                    "precision": precision,
-                    "backend": backend,
-                    "error": None,
-                    "accuracy": {"HOTA": hota, "MOTA": -3.5, "IDF1": 40.0, "AP50": None}
-                    if accuracy
-                    else None,
-                    "runs": runs,
-                    "system_fps": fps,
-                    "engine_fps": fps + 1,
-                    "association_fps": 3000.0,
-                    "paper_fps": fps + 0.5,
-                    "watts": watts,
-                    "joules_per_frame": watts and watts / fps,
-                    "power_of": watts and "module",
-                }
-            )
+            row = Row(size=Size(*size), precision=precision, backend=backend)
+            if accuracy:
+                hota = 20 + size[0] / 50 - (precision == "int8")
+                row.accuracy = {"HOTA": hota, "MOTA": -3.5, "IDF1": 40.0, "AP50": None}
+            for factor in (0.9, 1.0, 1.1):
+                row.add(run(fps * factor, backend, watts))
+            row.engine_fps, row.association_fps, row.paper_fps = fps + 1, 3000.0, fps + 0.5
+            rows.append(row)
     mark_pareto(rows)
-    refused: dict[str, Any] = {
-        "size": [32, 32],
-        "precision": "fp16",
-        "backend": "tensorrt",
-        "runs": [],
-    }
-    rows.append({**refused, "accuracy": None, "error": "BuildError: </script><b>no GPU"})
-    return {
-        "benchmark": "sweep",
-        "machine": {"cpu": "Cortex <A78>", "locked": True, "gpus": [], "jetson": None},
-        "settings": {"model": "nano.safetensors", "source": "MOT17-09", "accuracy": "HOTA"},
-        "rows": rows,
-    }
+    refused = Row(size=Size(32, 32), precision="fp16", backend="tensorrt")
+    refused.error = "BuildError: </script><b>no GPU"
+    return Result(
+        benchmark="sweep",
+        machine=Machine(cpu="Cortex <A78>", locked=True),
+        settings=SweepSettings(model="nano.safetensors", source="MOT17-09", accuracy="HOTA"),
+        rows=[*rows, refused],
+    )
 
 
-def run(fps: float, backend: str, watts: float | None) -> dict[str, Any]:
+def run(fps: float, backend: str, watts: float | None) -> Run:
     copies = backend == "tensorrt"
-    stages = {
-        name: None if name in ("upload", "download") and not copies else summary([1.0, 2.0])
-        for name in STAGES
-    }
-    power = {"watts": watts, "scope": "module", "joules_per_frame": watts and watts / fps}
-    absent = {"RAPL": "no counters"}
-    return {
-        "system_fps": fps,
-        "stages": stages,
-        "frame_ms": summary([1e3 / fps, 1.1e3 / fps]),
-        "power": {**power, "absent": absent},
-    }
+    return Run(
+        engine_fps=fps,
+        association_fps=fps,
+        paper_fps=fps,
+        system_fps=fps,
+        stages={
+            name: None if name in ("upload", "download") and not copies else Summary.of([1.0, 2.0])
+            for name in STAGES
+        },
+        frame_ms=Summary.of([1e3 / fps, 1.1e3 / fps]),
+        power=Power(
+            watts=watts,
+            scope=None if watts is None else "module",
+            joules_per_frame=watts and watts / fps,
+            absent={"RAPL": "no counters"},
+        ),
+    )
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     path = tmp_path / "page.html"
-    path.write_text(html_report(made_up()), encoding="utf-8")
+    path.write_text(html_report(measured()), encoding="utf-8")
     return path
 
 
 def test_the_page_needs_nothing_else_and_has_the_whole_result() -> None:
-    text = html_report(made_up())
+    text = html_report(measured())
     assert not re.search(r"""<(?:link|img|iframe)|\ssrc\s*=|url\(|@import|https?://""", text)
     [data] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
-    assert json.loads(data) == made_up()
+    assert msgspec.json.decode(data, type=Result[SweepSettings]) == measured()
     assert text.count("<script") == text.count("</script>") == 2
     assert "Cortex &lt;A78&gt;, clocks locked" in text
     assert "BuildError: &lt;/script&gt;&lt;b&gt;no GPU" in text
@@ -102,7 +92,7 @@ def test_the_page_needs_nothing_else_and_has_the_whole_result() -> None:
 
 
 def test_marks_are_where_the_numbers_say() -> None:
-    text = html_report(made_up())
+    text = html_report(measured())
     found = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="4" class="s(\d)"', text)
     speeds = [fps for sizes in SPEEDS.values() for _, fps in sorted(sizes.items())]
     # The first chart: as many marks as rows, height a straight line through the speeds.
@@ -115,16 +105,16 @@ def test_marks_are_where_the_numbers_say() -> None:
 
 
 def test_without_accuracy_and_power_it_says_so() -> None:
-    text = html_report(made_up(accuracy=False, watts=None))
+    text = html_report(measured(accuracy=False, watts=None))
     assert "Accuracy was not measured." in text
     assert "Power was not measured (RAPL: no counters)." in text
-    assert "No sensor of power could be read." in text
+    assert "No power sensor could be read." in text
     assert "0.0 W" not in text
     assert "–" in text
 
 
 def test_markdown_has_every_row_and_the_reason_of_what_failed() -> None:
-    lines = markdown_report(made_up()).splitlines()
+    lines = markdown_report(measured()).splitlines()
     table = [line for line in lines if re.match(r"\| \d+x\d+ ", line)]
     assert len(table) == 6
     assert all(line.count("|") == len(COLUMNS) + 1 for line in table)
@@ -133,10 +123,10 @@ def test_markdown_has_every_row_and_the_reason_of_what_failed() -> None:
 
 
 def test_the_papers_network_stands_beside_the_papers_numbers() -> None:
-    result = made_up()
+    result = measured()
     assert "the paper" not in markdown_report(result)
-    for row in result["rows"][:3]:
-        row["body"] = "darknet53"
+    for row in result.rows[:3]:
+        row.body = "darknet53"
     lines = markdown_report(result).splitlines()
     at = lines.index("| 1088x608 the paper | 24.5 | 236.5 | 22.2 | – |")
     assert lines[at + 1] == "| 1088x608 fp32 onnxruntime | 6.0 | 3000.0 | 5.5 | 5.0 |"
@@ -146,10 +136,10 @@ def test_the_papers_network_stands_beside_the_papers_numbers() -> None:
 
 
 def test_one_reason_is_said_once() -> None:
-    result = made_up()
-    again = {**result["rows"][-1], "size": [64, 32]}
-    other = {**again, "error": "ConfigError: 64x32 fp16 tensorrt: not here"}
-    result["rows"] += [again, other]
+    result = measured()
+    again = msgspec.structs.replace(result.rows[-1], size=Size(64, 32))
+    other = msgspec.structs.replace(again, error="ConfigError: 64x32 fp16 tensorrt: not here")
+    result.rows += [again, other]
     assert failures(result) == [
         "32x32 fp16 tensorrt, 64x32 fp16 tensorrt: BuildError: </script><b>no GPU",
         "64x32 fp16 tensorrt: ConfigError: not here",
@@ -157,7 +147,7 @@ def test_one_reason_is_said_once() -> None:
 
 
 def test_the_picture_is_a_png(tmp_path: Path) -> None:
-    for name, result in (("a", made_up()), ("b", made_up(accuracy=False))):
+    for name, result in (("a", measured()), ("b", measured(accuracy=False))):
         path = tmp_path / f"{name}.png"
         write_png(result, path)
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -166,7 +156,7 @@ def test_the_picture_is_a_png(tmp_path: Path) -> None:
 
 def test_what_is_no_sweep_is_refused() -> None:
     with pytest.raises(DataError, match="nothing to report"):
-        html_report({**made_up(), "rows": [{"targets": 5}]})
+        html_report(msgspec.structs.replace(measured(), rows=[]))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (0, 1e-3), (-300, 12), (29.2, 42), (0, 987654)])

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_network import SIZE, save_tiny
+from tiny_network import SIZE as TINY
+from tiny_network import save_tiny
 
 from jdetrt.benchmarks import sweep as sweeping
 from jdetrt.benchmarks.decide import decide, mark_pareto
 from jdetrt.benchmarks.latency import measure_run
-from jdetrt.benchmarks.model_store import Artefacts, Configuration
-from jdetrt.benchmarks.sweep import read_result, sweep
+from jdetrt.benchmarks.model_store import Configuration, ModelStore
+from jdetrt.benchmarks.result import (
+    FPS,
+    Result,
+    Row,
+    Run,
+    Summary,
+    SweepConfig,
+    read_result,
+    to_json,
+)
+from jdetrt.benchmarks.sweep import sweep
+from jdetrt.cli.progress import ProgressBars
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt import compat, plan_cache
 from jdetrt.errors import ConfigError, DataError
 from jdetrt.machine.cool_down import CoolDown
+from jdetrt.machine.power import Power
 from jdetrt.machine.sensors.base import Reading, Sensors
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
+from jdetrt.types import Size
 
-LARGER = (160, 96)
+SIZE, LARGER = Size(*TINY), Size(160, 96)
 
 
 @pytest.fixture
@@ -30,65 +43,75 @@ def clip(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artefacts:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
     source = save_tiny(tmp_path / "tiny.safetensors", monkeypatch)
-    return Artefacts(source, tmp_path / "models", top_k=1008)
+    return ModelStore(source, tmp_path / "models", top_k=1008)
+
+
+class Noted(ProgressBars):
+    """Progress that keeps its messages."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def message(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def run(
-    artefacts: Artefacts, clip: str, output: Path, wanted: list[Configuration], **options: Any
-) -> dict[str, Any]:
+    store: ModelStore, clip: str, output: Path, wanted: list[Configuration], **options: Any
+) -> Result[Any]:
+    gt = options.pop("gt", None)
     quick = {"frames": 2, "warm_up": 1, "repeats": 2, "cool_down": 0, "rest": 0, **options}
-    return sweep(artefacts, wanted, clip, output, **quick)
+    return sweep(store, wanted, clip, output, SweepConfig(**quick), gt=gt)
 
 
-def test_a_sweep_of_two_sizes_with_accuracy(
-    artefacts: Artefacts, clip: str, tmp_path: Path
-) -> None:
+def test_a_sweep_of_two_sizes_with_accuracy(store: ModelStore, clip: str, tmp_path: Path) -> None:
     wanted = [Configuration(size, "fp32", "onnxruntime") for size in (SIZE, LARGER)]
     wanted.append(Configuration(SIZE, "fp32", "torch"))
-    result = run(artefacts, clip, tmp_path / "out.json", wanted, gt=clip)
-    assert json.loads((tmp_path / "out.json").read_text()) == result
-    assert [row["size"] for row in result["rows"]] == [list(SIZE), list(LARGER), list(SIZE)]
-    for row in result["rows"]:
-        assert row["error"] is None
-        assert len(row["runs"]) == 2
-        assert set(row["accuracy"]) >= {"HOTA", "MOTA", "IDF1", "AP50"}
-        assert isinstance(row["pareto"], bool)
-        speeds = [one["system_fps"] for one in row["runs"]]
-        assert row["system_fps"] == pytest.approx(sum(speeds) / 2)
+    result = run(store, clip, tmp_path / "out.json", wanted, gt=clip)
+    assert read_result(tmp_path / "out.json") == result
+    assert [row.size for row in result.rows] == [SIZE, LARGER, SIZE]
+    for row in result.rows:
+        assert row.error is None
+        assert len(row.runs) == 2
+        assert set(row.accuracy or {}) >= {"HOTA", "MOTA", "IDF1", "AP50"}
+        assert isinstance(row.pareto, bool)
+        speeds = [one.system_fps for one in row.runs]
+        assert row.system_fps == pytest.approx(sum(speeds) / 2)
     # The same network by torch and by ONNX Runtime is as accurate.
-    first, _, torch = result["rows"]
-    assert torch["accuracy"] == pytest.approx(first["accuracy"])
-    assert torch["deploy"] is None
-    assert first["deploy"] == f"jdetrt track {clip} --model {tmp_path / 'models' / first['model']}"
+    first, _, torch = result.rows
+    assert torch.accuracy == pytest.approx(first.accuracy)
+    assert torch.deploy is None
+    assert first.deploy == f"jdetrt track {clip} --model {tmp_path / 'models' / str(first.model)}"
     names = sorted(path.name for path in (tmp_path / "models").iterdir())
-    assert names == sorted({row["model"] for row in result["rows"][:2]})
-    assert all(artefacts.digest[:8] in name for name in names)
+    assert names == sorted({str(row.model) for row in result.rows[:2]})
+    assert all(store.digest[:8] in name for name in names)
 
 
 def test_one_that_fails_keeps_its_reason_and_the_others_go_on(
-    artefacts: Artefacts, clip: str, tmp_path: Path
+    store: ModelStore, clip: str, tmp_path: Path
 ) -> None:
     wanted = [
-        Configuration((100, 64), "fp32", "onnxruntime"),
+        Configuration(Size(100, 64), "fp32", "onnxruntime"),
         Configuration(LARGER, "fp32", "onnxruntime"),
     ]
-    bad, good = run(artefacts, clip, tmp_path / "out.json", wanted, repeats=1)["rows"]
-    assert bad["error"].startswith("ConfigError")
-    assert "100" in bad["error"]
-    assert (bad["runs"], bad["pareto"]) == ([], None)
-    assert (good["error"], len(good["runs"])) == (None, 1)
+    bad, good = run(store, clip, tmp_path / "out.json", wanted, repeats=1).rows
+    assert str(bad.error).startswith("ConfigError")
+    assert "100" in str(bad.error)
+    assert (bad.runs, bad.pareto) == ([], None)
+    assert (good.error, len(good.runs)) == (None, 1)
 
 
 def test_a_stopped_sweep_goes_on_where_it_was(
-    artefacts: Artefacts, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out.json"
     wanted = [Configuration(size, "fp32", "onnxruntime") for size in (SIZE, LARGER)]
     done = 0
 
-    def stop_at_the_third(*arguments: Any, **options: Any) -> dict[str, Any]:
+    def stop_at_the_third(*arguments: Any, **options: Any) -> Run:
         nonlocal done
         done += 1
         if done == 3:
@@ -97,106 +120,103 @@ def test_a_stopped_sweep_goes_on_where_it_was(
 
     monkeypatch.setattr(sweeping, "measure_run", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        run(artefacts, clip, output, wanted)
+        run(store, clip, output, wanted)
     kept = read_result(output)
-    assert [len(row["runs"]) for row in kept["rows"]] == [1, 1]
-    result = run(artefacts, clip, output, wanted, repeats=3)
+    assert [len(row.runs) for row in kept.rows] == [1, 1]
+    result = run(store, clip, output, wanted, repeats=3)
     assert done == 3 + 4  # two more repeats of both, and nothing again
-    for row, before in zip(result["rows"], kept["rows"], strict=True):
-        assert len(row["runs"]) == 3
-        assert row["runs"][0] == before["runs"][0]
+    for row, before in zip(result.rows, kept.rows, strict=True):
+        assert len(row.runs) == 3
+        assert row.runs[0] == before.runs[0]
 
 
 def test_other_settings_or_another_machine_are_not_mixed_in(
-    artefacts: Artefacts, clip: str, tmp_path: Path
+    store: ModelStore, clip: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.json"
     wanted = [Configuration(LARGER, "fp32", "onnxruntime")]
-    result = run(artefacts, clip, output, wanted, repeats=1)
+    result = run(store, clip, output, wanted, repeats=1)
     with pytest.raises(ConfigError, match="frames 2 there and 3 here"):
-        run(artefacts, clip, output, wanted, frames=3)
-    result["machine"]["cpu"] = "another"
-    output.write_text(json.dumps(result))
+        run(store, clip, output, wanted, frames=3)
+    result.machine.cpu = "another"
+    output.write_text(to_json(result))
     with pytest.raises(DataError, match="cpu: another and"):
-        run(artefacts, clip, output, wanted)
-    result["benchmark"] = "latency"
-    output.write_text(json.dumps(result))
+        run(store, clip, output, wanted)
+    result.benchmark = "latency"
+    output.write_text(to_json(result))
     with pytest.raises(DataError, match="another benchmark"):
-        run(artefacts, clip, output, wanted)
+        run(store, clip, output, wanted)
     output.write_text("{")
     with pytest.raises(DataError, match="not a result"):
-        run(artefacts, clip, output, wanted)
+        run(store, clip, output, wanted)
     output.write_text("{}")
-    with pytest.raises(DataError, match="no benchmark, machine or rows"):
-        run(artefacts, clip, output, wanted)
+    with pytest.raises(DataError, match=r"out\.json: .*`benchmark`"):
+        run(store, clip, output, wanted)
 
 
 def test_blocks_are_shuffled_and_complete() -> None:
-    wanted = [Configuration((32 * k, 32), "fp32", "onnxruntime") for k in range(1, 9)]
-    rows: list[dict[str, Any]] = [{"error": None, "runs": []} for _ in wanted]
-    orders = [
-        [(one.size[0], number) for one, _, number in sweeping._order(wanted, rows, 3, seed)]
-        for seed in (0, 0, 1)
-    ]
+    wanted = [Configuration(Size(32 * k, 32), "fp32", "onnxruntime") for k in range(1, 9)]
+    pairs = [(one, Row(size=one.size)) for one in wanted]
+    orders = [[one.size[0] for one, _ in sweeping._order(pairs, 3, seed)] for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
     blocks = [orders[0][start : start + 8] for start in (0, 8, 16)]
-    for number, block in enumerate(blocks):
-        assert sorted(block) == [(32 * k, number) for k in range(1, 9)]
-    assert len({tuple(width for width, _ in block) for block in blocks}) == 3
+    for block in blocks:
+        assert sorted(block) == [32 * k for k in range(1, 9)]
+    assert len(set(map(tuple, blocks))) == 3
 
 
-def test_what_cannot_be_made(artefacts: Artefacts, tmp_path: Path) -> None:
+def test_what_cannot_be_made(store: ModelStore, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="precision 'fp4'"):
         Configuration(SIZE, "fp4", "onnxruntime")
     with pytest.raises(ConfigError, match="backend 'tpu'"):
         Configuration(SIZE, "fp32", "tpu")
     with pytest.raises(ConfigError, match="torch runs checkpoints, in fp32"):
-        artefacts.prepare(Configuration(SIZE, "fp16", "torch"))
-    onnx = artefacts.prepare(Configuration(LARGER, "fp32", "onnxruntime"))
-    given = Artefacts(onnx, tmp_path / "other")
+        store.prepare(Configuration(SIZE, "fp16", "torch"))
+    onnx = store.prepare(Configuration(LARGER, "fp32", "onnxruntime"))
+    given = ModelStore(onnx, tmp_path / "other")
     assert given.prepare(Configuration(LARGER, "fp32", "onnxruntime")) == onnx
     with pytest.raises(ConfigError, match="none of the ONNX models is of this size"):
         given.prepare(Configuration(SIZE, "fp32", "onnxruntime"))
     with pytest.raises(ConfigError, match="torch runs checkpoints"):
         given.prepare(Configuration(LARGER, "fp32", "torch"))
-    other = artefacts.prepare(Configuration(SIZE, "fp32", "onnxruntime"))
-    pair = Artefacts([onnx, other], tmp_path / "other")
+    other = store.prepare(Configuration(SIZE, "fp32", "onnxruntime"))
+    pair = ModelStore([onnx, other], tmp_path / "other")
     assert pair.prepare(Configuration(SIZE, "fp32", "onnxruntime")) == other
     assert pair.name == f"{onnx.name}, {other.name}"
-    assert pair.digest not in (given.digest, artefacts.digest)
+    assert pair.digest not in (given.digest, store.digest)
     with pytest.raises(ConfigError, match="one checkpoint, or one or more ONNX"):
-        Artefacts([onnx, artefacts.models[0]], tmp_path)
+        ModelStore([onnx, store.models[0]], tmp_path)
     with pytest.raises(ConfigError, match="cannot be read"):
-        Artefacts(tmp_path / "none.pt", tmp_path)
+        ModelStore(tmp_path / "none.pt", tmp_path)
 
 
-def test_half_precision_is_another_model(artefacts: Artefacts, clip: str, tmp_path: Path) -> None:
+def test_half_precision_is_another_model(store: ModelStore, clip: str, tmp_path: Path) -> None:
     wanted = [Configuration(SIZE, precision, "onnxruntime") for precision in ("fp32", "fp16")]
-    rows = run(artefacts, clip, tmp_path / "out.json", wanted, repeats=1)["rows"]
-    assert [row["error"] for row in rows] == [None, None]
-    assert rows[0]["model"] != rows[1]["model"]
-    with artefacts.open(wanted[1]) as session:
+    rows = run(store, clip, tmp_path / "out.json", wanted, repeats=1).rows
+    assert [row.error for row in rows] == [None, None]
+    assert rows[0].model != rows[1].model
+    with store.open(wanted[1]) as session:
         assert session.metadata["precision"] == "fp16"
 
 
 def test_int8_is_calibrated_and_taken_as_it_is(
-    artefacts: Artefacts, clip: str, tmp_path: Path
+    store: ModelStore, clip: str, tmp_path: Path
 ) -> None:
     wanted = [Configuration(SIZE, "int8", backend) for backend in ("onnxruntime", "tensorrt-rtx")]
-    with pytest.raises(ConfigError, match="name footage to calibrate on"):
-        artefacts.prepare(wanted[0])
+    with pytest.raises(ConfigError, match="name a source to calibrate on"):
+        store.prepare(wanted[0])
     said: list[str] = []
-    made = Artefacts(
-        artefacts.models[0],
-        artefacts.folder,
+    made = ModelStore(
+        store.models[0],
+        store.folder,
         top_k=1008,
         calibration=[clip],
         calibration_frames=2,
-        report=said.append,
+        progress=Noted(said),
     )
-    rows = run(made, clip, tmp_path / "out.json", wanted[:1], repeats=1)["rows"]
-    assert (rows[0]["error"], len(rows[0]["runs"])) == (None, 1)
-    path = tmp_path / "models" / rows[0]["model"]
+    rows = run(made, clip, tmp_path / "out.json", wanted[:1], repeats=1).rows
+    assert (rows[0].error, len(rows[0].runs)) == (None, 1)
+    path = tmp_path / "models" / str(rows[0].model)
     with open_session(path) as session:
         assert session.metadata["precision"] == "int8"
         assert session.metadata["int8_layout"] == "onnxruntime"
@@ -206,54 +226,53 @@ def test_int8_is_calibrated_and_taken_as_it_is(
         assert session.metadata["int8_layout"] == "tensorrt"
     assert sum(line.startswith("quantising") for line in said) == 1
     # One's own, beside the float one.
-    own = Artefacts([made._exported(Configuration(SIZE, "fp32", "onnxruntime")), path], tmp_path)
+    own = ModelStore([made._exported(Configuration(SIZE, "fp32", "onnxruntime")), path], tmp_path)
     assert own.prepare(wanted[0]) == path
 
 
 def test_plans_are_built_when_they_are_prepared(
-    artefacts: Artefacts, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = []
     monkeypatch.setattr(compat, "load", lambda backend: backend)
     monkeypatch.setattr(
         plan_cache,
         "find_or_build",
-        lambda trt, model, announce: built.append((trt, model)),
+        lambda trt, model, progress: built.append((trt, model)),
     )
     wanted = Configuration(SIZE, "fp32", "tensorrt")
-    path = artefacts.prepare(wanted)
+    path = store.prepare(wanted)
     assert built == [("tensorrt", path)]
-    assert artefacts.deploy_command(wanted, "cam.mp4") == (
+    assert store.deploy_command(wanted, "cam.mp4") == (
         f"jdetrt track cam.mp4 --model {path} --backend tensorrt"
     )
     opened = []
     monkeypatch.setattr(
         "jdetrt.benchmarks.model_store.open_session", lambda path, **more: opened.append(more)
     )
-    artefacts.cuda_graph = True
-    command = artefacts.deploy_command(wanted, "cam.mp4")
+    store.cuda_graph = True
+    command = store.deploy_command(wanted, "cam.mp4")
     assert command is not None
     assert command.endswith("--backend tensorrt --cuda-graph")
     for backend in ("tensorrt", "onnxruntime"):
-        artefacts.open(Configuration(SIZE, "fp32", backend))
+        store.open(Configuration(SIZE, "fp32", backend))
     assert [more["cuda_graph"] for more in opened] == [True, False]
 
 
-def row(fps: float, hota: float | None, watts: float | None = None) -> dict[str, Any]:
-    return {
-        "system_fps": fps,
-        "watts": watts,
-        "power_of": None if watts is None else "module",
-        "accuracy": None if hota is None else {"HOTA": hota},
-        "runs": [{"system_fps": fps - 1}, {"system_fps": fps + 1}],
-    }
+def row(fps: float, hota: float | None, watts: float | None = None) -> Row:
+    made = Row(size=Size(32, 32), accuracy=None if hota is None else {"HOTA": hota})
+    for rate in (fps - 1, fps + 1):
+        power = Power(watts=watts, scope=None if watts is None else "module")
+        fields: Any = dict.fromkeys(FPS, float(rate))
+        made.add(Run(**fields, power=power, stages={}, frame_ms=Summary.of([1.0])))
+    return made
 
 
 def test_the_front_is_what_nothing_beats() -> None:
     rows = [row(10, 50), row(10, 50), row(10, 49), row(30, 20), row(5, 60), row(29, 20)]
     mark_pareto(rows)
     # By hand, from the definition.
-    assert [one["pareto"] for one in rows] == [True, True, False, True, True, False]
+    assert [one.pareto for one in rows] == [True, True, False, True, True, False]
 
 
 def test_the_most_accurate_one_within_limits() -> None:
@@ -265,8 +284,10 @@ def test_the_most_accurate_one_within_limits() -> None:
     assert found.why == "HOTA 40.0 at 26.0 FPS (slowest of 2 runs: 25.0), 12.0 W (module)"
     nothing = decide(rows, min_fps=100, max_watts=5)
     assert nothing.row is None
-    assert nothing.why == "none meets it: the fastest reaches 40.0 FPS, the most frugal takes 9.0 W"
-    assert decide(rows, min_fps=100).why == "none meets it: the fastest reaches 40.0 FPS"
+    assert nothing.why == (
+        "none meets the limits: the fastest reaches 40.0 FPS, the lowest power is 9.0 W"
+    )
+    assert decide(rows, min_fps=100).why == "none meets the limits: the fastest reaches 40.0 FPS"
 
 
 def test_what_was_not_measured_cannot_be_judged() -> None:

@@ -12,9 +12,9 @@ from tiny_network import SIZE, ship_tiny
 
 from jdetrt.benchmarks.paper import density
 from jdetrt.benchmarks.paper.density import measure_density
-from jdetrt.benchmarks.paper.numbers import TABLE_1, TABLE_4
 from jdetrt.benchmarks.paper.reid import CROP, crops, write_detector, write_reid
-from jdetrt.benchmarks.paper.table1 import compare_association, made_up_sequence, seen_by
+from jdetrt.benchmarks.paper.table1 import compare_association, detect, synthetic_sequence
+from jdetrt.benchmarks.paper_numbers import TABLE_1, TABLE_4
 from jdetrt.benchmarks.streams import measure_streams
 from jdetrt.cli import main
 from jdetrt.engine.onnxruntime import OrtSession
@@ -41,9 +41,9 @@ def test_the_papers_numbers_agree_with_each_other() -> None:
 
 
 def test_made_up_people_are_followed(tmp_path: Path) -> None:
-    seen = made_up_sequence(tmp_path / "crowd", people=5, frames=40, seed=3)
+    seen = synthetic_sequence(tmp_path / "crowd", people=5, frames=40, seed=3)
     assert len(seen.frames) == 40
-    again = made_up_sequence(tmp_path / "again", people=5, frames=40, seed=3)
+    again = synthetic_sequence(tmp_path / "again", people=5, frames=40, seed=3)
     for one, other in zip(seen.frames, again.frames, strict=True):
         np.testing.assert_array_equal(one.boxes, other.boxes)
         np.testing.assert_array_equal(one.embeddings, other.embeddings)
@@ -74,7 +74,7 @@ def test_a_models_detections_count_with_its_time(
     shipped = ship_tiny(tmp_path / "shipped", monkeypatch)
     clip = write_sequence(tmp_path / "clip", SyntheticClip(frames=5, size=(160, 96), people=3))
     with open_session(shipped / "nano-64x64.onnx") as session:
-        seen = seen_by(session, clip)
+        seen = detect(session, clip)
     assert len(seen.frames) == 5
     assert seen.network_ms is not None
     [row, *_] = compare_association({"low": seen}, repeats=1)["rows"]
@@ -82,12 +82,12 @@ def test_a_models_detections_count_with_its_time(
     assert row["fps_with_network"] == pytest.approx(1e3 / total)
     without = FakeSession([], size=(64, 64))
     with pytest.raises(SessionError, match="no embeddings"):
-        seen_by(without, clip)
+        detect(without, clip)
 
 
 def test_table1_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "table1.json"
-    quick = ["--people", "3,9", "--frames", "12", "--repeats", "1", "--json", output]
+    quick = ["--people", "3,9", "--max-frames", "12", "--repeats", "1", "--json", output]
     assert run("bench", "table1", *quick) == 0
     rows = json.loads(output.read_text())["rows"]
     assert [(row["density"], row["tracker"]) for row in rows][::4] == [
@@ -170,7 +170,16 @@ def test_density_by_one_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ship_tiny(tmp_path / "shipped", monkeypatch) / "nano-64x64.onnx"
-    quick = ["--people", "2", "--frames", "2", "--reid", "tiny", "--png", tmp_path / "figure.png"]
+    quick = [
+        "--people",
+        "2",
+        "--max-frames",
+        "2",
+        "--reid",
+        "tiny",
+        "--png",
+        tmp_path / "figure.png",
+    ]
     assert run("bench", "density", "--model", model, *quick) == 0
     assert "a ratio of 3.7" in capsys.readouterr().out
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
@@ -186,7 +195,7 @@ def test_many_streams(
     options = ["--size", size, "--top-k", "50", "--dynamic-batch", "-o", free]
     assert run("export", shipped / "nano.safetensors", *options) == 0
     output = tmp_path / "streams.json"
-    quick = ["--streams", "1,3", "--frames", "4", "--repeats", "2", "--json", output]
+    quick = ["--streams", "1,3", "--max-frames", "4", "--repeats", "2", "--json", output]
     assert run("bench", "streams", clip, "--model", free, *quick) == 0
     result = json.loads(output.read_text())
     assert result["batched"] is True
@@ -196,7 +205,9 @@ def test_many_streams(
         assert row["fps_per_stream"] == pytest.approx(row["fps"] / row["streams"])
     fixed = shipped / "nano-64x64.onnx"
     capsys.readouterr()
-    assert run("bench", "streams", clip, "--model", fixed, "--frames", "3", "--repeats", "1") == 0
+    assert (
+        run("bench", "streams", clip, "--model", fixed, "--max-frames", "3", "--repeats", "1") == 0
+    )
     assert "export it with --dynamic-batch" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="numbers of streams from 1 on"):
         measure_streams(fixed, [str(clip)], [0])

@@ -2,30 +2,28 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import cv2
 import msgspec
 import numpy as np
 import onnx
 import pytest
+from phases import Phases
 from small_graphs import run_onnx
 from tiny_network import SIZE, save_tiny
 
-from jdetrt.calibration.calibrate import (
-    Calibration,
-    _refuse_overflow,
-    calibrate,
-)
+from jdetrt.calibration.calibrate import Calibration, _refuse_overflow, calibrate
+from jdetrt.calibration.config import METHODS, CalibrationConfig
 from jdetrt.calibration.frames.choose import FrameList, choose_frames
-from jdetrt.calibration.quantize.model_file import read_model
+from jdetrt.calibration.quantize.layers import read_model
 from jdetrt.calibration.quantize.qdq import layer_names, quantise
-from jdetrt.calibration.ranges.ranges import METHODS, Range
-from jdetrt.calibration.record import record
+from jdetrt.calibration.ranges.ranges import Range
+from jdetrt.calibration.record import Accuracy, CalibrationRecord, record
 from jdetrt.calibration.report import page
-from jdetrt.calibration.search import Targets
+from jdetrt.calibration.score import Speed
 from jdetrt.config import ExportConfig
 from jdetrt.engine.open import open_session
 from jdetrt.errors import CalibrationError
@@ -50,22 +48,22 @@ def frames(folder: Path) -> FrameList:
     return choose_frames([folder / "footage"], 5, network_size=SIZE)
 
 
-STEPS: list[tuple[str, int, int]] = []
+PHASES = Phases()
 KEPT = "/network/body/first/first.0/conv/Conv"
 
 
 @pytest.fixture(scope="module")
 def found(folder: Path, frames: FrameList) -> Calibration:
-    return calibrate(
-        folder / "model.onnx",
-        frames,
-        targets=Targets(0.0, 1.0),
-        leave_out=["*/first.0/*"],
+    config = CalibrationConfig(
+        model=folder / "model.onnx",
+        target_cosine=0.0,
+        max_ap_drop=1.0,
+        leave_out=("*/first.0/*",),
         compared=3,
         state=folder / "state",
         threads=1,
-        on_step=lambda what, done, steps: STEPS.append((what, done, steps)),
     )
+    return calibrate(config, frames, progress=PHASES)
 
 
 def test_the_method_that_does_the_least_damage(folder: Path, found: Calibration) -> None:
@@ -76,14 +74,16 @@ def test_the_method_that_does_the_least_damage(folder: Path, found: Calibration)
     assert [damage.name for damage in found.damages] == layer_names(
         onnx.load(folder / "model.onnx")
     )
-    assert found.compared == 3
+    assert record(found).compared_frames == 3
     # What the methods are compared by has this layer in float already.
     assert found.chosen.closeness == found.methods[found.method].closeness
-    by_phase = {what: (done, steps) for what, done, steps in STEPS}
+    by_phase = {phase: (done, total) for phase, done, total in PHASES.steps}
     assert by_phase["Comparing methods"] == (4, 4)
     assert by_phase["Quantising one layer at a time"] == (len(found.damages), len(found.damages))
-    assert by_phase["Choosing layers"] == (1, 1)
-    measured = [one for one in STEPS if one[0] == "Measuring ranges"]
+    assert by_phase["Choosing layers"] == (1, None)
+    assert set(PHASES.finished) == PHASES.totals.keys()
+    passes = ("Measuring extremes", "Counting histograms")
+    measured = [one for one in PHASES.steps if one[0] in passes]
     assert measured[-1][1] == measured[-1][2]
     assert len(measured) == 10  # five frames, for extremes and for histograms, whatever the methods
 
@@ -108,25 +108,32 @@ def test_both_models_say_where_they_come_from(
 
 
 def test_all_layers_by_one_method(folder: Path, frames: FrameList) -> None:
-    found = calibrate(
-        folder / "model.onnx", frames, method="percentile", percent=99.0, compared=1, threads=1
+    config = CalibrationConfig(
+        model=folder / "model.onnx",
+        method="percentile",
+        percent=99.0,
+        all_layers=True,
+        compared=1,
+        threads=1,
     )
+    found = calibrate(config, frames)
     assert tuple(found.methods) == ("percentile",)
     assert found.ranges["percentile"].percent == 99.0
-    assert (found.damages, found.choice.left_out, found.targets) == ([], (), None)
+    assert (found.damages, found.choice.left_out, config.targets) == ([], (), None)
     names = {node.name for node in found.model.graph.node if node.op_type == "QuantizeLinear"}
     assert "images/QuantizeLinear" in names
     run_onnx(found.cpu_model, next(frames.batches()))
-    text = page(record(folder / "model.onnx", found))
-    assert "No layer beside these." in text
+    text = page(record(found))
+    assert "All other layers are in INT8." in text
     assert "Not measured: no labelled sequence was given" in text
 
 
 def test_ranges_for_a_calibration_cache(folder: Path, frames: FrameList) -> None:
-    few = calibrate(folder / "model.onnx", frames, method="min-max", compared=1, threads=1)
-    more = calibrate(
-        folder / "model.onnx", frames, method="min-max", compared=1, all_tensors=True, threads=1
+    config = CalibrationConfig(
+        model=folder / "model.onnx", method="min-max", all_layers=True, compared=1, threads=1
     )
+    few = calibrate(config, frames)
+    more = calibrate(replace(config, cache=folder / "int8.cache"), frames)
     some, every = (set(one.ranges["min-max"].tensors) for one in (few, more))
     assert some < every
     made = {o for n in onnx.load(folder / "model.onnx").graph.node for o in n.output}
@@ -135,15 +142,16 @@ def test_ranges_for_a_calibration_cache(folder: Path, frames: FrameList) -> None
 
 
 def test_the_rest_in_float16(folder: Path, frames: FrameList) -> None:
-    found = calibrate(
-        folder / "model.onnx",
-        frames,
+    config = CalibrationConfig(
+        model=folder / "model.onnx",
         method="min-max",
-        leave_out=["*/embedding/Conv"],
+        all_layers=True,
+        leave_out=("*/embedding/Conv",),
         compared=1,
         rest="fp16",
         threads=1,
     )
+    found = calibrate(config, frames)
     notes = {entry.key: entry.value for entry in found.model.metadata_props}
     assert notes["precision"] == "int8+fp16"
     assert notes["int8_float_layers"].count("\n") == 2
@@ -174,49 +182,69 @@ SCORES = {
     "fp": 80,
     "fn": 900,
 }
-SPEED = {
-    "milliseconds": {
+SPEED = Speed(
+    milliseconds={
         "FP32": {"mean": 20.0, "p50": 19.5, "p95": 24.0},
         "INT8 for ONNX Runtime": {"mean": 11.0, "p50": 10.0, "p95": 14.0},
     },
-    "speed_up": {"INT8 for ONNX Runtime": 1.95},
-    "runs": 30,
-}
+    speed_up={"INT8 for ONNX Runtime": 1.95},
+    runs=30,
+)
 
 
 @pytest.fixture(scope="module")
-def data(folder: Path, found: Calibration) -> dict[str, Any]:
-    accuracy = {
-        "sequence": "MOT17-<00>",
-        "rows": {
+def data(folder: Path, found: Calibration) -> CalibrationRecord:
+    accuracy = Accuracy(
+        "MOT17-<00>",
+        {
             "FP32": SCORES,
             "INT8": {**SCORES, "mota": 60.75, "idsw": 9},
             "INT8, all layers": {"failed": "it detects nobody"},
         },
-    }
+    )
     return record(
-        folder / "model.onnx",
         found,
-        written={"INT8": folder / "model.onnx"},
+        outputs={"INT8": folder / "model.onnx"},
         accuracy=accuracy,
         speed=SPEED,
         machine={"cpu": "A CPU", "packages": {"onnx": "1.2.3"}, "date": "2026-01-01"},
     )
 
 
-def test_the_record(data: dict[str, Any], found: Calibration, folder: Path) -> None:
-    assert json.loads(json.dumps(data)) == data
-    assert str(folder) not in json.dumps(data)
-    assert data["frames"]["sources"] == {"footage": 5}
-    assert [one["name"] for one in data["methods"]] == list(METHODS)
-    assert data["left_out"] == [{"name": KEPT, "why": "asked for"}]
-    layer = data["layers"][1]
-    ranges = found.ranges[found.method].tensors[layer["reads"]]
-    assert (layer["low"], layer["high"], layer["limit"]) == (ranges.low, ranges.high, ranges.limit)
-    assert layer["alone"] == found.damages[1].closeness.to_dict()
-    pairs = data["chosen"]["pairs"]
-    np.testing.assert_allclose(pairs["cosine"], found.chosen.pairs.cosine, atol=1e-5)
-    np.testing.assert_allclose(pairs["score_int8"], found.chosen.pairs.scores[:, 1], atol=1e-5)
+def test_the_record(
+    data: CalibrationRecord, found: Calibration, folder: Path, tmp_path: Path
+) -> None:
+    text = msgspec.json.encode(data).decode()
+    (tmp_path / "report.json").write_text(text)
+    assert CalibrationRecord.read(tmp_path / "report.json") == data
+    assert str(folder) not in text
+    assert data.frames.sources == {"footage": 5}
+    assert [one.name for one in data.methods] == list(METHODS)
+    assert json.loads(text)["left_out"] == [{"name": KEPT, "why": "asked for"}]
+    layer = data.layers[1]
+    ranges = found.ranges[found.method].tensors[layer.reads]
+    assert (layer.low, layer.high, layer.limit) == (ranges.low, ranges.high, ranges.limit)
+    assert layer.alone == found.damages[1].closeness
+    assert json.loads(text)["layers"][1]["alone"]["damage"] == found.damages[1].closeness.damage
+    pairs = data.chosen.pairs
+    np.testing.assert_allclose(pairs.cosine, found.chosen.pairs.cosine, atol=1e-5)
+    np.testing.assert_allclose(pairs.score_int8, found.chosen.pairs.scores[:, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["int8-nano.json", "int8-darknet53.json"])
+def test_records_of_earlier_versions(name: str) -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / name
+    data, told = CalibrationRecord.read(path), json.loads(path.read_text())
+    assert data.chosen.damage == pytest.approx(told["chosen"]["damage"], rel=1e-12)
+    again = json.loads(msgspec.json.encode(data))
+    for attempt in again["attempts"]:
+        del attempt["closeness"]["damage"]  # was not written
+    again["chosen"]["damage"] = told["chosen"]["damage"]
+    assert again.keys() == told.keys()
+    assert again["attempts"] == told["attempts"]
+    assert again["layers"][0].keys() == told["layers"][0].keys()
+    assert again["chosen"] == told["chosen"]
+    assert told["model"]["name"] in page(data)
 
 
 class Tags(HTMLParser):
@@ -241,8 +269,8 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page(data: dict[str, Any]) -> None:
-    text = page(json.loads(json.dumps(data)))
+def test_the_page(data: CalibrationRecord) -> None:
+    text = page(data)
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
@@ -257,9 +285,9 @@ def test_the_page(data: dict[str, Any]) -> None:
     assert "9 <small>(+2)</small>" in text
     assert "it detects nobody" in text
     assert "<td>1.95</td>" in text
-    for layer in data["layers"]:
-        assert text.count(f"<td>{layer['name']}</td>") == 1
-    assert data["frames"]["sha256"] in text
+    for layer in data.layers:
+        assert text.count(f"<td>{layer.name}</td>") == 1
+    assert data.frames.sha256 in text
     assert "asked for" in text
     rows = re.findall(r"<tr><td>([^<]+)</td>", text.split("Methods for the ranges")[1])
     assert [row.split()[0] for row in rows[:4]] == list(METHODS)
@@ -270,8 +298,8 @@ def test_why_a_layer_was_left_out_and_the_search(folder: Path, found: Calibratio
     alone = worst.closeness
     choice = type(found.choice)((worst.name,), found.choice.attempts)
     fields = {name: getattr(found, name) for name in Calibration.__slots__}
-    data = record(folder / "model.onnx", Calibration(**{**fields, "choice": choice, "always": ()}))
-    (left_out,) = data["left_out"]
-    assert left_out["why"].startswith("needed for the targets; alone it costs ")
-    assert f"{1 - alone.iou:.4f} of the IoU" in left_out["why"]
-    assert "a median cosine of 0 or more, and an AP drop of at most 1 " in page(data)
+    data = record(Calibration(**{**fields, "choice": choice, "always": ()}))
+    (left_out,) = data.left_out
+    assert left_out.why.startswith("needed for the targets; alone it costs ")
+    assert f"{1 - alone.iou:.4f} of the IoU" in left_out.why
+    assert "a median cosine of at least 0 and an AP drop of at most 1 " in page(data)

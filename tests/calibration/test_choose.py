@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from phases import Phases
 
 from jdetrt.calibration.frames.choose import FrameList, choose_frames
-from jdetrt.calibration.frames.likeness import distinct, look
+from jdetrt.calibration.frames.scan import distinct, fingerprint
 from jdetrt.errors import CalibrationError, SourceError
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.runtime.sources.open import open_source
@@ -87,7 +88,7 @@ def test_no_two_alike_within_a_source_or_between_two(tmp_path: Path) -> None:
     chosen = choose(folder, again, count=20)
     assert len(chosen) == 8
     assert {frame.source for frame in chosen.frames} == {str(folder)}
-    assert "20 frames were wanted, 8 differ enough" in chosen.notes[0]
+    assert "20 frames were asked for, 8 are different" in chosen.notes[0]
 
 
 def test_light_and_dark(tmp_path: Path) -> None:
@@ -151,13 +152,13 @@ def test_read_back_and_verified(tmp_path: Path) -> None:
     assert told["frames"][2]["name"] == "0002.png"
 
     cv2.imwrite(str(folder / "0003.png"), picture(99))
-    with pytest.raises(CalibrationError, match=r"frame 4 \(0003\.png\) is not the one"):
+    with pytest.raises(CalibrationError, match=r"frame 4 \(0003\.png\) has changed since"):
         again.verify()
     (folder / "0005.png").unlink()
     (folder / "0003.png").write_bytes((folder / "0004.png").read_bytes())
-    with pytest.raises(CalibrationError, match=r"frame 4 .*is not the one"):
+    with pytest.raises(CalibrationError, match=r"frame 4 .*has changed since"):
         list(again.batches())
-    with pytest.raises(CalibrationError, match=r"frame 6 was chosen and cannot.*has 5 pictures"):
+    with pytest.raises(CalibrationError, match=r"frame 6 was chosen and cannot.*has 5 images"):
         list(again.batches(start=4))
 
 
@@ -168,7 +169,7 @@ def test_a_video_that_changed(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"frame 13 was chosen.*ends after frame 12"):
         chosen.verify()
     write_video(video, [picture(100 + i) for i in range(20)])
-    with pytest.raises(CalibrationError, match=r"frame 1 \(of a video\) is not the one"):
+    with pytest.raises(CalibrationError, match=r"frame 1 \(of a video\) has changed since"):
         chosen.verify()
 
 
@@ -184,10 +185,10 @@ def test_the_hash_of_a_list_is_that_of_its_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[1, 2", "is no list of calibration frames"),
+        ("[1, 2", "is not a list of calibration frames"),
         ("{}", "missing required field"),
         ('{"format": 1, "seed": 0, "asked": 1, "network_size": [8, 8], "frames": []}', "length"),
-        ("\xff\xfe", "is no list"),
+        ("\xff\xfe", "is not a list of calibration frames"),
     ],
 )
 def test_what_is_no_list(tmp_path: Path, text: str, words: str) -> None:
@@ -204,7 +205,7 @@ def test_lists_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "frames.json"
     choose(folder).write(path)
     path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(CalibrationError, match="of format 2, this jdetrt reads 1"):
+    with pytest.raises(CalibrationError, match="of format 2, this jdetrt reads format 1"):
         FrameList.read(path)
 
 
@@ -223,7 +224,7 @@ def test_corrupt_pictures_are_named_and_the_rest_is_used(tmp_path: Path) -> None
     ]
     assert "empty" in chosen.skipped[0]
     assert "truncated" in chosen.skipped[1]
-    assert "3 frames or videos could not be read" in chosen.notes[-1]
+    assert "could not be read to their end: 3" in chosen.notes[-1]
     chosen.verify()
 
 
@@ -253,10 +254,10 @@ def test_black_frames_are_left_out(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "night", [dark] * 5 + [picture(i, 20) for i in range(4)])
     chosen = choose(folder)
     assert [frame.index for frame in chosen.frames] == [6, 7, 8, 9]
-    assert "5 frames of one colour" in " ".join(chosen.notes)
+    assert "of one colour (black, say): 5" in " ".join(chosen.notes)
 
     black = write_folder(tmp_path / "black", [np.zeros_like(dark)] * 3 + [dark])
-    with pytest.raises(CalibrationError, match=r"all 4 that can be read are of one colour"):
+    with pytest.raises(CalibrationError, match=r"all 4 readable frames are of one colour"):
         choose(black)
     (black / "0001.png").write_bytes(b"damaged")
     with pytest.raises(CalibrationError, match=r"all 3 .*1 cannot be read, first: .*0001\.png"):
@@ -266,10 +267,10 @@ def test_black_frames_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sources", "count", "error", "words"),
     [
-        ([], 5, CalibrationError, "no footage given"),
+        ([], 5, CalibrationError, "no source given"),
         (["walk"], 0, CalibrationError, "1 frame or more, got 0"),
         (["walk", "absent.mp4"], 5, SourceError, "absent.mp4: no such file"),
-        (["void"], 5, SourceError, "void: no pictures found"),
+        (["void"], 5, SourceError, "void: no images found"),
     ],
 )
 def test_wrong_questions(
@@ -296,16 +297,17 @@ def test_a_camera_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def __exit__(self, *error: object) -> None: ...
 
-    monkeypatch.setattr("jdetrt.calibration.frames.footage.open_source", lambda uri: Live())
+    monkeypatch.setattr("jdetrt.calibration.frames.scan.open_source", lambda uri: Live())
     with pytest.raises(CalibrationError, match="frames cannot be read again; record a clip"):
         choose_frames(["camera:0"], network_size=NETWORK)
 
 
 def test_a_source_named_twice_counts_once(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "walk", [picture(i) for i in range(5)])
-    seen: list[tuple[str, int]] = []
-    choose_frames([folder, folder], 3, network_size=NETWORK, progress=lambda *at: seen.append(at))
-    assert seen == [(str(folder), i) for i in range(1, 6)]
+    phases = Phases()
+    choose_frames([folder, folder], 3, network_size=NETWORK, progress=phases)
+    assert phases.steps == [("Frames of walk", i, 5) for i in range(1, 6)]
+    assert phases.finished == ["Frames of walk"]
 
 
 def test_few_records_are_kept_of_a_long_video(
@@ -315,9 +317,9 @@ def test_few_records_are_kept_of_a_long_video(
 
     def watch(image: Array) -> object:
         looked.append(1)
-        return look(image)
+        return fingerprint(image)
 
-    monkeypatch.setattr("jdetrt.calibration.frames.scan.look", watch)
+    monkeypatch.setattr("jdetrt.calibration.frames.scan.fingerprint", watch)
     video = write_video(tmp_path / "clip.avi", [picture(i) for i in range(200)])
     chosen = choose(video, count=5)
     # The limit is 20: 41 of the first 41 frames, then every second, every fourth, every eighth.
@@ -336,5 +338,7 @@ def test_few_records_are_kept_of_a_long_video(
 )
 def test_a_hash_outlives_storing(change: Callable[[Array], Array]) -> None:
     image = picture(7, size=(640, 480))
-    hashes = np.stack([look(image).bits, look(change(image)).bits, look(picture(8)).bits])
+    hashes = np.stack(
+        [fingerprint(image).bits, fingerprint(change(image)).bits, fingerprint(picture(8)).bits]
+    )
     assert distinct(hashes) == [0, 2]

@@ -42,7 +42,7 @@ def changed(model: onnx.ModelProto, name: str, change: Array) -> onnx.ModelProto
 
 def test_what_is_observed_is_what_the_model_gives(tiny: onnx.ModelProto) -> None:
     observer = Observer(tiny, 1)
-    maps = observer.see(IMAGES[0])
+    maps = observer.run(IMAGES[0])
     boxes, scores, embeddings = run_onnx(tiny, IMAGES[0])
     best = np.argsort(-maps.margins, kind="stable")
     np.testing.assert_allclose(1 / (1 + np.exp(-maps.margins[best])), scores[0], atol=1e-6)

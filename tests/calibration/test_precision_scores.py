@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from phases import Phases
 from tiny_network import SIZE, save_tiny
 from walkers import FRAMES, samples_of, true_session, walkers
 
@@ -45,13 +46,14 @@ def stand_ins(patch: pytest.MonkeyPatch, sequence: Path) -> list[Path]:
 
 def test_scores(sequence: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = stand_ins(monkeypatch, sequence)
-    told: list[tuple[str, int, int]] = []
+    phases = Phases()
     models = {"FP32": Path("true.onnx"), "INT8": Path("worse.onnx"), "naive": Path("bad.onnx")}
-    rows = score_precisions(models, sequence, on_model=lambda *args: told.append(args))
+    rows = score_precisions(models, sequence, progress=phases)
     assert rows["FP32"] == quick_score(true_session(samples_of(sequence)), sequence).to_dict()
     assert rows["INT8"]["fn"] == rows["FP32"]["fn"] + FRAMES - 1
     assert rows["naive"] == {"failed": "bad.onnx: cannot be loaded"}
-    assert told == [("FP32", 0, 3), ("INT8", 1, 3), ("naive", 2, 3)]
+    assert phases.steps == [("Scoring all precisions", done, 3) for done in (1, 2, 3)]
+    assert phases.finished == ["Scoring all precisions"]
     del opened[:]
     again = score_precisions(models, sequence, known={"FP32": rows["FP32"]})
     assert again == rows
@@ -79,7 +81,7 @@ def test_the_loss_of_average_precision(
         "open_session",
         lambda path, **_: true_session(half, change=change if path == judged else None),
     )
-    drop = ApDrop(tmp_path / "model.onnx", [str(sequence)], pictures=3, scratch=tmp_path)
+    drop = ApDrop(tmp_path / "model.onnx", [str(sequence)], images=3, scratch=tmp_path)
     assert drop.ap == 1.0
     # Two of three people are found: the precision is 1 up to a recall of 2/3.
     assert drop(onnx.ModelProto()) == pytest.approx(1 - 67 / 101)
@@ -91,9 +93,9 @@ def test_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.zeros((1, 3, SIZE[1], SIZE[0]), np.float32)
     models = {"one": tmp_path / "model.onnx", "same": tmp_path / "model.onnx"}
     found = compare_speed(models, image, runs=3, threads=1)
-    times = {name: one["p50"] for name, one in found["milliseconds"].items()}
-    assert found["runs"] == 3
-    assert found["speed_up"] == {"same": pytest.approx(times["one"] / times["same"])}
+    times = {name: one["p50"] for name, one in found.milliseconds.items()}
+    assert found.runs == 3
+    assert found.speed_up == {"same": pytest.approx(times["one"] / times["same"])}
     assert min(times.values()) > 0
     with pytest.raises(ConfigError, match="expected 1 run or more, got 0"):
         compare_speed(models, image, runs=0)

@@ -18,14 +18,15 @@ from onnxruntime.quantization.calibrate import (
     CalibrationMethod,
     create_calibrator,
 )
+from phases import Phases
 from small_graphs import graph
 from tiny_network import SIZE, save_tiny
 
 from jdetrt.calibration.quantize.qdq import tensors_to_quantise
-from jdetrt.calibration.ranges.histogram import BINS
 from jdetrt.calibration.ranges.measure import measure
 from jdetrt.calibration.ranges.probe import activations
 from jdetrt.calibration.ranges.ranges import METHODS, Method, Range, Ranges, measure_ranges
+from jdetrt.calibration.ranges.statistics import BINS
 from jdetrt.config import ExportConfig
 from jdetrt.errors import CalibrationError
 from jdetrt.export.onnx_writer import export_onnx
@@ -117,13 +118,18 @@ def test_mse_by_hand(tmp_path: Path) -> None:
 
 def test_a_small_budget_needs_more_passes_and_changes_nothing(tmp_path: Path) -> None:
     path, frames, values = by_hand(tmp_path / "m.onnx")
-    at: list[tuple[int, int]] = []
+    phases = Phases()
     tensors = list(values)
-    one_each = measure(path, frames, tensors, budget=1, progress=lambda *a: at.append(a))
+    one_each = measure(path, frames, tensors, budget=1, progress=phases)
     np.testing.assert_array_equal(one_each.counts, measure(path, frames, tensors).counts)
     assert frames.read == 3 * 5 + 3 * 2
-    # One pass for the extremes, when it is not known yet that it takes five.
-    assert at == [(i, 6) for i in (1, 2, 3)] + [(i, 15) for i in range(4, 16)]
+    # One pass for the extremes, when it is not known yet that the histograms take four.
+    extremes, histograms = "Measuring extremes", "Counting histograms"
+    assert phases.steps == [
+        *((extremes, i, 3) for i in (1, 2, 3)),
+        *((histograms, i, 12) for i in range(1, 13)),
+    ]
+    assert phases.finished == [extremes, histograms]
 
 
 @pytest.fixture(scope="module")
@@ -237,13 +243,13 @@ def test_interrupted_and_gone_on(
     with pytest.raises(type(broken)):
         measure(path, stopped, tensors, budget=1, state=state, keep_every=100)
     left = Pictures(frames.arrays)
-    done: list[int] = []
-    found = measure(
-        path, left, tensors, budget=1, state=state, progress=lambda n, of: done.append(n)
-    )
+    phases = Phases()
+    found = measure(path, left, tensors, budget=1, state=state, progress=phases)
     np.testing.assert_array_equal(found.counts, whole.counts)
     np.testing.assert_array_equal(found.low, whole.low)
     assert left.read == 15 - at  # nothing is done twice
+    before = {"Measuring extremes": 0, "Counting histograms": 3}
+    done = [before[phase] + frames for phase, frames, _ in phases.steps]
     assert done == list(range(at + 1, 16))
 
 
@@ -251,13 +257,18 @@ def test_the_state_is_kept_on_the_way(tmp_path: Path) -> None:
     path, frames, values = by_hand(tmp_path / "m.onnx")
     state = tmp_path / "state.npz"
     kept: list[tuple[int, bool]] = []
+
+    class Watch(Phases):
+        def advance(self, phase: str, done: int) -> None:
+            kept.append((done, state.exists()))
+
     measure(
         path,
         frames,
         list(values),
         state=state,
         keep_every=2,
-        progress=lambda done, total: kept.append((done, state.exists())),
+        progress=Watch(),
     )
     # It is written after the second frame of a pass, and at the end.
     assert kept[:3] == [(1, False), (2, False), (3, True)]
@@ -285,7 +296,7 @@ def test_a_state_of_something_else(tmp_path: Path) -> None:
     whole = state.read_bytes()
     for damaged in (whole[:300], b"", b"no state", whole[:-200]):
         state.write_bytes(damaged)
-        with pytest.raises(CalibrationError, match="no state of a calibration, or a damaged one"):
+        with pytest.raises(CalibrationError, match="not the state of a calibration, or is damaged"):
             measure(path, frames, tensors, state=state)
 
 
@@ -349,8 +360,8 @@ def test_written_and_read_back(tmp_path: Path) -> None:
     assert told["model_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert told["frames_sha256"] == frames.sha256
     for text, words in (
-        ("{", "holds no calibration ranges"),
-        (file.read_text().replace("percentile", "guess"), "holds no calibration ranges"),
+        ("{", "is not a file of calibration ranges"),
+        (file.read_text().replace("percentile", "guess"), "is not a file of calibration ranges"),
         (file.read_text().replace('"format": 1', '"format": 9'), "of format 9"),
     ):
         file.write_text(text)

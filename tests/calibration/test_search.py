@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
+from phases import Phases
 from small_graphs import FixedScales, observed
 from tiny_network import SIZE, save_tiny
 
+from jdetrt.calibration.config import Targets
 from jdetrt.calibration.damage import Reference
 from jdetrt.calibration.quantize.qdq import layer_names, quantise, tensors_to_quantise
 from jdetrt.calibration.search import (
-    Attempt,
     LayerDamage,
-    Targets,
     choose_layers,
     fewest,
     measure_layers,
@@ -92,25 +92,23 @@ class Measured(NamedTuple):
     scales: FixedScales
     reference: Reference
     damages: list[LayerDamage]
-    progress: list[tuple[int, int]]
+    phases: Phases
 
 
 @pytest.fixture(scope="module")
 def measured(hurt: onnx.ModelProto) -> Measured:
     scales = observed(hurt, tensors_to_quantise(hurt), IMAGES[0])
     reference = Reference(hurt, IMAGES, 1)
-    progress: list[tuple[int, int]] = []
-    damages = measure_layers(
-        hurt, scales, reference, progress=lambda done, steps: progress.append((done, steps))
-    )
-    return Measured(hurt, scales, reference, damages, progress)
+    phases = Phases()
+    damages = measure_layers(hurt, scales, reference, progress=phases)
+    return Measured(hurt, scales, reference, damages, phases)
 
 
 def test_layers_one_at_a_time(measured: Measured) -> None:
-    model, scales, reference, damages, progress = measured
+    model, scales, reference, damages, phases = measured
     names = layer_names(model)
     assert [damage.name for damage in damages] == names
-    assert progress == [(i + 1, len(names)) for i in range(len(names))]
+    assert [step[1:] for step in phases.steps] == [(i + 1, len(names)) for i in range(len(names))]
     assert {damage.kind for damage in damages} == {"Conv"}
     worst = max(damages, key=lambda damage: 1 - damage.closeness.mean_cosine)
     assert worst.name == BAD
@@ -119,7 +117,7 @@ def test_layers_one_at_a_time(measured: Measured) -> None:
     assert worst.closeness.score == 0
     alone = quantise(model, scales, [name for name in names if name != BAD])
     assert reference.compare(alone).closeness == worst.closeness
-    assert worst.to_dict()["damage"] == worst.closeness.damage > 0
+    assert worst.closeness.damage > 0
 
 
 def test_layers_are_left_out_until_the_targets_are_met(measured: Measured) -> None:
@@ -128,10 +126,11 @@ def test_layers_are_left_out_until_the_targets_are_met(measured: Measured) -> No
     without = reference.compare(quantise(model, scales, [BAD])).closeness
     assert everything.cosine < without.cosine
     between = Targets((everything.cosine + without.cosine) / 2, 1.0)
-    told: list[Attempt] = []
-    choice = choose_layers(model, scales, reference, damages, between, on_attempt=told.append)
+    phases = Phases()
+    choice = choose_layers(model, scales, reference, damages, between, progress=phases)
+    told = choice.attempts
     assert choice.left_out == (BAD,)
-    assert list(choice.attempts) == told
+    assert phases.steps == [("Choosing layers", 1, None), ("Choosing layers", 2, None)]
     assert [attempt.left_out for attempt in told] == [(), (BAD,)]
     assert told[0].ap_drop is None  # the cosine was too low already
     assert told[1].met

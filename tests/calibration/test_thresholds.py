@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from jdetrt.calibration.ranges.histogram import BINS, Histogram, bin_edges, count
+from jdetrt.calibration.ranges.statistics import BINS, Histogram, bin_edges, count
 from jdetrt.calibration.ranges.thresholds import entropy, least_error, percentile
 from jdetrt.types import Array
 

@@ -40,21 +40,21 @@ def write_walkers(folder: Path, *, walkers: int = 3, frames: int = 40) -> None:
 
 def test_measure_crowds_reports_what_it_ran() -> None:
     result = measure_crowds([5, 100, 200], frames=8, embedding_dim=32, preset="paper")
-    assert [row["targets"] for row in result["rows"]] == [5, 100, 200]
-    for row in result["rows"]:
-        assert row["detections"] == pytest.approx(row["targets"], rel=0.35)
-        assert 0 < row["median_ms"] <= row["p90_ms"] <= row["p99_ms"]
-    medians = [row["median_ms"] for row in result["rows"][1:]]
-    assert result["growth"] == pytest.approx(np.log(medians[1] / medians[0]) / np.log(2))
-    assert result["settings"]["preset"] == "paper"
-    assert "cpu" in result["machine"]
+    assert [row.targets for row in result.rows] == [5, 100, 200]
+    for row in result.rows:
+        assert row.detections == pytest.approx(row.targets, rel=0.35)
+        assert 0 < row.median_ms <= row.p90_ms <= row.p99_ms
+    medians = [row.median_ms for row in result.rows[1:]]
+    assert result.growth == pytest.approx(np.log(medians[1] / medians[0]) / np.log(2))
+    assert result.settings.preset == "paper"
+    assert result.machine.cpu
 
 
 def test_bench_association_writes_its_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.json"
-    args = ["--targets", "5", "--frames", "5", "--dim", "8", "--json", str(path)]
+    args = ["--targets", "5", "--max-frames", "5", "--dim", "8", "--json", str(path)]
     assert run("bench", "association", *args) == 0
     assert json.loads(path.read_text())["rows"][0]["targets"] == 5
     assert "Median" in capsys.readouterr().out
@@ -63,10 +63,10 @@ def test_bench_association_writes_its_json(
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (["association", "--targets", "many"], 2, "numbers with commas"),
+        (["association", "--targets", "many"], 2, "comma-separated numbers"),
         (["association", "--targets", "0"], 1, "expected 1 to 10000 each"),
         (["association", "--targets", "5,99999999"], 1, "expected 1 to 10000 each"),
-        (["association", "--targets", "5", "--frames", "0"], 2, "--frames"),
+        (["association", "--targets", "5", "--max-frames", "0"], 2, "--max-frames"),
         (["association", "--targets", "5", "--seed", "-1"], 2, "--seed"),
         (["association", "--targets", "5", "--dim", "1"], 2, "--dim"),
         (["association", "--json", "."], 1, "is the working folder"),
@@ -74,7 +74,7 @@ def test_bench_association_writes_its_json(
         (["trackers", "nowhere", "--sequences", ","], 1, "no sequence named"),
         (["trackers", "nowhere"], 1, "expected folders with det/det.txt"),
         (["system", "nowhere.mp4", "--model", "none.onnx"], 1, "none.onnx"),
-        (["system", "x", "--model", "none.onnx", "--frames", "1"], 2, "--frames"),
+        (["system", "x", "--model", "none.onnx", "--max-frames", "1"], 2, "--max-frames"),
         (["system", "x", "--model", "none.onnx", "--repeats", "0"], 2, "--repeats"),
     ],
 )
@@ -96,7 +96,7 @@ def test_numbers_that_make_no_measurement(tmp_path: Path) -> None:
 
 
 def test_one_number_of_targets_twice_has_no_growth() -> None:
-    assert measure_crowds([100, 100], frames=2, embedding_dim=4, preset="iou")["growth"] is None
+    assert measure_crowds([100, 100], frames=2, embedding_dim=4, preset="iou").growth is None
 
 
 @pytest.mark.parametrize("target", ["gt/gt.txt", "det/det.txt", "seqinfo.ini"])
@@ -116,11 +116,11 @@ def test_the_json_replaces_nothing_that_is_measured(
 def test_compare_trackers_scores_and_times_all(tmp_path: Path) -> None:
     write_walkers(tmp_path / "walk")
     result = compare_trackers(tmp_path, repeats=1)
-    rows = {row["tracker"]: row for row in result["rows"]}
+    rows = {row.tracker: row for row in result.rows}
     assert len(rows) == 6
-    assert rows["jdetrt iou"]["combined"]["IDF1"] > 95
+    assert rows["jdetrt iou"].combined["IDF1"] > 95
     for row in rows.values():
-        assert row["combined"]["IDSW"] == 0
-        assert row["mean_ms"] > 0
-    others = min(row["mean_ms"] for name, row in rows.items() if name != "jdetrt iou")
-    assert result["speedup"] == pytest.approx(others / rows["jdetrt iou"]["mean_ms"])
+        assert row.combined["IDSW"] == 0
+        assert row.mean_ms > 0
+    others = min(row.mean_ms for name, row in rows.items() if name != "jdetrt iou")
+    assert result.speedup == pytest.approx(others / rows["jdetrt iou"].mean_ms)

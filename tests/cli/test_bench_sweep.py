@@ -35,11 +35,11 @@ def test_sweep_ask_report_and_compare(
     ship_tiny(tmp_path / "shipped", monkeypatch)
     output = tmp_path / "result.json"
     options = ["--source", clip, "--sizes", "128x96,96x96", "--top-k", "50", "--cool-down", "0"]
-    options += ["--frames", "2", "--warm-up", "1", "--repeats", "2", "-o", output]
+    options += ["--max-frames", "2", "--warm-up", "1", "--repeats", "2", "-o", output]
     asked = ["--gt", clip, "--min-fps", "0.001"]
     assert run("bench", "sweep", "--model", "nano", *options, *asked) == 0
     out = capsys.readouterr().out
-    found = re.search(r"Answer: (\S+) fp32 onnxruntime: HOTA .* FPS \(slowest of 2 runs", out)
+    found = re.search(r"Recommended: (\S+) fp32 onnxruntime: HOTA .* FPS \(slowest of 2 runs", out)
     assert found
     [deploy] = re.findall(r"^  jdetrt (track .*)$", out, re.MULTILINE)
     assert f"-{found[1]}-" in deploy
@@ -48,8 +48,8 @@ def test_sweep_ask_report_and_compare(
     assert tracks.exists()
 
     too_much = ["--gt", clip, "--min-fps", "1000000"]
-    assert run("bench", "sweep", "--model", "nano", *options, *too_much) == 0
-    assert "Answer: none meets it: the fastest reaches" in capsys.readouterr().out
+    assert run("bench", "sweep", "--model", "nano", *options, *too_much) == 3
+    assert "none meets the limits: the fastest reaches" in capsys.readouterr().out
 
     files = {"-o": "page.html", "--markdown": "table.md", "--png": "charts.png"}
     written = [part for option, name in files.items() for part in (option, tmp_path / name)]
@@ -68,7 +68,7 @@ def test_sweep_ask_report_and_compare(
     changed.write_text(json.dumps(other))
     capsys.readouterr()
     assert run("bench", "compare", output, changed) == 1
-    assert "apples and oranges" in capsys.readouterr().err
+    assert "cpu: " in capsys.readouterr().err
     assert run("bench", "compare", output, changed, "--anyway") == 0
     assert "not alike: cpu: " in capsys.readouterr().out
 
@@ -81,7 +81,7 @@ def test_latency_prints_stages_rates_and_power(
 ) -> None:
     model = ship_tiny(tmp_path / "shipped", monkeypatch) / "nano-576x320.onnx"
     output = tmp_path / "latency.json"
-    quick = ["--frames", "2", "--warm-up", "1", "--repeats", "1", "--json", output]
+    quick = ["--max-frames", "2", "--warm-up", "1", "--repeats", "1", "--json", output]
     assert run("bench", "latency", clip, "--model", model, *quick) == 0
     out = capsys.readouterr().out
     for word in ("preprocess", "nms", "whole frame", "Power", "FPSD", "FPSA"):
@@ -92,17 +92,12 @@ def test_latency_prints_stages_rates_and_power(
         assert run("bench", command, clip, "--model", model, "--cuda-graph") == 1
         assert "CUDA graphs are for plans" in capsys.readouterr().err
 
-    quick = ["--frames", "3", "--repeats", "2", "--slow-down", "9"]
-    clip = write_sequence(tmp_path / "longer", SyntheticClip(frames=8, size=(160, 96), people=3))
-    assert run("bench", "repeatability", clip, "--model", model, *quick) == 0
-    assert "slowed, engine_fps: " in capsys.readouterr().out
-
 
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
         (["report", "none.json", "-o", "page.html"], 1, "none.json: is not a result"),
-        (["report", "none.json"], 2, "name what to write"),
+        (["report", "none.json"], 2, "--markdown"),
         (["compare", "none.json", "none.json"], 1, "is not a result"),
         (["sweep", "--model", "none.pt", "--source", "x", "-o", "o.json"], 1, "cannot be read"),
         (

@@ -72,19 +72,28 @@ def test_everything_at_once(
     monkeypatch.setattr(int8, "quick_score", quick)
     truth = walkers(tmp_path / "walkers")
     report = tmp_path / "report"
-    options: list[str | Path] = [made / "model.onnx", "--frames", made / "footage"]
-    options += ["--count", "4", "--compare", "2", "--target-cosine", "0", "--max-ap-drop", "1"]
+    options: list[str | Path] = [made / "model.onnx", "--source", made / "footage"]
+    options += [
+        "--max-frames",
+        "4",
+        "--compare-frames",
+        "2",
+        "--target-cosine",
+        "0",
+        "--max-ap-drop",
+        "1",
+    ]
     options += ["-o", tmp_path / "int8.onnx", "--cpu-output", tmp_path / "cpu.onnx"]
-    options += ["--cache", tmp_path / "int8.cache", "--gt", truth, "--labelled", truth]
-    options += ["--labelled-pictures", "2", "--leave-out", "*/embedding/Conv"]
+    options += ["--calibration-cache", tmp_path / "int8.cache", "--gt", truth, "--labelled", truth]
+    options += ["--labelled-images", "2", "--leave-out", "*/embedding/Conv"]
     options += ["--fp16", made / "model.onnx", "--report", report, "--json", tmp_path / "a.json"]
     assert run(*options) == 0
     said = capsys.readouterr()
     assert said.err == ""
     assert "INT8: int8.onnx" in said.out
     assert "  FP32                   AP50 0.5000  TPR 0.6000  HOTA 3.00" in said.out
-    assert "boxes shaken 2 times: MOTA 1.50±0.71  IDF1 3.00±1.41  HOTA 3.00±0.00" in said.out
-    assert "times as fast as FP32" in said.out
+    assert "2 runs: MOTA 1.50±0.71  IDF1 3.00±1.41  HOTA 3.00±0.00" in said.out
+    assert "times the speed of FP32" in said.out
     assert f"Written: {report / 'index.html'}" in said.out
     assert scored == ["float", "float", "tensorrt", "tensorrt", "onnxruntime"]
 
@@ -110,7 +119,7 @@ def test_everything_at_once(
     again = tmp_path / "again.onnx"
     options = [made / "model.onnx", "--frame-list", report / "frames.json", "-o", again, "-q"]
     options += ["--all-layers", "--method", data["method"], "--leave-out", "*/embedding/Conv"]
-    assert run(*options, "--compare", "1") == 0
+    assert run(*options, "--compare-frames", "1") == 0
     assert capsys.readouterr().out == ""
     assert onnx.load(again).graph == onnx.load(tmp_path / "int8.onnx").graph
 
@@ -118,7 +127,7 @@ def test_everything_at_once(
 def test_a_run_that_is_ended_goes_on(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: list[str | Path] = [made / "model.onnx", "--frames", made / "footage", "--no-people"]
+    options: list[str | Path] = [made / "model.onnx", "--source", made / "footage", "--no-people"]
     options += ["--method", "min-max", "--all-layers", "-o", tmp_path / "int8.onnx"]
 
     def interrupt(*_: Any, **__: Any) -> None:
@@ -146,8 +155,8 @@ def test_modelopt(
         asked.append((model.name, output.name, len(frames), wanted))
 
     monkeypatch.setattr("jdetrt.calibration.run.quantise_with_modelopt", stand_in)
-    options: list[str | Path] = [made / "model.onnx", "--frames", made / "footage", "--no-people"]
-    options += ["-o", tmp_path / "int8.onnx", "--backend", "modelopt", "--leave-out", "*"]
+    options: list[str | Path] = [made / "model.onnx", "--source", made / "footage", "--no-people"]
+    options += ["-o", tmp_path / "int8.onnx", "--quantizer", "modelopt", "--leave-out", "*"]
     assert run(*options) == run(*options, "--method", "min-max") == 0
     kept = ("model.onnx", "int8.onnx", 5)
     assert asked == [
@@ -156,8 +165,8 @@ def test_modelopt(
     ]
     capsys.readouterr()
     for wrong, words in (
-        (["--cpu-output", "a.onnx"], "does without --cpu-output"),
-        (["--json", "a.json"], "does without --json"),
+        (["--cpu-output", "a.onnx"], "--cpu-output"),
+        (["--json", "a.json"], "--json"),
         (["--method", "mse"], "--method entropy or min-max"),
         (["--rest", "fp16"], "--rest fp32"),
     ):
@@ -168,14 +177,14 @@ def test_modelopt(
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ([], 2, "name footage: --frames SOURCE, or --frame-list FILE"),
-        (["--frames", "a", "--frame-list", "b"], 2, "name either --frames or --frame-list"),
-        (["--frames", "a", "--method", "kl"], 2, "'kl' is not one of"),
-        (["--frames", "no-such-video.mp4"], 1, "SourceError: no-such-video.mp4"),
+        ([], 2, "--source or --frame-list"),
+        (["--source", "a", "--frame-list", "b"], 2, "--source or --frame-list"),
+        (["--source", "a", "--method", "kl"], 2, "'kl' is not one of"),
+        (["--source", "no-such-video.mp4"], 1, "SourceError: no-such-video.mp4"),
         (["--frame-list", "none.json"], 1, "CalibrationError: none.json: cannot be read"),
-        (["--frames", "FOOTAGE", "--leave-out", "x"], 1, "CalibrationError: no layer 'x'"),
-        (["--frames", "FOOTAGE", "--gt", "none"], 1, "DataError: none"),
-        (["--frames", "FOOTAGE", "--report", "MODEL"], 1, "is a file; name a folder"),
+        (["--source", "FOOTAGE", "--leave-out", "x"], 1, "CalibrationError: no layer 'x'"),
+        (["--source", "FOOTAGE", "--gt", "none"], 1, "DataError: none"),
+        (["--source", "FOOTAGE", "--report", "MODEL"], 1, "is a file; name a folder"),
     ],
 )
 def test_refused(
@@ -199,25 +208,25 @@ def test_what_is_read_is_not_replaced(
 ) -> None:
     model, footage = made / "model.onnx", made / "footage"
     before = model.read_bytes()
-    assert run(model, "--frames", footage, "-o", model) == 1
+    assert run(model, "--source", footage, "-o", model) == 1
     assert "is also MODEL" in one_error(capsys)
-    assert run(model, "--frames", footage, "-o", footage / "0.png") == 1
-    assert "is also --frames" in one_error(capsys)
+    assert run(model, "--source", footage, "-o", footage / "0.png") == 1
+    assert "is also --source" in one_error(capsys)
     output = tmp_path / "int8.onnx"
-    assert run(model, "--frames", footage, "-o", output, "--cpu-output", output) == 1
+    assert run(model, "--source", footage, "-o", output, "--cpu-output", output) == 1
     assert "is also --output" in one_error(capsys)
     assert model.read_bytes() == before
     quantised = tmp_path / "q.onnx"
-    options = ("--all-layers", "--method", "min-max", "--compare", "1", "--no-people", "-q")
-    assert run(model, "--frames", footage, "-o", quantised, *options) == 0
-    assert run(quantised, "--frames", footage, "-o", output, *options) == 1
+    options = ("--all-layers", "--method", "min-max", "--compare-frames", "1", "--no-people", "-q")
+    assert run(model, "--source", footage, "-o", quantised, *options) == 0
+    assert run(quantised, "--source", footage, "-o", output, *options) == 1
     assert "CalibrationError: the model is quantised already" in one_error(capsys)
 
 
 def test_a_missing_package_is_named() -> None:
     script = (
         "import sys; sys.modules['onnx'] = None; from jdetrt.cli import main; "
-        "main(['calibrate', 'm.onnx', '--frames', 'v.mp4', '-o', 'q.onnx'])"
+        "main(['calibrate', 'm.onnx', '--source', 'v.mp4', '-o', 'q.onnx'])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1

@@ -36,7 +36,7 @@ def test_sound_data(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run("check", folder, "--decode", "--json", path) == 0
     rows = [[c.strip() for c in line.split("│")] for line in capsys.readouterr().out.splitlines()]
     table = {row[1]: row[2] for row in rows if len(row) == 4}
-    assert (table["Pictures"], table["Boxes"], table["Identities"]) == ("1", "12", "12")
+    assert (table["Images"], table["Boxes"], table["Identities"]) == ("1", "12", "12")
     assert table["Height: min / median / max"] == "8 / 52 / 96"
     assert table["Faults"] == "0"
     (report,) = json.loads(path.read_text())
@@ -45,11 +45,11 @@ def test_sound_data(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert report["heights"] == [8, 52, 96]
 
 
-def test_faults_are_all_printed_and_the_exit_code_is_1(
+def test_faults_are_all_printed_and_the_exit_code_is_3(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "labels_with_ids/a.txt").write_text("0 1 .5\n0 1 .5 .5 .1 .1\n0 1 .5 .5 x .1\n")
-    assert run("check", folder, tmp_path / "gone", "--json", tmp_path / "report.json") == 1
+    assert run("check", folder, tmp_path / "gone", "--json", tmp_path / "report.json") == 3
     output = capsys.readouterr()
     assert output.err == ""
     labels = folder / "labels_with_ids/a.txt"
@@ -64,7 +64,7 @@ def test_faults_are_all_printed_and_the_exit_code_is_1(
 
 def test_a_list_needs_its_root(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "own.train").write_text("images/a.png\n")
-    assert run("check", tmp_path / "own.train") == 1
+    assert run("check", tmp_path / "own.train") == 3
     assert run("check", tmp_path / "own.train", "--root", folder) == 0
     assert (
         run("check", tmp_path / "own.train", "--root", folder, "--json", tmp_path / "own.train")

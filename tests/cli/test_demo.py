@@ -26,7 +26,7 @@ def test_demo_leaves_a_video_and_tracks_that_score(
 ) -> None:
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)  # no model there
     for _ in range(2):  # a second run replaces the first
-        assert run("--output", str(tmp_path), "--frames", "40") == 0
+        assert run("--output", str(tmp_path), "--max-frames", "40") == 0
     out = capsys.readouterr().out
     assert "ground truth" in out
     for path in ("tracks.mp4", "tracks/clip.txt"):
@@ -43,7 +43,7 @@ def test_demo_takes_the_model_that_ships(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models = ship_tiny(tmp_path / "models", monkeypatch)
-    assert run("--output", str(tmp_path / "demo"), "--frames", "4") == 0
+    assert run("--output", str(tmp_path / "demo"), "--max-frames", "4") == 0
     out = capsys.readouterr().out
     assert str(models / "nano-576x320.onnx") in out
     assert "ground truth" not in out
@@ -59,7 +59,7 @@ def test_demo_replaces_nothing_of_the_users(
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
     before = set(tmp_path.rglob("*"))
-    assert run("--output", str(tmp_path), "--frames", "2") == 1
+    assert run("--output", str(tmp_path), "--max-frames", "2") == 1
     assert "exists already" in capsys.readouterr().err
     assert path.read_text() == "mine"
     assert set(tmp_path.rglob("*")) == before
@@ -69,5 +69,5 @@ def test_demo_names_a_folder_that_cannot_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
-    assert run("--output", str(tmp_path / "file" / "demo"), "--frames", "2") == 1
+    assert run("--output", str(tmp_path / "file" / "demo"), "--max-frames", "2") == 1
     assert "file" in capsys.readouterr().err

@@ -66,7 +66,7 @@ def test_detection(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("detection", "model.onnx", "walkers", "--json", "new/d.json") == 0
     shown = printed(capsys.readouterr().out)
     assert (shown["Precision at 0.5"], shown["Recall"]) == ("0.8333", "0.8333")
-    assert (shown["Pictures"], shown["People"]) == (str(FRAMES), str(FRAMES * PEOPLE))
+    assert (shown["Images"], shown["People"]) == (str(FRAMES), str(FRAMES * PEOPLE))
     written = json.loads((here / "new" / "d.json").read_text())
     assert written["recall"] == 5 / 6
     assert f"{written['ap50']:.4f}" == shown["AP50"]
@@ -87,7 +87,7 @@ def test_several_data_sets_and_a_list(here: Path, capsys: pytest.CaptureFixture[
     assert run("detection", "model.onnx", "walkers", "jde") == 0
     assert printed(capsys.readouterr().out)["People"] == str(FRAMES * PEOPLE + 1)
     assert run("detection", "model.onnx", "lists/a.train", "--root", here) == 0
-    assert printed(capsys.readouterr().out)["Pictures"] == "1"
+    assert printed(capsys.readouterr().out)["Images"] == "1"
 
 
 def test_embedding_by_both_rules(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,8 +157,9 @@ def test_summary(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (shown["TPR@0.1"], shown["Coverage"]) == ("1.0000", "0.5000")
     assert shown["FN"] == str(written["fn"]) == str(2 * PEOPLE)
     assert shown["MOTA"] == f"{written['mota']:.4f}"
-    assert run("summary", "model.onnx", "walkers", "--shakes", "2", "--json", "shaken.json") == 0
-    assert re.search(r"^IDF1, shaken +\d+\.\d\d ± \d+\.\d\d$", capsys.readouterr().out, re.M)
+    options = ("--perturbed-runs", "2", "--json", "shaken.json")
+    assert run("summary", "model.onnx", "walkers", *options) == 0
+    assert re.search(r"^IDF1, perturbed +\d+\.\d\d ± \d+\.\d\d$", capsys.readouterr().out, re.M)
     shaken = json.loads(Path("shaken.json").read_text())
     assert [len(values) for values in shaken.pop("shaken").values()] == [2, 2, 2]
     assert shaken == json.loads(Path("s.json").read_text())
@@ -166,7 +167,7 @@ def test_summary(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_checkpoint_of_any_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("detection", "tiny.safetensors", "walkers", "--batch", 4, "--threads", 1) == 0
-    assert printed(capsys.readouterr().out)["Pictures"] == str(FRAMES)
+    assert printed(capsys.readouterr().out)["Images"] == str(FRAMES)
     assert run("detection", "tiny.safetensors", "walkers", "--size", "256x128") == 0
 
 
@@ -175,7 +176,7 @@ def test_a_checkpoint_of_any_size(here: Path, capsys: pytest.CaptureFixture[str]
     [
         (("detection", "missing.onnx", "walkers"), "missing.onnx: no such file"),
         (("detection", "model.onnx", "nowhere"), "nowhere: not found"),
-        (("detection", "model.onnx", "walkers", "--size", "64x64"), "takes pictures of 128x64"),
+        (("detection", "model.onnx", "walkers", "--size", "64x64"), "of 128x64, not of 64x64"),
         (("detection", "tiny.safetensors", "walkers", "--size", "100x64"), "multiples of 32"),
         (("detection", "tiny.safetensors", "walkers", "--provider", "tensorrt"), "torch runs on"),
         (("detection", "model.onnx", "walkers", "--json", "model.onnx"), "is also MODEL"),

@@ -119,7 +119,7 @@ def test_an_interrupt_of_an_import_is_130(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "Out of memory (no more to be had)"),
+        (MemoryError(), "Out of memory (none left)"),
         (MemoryError("Unable to allocate 9 GiB"), "Out of memory (Unable to allocate 9 GiB)"),
         (OSError(28, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device"),
     ],

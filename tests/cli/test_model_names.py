@@ -66,7 +66,7 @@ def test_export_at_another_size(models: Path, capsys: pytest.CaptureFixture[str]
     [images] = onnx.load("x.onnx").graph.input
     assert [dim.dim_value for dim in images.type.tensor_type.shape.dim] == [1, 3, 64, 96]
     assert run("export", "nano:64x64", "-o", "y.onnx") == 1
-    assert "is an ONNX model; a checkpoint is" in capsys.readouterr().err
+    assert "is an ONNX model; `jdetrt export` takes a checkpoint" in capsys.readouterr().err
 
 
 def test_inspect_and_evaluate_take_both(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +90,7 @@ def test_visualize(models: Path) -> None:
 
 
 def test_bench_system(models: Path) -> None:
-    options = ("--frames", "2", "--repeats", "1")
+    options = ("--max-frames", "2", "--repeats", "1")
     assert run("bench", "system", "walkers", "--model", "nano", *options) == 0
 
 

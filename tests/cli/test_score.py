@@ -52,7 +52,7 @@ def test_choice_of_sequences(
     assert "no results for b; expected b.txt" in capsys.readouterr().err
     assert run(*folders, "--sequences", "a") == 0
     assert run(*folders, "--only-present") == 0
-    assert "there is no ground truth for: extra" in capsys.readouterr().out
+    assert "ground truth: extra" in capsys.readouterr().out
 
 
 def test_a_bad_row_is_one_message_and_no_file(

@@ -96,7 +96,7 @@ def _files(folder: Path) -> set[str]:
 def test_a_video_to_all_outputs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outputs = {"mot": "t.txt", "kitti": "k.txt", "jsonl": "t.jsonl", "video": "v.mp4"}
     args = [text for name, path in outputs.items() for text in (f"--{name}", f"out/{path}")]
-    assert _run("clip.mp4", "--model", "model.onnx", *args, "--frames", "out/pictures") == 0
+    assert _run("clip.mp4", "--model", "model.onnx", *args, "--images", "out/pictures") == 0
     rows = read_mot(here / "out" / "t.txt")
     # The reference reports a track from its second frame on.
     assert sorted(zip(rows.frames.tolist(), rows.ids.tolist(), strict=True)) == [
@@ -118,9 +118,9 @@ def test_a_video_to_all_outputs(here: Path, capsys: pytest.CaptureFixture[str]) 
 def test_without_an_output_it_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = _files(here)
     assert _run("clip.mp4", "--model", "model.onnx", "--max-frames", 3) == 0
-    printed = capsys.readouterr().out
-    assert "clip: 3 frames" in printed
-    assert "Nothing was written" in printed
+    printed = capsys.readouterr()
+    assert "clip: 3 frames" in printed.out
+    assert "--mot FILE" in printed.err
     assert _files(here) == before
     assert _run("clip.mp4", "--model", "model.onnx", "-q") == 0
     assert capsys.readouterr() == ("", "")
@@ -146,7 +146,7 @@ def test_settings_from_file_and_options(here: Path, capsys: pytest.CaptureFixtur
     assert _run(*model, "--config", "c.toml") == 0
     assert "0 tracks" in capsys.readouterr().out
     assert _run(*model, "--config", "c.toml", "--score-threshold", 0.85) == 0
-    assert "1 tracks" in capsys.readouterr().out
+    assert "1 track " in capsys.readouterr().out
 
 
 def test_detections_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +155,7 @@ def test_detections_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert set(rows.ids.tolist()) == {1}
     assert rows.frames.max() == FRAMES
     printed = capsys.readouterr().out
-    assert f"walk: {FRAMES} frames, 1 tracks" in printed
+    assert f"walk: {FRAMES} frames, 1 track " in printed
     assert "FPSD" not in printed
     # a path from the working folder does as well
     assert _run("walk", "--detections", "walk/det/det.txt", "--mot", "u.txt", "-q") == 0
@@ -230,10 +230,10 @@ def test_a_bad_input_gives_one_message_and_no_file(
         (["--mot", "t.txt", "--kitti", "./t.txt"], "is also --mot"),
         (["--mot", "link.mp4"], "is also SOURCE"),
         (["--save-config", "t.txt", "--mot", "t.txt"], "--save-config t.txt: is also --mot"),
-        (["--frames", "."], "--frames .: is the working folder"),
-        (["--frames", ""], "is the working folder"),
+        (["--images", "."], "--images .: is the working folder"),
+        (["--images", ""], "is the working folder"),
         (["--mot", ""], "is the working folder"),
-        (["--mot", "fr/t.txt", "--frames", "fr"], "--mot is in it"),
+        (["--mot", "fr/t.txt", "--images", "fr"], "--mot is in it"),
         (["--mot", "model.weights"], "--mot model.weights: is also --model"),
         (["--mot", "walk"], "walk: is a folder"),
         (["--mot", "clip.mp4/t.txt"], "clip.mp4/t.txt: cannot be written"),
@@ -291,12 +291,12 @@ def test_the_pictures_of_the_source_are_never_replaced(
     drawn = _sequence(here / "drawn", pictures=True)
     for frames in ("drawn/img1", "drawn"):
         for source in ("drawn", "drawn/img1", "drawn/img1/*.png"):
-            assert _run(source, "--model", "model.onnx", "--frames", frames) == 1
+            assert _run(source, "--model", "model.onnx", "--images", frames) == 1
             message = "is also" if frames == source else "holds files of"
-            assert f"--frames {frames}: {message} SOURCE" in capsys.readouterr().err
+            assert f"--images {frames}: {message} SOURCE" in capsys.readouterr().err
     assert len(list((drawn / "img1").iterdir())) == FRAMES
     for _ in range(2):  # but a folder of its own may be written again
-        assert _run("drawn", "--model", "model.onnx", "--frames", "pictures", "-q") == 0
+        assert _run("drawn", "--model", "model.onnx", "--images", "pictures", "-q") == 0
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_no_output_replaces_a_file_of_the_sequence(
         assert (walk / target).read_bytes() == before
     # What an earlier run left there may be replaced.
     for _ in range(2):
-        args = ["--max-frames", 2, "--mot", "drawn/t.txt", "--frames", "drawn/shown", "-q"]
+        args = ["--max-frames", 2, "--mot", "drawn/t.txt", "--images", "drawn/shown", "-q"]
         code = 1 if target.endswith("ppm") else 0
         assert _run("drawn", "--detections", "det/det.txt", *args) == code
 
@@ -345,7 +345,7 @@ def test_the_working_folder_is_no_place_for_pictures(
 ) -> None:
     (here / "empty").mkdir()
     monkeypatch.chdir(here / "empty")
-    assert _run("../clip.mp4", "--model", "../model.onnx", "--frames", "../empty") == 1
+    assert _run("../clip.mp4", "--model", "../model.onnx", "--images", "../empty") == 1
     assert _files(here / "empty") == set()
 
 
@@ -359,7 +359,7 @@ def test_an_interrupt_before_the_first_frame_leaves_nothing(
 
     monkeypatch.setattr("jdetrt.runtime.pipeline.Pipeline.run", interrupted)
     before = _files(here)
-    outputs = ["--mot", "o/t.txt", "--video", "o/v.mp4", "--frames", "o/f"]
+    outputs = ["--mot", "o/t.txt", "--video", "o/v.mp4", "--images", "o/f"]
     assert _run("clip.mp4", "--model", "model.onnx", *outputs) == 130
     assert _files(here) == before
     monkeypatch.setattr("jdetrt.runtime.tracking.tracker.Tracker.warm_up", interrupted)

@@ -39,7 +39,7 @@ def run(*args: str) -> int:
     return caught.value.code
 
 
-ALL = ("--frames", "pictures", "--score-threshold", "0")
+ALL = ("--source", "pictures", "--score-threshold", "0")
 
 
 def test_half_against_float(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,8 +47,8 @@ def test_half_against_float(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr()
     assert said.err == ""
     assert "half.onnx against full.onnx: 3 frames, " in said.out
-    assert "Within the tolerance of fp16." in said.out
-    for row in ("boxes, px", "boxes, IoU", "scores", "embeddings, cosine", "without a partner"):
+    assert "Within the fp16 tolerance." in said.out
+    for row in ("boxes, px", "boxes, IoU", "scores", "embeddings, cosine", "unmatched"):
         assert row in said.out
     found = json.loads((here / "out" / "numbers.json").read_text())
     assert (found["model"], found["against"]) == ("half.onnx", "full.onnx")
@@ -62,13 +62,14 @@ def test_half_against_float(here: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_past_the_tolerance(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     limits = ("--max-score", "1e-9", "--min-cosine", "1", "--min-cosine-p5", "1")
     options = (*limits, "--json", "numbers.json")
-    assert run("half.onnx", "--against", "full.onnx", *ALL, *options) == 1
+    assert run("half.onnx", "--against", "full.onnx", *ALL, *options) == 3
     said = capsys.readouterr()
     assert "Within" not in said.out
-    assert "Past the tolerance of fp16: scores: 1 of 100 differs by" in said.err
-    assert "embeddings: the median cosine is" in said.err
-    assert "embeddings: 1 of 20 has a cosine of 0.99" in said.err
-    assert "boxes" not in said.err
+    faults = said.err.splitlines()
+    assert all(line.startswith("Outside the fp16 tolerance: ") for line in faults)
+    words = ("score difference", "median cosine", "5th-percentile cosine")
+    assert all(word in fault for word, fault in zip(words, faults, strict=True))
+    assert "0.99" in faults[2]
     found = json.loads((here / "numbers.json").read_text())
     assert (found["agrees"], found["limits"]["score"]) == (False, 1e-9)
 
@@ -76,19 +77,19 @@ def test_past_the_tolerance(here: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_checkpoints_and_the_number_of_frames(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--limit", "2", "--precision", "fp32")
+    options = ("--max-frames", "2", "--precision", "fp32")
     assert run("full.onnx", "--against", "tiny.safetensors", *ALL, *options) == 0
     out = capsys.readouterr().out
     assert "2 frames" in out
-    assert "Within the tolerance of fp32." in out
+    assert "Within the fp32 tolerance." in out
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("half.onnx", "--against", "full.onnx", "--frames", "pictures"), "SessionError: nothing"),
-        (("half.onnx", "--against", "no.onnx", *ALL), "CheckpointError: no.onnx: no such file"),
-        (("half.onnx", "--against", "full.onnx", "--frames", "no.mp4"), "SourceError: no.mp4"),
+        (("half.onnx", "--against", "full.onnx", "--source", "pictures"), "SessionError: nothing"),
+        (("half.onnx", "--against", "no.onnx", *ALL), "SessionError: no.onnx: no such file"),
+        (("half.onnx", "--against", "full.onnx", "--source", "no.mp4"), "SourceError: no.mp4"),
         (
             ("half.onnx", "--against", "full.onnx", *ALL, "--json", "full.onnx"),
             "ConfigError: --json full.onnx: is also --against",

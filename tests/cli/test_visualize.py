@@ -45,11 +45,11 @@ def test_by_box_and_by_id(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((*FRAMES, "--id", "9"), "nobody with the id 9 is in this frame"),
+        ((*FRAMES, "--id", "9"), "the id 9"),
         ((*FRAMES, "--box", "500,0,20,40"), "its middle is outside of the frame"),
         ((FRAMES[0], "missing.png", "--box", "0,0,20,40"), "missing.png: cannot be read"),
-        (("walkers/gt/gt.txt", FRAMES[0], "--box", "0,0,20,40"), "not a picture"),
-        (("still.png", FRAMES[0], "--id", "1"), "is no frame of a MOT sequence"),
+        (("walkers/gt/gt.txt", FRAMES[0], "--box", "0,0,20,40"), "not an image"),
+        (("still.png", FRAMES[0], "--id", "1"), "a MOT sequence with ground truth (gt/gt.txt)"),
         ((*FRAMES, "--box", "0,0,20,40", "--size", "100x100"), "multiples of 32"),
     ],
 )
@@ -72,7 +72,7 @@ def test_frames_and_checkpoints_are_not_replaced(
 
 def test_wrong_usage(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*FRAMES, "-o", "out.png") == 2
-    assert "give one of --box X,Y,W,H and --id N" in capsys.readouterr().err
+    assert "--box or --id" in capsys.readouterr().err
     assert run(*FRAMES, "--id", 1, "--box", "1,2,3,4", "-o", "out.png") == 2
     assert run(*FRAMES, "--box", "1,2,3", "-o", "out.png") == 2
     assert run(*FRAMES, "--id", 1) == 2

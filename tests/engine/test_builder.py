@@ -27,12 +27,12 @@ from jdetrt.engine.tensorrt.build_options import BuildOptions, parse_batch
 from jdetrt.engine.tensorrt.build_progress import Watch
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.cache_folder import lock_path
-from jdetrt.engine.tensorrt.calibration_file import cache_calibrator
+from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Sidecar, sidecar_path
 from jdetrt.engine.tensorrt.timing_cache import keep_timings, use_timings
-from jdetrt.errors import BuildError, ConfigError, SessionError, SinkError
+from jdetrt.errors import BuildError, ConfigError, OutputError, SessionError
 
 V8, V10, V11, _ = VERSIONS
 HALF = (
@@ -270,7 +270,7 @@ def test_ahead_of_time_for_named_capabilities_and_without_a_gpu(
     assert told["targets"] == ["SM86", "SM120"]
     assert told["num_compute_capabilities"] == 2
     assert told["pools"] == {}
-    assert sidecar.made.gpu is None
+    assert sidecar.host.gpu is None
 
 
 @pytest.mark.parametrize("version", [V8, V10, V11])
@@ -324,7 +324,7 @@ def test_the_sidecar_says_everything(install: Any, model: Path, on_orin: Device)
     assert sidecar.model.sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
     assert sidecar.model.name == "model.onnx"
     assert sidecar.metadata == {"body": "nano", "top_k": "5"}
-    assert (sidecar.made.tensorrt, sidecar.made.gpu, sidecar.made.cuda) == (V10, "Orin", "12.6")
+    assert (sidecar.host.tensorrt, sidecar.host.gpu, sidecar.host.cuda) == (V10, "Orin", "12.6")
     assert [spec.name for spec in sidecar.outputs] == ["boxes", "scores"]
     out = Path("folder/out.plan").absolute()
     assert sidecar.command(Path("folder/out.plan")) == f"jdetrt build model.onnx -o {out}"
@@ -421,10 +421,10 @@ def test_a_timing_cache_that_cannot_be_written_is_seen_before_the_build(
     install: Any, model: Path, on_orin: Device
 ) -> None:
     trt = install(V10)
-    with pytest.raises(SinkError, match=r"model\.onnx/timings: .*no folder") as caught:
+    with pytest.raises(OutputError, match=r"model\.onnx/timings: .*no folder") as caught:
         build(trt, model, timings=model / "timings")
     assert "XDG_CACHE_HOME" not in str(caught.value)
-    with pytest.raises(SinkError, match="File name too long"):
+    with pytest.raises(OutputError, match="File name too long"):
         build(trt, model, timings=model.with_name("t" * 251))  # the lock's name is longer
     assert trt.module._scenario.builds == []
 
@@ -468,7 +468,7 @@ def test_timings_that_fill_the_disk_leave_the_plan(
 ) -> None:
     _no_room_for(monkeypatch, b"[")
     output, timings = model.with_name("out.plan"), model.with_name("timings")
-    with pytest.raises(SinkError, match=r"timings: cannot .*free some space\. The plan .* whole"):
+    with pytest.raises(OutputError, match=r"timings: cannot .*free some space\. The plan .* whole"):
         build_plan(install(V10), model, output, timings=timings)
     assert read_plan(output.read_bytes())["version"] == V10
     assert sidecar_path(output).is_file()
@@ -545,7 +545,7 @@ def test_a_disk_that_fills_while_the_plan_is_written_leaves_what_was_there(
     build(trt, model, timings=model.with_name("timings"))
     before = {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()}
     _no_room_for(monkeypatch, beginning)
-    with pytest.raises(SinkError, match=rf"{name}: cannot be written .*; free some space"):
+    with pytest.raises(OutputError, match=rf"{name}: cannot be written .*; free some space"):
         build(trt, model, BuildOptions(workspace_mib=77), timings=model.with_name("timings"))
     assert {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()} == before
 
@@ -637,11 +637,11 @@ def test_models_that_are_none(install: Any, tmp_path: Path, model: Path, on_orin
     (tmp_path / "text.onnx").write_text("hello\n")
     os.mkfifo(tmp_path / "pipe.onnx")
     for name, words in (
-        ("empty", "cut short"),
+        ("empty", r"empty\.onnx: is empty"),
         ("cut", "cut short"),
-        ("text", "is not an ONNX model"),
-        ("absent", "cannot be read"),
-        ("pipe", r"cannot be read \(not a regular file\)"),
+        ("text", r"text\.onnx: is a text file \('hello"),
+        ("absent", r"absent\.onnx: no such file"),
+        ("pipe", r"pipe\.onnx: is not a regular file"),
     ):
         with pytest.raises(SessionError, match=words):
             build(trt, tmp_path / f"{name}.onnx")
@@ -705,7 +705,7 @@ def test_outputs_that_cannot_be_written_are_seen_before_the_build(
         (model.parent / ("n" * 250 + ".plan"), "File name too long"),
         (model.parent / "out.rtx", r"known by its name; let it end in \.plan, \.engine, \.trt"),
     ):
-        with pytest.raises(SinkError, match=words):
+        with pytest.raises(OutputError, match=words):
             build_plan(trt, model, output)
     assert trt.module._scenario.builds == []
 
@@ -717,11 +717,14 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
 
-    def start(self, phase: str, parent: str | None, steps: int) -> None:
-        self.heard.append(("start", phase, parent, steps))
+    def start(self, phase: str, total: int | None = None, parent: str | None = None) -> None:
+        self.heard.append(("start", phase, parent, total))
 
-    def step(self, phase: str, index: int) -> None:
-        self.heard.append(("step", phase, index))
+    def advance(self, phase: str, done: int) -> None:
+        self.heard.append(("step", phase, done - 1))
+
+    def message(self, text: str) -> None:
+        self.heard.append(("message", text))
 
     def finish(self, phase: str) -> None:
         self.heard.append(("finish", phase))
@@ -747,8 +750,8 @@ def test_a_listener_that_fails_ends_the_build_with_its_error(
     install: Any, model: Path, on_orin: Device
 ) -> None:
     class Failing(Listener):
-        def step(self, phase: str, index: int) -> None:
-            super().step(phase, index)
+        def advance(self, phase: str, done: int) -> None:
+            super().advance(phase, done)
             raise OSError("the terminal is gone")
 
     listener = Failing()

@@ -16,7 +16,7 @@ from jdetrt.engine.tensorrt.calibration_cache import (
     version_number,
     write_cache,
 )
-from jdetrt.errors import CalibrationError, SinkError
+from jdetrt.errors import CalibrationError, OutputError
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), min_size=1)
 SCALES = st.floats(
@@ -76,7 +76,7 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
             write_cache(tmp_path / "x.cache", {name: 1.0}, "8.5.3")
     with pytest.raises(CalibrationError, match="version 'new': expected one such as"):
         write_cache(tmp_path / "x.cache", {"a": 1.0}, "new")
-    with pytest.raises(SinkError):
+    with pytest.raises(OutputError):
         write_cache(tmp_path, {"a": 1.0}, "8.5.3")
 
 

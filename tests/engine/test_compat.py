@@ -210,7 +210,7 @@ def test_the_fake_has_what_its_version_has_and_no_more() -> None:
 
 def test_nothing_of_tensorrt_is_imported_before_it_is_asked_for() -> None:
     code = (
-        "import sys, jdetrt.engine.tensorrt.plan_cache, jdetrt.engine.tensorrt.calibration_file; "
+        "import sys, jdetrt.engine.tensorrt.plan_cache, jdetrt.engine.tensorrt.calibration_cache; "
         "sys.exit(bool({'tensorrt', 'tensorrt_rtx', 'onnx', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -22,8 +22,7 @@ import pytest
 from fake_cuda import FakeCuda, MisuseError
 from fake_drivers import MEMORY, fake_bindings, fake_pycuda
 
-from jdetrt.engine.cuda.api import Cuda, CudaError, CudaMemoryError, open_cuda
-from jdetrt.engine.cuda.free import free_later, quietly
+from jdetrt.engine.cuda.api import Cuda, CudaError, CudaMemoryError, free_later, open_cuda, quietly
 from jdetrt.errors import MissingDependencyError, SessionError
 
 if TYPE_CHECKING:

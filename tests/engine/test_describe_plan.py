@@ -12,11 +12,12 @@ from fake_tensorrt import RTX, Scenario
 from jdetrt.engine.tensorrt import describe as inspect
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.compat import TensorRt
-from jdetrt.engine.tensorrt.describe import describe_plan, is_plan
+from jdetrt.engine.tensorrt.describe import describe_plan
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.layers import Compiled, Layer, layers_path
 from jdetrt.engine.tensorrt.plan import sidecar_path
-from jdetrt.errors import PlanMismatchError, SessionError
+from jdetrt.errors import DataError, PlanMismatchError, SessionError
+from jdetrt.file_kind import FileKind, kind_of
 from jdetrt.files import sha256, write_json
 
 LAYERS = (("/network/body/conv + act", "CONVOLUTION", "FLOAT"), ("top", "TOPK", "FLOAT"))
@@ -50,7 +51,7 @@ def test_a_plan_that_can_be_loaded_tells_its_layers(plan: Path) -> None:
     )
     assert (found.bytes, found.sha256) == (plan.stat().st_size, sha256(plan))
     assert found.sidecar is not None
-    assert found.sidecar.made.tensorrt == "10.3.0"
+    assert found.sidecar.host.tensorrt == "10.3.0"
     assert found.note == ""
 
 
@@ -97,7 +98,7 @@ def test_without_a_sidecar(plan: Path) -> None:
 def test_a_file_that_is_no_plan_but_is_called_one(tmp_path: Path) -> None:
     odd = tmp_path / "notes.plan"
     odd.write_text("Tomorrow: build the model\n")
-    with pytest.raises(SessionError, match=r"notes\.plan: is no plan"):
+    with pytest.raises(SessionError, match=r"notes\.plan: is named like a plan but is not one"):
         describe_plan(odd)
 
 
@@ -113,17 +114,18 @@ def test_another_file_than_its_sidecar_describes(plan: Path) -> None:
 
 
 def test_what_is_a_plan(plan: Path, model: Path, tmp_path: Path) -> None:
-    assert is_plan(plan)
-    assert not is_plan(model)
+    assert kind_of(plan) is FileKind.PLAN
+    assert kind_of(model) is not FileKind.PLAN
     odd = tmp_path / "odd"
     odd.write_bytes(b"some text")
-    assert not is_plan(odd)
+    assert kind_of(odd) is not FileKind.PLAN
     odd.write_bytes(b"ftrt" + bytes(8))
-    assert is_plan(odd)
+    assert kind_of(odd) is FileKind.PLAN
     sidecar_path(model).write_text("{}")  # numbers about a model, say
-    assert not is_plan(model)
-    assert not is_plan(tmp_path)
-    assert not is_plan(tmp_path / "missing.plan")
+    assert kind_of(model) is not FileKind.PLAN
+    assert kind_of(tmp_path) is not FileKind.PLAN
+    with pytest.raises(DataError, match="no such file"):
+        kind_of(tmp_path / "missing.plan")
 
 
 def test_ahead_of_time_the_build_keeps_them(install: Any, model: Path, tmp_path: Path) -> None:

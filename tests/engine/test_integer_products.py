@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import onnxruntime as ort
 import pytest
 
-from jdetrt.engine import integer_products
-from jdetrt.engine.integer_products import keep_exact, products_overflow
+from jdetrt.engine import onnxruntime
+from jdetrt.engine.onnxruntime import products_overflow, session_options
 
 KEY = "session.x64quantprecision"
 
@@ -30,9 +29,8 @@ def test_products(machine: str, flags: str | None, overflows: bool, tmp_path: Pa
 
 @pytest.mark.parametrize("overflows", [True, False])
 def test_the_option(overflows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(integer_products, "products_overflow", lambda: overflows)
-    options = ort.SessionOptions()
-    keep_exact(options)
+    monkeypatch.setattr(onnxruntime, "products_overflow", lambda: overflows)
+    options = session_options()
     if overflows:
         assert options.get_session_config_entry(KEY) == "1"
     else:

@@ -83,6 +83,7 @@ def test_infer_gives_what_numpy_gives(model: Path) -> None:
     np.testing.assert_allclose(outputs["boxes"], expected, rtol=1e-5)
     for name, array in outputs.items():  # the arrays are ours: a later run leaves them alone
         np.testing.assert_array_equal(array, first[name])
+    assert session.last_run_seconds is not None
     assert session.last_run_seconds > 0.0
 
 
@@ -221,7 +222,7 @@ def test_open_session_refuses_what_is_not_a_jde_model(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match=r"other\.onnx.*no output 'boxes'.*'other', 'scores'"):
         open_session(path)
     path = _save(tmp_path / "batch.onnx", batch=4)
-    with pytest.raises(SessionError, match="exactly 4 pictures"):
+    with pytest.raises(SessionError, match="exactly 4 images"):
         open_session(path)
     assert set(threading.enumerate()) == before
     open_session(_save(tmp_path / "good.onnx", outputs=("boxes", "scores"))).close()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_tensorrt import RTX, VERSIONS
+from messages import Messages
 
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
@@ -46,7 +47,7 @@ def test_an_onnx_file_through_the_plan_cache(
     trt = install(version)
     said: list[str] = []
     for _ in range(2):
-        open_session(model, backend=backend, announce=said.append).close()
+        open_session(model, backend=backend, progress=Messages(said)).close()
     assert len(trt.module._scenario.builds) == 1
     assert opened[0] == opened[1]
     assert opened[0].suffix == ".plan"
@@ -56,6 +57,7 @@ def test_an_onnx_file_through_the_plan_cache(
 @pytest.mark.parametrize("suffix", [".plan", ".engine", ".TRT"])
 def test_plans_go_to_tensorrt(suffix: str, opened: list[Path], tmp_path: Path) -> None:
     plan = tmp_path / f"model{suffix}"
+    plan.write_bytes(b"ftrt: a plan")
     open_session(plan).close()
     assert opened == [plan]
     graphs_wanted.clear()

@@ -12,13 +12,13 @@ from fake_tensorrt import RTX, VERSIONS
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.device import Device
-from jdetrt.engine.tensorrt.plan import Place, open_plan, read_sidecar, sidecar_path
+from jdetrt.engine.tensorrt.plan import Host, open_plan, read_sidecar, sidecar_path
 from jdetrt.errors import PlanMismatchError, SessionError
 from jdetrt.files import write_json
 from jdetrt.shipped import resolve
 
 V8, V10, V11, _ = VERSIONS
-ORIN = Place(
+ORIN = Host(
     backend="tensorrt",
     tensorrt=V10,
     platform="linux-aarch64",
@@ -30,7 +30,7 @@ ORIN = Place(
 )
 
 
-def change(place: Place, **values: Any) -> Place:
+def change(place: Host, **values: Any) -> Host:
     return msgspec.structs.replace(place, **values)
 
 
@@ -39,7 +39,7 @@ def plan(install: Any, model: Path, on_orin: Device) -> Path:
     """A plan that was made on an Orin, as its sidecar has it."""
     path = model.with_name("out.plan")
     build_plan(install(V10), model, path)
-    rewrite(path, made=ORIN)
+    rewrite(path, host=ORIN)
     return path
 
 
@@ -70,17 +70,17 @@ def test_made_there_run_here(plan: Path, changes: dict[str, str], words: str) ->
     with pytest.raises(PlanMismatchError, match=words) as caught:
         open_plan(plan, here)
     text = str(caught.value)
-    assert f"was made with {ORIN.words()}; here is {here.words()}." in text
+    assert f"was made with {ORIN!s}; here is {here!s}." in text
     assert text.endswith(f"\n  jdetrt build model.onnx -o {plan}")
 
 
 def test_places_in_words() -> None:
-    assert ORIN.words() == (
+    assert str(ORIN) == (
         "TensorRT 10.3.0 on Orin (compute capability 8.7), linux-aarch64, CUDA 12.6, "
         "Jetson Linux 36.4.3 (JetPack 6.1 or 6.2)"
     )
     bare = change(ORIN, backend="tensorrt-rtx", gpu=None, cuda=None, l4t=None, jetpack=None)
-    assert bare.words() == "TensorRT-RTX 10.3.0 on no GPU, linux-aarch64"
+    assert str(bare) == "TensorRT-RTX 10.3.0 ahead of time (no GPU), linux-aarch64"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_plans_that_are_meant_to_travel(
 
 def test_a_plan_made_ahead_of_time_for_any_gpu(plan: Path) -> None:
     made = change(ORIN, backend="tensorrt-rtx", gpu=None, compute_capability=None)
-    rewrite(plan, made=made)
+    rewrite(plan, host=made)
     open_plan(plan, change(made, gpu="RTX 4090", compute_capability="8.9"))
 
 
@@ -163,7 +163,7 @@ def test_a_sidecar_that_is_none(plan: Path, text: str) -> None:
 def test_a_sidecar_of_a_backend_that_nobody_has(plan: Path) -> None:
     text = sidecar_path(plan).read_text()
     sidecar_path(plan).write_text(text.replace('"backend": "tensorrt"', '"backend": "foo"'))
-    with pytest.raises(PlanMismatchError, match=r"is no sidecar of a plan \(Invalid enum value"):
+    with pytest.raises(PlanMismatchError, match=r"is not a plan's sidecar \(Invalid enum value"):
         read_sidecar(plan)
 
 
@@ -230,4 +230,4 @@ def test_a_plan_of_rtx_is_not_one_of_tensorrt(install: Any, model: Path, on_orin
     command = f"jdetrt build model.onnx -o {path} --backend tensorrt-rtx"
     assert sidecar.command(path) == command
     with pytest.raises(PlanMismatchError, match="for tensorrt_rtx, not tensorrt"):
-        open_plan(path, Place.here(install(V11), on_orin))
+        open_plan(path, Host.here(install(V11), on_orin))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fake_tensorrt import VERSIONS, Scenario, read_plan
+from messages import Messages
 from small_onnx import write_small_onnx
 
 from jdetrt.engine import onnx_file
@@ -20,7 +21,7 @@ from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import read_sidecar, sidecar_path
 from jdetrt.engine.tensorrt.plan_cache import find_or_build
-from jdetrt.errors import BuildError, SessionError, SinkError
+from jdetrt.errors import BuildError, OutputError, SessionError
 
 V8, V10, V11, _ = VERSIONS
 
@@ -35,8 +36,8 @@ def test_built_once_and_found_again(
     install: Any, model: Path, on_orin: Device, said: list[str]
 ) -> None:
     trt = install(V10)
-    first = find_or_build(trt, model, announce=said.append)
-    second = find_or_build(trt, model, announce=said.append)
+    first = find_or_build(trt, model, progress=Messages(said))
+    second = find_or_build(trt, model, progress=Messages(said))
     assert first == second
     assert first.parent == cache_folder() / "plans"
     assert sidecar_path(first).is_file()
@@ -51,7 +52,7 @@ def test_a_change_of_anything_makes_it_another_plan(
     install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     def plan(trt: Any, options: BuildOptions | None = None) -> Path:
-        return find_or_build(trt, model, options, announce=said.append)
+        return find_or_build(trt, model, options, progress=Messages(said))
 
     ten = install(V10)
     plans = [plan(ten), plan(ten, BuildOptions(optimization_level=1)), plan(install(V11))]
@@ -69,11 +70,11 @@ def test_a_new_driver_or_jetson_linux_alone_leaves_the_plan(
     install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     trt = install(V10)
-    before = find_or_build(trt, model, announce=said.append)
+    before = find_or_build(trt, model, progress=Messages(said))
     newer = replace(on_orin, cuda="12.8", free=1 << 30)
     monkeypatch.setattr(plan_cache, "current_device", lambda: newer)
     monkeypatch.setattr(plan_module, "l4t_release", lambda: "36.5.0")
-    assert find_or_build(trt, model, announce=said.append) == before
+    assert find_or_build(trt, model, progress=Messages(said)) == before
     assert said[-1] == f"Using the plan {before}"
 
 
@@ -83,8 +84,8 @@ def test_the_same_model_under_another_folder_is_the_same(
     (tmp_path / "copy").mkdir()
     copy = Path(shutil.copy(model, tmp_path / "copy"))
     trt = install(V10)
-    assert find_or_build(trt, model, announce=said.append) == find_or_build(
-        trt, copy, announce=said.append
+    assert find_or_build(trt, model, progress=Messages(said)) == find_or_build(
+        trt, copy, progress=Messages(said)
     )
 
 
@@ -93,7 +94,7 @@ def test_what_is_damaged_is_built_again(
     damage: str, install: Any, model: Path, on_orin: Device, said: list[str]
 ) -> None:
     trt = install(V10)
-    plan = find_or_build(trt, model, announce=said.append)
+    plan = find_or_build(trt, model, progress=Messages(said))
     whole = plan.read_bytes()
     if damage == "cut":
         plan.write_bytes(whole[:20])
@@ -101,9 +102,9 @@ def test_what_is_damaged_is_built_again(
         plan.write_bytes(whole[:-2] + b"??")
     else:
         (sidecar_path(plan) if damage == "no sidecar" else plan).unlink()
-    assert find_or_build(trt, model, announce=said.append) == plan
+    assert find_or_build(trt, model, progress=Messages(said)) == plan
     assert "uilding" in said[2]
-    assert find_or_build(trt, model, announce=said.append) == plan
+    assert find_or_build(trt, model, progress=Messages(said)) == plan
     assert said[-1] == f"Using the plan {plan}"
     assert len(trt.module._scenario.builds) == 2
 
@@ -117,11 +118,11 @@ def test_a_plan_of_another_content_of_the_model_is_not_used(
     with monkeypatch.context() as patch:  # the file changes after its plan was named
         patch.setattr(onnx_file, "fingerprint", lambda path: before)
         patch.setattr(plan_cache, "build_plan", _unpatched(patch))
-        plan = find_or_build(trt, model, announce=said.append)
+        plan = find_or_build(trt, model, progress=Messages(said))
     assert read_sidecar(plan).model.sha256 != before
     write_small_onnx(model, body="nano", top_k="5")
     assert onnx_file.fingerprint(model) == before
-    assert find_or_build(trt, model, announce=said.append) == plan
+    assert find_or_build(trt, model, progress=Messages(said)) == plan
     assert "is of another content of model.onnx" in said[2]
     assert read_sidecar(plan).model.sha256 == before
     assert len(trt.module._scenario.builds) == 2
@@ -141,9 +142,9 @@ def test_a_build_that_fails_leaves_no_plan(
     install: Any, model: Path, on_orin: Device, said: list[str]
 ) -> None:
     with pytest.raises(BuildError):
-        find_or_build(install(V10, Scenario(build_error="no")), model, announce=said.append)
+        find_or_build(install(V10, Scenario(build_error="no")), model, progress=Messages(said))
     assert not list((cache_folder() / "plans").glob("[!.]*"))
-    assert find_or_build(install(V10), model, announce=said.append).is_file()
+    assert find_or_build(install(V10), model, progress=Messages(said)).is_file()
 
 
 def test_two_at_a_time_build_one_plan(
@@ -158,11 +159,11 @@ def test_two_at_a_time_build_one_plan(
             second[0].start()
 
     def search() -> None:
-        found.append(find_or_build(trt, model, announce=said.append))
+        found.append(find_or_build(trt, model, progress=Messages(said)))
 
     scenario = Scenario(on_step=enter_meanwhile)
     trt = install(V10, scenario)
-    plan = find_or_build(trt, model, announce=said.append)
+    plan = find_or_build(trt, model, progress=Messages(said))
     second[0].join()
     assert found == [plan]
     assert len(scenario.builds) == 1
@@ -175,7 +176,7 @@ def test_nothing_is_built_where_nothing_could_run_it(
 ) -> None:
     monkeypatch.setattr(plan_cache, "current_device", lambda: None)
     with pytest.raises(SessionError, match="ONNX Runtime runs the model without one"):
-        find_or_build(install(version), model, announce=said.append)
+        find_or_build(install(version), model, progress=Messages(said))
     assert said == []
 
 
@@ -183,12 +184,12 @@ def test_a_cache_folder_that_cannot_be_written(
     install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(model))  # a file
-    with pytest.raises(SinkError, match="XDG_CACHE_HOME"):
-        find_or_build(install(V10), model, announce=said.append)
+    with pytest.raises(OutputError, match="XDG_CACHE_HOME"):
+        find_or_build(install(V10), model, progress=Messages(said))
 
 
 def test_a_file_elsewhere_that_cannot_be_locked(model: Path, on_orin: Device) -> None:
-    with pytest.raises(SinkError) as caught, locked(model / "timings"):
+    with pytest.raises(OutputError) as caught, locked(model / "timings"):
         pass
     assert str(caught.value).startswith(f"{model}: cannot be written (")
     assert "XDG_CACHE_HOME" not in str(caught.value)

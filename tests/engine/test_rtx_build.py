@@ -19,7 +19,7 @@ from jdetrt.engine.onnx_file import metadata
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.compat import Log, TensorRt, deserialize, load
-from jdetrt.engine.tensorrt.plan import Place, open_plan
+from jdetrt.engine.tensorrt.plan import Host, open_plan
 from jdetrt.errors import BuildError, SessionError
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.training.checkpoints import checkpoint
@@ -57,7 +57,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_nano_becomes_a_plan(trt: TensorRt, models: dict[str, Path], tmp_path: Path) -> None:
     plan = tmp_path / "nano.plan"
     written = build_plan(trt, models["nano"], plan, CAPABILITIES)
-    sidecar, data = open_plan(plan, Place.here(trt, None))
+    sidecar, data = open_plan(plan, Host.here(trt, None))
     assert sidecar == written
     assert data.startswith(MAGIC)
     assert (sidecar.precision, sidecar.typing) == ("fp32", "strong")
@@ -70,9 +70,9 @@ def test_nano_becomes_a_plan(trt: TensorRt, models: dict[str, Path], tmp_path: P
         ("embeddings", (1, 200, 128)),
     ]
     assert sidecar.metadata == metadata(models["nano"])
-    assert sidecar.made.backend == "tensorrt-rtx"
+    assert sidecar.host.backend == "tensorrt-rtx"
     # It is bound to run on a GPU: elsewhere, TensorRT's own reason is told.
-    if sidecar.made.gpu is None:
+    if sidecar.host.gpu is None:
         with pytest.raises(SessionError, match=r"refuses the plan: .*CUDA driver version"):
             deserialize(trt, Log(trt), data, host_code=False)
 
@@ -139,10 +139,10 @@ _INTERRUPTED = """
 
     class Listener:
         told = {reading}
-        def start(self, phase, parent, steps): pass
+        def start(self, phase, total=None, parent=None): pass
         def finish(self, phase): pass
-        def step(self, phase, index):
-            if index == 3 and not self.told:
+        def advance(self, phase, done):
+            if done == 4 and not self.told:
                 self.told = True
                 os.kill(os.getpid(), signal.{first})
                 if {second}:

@@ -25,10 +25,10 @@ from jdetrt.engine.cuda.api import CudaError, CudaMemoryError
 from jdetrt.engine.tensorrt import session as session_module
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import Device
-from jdetrt.engine.tensorrt.plan import Place
+from jdetrt.engine.tensorrt.plan import Host
 from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import DataError, PlanMismatchError, SessionError
-from jdetrt.runtime.input_buffer import FrameSession
+from jdetrt.runtime.input_buffer import BufferedSession
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Array, Session, TensorSpec
 
@@ -128,11 +128,12 @@ def test_gives_what_the_network_gives(version: str, graphs: bool, machine: Make)
     images = [_images() for _ in range(5)]
     with TensorRtSession(here.plan(), graphs=graphs) as session:
         assert isinstance(session, Session)
-        assert isinstance(session, FrameSession)
+        assert isinstance(session, BufferedSession)
         assert session.inputs == (TensorSpec("images", "float32", (1, 3, 32, 64)),)
         assert [spec.name for spec in session.outputs] == ["boxes", "scores", "probe"]
         assert session.metadata == {"width": "64", "height": "32", "precision": "fp32"}
         results = [session.infer({"images": image}) for image in images]
+        assert session.last_run_seconds is not None
         assert session.last_run_seconds > 0.0
         assert set(session.last_stage_seconds) == {"upload", "download"}
         assert min(session.last_stage_seconds.values()) > 0.0
@@ -164,26 +165,26 @@ def test_submit_returns_before_the_gpu_has_worked(machine: Make) -> None:
 
 @pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize("on_gpu", [False, True])
-def test_frames_go_through_slots_while_the_network_runs(
+def test_frames_go_through_buffers_while_the_network_runs(
     graphs: bool, on_gpu: bool, machine: Make
 ) -> None:
     here = machine()
-    # Slots grow with the pictures, and keep their room for smaller ones.
+    # Buffers grow with the pictures, and keep their room for smaller ones.
     sizes = [(96, 80), (96, 80), (200, 90), (96, 80), (64, 32), (33, 47)]
     pictures = [_picture(*size) for size in sizes]
     with TensorRtSession(here.plan(), graphs=graphs, gpu_letterbox=on_gpu) as session:
-        slots = session.frame_slots(SIZE, 2)
-        fits = [slots[0].fill(pictures[0])]
+        buffers = session.frame_buffers(SIZE, 2)
+        fits = [buffers[0].fill(pictures[0])]
         results = []
         for i, following in enumerate([*pictures[1:], None]):
-            slots[i % 2].submit()
+            buffers[i % 2].submit()
             if following is not None:  # while the network is at work on the picture before
                 mine = following.copy()
-                fits.append(slots[(i + 1) % 2].fill(mine))
+                fits.append(buffers[(i + 1) % 2].fill(mine))
                 mine[:] = 0  # it was copied
             results.append(session.wait())
             assert min(session.last_stage_seconds.values()) > 0.0
-        assert session.frame_slots(SIZE, 2) == slots  # no new ones
+        assert session.frame_buffers(SIZE, 2) == buffers  # no new ones
     for picture, outputs, fit in zip(pictures, results, fits, strict=True):
         tensor, wanted = letterbox(picture, SIZE)
         assert fit == wanted
@@ -196,18 +197,18 @@ def test_a_frame_may_queue_behind_the_one_at_work(graphs: bool, machine: Make) -
     here = machine()
     pictures = [_picture() for _ in range(8)]
     with TensorRtSession(here.plan(), graphs=graphs) as session:
-        slots = session.frame_slots(SIZE, 3)
-        for slot, picture in zip(slots[:2], pictures[:2], strict=True):
-            slot.fill(picture)
-            slot.submit()
+        buffers = session.frame_buffers(SIZE, 3)
+        for buffer, picture in zip(buffers[:2], pictures[:2], strict=True):
+            buffer.fill(picture)
+            buffer.submit()
         assert here.cuda.pending()  # both are enqueued, and nobody has waited
         results = []
         for i, following in enumerate(pictures[2:], start=2):
-            slots[i % 3].fill(following)
+            buffers[i % 3].fill(following)
             with pytest.raises(SessionError, match="2 runs are open already"):
-                slots[i % 3].submit()
+                buffers[i % 3].submit()
             results.append(session.wait())
-            slots[i % 3].submit()
+            buffers[i % 3].submit()
             with pytest.raises(SessionError, match="open already"):
                 session.submit({"images": _images()})
         results += [session.wait(), session.wait()]
@@ -223,14 +224,14 @@ def test_a_run_that_fails_leaves_the_open_one_its_outputs(graphs: bool, machine:
     here = machine()
     pictures = [_picture() for _ in range(3)]
     with TensorRtSession(here.plan(), graphs=graphs) as session:
-        slots = session.frame_slots(SIZE, 3)
-        for slot, picture in zip(slots, pictures, strict=True):
-            slot.fill(picture)
-        slots[0].submit()
+        buffers = session.frame_buffers(SIZE, 3)
+        for buffer, picture in zip(buffers, pictures, strict=True):
+            buffer.fill(picture)
+        buffers[0].submit()
         here.network.refuse_at = 2
         with pytest.raises(SessionError, match="cannot run the plan"):
-            slots[1].submit()
-        slots[2].submit()
+            buffers[1].submit()
+        buffers[2].submit()
         _check(session.wait(), letterbox(pictures[0], SIZE)[0][None])
         _check(session.wait(), letterbox(pictures[2], SIZE)[0][None])
 
@@ -238,69 +239,69 @@ def test_a_run_that_fails_leaves_the_open_one_its_outputs(graphs: bool, machine:
 def test_a_run_of_another_shape_does_not_queue(machine: Make) -> None:
     here = machine(free_batch=True)
     with TensorRtSession(here.plan(batch=(1, 2, 4))) as session:
-        (slot,) = session.frame_slots(SIZE, 1)
-        slot.fill(_picture())
+        (buffer,) = session.frame_buffers(SIZE, 1)
+        buffer.fill(_picture())
         images = _images(4)
         session.submit({"images": images})
         with pytest.raises(SessionError, match="a run is open already"):
-            slot.submit()
+            buffer.submit()
         _check(session.wait(), images)
-        slot.submit()
+        buffer.submit()
         session.wait()
 
 
-def test_an_empty_slot_is_refused(machine: Make) -> None:
+def test_an_empty_buffer_is_refused(machine: Make) -> None:
     with TensorRtSession(machine().plan()) as session:
-        (slot,) = session.frame_slots(SIZE, 1)
+        (buffer,) = session.frame_buffers(SIZE, 1)
         with pytest.raises(SessionError, match="holds no picture"):
-            slot.submit()
+            buffer.submit()
         session.infer({"images": _images()})
 
 
-def test_slots_are_filled_from_another_thread(machine: Make) -> None:
+def test_buffers_are_filled_from_another_thread(machine: Make) -> None:
     here = machine()
     pictures = [_picture() for _ in range(20)]
     with TensorRtSession(here.plan()) as session:
-        slots = session.frame_slots(SIZE, 3)
-        free, ready = threading.Semaphore(len(slots)), threading.Semaphore(0)
+        buffers = session.frame_buffers(SIZE, 3)
+        free, ready = threading.Semaphore(len(buffers)), threading.Semaphore(0)
 
         def read() -> None:
             for i, picture in enumerate(pictures):
                 assert free.acquire(timeout=20)
-                slots[i % 3].fill(picture)
+                buffers[i % 3].fill(picture)
                 ready.release()
 
         thread = threading.Thread(target=read)
         thread.start()
         for i, picture in enumerate(pictures):
             assert ready.acquire(timeout=20)
-            slots[i % 3].submit()
+            buffers[i % 3].submit()
             _check(session.wait(), letterbox(picture, SIZE)[0][None])
             free.release()
         thread.join()
 
 
-def test_a_slot_that_nobody_submitted_is_filled_again(machine: Make) -> None:
+def test_a_buffer_that_nobody_submitted_is_filled_again(machine: Make) -> None:
     first, second = _picture(), _picture(300, 200)
     with TensorRtSession(machine().plan()) as session:
-        (slot,) = session.frame_slots(SIZE, 1)
-        slot.fill(first)  # as of a camera whose newer frame takes its place
-        slot.fill(second)  # larger: the memory of the first is freed, so it must not be in use
-        slot.submit()
+        (buffer,) = session.frame_buffers(SIZE, 1)
+        buffer.fill(first)  # as of a camera whose newer frame takes its place
+        buffer.fill(second)  # larger: the memory of the first is freed, so it must not be in use
+        buffer.submit()
         _check(session.wait(), letterbox(second, SIZE)[0][None])
 
 
 @pytest.mark.parametrize("kernels", [KERNELS, None], ids=["gpu", "cpu"])
-def test_slots_in_half_precision(kernels: Any, machine: Make) -> None:
+def test_buffers_in_half_precision(kernels: Any, machine: Make) -> None:
     here = machine(kernels=kernels)
     here.network.inputs = (("images", "HALF", (1, 3, 32, 64)),)
     here.trt.module._scenario.inputs = here.network.inputs
     picture = _picture()
     with TensorRtSession(here.plan()) as session:
         assert session.inputs[0].dtype == "float16"
-        (slot,) = session.frame_slots(SIZE, 1)
-        slot.fill(picture)
-        slot.submit()
+        (buffer,) = session.frame_buffers(SIZE, 1)
+        buffer.fill(picture)
+        buffer.submit()
         _check(session.wait(), letterbox(picture, SIZE)[0][None].astype(np.float16))
 
 
@@ -310,10 +311,10 @@ def test_without_a_compiler_the_cpu_letterboxes_and_says_so(
     here = machine(kernels=None)
     picture = _picture()
     with TensorRtSession(here.plan()) as session, caplog.at_level(logging.WARNING):
-        session.frame_slots(SIZE, 1)
-        (slot,) = session.frame_slots(SIZE, 1)
-        slot.fill(picture)
-        slot.submit()
+        session.frame_buffers(SIZE, 1)
+        (buffer,) = session.frame_buffers(SIZE, 1)
+        buffer.fill(picture)
+        buffer.submit()
         _check(session.wait(), letterbox(picture, SIZE)[0][None])
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "the CPU letterboxes" in caplog.text
@@ -343,10 +344,10 @@ def test_feeds_are_checked(machine: Make) -> None:
         with pytest.raises(SessionError, match=r"takes 'images', got 'image'"):
             session.submit({"image": _images()})
         with pytest.raises(SessionError, match="built for shapes"):
-            session.frame_slots((96, 32), 1)
-        (slot,) = session.frame_slots(SIZE, 1)
+            session.frame_buffers((96, 32), 1)
+        (buffer,) = session.frame_buffers(SIZE, 1)
         with pytest.raises(DataError, match=r"expected uint8 of shape \(H, W, 3\)"):
-            slot.fill(np.zeros((4, 4), np.uint8))
+            buffer.fill(np.zeros((4, 4), np.uint8))
 
 
 def test_memory_and_its_peak_are_reported(machine: Make) -> None:
@@ -373,25 +374,25 @@ def test_memory_and_its_peak_are_reported(machine: Make) -> None:
 
 def test_close_ends_an_open_run_and_refuses_the_rest(machine: Make) -> None:
     session = TensorRtSession(machine().plan())
-    (slot,) = session.frame_slots(SIZE, 1)
-    slot.fill(_picture())
+    (buffer,) = session.frame_buffers(SIZE, 1)
+    buffer.fill(_picture())
     session.submit({"images": _images()})
     session.close()
     session.close()
     for call in (
         lambda: session.submit({"images": _images()}),
-        lambda: session.frame_slots(SIZE, 1),
-        lambda: slot.fill(_picture()),
-        slot.submit,
+        lambda: session.frame_buffers(SIZE, 1),
+        lambda: buffer.fill(_picture()),
+        buffer.submit,
     ):
         with pytest.raises(SessionError, match="closed"):
             call()
 
 
 def test_a_picture_that_is_put_in_while_it_closes_is_waited_for(machine: Make) -> None:
-    """The reader's thread may fill one slot after the streams were waited for."""
+    """The reader's thread may fill one buffer after the streams were waited for."""
     session = TensorRtSession(machine().plan())
-    first, second = session.frame_slots(SIZE, 2)
+    first, second = session.frame_buffers(SIZE, 2)
     free = first.free
 
     def free_late() -> None:
@@ -407,8 +408,8 @@ def test_a_picture_that_is_put_in_while_it_closes_is_waited_for(machine: Make) -
 def test_everything_is_freed_in_order(machine: Make) -> None:
     here = machine()
     session = TensorRtSession(here.plan(), graphs=True)
-    (slot,) = session.frame_slots(SIZE, 1)
-    slot.fill(_picture())
+    (buffer,) = session.frame_buffers(SIZE, 1)
+    buffer.fill(_picture())
     for _ in range(3):
         session.infer({"images": _images()})
     session.close()
@@ -427,9 +428,9 @@ def test_whatever_fails_nothing_is_left(graphs: bool, machine: Make) -> None:
         here = machine(fail_at=at)
         try:
             with TensorRtSession(here.plan(), graphs=graphs) as session:
-                (slot,) = session.frame_slots(SIZE, 1)
-                slot.fill(_picture())
-                slot.submit()
+                (buffer,) = session.frame_buffers(SIZE, 1)
+                buffer.fill(_picture())
+                buffer.submit()
                 session.wait()
                 for _ in range(3):
                     session.infer({"images": _images()})
@@ -438,7 +439,7 @@ def test_whatever_fails_nothing_is_left(graphs: bool, machine: Make) -> None:
         here.cuda.check_all_freed()
         if here.cuda.created < at:
             break
-    # 2 streams, 2 events, 4 buffers; 2 runs of 3 + 3; kernel, slot: 3 + 2; staging; perhaps a graph
+    # 2 streams, 2 events, 4 buffers; 2 runs of 3 + 3; kernel, frame: 3 + 2; staging; graph or not
     assert failed == at - 1 == (28 if graphs else 27)
 
 
@@ -468,14 +469,14 @@ def test_not_enough_memory_for_the_context(version: str, machine: Make) -> None:
         assert part in text
 
 
-def test_not_enough_memory_for_buffers_and_slots(machine: Make) -> None:
+def test_not_enough_memory_for_buffers_and_frame_buffers(machine: Make) -> None:
     here = machine(memory=20_000)
     with pytest.raises(SessionError, match=r"model.plan: out of memory: 24576 bytes.*Close other"):
         TensorRtSession(here.plan())
     here = machine(memory=60_000)
     with TensorRtSession(here.plan()) as session:
         with pytest.raises(SessionError, match=r"out of memory.*Close other"):
-            session.frame_slots(SIZE, 4)
+            session.frame_buffers(SIZE, 4)
         images = _images()
         _check(session.infer({"images": images}), images)  # it runs on
 
@@ -483,15 +484,15 @@ def test_not_enough_memory_for_buffers_and_slots(machine: Make) -> None:
 def test_not_enough_memory_for_a_larger_picture(machine: Make) -> None:
     here = machine(memory=200_000)
     with TensorRtSession(here.plan()) as session:
-        (slot,) = session.frame_slots(SIZE, 1)
-        slot.fill(_picture())
+        (buffer,) = session.frame_buffers(SIZE, 1)
+        buffer.fill(_picture())
         with pytest.raises(SessionError, match=r"out of memory: 3000000 bytes.*Close other"):
-            slot.fill(_picture(1000, 1000))
+            buffer.fill(_picture(1000, 1000))
         with pytest.raises(SessionError, match="holds no picture"):
-            slot.submit()
+            buffer.submit()
         picture = _picture()
-        slot.fill(picture)
-        slot.submit()
+        buffer.fill(picture)
+        buffer.submit()
         _check(session.wait(), letterbox(picture, SIZE)[0][None])
 
 
@@ -574,11 +575,11 @@ def test_a_shape_that_tensorrt_refuses_is_set_again(machine: Make) -> None:
 )
 def test_plans_that_do_not_fit(change: str, message: str, machine: Make) -> None:
     here = machine()
-    made = Place.here(here.trt, ORIN)
+    made = Host.here(here.trt, ORIN)
     facts: dict[str, Any] = {
-        "other version": {"made": msgspec.structs.replace(made, tensorrt="0.1")},
+        "other version": {"host": msgspec.structs.replace(made, tensorrt="0.1")},
         "other GPU": {
-            "made": msgspec.structs.replace(made, gpu="Xavier", compute_capability="7.2")
+            "host": msgspec.structs.replace(made, gpu="Xavier", compute_capability="7.2")
         },
     }
     plan = here.plan(**facts.get(change, {}))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from jdetrt.errors import SessionError
-from jdetrt.evaluation.agreement import LIMITS, PAIR_IOU, Agreement, Comparison, Limits, overlaps
+from jdetrt.evaluation.agreement import LIMITS, PAIR_IOU, Agreement, Comparison, Limits
+from jdetrt.evaluation.average_precision import box_iou
 from jdetrt.types import Array
 
 EDGE = 0.01
@@ -89,7 +90,7 @@ def test_who_has_no_partner() -> None:
     assert found.unmatched == pytest.approx(1 / 19)
     assert compare(missing, people).unmatched == pytest.approx(1 / 19)
     faults = found.faults(LIMITS["int8"])
-    assert faults == ["entries without a partner: 5.26% (5.00%)"]
+    assert faults == ["5.26% of the candidates have no partner (limit 5.00%)"]
 
 
 def test_the_last_of_a_full_list_are_not_missed() -> None:
@@ -146,12 +147,12 @@ def test_frames_add_up() -> None:
 
 
 def test_nothing_to_compare() -> None:
-    with pytest.raises(SessionError, match=r"in 1 frames no entry .* above 0\.99 .*\(0 are"):
+    with pytest.raises(SessionError, match=r"above 0\.99 .*frames: 1, .* alone: 0\)"):
         compare(crowd(4), crowd(4), 0.99)
     elsewhere = crowd(4)
     elsewhere["boxes"] += np.float32(1e4)
     # The last of each may have been left out for its score.
-    with pytest.raises(SessionError, match=r"\(6 are in one of them alone\)"):
+    with pytest.raises(SessionError, match=r"candidates in one model alone: 6\)"):
         compare(crowd(4), elsewhere, 0.2)
 
 
@@ -168,7 +169,7 @@ def test_embeddings_of_a_few_that_are_wrong_do_not_hide(precision: str) -> None:
     first, second = crowd(40), crowd(40)
     second["embeddings"][0, ::10] *= -1  # as if those of one pyramid level were mixed up
     (fault,) = compare(first, second).faults(LIMITS[precision])
-    assert fault.startswith("embeddings: 1 of 20 has a cosine of -1 or less")
+    assert fault.startswith("5th-percentile cosine of the embeddings is -1 ")
 
 
 def test_each_limit_is_a_limit() -> None:
@@ -184,11 +185,11 @@ def test_each_limit_is_a_limit() -> None:
     )
     assert found.faults(exact) == []
     for field, step, word in (
-        ("iou", 1e-6, "boxes"),
-        ("score", -1e-6, "scores"),
-        ("cosine", 1e-6, "the median cosine"),
-        ("cosine_p5", 1e-6, "1 of 20 has a cosine"),
-        ("unmatched", -1e-6, "without a partner"),
+        ("iou", 1e-6, "IoU"),
+        ("score", -1e-6, "score"),
+        ("cosine", 1e-6, "median cosine"),
+        ("cosine_p5", 1e-6, "5th-percentile cosine"),
+        ("unmatched", -1e-6, "no partner"),
     ):
         (fault,) = found.faults(exact._replace(**{field: getattr(exact, field) + step}))
         assert word in fault
@@ -212,7 +213,7 @@ boxes_of = st.lists(
 def test_pairs_are_the_best_assignment(
     a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
 ) -> None:
-    iou = overlaps(a, b)
+    iou = box_iou(a, b)
     want = np.array([[slow_iou(x, y) for y in b] for x in a])
     np.testing.assert_allclose(iou, want, atol=1e-12)
 

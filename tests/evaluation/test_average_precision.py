@@ -189,7 +189,7 @@ def test_lists_of_different_lengths_are_refused(found: list[Detections]) -> None
 
 
 def test_nobody_to_find_is_refused() -> None:
-    with pytest.raises(DataError, match="nobody to find in 2 pictures"):
+    with pytest.raises(DataError, match="nobody is labelled in the images \\(2\\)"):
         average_precision([seen(PERSON, 0.9), seen(EMPTY)], [EMPTY, EMPTY])
 
 

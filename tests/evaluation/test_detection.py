@@ -90,7 +90,7 @@ def test_people_at_the_edge_are_found() -> None:
 def test_nobody_to_find_and_broken_models_are_refused(samples: list[Sample]) -> None:
     empty = np.empty((0, 4), np.float32)
     bare = [replace(s, boxes=empty, ids=np.empty(0, np.int64)) for s in samples]
-    with pytest.raises(DataError, match="nobody to find in 6 pictures"):
+    with pytest.raises(DataError, match="nobody is labelled in the images \\(6\\)"):
         evaluate_detection(true_session(samples), bare)
 
     def broken(index: int, seen: Detections) -> Detections:

@@ -1,4 +1,4 @@
-"""Tracking scores over shaken boxes."""
+"""Tracking scores over perturbed boxes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from walkers import FRAMES, PEOPLE, samples_of, true_session, walkers
 
 from jdetrt.config import IouConfig, ReferenceConfig
-from jdetrt.evaluation.perturbed import SHAKEN, margin, score_shaken, score_tracks
+from jdetrt.evaluation.perturbed import PERTURBED, margin, score_perturbed, score_tracks
 from jdetrt.evaluation.summary import QuickScore, quick_score
-from jdetrt.runtime.preprocess import Letterbox, letterbox
+from jdetrt.runtime.decode import Candidates
+from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Detections
 
 SAME = letterbox(np.zeros((192, 192, 3), np.uint8), (192, 192))[1]
@@ -24,29 +25,29 @@ def folder(tmp_path: Path) -> Path:
     return walkers(tmp_path / "walkers")
 
 
-def shaken(folder: Path, runs: int) -> QuickScore:
-    return quick_score(true_session(samples_of(folder)), folder, shakes=runs)
+def perturbed(folder: Path, runs: int) -> QuickScore:
+    return quick_score(true_session(samples_of(folder)), folder, perturbed_runs=runs)
 
 
 def test_a_run_each_and_the_same_for_the_same_seed(folder: Path) -> None:
-    found = shaken(folder, 3)
-    assert found.shaken is not None
-    assert set(found.shaken) == set(SHAKEN)
-    assert all(len(values) == 3 for values in found.shaken.values())
-    assert found.shaken == shaken(folder, 3).shaken
-    more = shaken(folder, 4).shaken
+    found = perturbed(folder, 3)
+    assert found.perturbed is not None
+    assert set(found.perturbed) == set(PERTURBED)
+    assert all(len(values) == 3 for values in found.perturbed.values())
+    assert found.perturbed == perturbed(folder, 3).perturbed
+    more = perturbed(folder, 4).perturbed
     assert more is not None
-    assert {name: values[:3] for name, values in more.items()} == found.shaken
+    assert {name: values[:3] for name, values in more.items()} == found.perturbed
 
 
 def test_what_does_not_hang_on_half_pixels_stays(folder: Path) -> None:
-    """Three people apart from each other: no shaking takes one for another."""
-    found = shaken(folder, 5)
-    assert found.shaken is not None
-    assert found.shaken["mota"] == pytest.approx([found.mota] * 5)
-    assert found.shaken["mota"] == pytest.approx([100 * (1 - 1 / FRAMES)] * 5)
-    plain = shaken(folder, 0)
-    assert plain.shaken is None
+    """Three people apart from each other: no perturbation takes one for another."""
+    found = perturbed(folder, 5)
+    assert found.perturbed is not None
+    assert found.perturbed["mota"] == pytest.approx([found.mota] * 5)
+    assert found.perturbed["mota"] == pytest.approx([100 * (1 - 1 / FRAMES)] * 5)
+    plain = perturbed(folder, 0)
+    assert plain.perturbed is None
     assert "shaken" not in plain.to_dict()
     assert {**found.to_dict(), "shaken": None} == {**plain.to_dict(), "shaken": None}
 
@@ -56,15 +57,16 @@ def test_boxes_move_by_what_int8_moves_them(folder: Path, monkeypatch: pytest.Mo
     corner = random.uniform(0, 100, (4000, 2))
     boxes = np.concatenate([corner, corner + random.uniform(20, 90, corner.shape)], axis=1)
     scores = np.linspace(0.9, 0.1, len(boxes)).astype(np.float32)
-    seen = Detections(boxes.astype(np.float32), scores, np.eye(4000, 2, dtype=np.float32))
-    got: list[Detections] = []
+    embeddings = np.eye(4000, 2, dtype=np.float32)
+    seen = Candidates(boxes.astype(np.float32), scores, embeddings, SAME)
+    got: list[Candidates] = []
 
-    def keep(frames: list[tuple[Detections, Letterbox]], *_: object) -> object:
-        got.append(frames[0][0])
+    def keep(frames: list[Candidates], *_: object) -> object:
+        got.append(frames[0])
         return score_tracks(frames_of(folder), folder, IouConfig(), 30.0)
 
     monkeypatch.setattr("jdetrt.evaluation.perturbed.score_tracks", keep)
-    score_shaken([(seen, SAME)], folder, IouConfig(), 30.0, runs=2)
+    score_perturbed([seen], folder, IouConfig(), 30.0, runs=2)
     one, two = got
     assert not np.array_equal(one.boxes, two.boxes)
     assert (np.diff(one.scores) <= 0).all()
@@ -82,18 +84,18 @@ def test_candidates_below_the_threshold_can_be_lifted(folder: Path) -> None:
         return Detections(seen.boxes, np.full(PEOPLE, faint, np.float32), seen.embeddings)
 
     session = true_session(samples_of(folder), change=dim)
-    found = quick_score(session, folder, tracker=ReferenceConfig(), shakes=5)
+    found = quick_score(session, folder, tracker=ReferenceConfig(), perturbed_runs=5)
     assert found.mota == 0.0  # no score is above 0.5
-    assert found.shaken is not None
-    assert max(found.shaken["mota"]) > 0.0
+    assert found.perturbed is not None
+    assert max(found.perturbed["mota"]) > 0.0
 
 
-def frames_of(folder: Path) -> list[tuple[Detections, Letterbox]]:
-    nobody = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-    return [(nobody, SAME)] * FRAMES
+def frames_of(folder: Path) -> list[Candidates]:
+    nobody = Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), None, SAME)
+    return [nobody] * FRAMES
 
 
-def order(found: Detections, seen: Detections) -> npt.NDArray[Any]:
+def order(found: Candidates, seen: Candidates) -> npt.NDArray[Any]:
     """Where each of the seen ones is among those found: the nearest corner."""
     far = ((found.boxes[:, None, :] - seen.boxes[None, :, :]) ** 2).sum(axis=2)
     nearest: npt.NDArray[Any] = far.argmin(axis=0)

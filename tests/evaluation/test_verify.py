@@ -13,8 +13,7 @@ from tiny_network import SIZE, save_tiny
 from jdetrt.config import ExportConfig
 from jdetrt.engine.open import open_session
 from jdetrt.errors import SessionError
-from jdetrt.evaluation.agreement import LIMITS
-from jdetrt.evaluation.verify import precision_of, verify
+from jdetrt.evaluation.agreement import LIMITS, precision_of, verify
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.torch_session import open_checkpoint
 from jdetrt.runtime.preprocess import letterbox
@@ -67,8 +66,8 @@ def test_a_model_that_is_off_does_not_agree(tiny: Path, tmp_path: Path) -> None:
         found = verify(second, first, frames(), score_threshold=0.0)
     assert found.boxes_px.max < 1e-3
     median, few = found.faults(LIMITS["int8"])
-    assert median.startswith("embeddings: the median cosine is")
-    assert few.startswith("embeddings: 1 of 20 has a cosine of")
+    assert median.startswith("median cosine of the embeddings is")
+    assert few.startswith("5th-percentile cosine of the embeddings is")
 
 
 def test_both_see_the_same_letterboxed_picture() -> None:
@@ -90,5 +89,5 @@ def test_both_see_the_same_letterboxed_picture() -> None:
 
 def test_two_sizes() -> None:
     one, other = FakeSession([], size=(64, 32)), FakeSession([], size=(128, 96))
-    with pytest.raises(SessionError, match=r"takes pictures of 64x32, .* of 128x96"):
+    with pytest.raises(SessionError, match=r"takes images of 64x32, .* of 128x96"):
         verify(one, other, frames())

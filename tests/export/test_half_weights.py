@@ -15,9 +15,9 @@ from torch import nn
 from jdetrt.config import ExportConfig
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ExportError
-from jdetrt.export.half_weights import round_weights
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.parity import FLOAT32
+from jdetrt.export.precision import round_weights
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.network.layers import ConvBlock
 from jdetrt.training.network.model import JdeNetwork, random_network

@@ -16,7 +16,7 @@ from tiny_network import save_tiny
 from jdetrt import files
 from jdetrt.config import ExportConfig
 from jdetrt.engine.open import open_session
-from jdetrt.errors import CheckpointError, ConfigError, ExportError, ParityError, SinkError
+from jdetrt.errors import CheckpointError, ConfigError, ExportError, OutputError, ParityError
 from jdetrt.export import onnx_writer
 from jdetrt.export.deploy_graph import Decode
 from jdetrt.export.onnx_writer import export_onnx
@@ -266,7 +266,7 @@ def test_refused(tiny: Path, tmp_path: Path) -> None:
         export_onnx(tiny, output, replace_config(top_k=1024))
     with pytest.raises(ExportError, match="is the checkpoint itself"):
         export_onnx(tiny, tiny, CONFIG)
-    with pytest.raises(SinkError, match="is a folder"):
+    with pytest.raises(OutputError, match="is a folder"):
         export_onnx(tiny, tmp_path, CONFIG)
     with pytest.raises(CheckpointError, match="no such file"):
         export_onnx(tmp_path / "missing.pt", output, CONFIG)

@@ -15,7 +15,7 @@ from jdetrt.errors import CheckpointError, ConfigError, ExportError, SessionErro
 from jdetrt.export.deploy_graph import Decode
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.torch_session import TorchSession, load_network, open_checkpoint
-from jdetrt.runtime.contract import check_model, has_embeddings, network_size
+from jdetrt.runtime.detector import check_model, has_embeddings, network_size
 from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.training.network.anchors import anchor_sizes
 from jdetrt.types import Session

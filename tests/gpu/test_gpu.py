@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jdetrt.engine.cuda.api import CudaMemoryError, open_cuda
-from jdetrt.engine.cuda.free import free_later
+from jdetrt.engine.cuda.api import CudaMemoryError, free_later, open_cuda
 from jdetrt.engine.cuda.letterbox import LetterboxKernel
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.plan import sidecar_path
 from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import PlanMismatchError, SessionError
-from jdetrt.runtime.input_buffer import FrameSession
+from jdetrt.runtime.input_buffer import BufferedSession
 from jdetrt.runtime.preprocess import Letterbox, letterbox
 from jdetrt.types import Array
 
@@ -59,6 +58,7 @@ def test_a_plan_gives_what_onnx_runtime_gives(
             for name, array in wanted.items():
                 assert got[name].shape == array.shape
                 np.testing.assert_allclose(got[name], array, atol=LIMITS[precision], rtol=0)
+        assert session.last_run_seconds is not None
         assert session.last_run_seconds > 0
 
 
@@ -77,18 +77,18 @@ def test_runs_are_repeatable_and_outputs_belong_to_the_caller(
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])
-def test_frames_through_slots(on_gpu: bool, plans: dict[str, Path], library: str) -> None:
+def test_frames_through_buffers(on_gpu: bool, plans: dict[str, Path], library: str) -> None:
     sizes = [(128, 64), (192, 108), (640, 480), (1920, 1080), (101, 77), (192, 108)]
     pictures = [_picture(*size) for size in sizes] * 5
     with TensorRtSession(plans["fp32"], gpu_letterbox=on_gpu) as session:
-        assert isinstance(session, FrameSession)
-        slots = session.frame_slots(SIZE, 3)
+        assert isinstance(session, BufferedSession)
+        buffers = session.frame_buffers(SIZE, 3)
         free, ready = threading.Semaphore(3), threading.Semaphore(0)
 
         def read() -> None:
             for i, picture in enumerate(pictures):
                 assert free.acquire(timeout=60)
-                slots[i % 3].fill(picture)
+                buffers[i % 3].fill(picture)
                 ready.release()
 
         reader = threading.Thread(target=read)
@@ -96,7 +96,7 @@ def test_frames_through_slots(on_gpu: bool, plans: dict[str, Path], library: str
         results = []
         for i in range(len(pictures)):
             assert ready.acquire(timeout=60)
-            slots[i % 3].submit()
+            buffers[i % 3].submit()
             results.append(session.wait())
             free.release()
         reader.join()
@@ -117,18 +117,18 @@ def test_a_frame_queues_behind_the_one_at_work(
         pytest.skip("pycuda has no CUDA graphs")
     pictures = [_picture(640 + 2 * i, 480) for i in range(30)]
     with TensorRtSession(plans["fp32"], graphs=graphs) as session:
-        slots = session.frame_slots(SIZE, 3)
+        buffers = session.frame_buffers(SIZE, 3)
         alone = []
         for picture in pictures:
-            slots[0].fill(picture)
-            slots[0].submit()
+            buffers[0].fill(picture)
+            buffers[0].submit()
             alone.append(session.wait())
         queued = []
         for i, picture in enumerate(pictures):
-            slots[i % 3].fill(picture)
+            buffers[i % 3].fill(picture)
             if i >= session.depth:
                 queued.append(session.wait())
-            slots[i % 3].submit()
+            buffers[i % 3].submit()
         queued += [session.wait() for _ in range(session.depth)]
         assert min(session.last_stage_seconds.values()) > 0
     for one, other in zip(alone, queued, strict=True):
@@ -148,10 +148,10 @@ def test_a_cuda_graph_gives_the_same(plans: dict[str, Path], library: str) -> No
             got = replayed.infer({"images": _images(seed)})
             for name, array in wanted.items():
                 np.testing.assert_array_equal(got[name], array)
-        (slot,) = replayed.frame_slots(SIZE, 1)
+        (buffer,) = replayed.frame_buffers(SIZE, 1)
         picture = _picture(128, 64)
-        slot.fill(picture)
-        slot.submit()
+        buffer.fill(picture)
+        buffer.submit()
         got = replayed.wait()
         wanted = plain.infer({"images": letterbox(picture, SIZE)[0][None]})
         for name, array in wanted.items():
@@ -201,9 +201,9 @@ def test_memory_is_given_back(plans: dict[str, Path], library: str) -> None:
 
     def run() -> None:
         with TensorRtSession(plans["fp32"]) as session:
-            (slot,) = session.frame_slots(SIZE, 1)
-            slot.fill(_picture(1920, 1080))
-            slot.submit()
+            (buffer,) = session.frame_buffers(SIZE, 1)
+            buffer.fill(_picture(1920, 1080))
+            buffer.submit()
             session.wait()
             use = session.memory()
             assert 0 < use.buffers <= use.peak

@@ -10,7 +10,7 @@ import pytest
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.tensorrt import compat
 from jdetrt.engine.tensorrt.builder import build_plan
-from jdetrt.runtime.contract import check_model
+from jdetrt.runtime.detector import check_model
 
 
 def test_the_three_precisions_nearly_agree(models: dict[str, Path]) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from jdetrt.machine.clocks import Clock, clocks, locked
-from jdetrt.machine.fingerprint import differences, fingerprint
 from jdetrt.machine.libraries import library_versions
-from jdetrt.machine.manifest import Output, Probe, manifest
+from jdetrt.machine.manifest import Machine, differences, fingerprint, manifest
+from jdetrt.machine.probe import Output, Probe
 
 ORIN = {
     "sys/devices/system/cpu/cpufreq/policy0/scaling_governor": "schedutil\n",
@@ -74,13 +74,13 @@ def test_what_is_not_told_is_unknown_and_not_unlocked(tmp_path: Path) -> None:
 def test_the_manifest_of_a_board_has_clocks_and_a_fingerprint(tmp_path: Path) -> None:
     probe = board(tmp_path, ORIN)
     made = manifest(probe=probe)
-    assert made["locked"] is False
-    assert made["clocks"][2]["max_mhz"] == 1020.0
+    assert made.locked is False
+    assert made.clocks[2].max_mhz == 1020.0
     # Later, at another clock and another version of this package: the same machine.
     (tmp_path / "sys/class/devfreq/17000000.gpu/cur_freq").write_text("612000000")
     newer = Probe(tmp_path, probe.run, {"numpy": "1.26.4", "jdetrt": "0.2.0"}.get)
     later = manifest(date="2027-01-01T00:00:00+00:00", probe=newer)
-    assert later["fingerprint"] == made["fingerprint"]
+    assert later.fingerprint == made.fingerprint
     assert differences(made, later) == []
 
 
@@ -110,13 +110,13 @@ def test_another_state_has_another_fingerprint(
 ) -> None:
     before = manifest(probe=board(tmp_path, ORIN))
     after = manifest(probe=board(tmp_path, {**ORIN, path: text}))
-    assert before["fingerprint"] != after["fingerprint"]
+    assert before.fingerprint != after.fingerprint
     assert differences(before, after) == [says]
 
 
 def test_another_library_is_a_difference() -> None:
-    one = {"packages": {"onnxruntime": "1.20"}, "libraries": {"tensorrt": None}}
-    other = {"packages": {"onnxruntime": "1.32"}, "libraries": {"tensorrt": "10.3"}}
+    one = Machine(packages={"onnxruntime": "1.20"}, libraries={"tensorrt": None})
+    other = Machine(packages={"onnxruntime": "1.32"}, libraries={"tensorrt": "10.3"})
     assert differences(one, other) == [
         "libraries.tensorrt: nothing and 10.3",
         "packages.onnxruntime: 1.20 and 1.32",

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from jdetrt.machine.doctor import Fact, diagnose, to_dict
-from jdetrt.machine.manifest import (
-    Gpu,
-    Jetson,
-    Output,
-    Probe,
-    cpu_name,
-    gpus,
-    jetson,
-    manifest,
-    memory_gib,
-    os_name,
-    package_versions,
-    run_program,
-)
+from jdetrt.machine.hardware import Gpu, Jetson, cpu_name, gpus, jetson, memory_gib, os_name
+from jdetrt.machine.manifest import manifest, package_versions
+from jdetrt.machine.probe import Output, Probe, run_program
 
 BASE = dict.fromkeys(("numpy", "numba", "lap", "click", "rich", "msgspec", "onnxruntime"), "1.0")
 QUERY = "nvidia-smi --format=csv,noheader,nounits --query-gpu="
@@ -245,7 +234,7 @@ def test_no_gpu_at_all(tmp_path: Path) -> None:
     report = facts(replay(tmp_path, {"files": {}, "programs": {}}))
     assert report["GPU"].value == "no NVIDIA GPU, or no driver for it"
     assert "ONNX Runtime" in report["GPU"].hint
-    assert report["TensorRT"].hint == "of use only with an NVIDIA GPU"
+    assert report["TensorRT"].hint == "only useful with an NVIDIA GPU"
     assert report["CPU"].value.startswith("name unknown")
     assert all(fact.status != "broken" for fact in report.values())
     # Whatever is missing comes with what to do.
@@ -356,11 +345,11 @@ def test_manifest_of_this_machine_names_no_host_user_or_path() -> None:
     import socket
 
     made = manifest(date="2026-11-22T12:00:00+00:00")
-    text = json.dumps(made)
-    assert made["date"] == "2026-11-22T12:00:00+00:00"
-    assert made["python"].endswith(".".join(map(str, sys.version_info[:3])))
-    assert made["packages"]["numpy"]
-    assert made["cores"] >= 1
+    text = msgspec.json.encode(made).decode()
+    assert made.date == "2026-11-22T12:00:00+00:00"
+    assert str(made.python).endswith(".".join(map(str, sys.version_info[:3])))
+    assert made.packages["numpy"]
+    assert (made.cores or 0) >= 1
     # Short names such as "root" may be parts of other words.
     for secret in (socket.gethostname(), str(Path.home()), f'"{getpass.getuser()}"'):
         assert secret not in text
@@ -369,11 +358,12 @@ def test_manifest_of_this_machine_names_no_host_user_or_path() -> None:
 
 def test_manifest_of_a_board(tmp_path: Path) -> None:
     made = manifest(probe=replay(tmp_path, ORIN_62, versions={"numpy": "1.26.4"}))
-    assert made["jetson"]["jetpack"] == "6.2+b77"
-    assert made["gpus"][0]["capability"] == 8.7
-    assert made["packages"] == {"numpy": "1.26.4"}
-    assert made["commit"] is None  # no git among the recorded programs
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", made["date"])
+    assert made.jetson is not None
+    assert made.jetson.jetpack == "6.2+b77"
+    assert made.gpus[0].capability == 8.7
+    assert made.packages == {"numpy": "1.26.4"}
+    assert made.commit is None  # no git among the recorded programs
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", str(made.date))
 
 
 @pytest.mark.parametrize(("changed", "suffix"), [("", ""), (" M a.py\n", "-dirty")])
@@ -383,7 +373,7 @@ def test_the_commit_is_ours_or_none(tmp_path: Path, changed: str, suffix: str) -
     def run(command: Sequence[str]) -> Output | None:
         return Output(0, tracked[command[3]], "") if command[0] == "git" else None
 
-    assert manifest(probe=Probe(tmp_path, run, BASE.get))["commit"] == "0123abcd" + suffix
+    assert manifest(probe=Probe(tmp_path, run, BASE.get)).commit == "0123abcd" + suffix
 
 
 def test_package_versions_are_read_without_importing(tmp_path: Path) -> None:

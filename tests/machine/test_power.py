@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from jdetrt.machine.manifest import Probe
 from jdetrt.machine.power import Monitor
-from jdetrt.machine.sensors import base as sensors
-from jdetrt.machine.sensors.base import AbsentError, Reading, Sensors, open_sensors
+from jdetrt.machine.probe import Probe
+from jdetrt.machine.sensors.base import AbsentError, Reading, Sensors
 from jdetrt.machine.sensors.jtop import Jtop, open_jtop
 from jdetrt.machine.sensors.nvml import Nvml
+from jdetrt.machine.sensors.open import open_sensors
 from jdetrt.machine.sensors.rapl import Rapl
 from jdetrt.machine.sensors.tegrastats import open_tegrastats, parse
 
@@ -261,7 +261,7 @@ def test_a_jetson_has_one_sensor_for_the_whole(
     tree.parent.mkdir(parents=True)
     tree.write_text("nvidia,tegra234")
     rapl_tree(tmp_path, [1])
-    found = sensors.open_sensors(Probe(tmp_path, lambda command: None))
+    found = open_sensors(Probe(tmp_path, lambda command: None))
     with Monitor(found):
         assert [sensor.name for sensor in found.present] == ["tegrastats"]
         assert "sees the whole module" in found.absent["RAPL"]
@@ -301,18 +301,19 @@ def test_energy_is_power_by_time(sensor: Steady) -> None:
             time.sleep(0.05)
         report = monitor.report(frames=10)
     assert sensor.closed
-    assert report["watts"] == pytest.approx(7.0, rel=0.02)
-    assert report["scope"] == "all"
-    [one] = report["sensors"]
-    during = one["phases"]["during"]
-    assert during["seconds"] >= 0.05
-    assert during["joules"] == pytest.approx(7.0 * during["seconds"], rel=0.02)
-    assert report["joules_per_frame"] == pytest.approx(during["joules"] / 10)
-    assert during["readings"] >= 3
-    assert during["celsius_start"] < during["celsius_end"] == during["celsius_max"]
-    assert during["throttled"] == ["power cap"]
-    assert one["phases"]["before"]["throttled"] == []
-    assert during["mhz"] == {"gpu": {"min": 900.0, "mean": 900.0}}
+    assert report.watts == pytest.approx(7.0, rel=0.02)
+    assert report.scope == "all"
+    [one] = report.sensors
+    during = one.phases["during"]
+    assert during.seconds is not None
+    assert during.seconds >= 0.05
+    assert during.joules == pytest.approx(7.0 * during.seconds, rel=0.02)
+    assert report.joules_per_frame == pytest.approx((during.joules or 0) / 10)
+    assert during.readings >= 3
+    assert (during.celsius_start or 99) < (during.celsius_end or 0) == during.celsius_max
+    assert during.throttled == ["power cap"]
+    assert one.phases["before"].throttled == []
+    assert during.mhz == {"gpu": {"min": 900.0, "mean": 900.0}}
 
 
 def test_a_sensor_without_power_leaves_it_unknown() -> None:
@@ -320,9 +321,9 @@ def test_a_sensor_without_power_leaves_it_unknown() -> None:
         with monitor.phase("during"):
             time.sleep(0.02)
         report = monitor.report(frames=1)
-    assert (report["watts"], report["scope"], report["joules_per_frame"]) == (None, None, None)
-    assert report["sensors"][0]["phases"]["during"]["joules"] is None
-    assert report["absent"] == {"RAPL": "why"}
+    assert (report.watts, report.scope, report.joules_per_frame) == (None, None, None)
+    assert report.sensors[0].phases["during"].joules is None
+    assert report.absent == {"RAPL": "why"}
 
 
 def test_two_sensors_of_different_parts_are_added() -> None:
@@ -330,4 +331,4 @@ def test_two_sensors_of_different_parts_are_added() -> None:
     with Monitor(Sensors(list(pair), {}), interval=0.01) as monitor:
         with monitor.phase("during"):
             time.sleep(0.02)
-        assert monitor.report(frames=1)["watts"] == pytest.approx(10.0)
+        assert monitor.report(frames=1).watts == pytest.approx(10.0)

@@ -1,4 +1,4 @@
-"""Pictures of people who are rectangles, each in a colour that tells the id."""
+"""Images of people who are rectangles, each in a colour that tells the id."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def identities(image: np.ndarray) -> np.ndarray:
 
 
 def paint(size: tuple[int, int], boxes: np.ndarray, ids: list[int]) -> np.ndarray:
-    """A picture of ``size`` (width, height) with filled whole-numbered boxes, later ones on top."""
+    """An image of ``size`` (width, height) with filled whole-numbered boxes, later ones on top."""
     image = np.full((size[1], size[0], 3), GROUND, np.uint8)
     for (left, top, right, bottom), identity in zip(boxes.astype(int), ids, strict=True):
         image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = colour(identity)
@@ -32,18 +32,18 @@ def paint(size: tuple[int, int], boxes: np.ndarray, ids: list[int]) -> np.ndarra
 
 
 class ColouredPeople:
-    """A data set: sequences of ``frames`` pictures in which people stand apart in columns.
+    """A data set: sequences of ``frames`` images in which people stand apart in columns.
 
-    Person k of the picture with index i has the id ``people * i + k``.
+    Person k of the image with index i has the id ``people * i + k``.
     """
 
-    def __init__(self, pictures: int, people: int = 3, frames: int = 5, side: int = 96) -> None:
-        assert pictures * people <= 1000
-        self.pictures, self.people, self.frames, self.side = pictures, people, frames, side
-        self.identities = pictures * people
+    def __init__(self, images: int, people: int = 3, frames: int = 5, side: int = 96) -> None:
+        assert images * people <= 1000
+        self.images, self.people, self.frames, self.side = images, people, frames, side
+        self.identities = images * people
 
     def __len__(self) -> int:
-        return self.pictures
+        return self.images
 
     def __getitem__(self, index: int) -> Sample:
         rng = np.random.default_rng(index)
@@ -60,4 +60,4 @@ class ColouredPeople:
 
     def successor(self, index: int) -> int | None:
         following = index + 1
-        return following if following % self.frames and following < self.pictures else None
+        return following if following % self.frames and following < self.images else None

@@ -21,7 +21,7 @@ from fake_tensorrt import MAGIC, Scenario, Tensor, say
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import Device
-from jdetrt.engine.tensorrt.plan import FileFacts, Place, Sidecar, sidecar_path
+from jdetrt.engine.tensorrt.plan import FileFacts, Host, Sidecar, sidecar_path
 from jdetrt.files import write_json
 from jdetrt.types import Array, TensorSpec
 
@@ -147,7 +147,7 @@ def write_plan(
     path.write_bytes(plan)
     options = BuildOptions(batch=batch)
     facts: dict[str, Any] = {
-        "made": Place.here(trt, device),
+        "host": Host.here(trt, device),
         "model": FileFacts(name="model.onnx", sha256="0" * 64, bytes=1),
         "plan": FileFacts(name=path.name, sha256=hashlib.sha256(plan).hexdigest(), bytes=len(plan)),
         "options": options,

@@ -1,4 +1,4 @@
-"""Pictures for made-up raw data sets, and JDE's form read as the reference reads it."""
+"""Images for made-up raw data sets, and JDE's form read as the reference reads it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Row = tuple[int, float, float, float, float]
 
 
 def write_picture(path: Path, width: int = 64, height: int = 48) -> Path:
-    """A picture of this size, of no particular content."""
+    """An image of this size, of no particular content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     assert cv2.imwrite(str(path), image)
@@ -26,7 +26,7 @@ def jpeg(width: int = 64, height: int = 48, grey: int = 0) -> bytes:
 
 
 def read_jde(listing: Path) -> dict[str, list[Row]]:
-    """Picture (as listed) to rows of id, left, top, width, height in its pixels.
+    """Image (as listed) to rows of id, left, top, width, height in its pixels.
 
     The label file is found by replacing text, everywhere in the line (utils/datasets.py).
     """

@@ -19,20 +19,20 @@ Box = tuple[float, float, float, float]
 
 @dataclass
 class Person:
-    picture: int
+    image: int
     identity: int
     box: Box
 
 
 @dataclass
 class Region:
-    picture: int
+    image: int
     corners: Box
 
 
 @dataclass
 class HeadTargets:
-    """By (picture, anchor, row, column), and by (picture, row, column)."""
+    """By (image, anchor, row, column), and by (image, row, column)."""
 
     labels: dict[tuple[int, int, int, int], int] = field(default_factory=dict)
     deltas: dict[tuple[int, int, int, int], tuple[float, float, float, float]] = field(
@@ -61,24 +61,24 @@ def clamped(box: Box, stride: int, rows: int, columns: int) -> Box:
 def assign_head(
     stride: int,
     size: tuple[int, int],
-    pictures: int,
+    images: int,
     anchors: Sequence[tuple[int, int]],
     people: Sequence[Person],
     regions: Sequence[Region] = (),
 ) -> HeadTargets:
     columns, rows = size[0] // stride, size[1] // stride
     out = HeadTargets()
-    for picture in range(pictures):
+    for image in range(images):
         for row in range(rows):
             for column in range(columns):
-                out.ids[picture, row, column] = -1
+                out.ids[image, row, column] = -1
                 for a, (width, height) in enumerate(anchors):
-                    place = (picture, a, row, column)
+                    place = (image, a, row, column)
                     x, y = column * stride, row * stride
                     anchor = (x, y, width, height)
                     most, owner = Fraction(0), None
                     for person in people:
-                        if person.picture == picture:
+                        if person.image == image:
                             box = clamped(person.box, stride, rows, columns)
                             if iou(anchor, box) > most:
                                 most, owner = iou(anchor, box), (person, box)
@@ -91,12 +91,12 @@ def assign_head(
                             math.log(box[2] / width),
                             math.log(box[3] / height),
                         )
-                        cell = (picture, row, column)
+                        cell = (image, row, column)
                         out.ids[cell] = max(out.ids[cell], person.identity)
                     elif Fraction(2, 5) < most < Fraction(1, 2) or any(
                         covers(region.corners, anchor)
                         for region in regions
-                        if region.picture == picture
+                        if region.image == image
                     ):
                         out.labels[place] = -1
                     else:

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from jdetrt.engine.onnxruntime import session_options
 from jdetrt.types import Array
 
 
@@ -64,9 +65,7 @@ def run_onnx(
     model: onnx.ModelProto, image: Array, *, optimise: bool = True, dump: str = ""
 ) -> list[Array]:
     """What ONNX Runtime computes on the CPU; ``dump`` keeps the graph that it made of the model."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
+    options = session_options(threads=1)  # without VNNI the fast integer kernels overflow
     options.optimized_model_filepath = dump
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

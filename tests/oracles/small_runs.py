@@ -21,7 +21,7 @@ from jdetrt.training import run
 from jdetrt.training.data.sample import Sample
 from jdetrt.training.distributed import Processes
 from jdetrt.training.network import model
-from jdetrt.training.progress import Progress
+from jdetrt.training.progress import Report
 from jdetrt.training.recipe import Recipe
 from jdetrt.training.train import Trained, train
 
@@ -29,7 +29,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 class SomePeople(ColouredPeople):
-    """Of each three pictures the first has nobody in it, and the second nobody known by name."""
+    """Of each three images the first has nobody in it, and the second nobody known by name."""
 
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
@@ -65,9 +65,9 @@ def learn_tiny_body(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def small_run(
     recipe: Recipe, output: Path, processes: Processes = ALONE, **settings: Any
-) -> tuple[Trained, list[Progress]]:
-    """Train on 16 pictures, without workers unless told otherwise; with what was reported."""
-    told: list[Progress] = []
+) -> tuple[Trained, list[Report]]:
+    """Train on 16 images, without workers unless told otherwise; with what was reported."""
+    told: list[Report] = []
     data = settings.pop("data", None) or SomePeople(16)
     settings = {"workers": 0, "report": told.append, **settings}
     trained = train(recipe, data, output, processes, **settings)

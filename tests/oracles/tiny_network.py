@@ -19,7 +19,7 @@ EMBEDDING_DIM = 16
 
 
 class TinyBody(Body):
-    """Five convolutions from the picture to /32."""
+    """Five convolutions from the image to /32."""
 
     channels = (8, 12, 16)
     widths = (8, 6, 4)

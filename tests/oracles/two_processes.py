@@ -19,7 +19,7 @@ from torch import Tensor
 from jdetrt.errors import JdetrtError, TrainingError
 from jdetrt.training.distributed import Processes, mean, processes, total
 from jdetrt.training.learner import Learner
-from jdetrt.training.progress import Progress
+from jdetrt.training.progress import Report
 
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -69,7 +69,7 @@ def _mean(process: Processes) -> list[list[float]]:
 def _stopped(folder: Path, process: Processes) -> None:
     """A run that is stopped in its second epoch, and goes on."""
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: Report) -> None:
         if (progress.epoch, progress.step) == (1, 2):
             raise KeyboardInterrupt
 
@@ -88,7 +88,7 @@ def _poisoned(folder: Path, process: Processes) -> str:
         nonlocal seen
         seen += 1
         if seen == 3 and process.rank == 1:
-            bias = next(p for n, p in self.trainee.network.named_parameters() if n.endswith("bias"))
+            bias = next(p for n, p in self.model.network.named_parameters() if n.endswith("bias"))
             bias.data.fill_(torch.nan)
         return step(self, *arguments)
 

@@ -13,7 +13,7 @@ from jdetrt.training.data.datasets import open_data_set
 from jdetrt.training.data.sample import Sample
 from jdetrt.types import Detections
 
-CLIP = (256, 128)  # width and height of the pictures
+CLIP = (256, 128)  # width and height of the images
 NET = (128, 64)  # of the network, half of it: no border
 FRAMES = 6
 PEOPLE = 3
@@ -25,12 +25,12 @@ def walkers(folder: Path, frames: int = FRAMES, people: int = PEOPLE) -> Path:
     (folder / "img1").mkdir()
     rows = []
     for frame in range(1, frames + 1):
-        picture = np.full((CLIP[1], CLIP[0], 3), 90, np.uint8)
+        image = np.full((CLIP[1], CLIP[0], 3), 90, np.uint8)
         for person in range(people):
             left, top = 80 * person + 4 * frame, 20 + 8 * person
-            picture[top : top + 72, left : left + 24] = 255 - 60 * person, 60 * person, 200
+            image[top : top + 72, left : left + 24] = 255 - 60 * person, 60 * person, 200
             rows.append(f"{frame},{person + 1},{left},{top},24,72,1,1,1\n")
-        cv2.imwrite(str(folder / "img1" / f"{frame:06d}.png"), picture)
+        cv2.imwrite(str(folder / "img1" / f"{frame:06d}.png"), image)
     (folder / "gt" / "gt.txt").write_text("".join(rows))
     (folder / "seqinfo.ini").write_text(
         f"[Sequence]\nname=walkers\nimDir=img1\nframeRate=25\nseqLength={frames}\n"

@@ -103,7 +103,7 @@ def test_one_picture_of_a_batch() -> None:
     one, two = _outputs([[0, 0, 10, 10]], [0.9]), _outputs([[20, 20, 40, 40]], [0.6])
     both = {name: np.concatenate([one[name], two[name]]) for name in one}
     assert detections(both, SAME, batch_index=1).boxes.tolist() == [[20, 20, 40, 40]]
-    with pytest.raises(SessionError, match="picture 2 asked for, the model gave 2"):
+    with pytest.raises(SessionError, match="image 2 asked for, the model gave 2"):
         detections(both, SAME, batch_index=2)
 
 

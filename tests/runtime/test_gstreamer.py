@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from jdetrt.runtime.sources import gstreamer
-from jdetrt.runtime.sources.gstreamer import csi_pipeline, how_to_get_gstreamer, rtsp_pipeline
+from jdetrt.runtime.sources import camera_uri
+from jdetrt.runtime.sources.camera_uri import csi_pipeline, how_to_get_gstreamer, rtsp_pipeline
 
 NEWEST = "video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 
@@ -39,7 +39,7 @@ def test_a_url_cannot_break_out_of_its_quotes() -> None:
 def test_how_to_get_it_depends_on_the_machine(
     monkeypatch: pytest.MonkeyPatch, jetson: bool, hint: str
 ) -> None:
-    monkeypatch.setattr(gstreamer, "on_jetson", lambda: jetson)
+    monkeypatch.setattr(camera_uri, "on_jetson", lambda: jetson)
     text = how_to_get_gstreamer()
     assert hint in text
     assert "--system-site-packages" in text

@@ -9,10 +9,12 @@ from types import TracebackType
 import numpy as np
 import pytest
 
+from jdetrt.config import IouConfig
 from jdetrt.errors import ConfigError, SessionError, SourceError
+from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.sinks.base import MotSink
+from jdetrt.runtime.sinks.text import MotSink
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.types import Array, Frame, TensorSpec
@@ -102,6 +104,18 @@ def test_the_tracks_are_those_of_each_alone(tmp_path: Path, batched: bool) -> No
     assert report.batches == (10 if batched else 22)
     assert report.batch == pytest.approx(2.2 if batched else 1.0)
     assert report.fps > 0
+
+
+def test_thresholds_are_those_of_each_tracker_or_of_the_detector(tmp_path: Path) -> None:
+    def tracks(model: FakeSession | Detector) -> list[int]:
+        own = [
+            Stream(film, Tracker(IouConfig(score_threshold=least)))
+            for film, least in zip(films(), (0.1, 0.85, 0.95), strict=True)
+        ]
+        return [one.tracks for one in MultiPipeline(own, model).run().streams]
+
+    assert tracks(fake()) == [2, 1, 0]
+    assert tracks(Detector(fake(), score_threshold=0.85)) == [1, 1, 0]
 
 
 def test_each_ends_after_so_many_frames(tmp_path: Path) -> None:

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jdetrt.errors import DataError, SessionError, SinkError, SourceError
-from jdetrt.runtime.input_buffer import ArraySlot, FrameSession
-from jdetrt.runtime.pipeline import Pipeline, reportable, track_detections
-from jdetrt.runtime.prefetch import SLOTS, ReadAhead
+from jdetrt.errors import DataError, OutputError, SessionError, SourceError
+from jdetrt.runtime.detector import Detector
+from jdetrt.runtime.input_buffer import ArrayBuffer, BufferedSession
+from jdetrt.runtime.pipeline import Pipeline, track_detections
+from jdetrt.runtime.prefetch import BUFFERS, ReadAhead
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
 from jdetrt.runtime.timing import Stopwatch
+from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
 from jdetrt.types import Detections, Frame, Tracks
@@ -78,13 +80,13 @@ class _Sink(Sink):
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         if frame.index == self.fail_at:
-            raise SinkError("out.txt: cannot be written (No space left on device)")
+            raise OutputError("out.txt: cannot be written (No space left on device)")
         self.rows.append((frame.index, tracks.ids.tolist()))
 
     def close(self) -> None:
         if self.fail_close:
             self.state = "lost"
-            raise SinkError("out.txt: cannot be renamed")
+            raise OutputError("out.txt: cannot be renamed")
         self.state = "complete"
 
     def discard(self) -> None:
@@ -150,6 +152,14 @@ def test_every_frame_in_order_with_its_own_outputs() -> None:
     # The filtered box follows one pixel a frame; a mix-up of frames would show as a jump.
     assert all(abs(left - index) < 1.0 for index, left in seen.items())
     assert len(seen) >= 28
+
+
+def test_a_detector_brings_its_own_thresholds() -> None:
+    def frames(model: FakeSession | Detector) -> list[int]:
+        return [len(tracks) for _, tracks in Pipeline(_Source(5), model, Tracker("iou"))]
+
+    assert frames(_session(5)) == [1, 1, 1, 1, 1]
+    assert frames(Detector(_session(5), score_threshold=0.95)) == [0, 0, 0, 0, 0]
 
 
 def test_the_next_frame_is_at_the_network_before_this_one_is_associated() -> None:
@@ -227,7 +237,7 @@ def test_an_error_leaves_the_session_idle() -> None:
 
 def test_a_sink_that_is_full_does_not_spoil_the_others() -> None:
     full, good = _Sink(fail_at=5, fail_close=True), _Sink()
-    with pytest.raises(SinkError, match="No space left") as caught:
+    with pytest.raises(OutputError, match="No space left") as caught:
         Pipeline(_Source(9), _session(9), Tracker("iou"), [good, full]).run()
     assert "Results up to frame 4 are kept." in str(caught.value)
     assert "cannot be renamed" in str(caught.value)
@@ -236,7 +246,7 @@ def test_a_sink_that_is_full_does_not_spoil_the_others() -> None:
 
 def test_a_sink_that_cannot_be_completed_is_an_error() -> None:
     lost, good = _Sink(fail_close=True), _Sink()
-    with pytest.raises(SinkError, match="renamed"):
+    with pytest.raises(OutputError, match="renamed"):
         Pipeline(_Source(3), _session(3), Tracker("iou"), [lost, good]).run()
     assert (lost.state, good.state) == ("lost", "complete")
 
@@ -329,19 +339,19 @@ def test_a_live_result_does_not_wait_for_the_next_frame() -> None:
 
 def test_a_live_source_gives_its_newest_frame() -> None:
     source, stopwatch = _Source(20, live=True), Stopwatch(("read", "preprocess"))
-    slots = [ArraySlot(_session(0), SIZE) for _ in range(4)]
-    with ReadAhead(source, slots, stopwatch) as ahead:
+    buffers = [ArrayBuffer(_session(0), SIZE) for _ in range(4)]
+    with ReadAhead(source, buffers, stopwatch) as ahead:
         first = ahead.get()
-        assert first is not None  # and is not given back: three slots go round
+        assert first is not None  # and is not given back: three buffers go round
         ahead._thread.join(PATIENCE)  # the camera runs on to frame 20 without us
         rest = []
         while (item := ahead.get()) is not None:
             rest.append(item)
     assert 1 <= len(rest) <= 3
     assert rest[-1].frame.index == 20
-    for item in rest:  # no slot was filled again while its frame was waiting
-        assert isinstance(item.slot, ArraySlot)
-        assert item.slot.tensor[0, 0, 0, 0] == np.float32(item.frame.index) / np.float32(255)
+    for item in rest:  # no buffer was filled again while its frame was waiting
+        assert isinstance(item.buffer, ArrayBuffer)
+        assert item.buffer.tensor[0, 0, 0, 0] == np.float32(item.frame.index) / np.float32(255)
 
 
 def test_dropped_frames_are_counted() -> None:
@@ -368,6 +378,49 @@ def test_max_frames_and_stop() -> None:
     pipeline.run()
     # Frame 3 was at the network; those that were read ahead are left out.
     assert (sink.indices, sink.state) == ([1, 2, 3], "complete")
+
+
+def test_iteration_yields_each_frame_after_it_is_written() -> None:
+    sink, pipeline_tracks = _Sink(), []
+    pipeline = Pipeline(_Source(4), _session(4), Tracker("iou"), [sink])
+    for frame, tracks in pipeline:
+        assert sink.rows[-1] == (frame.index, tracks.ids.tolist())
+        assert sink.state == "open"
+        pipeline_tracks.append(tracks.ids.tolist())
+    assert sink.indices == [1, 2, 3, 4]
+    assert sink.state == "complete"
+    assert pipeline.report().frames == 4
+    assert pipeline_tracks[-1] == [1]
+
+
+def test_leaving_an_iteration_completes_what_is_done() -> None:
+    source, session, sink = _Source(100), _session(100), _Sink()
+    for frame, _ in Pipeline(source, session, Tracker("iou"), [sink]):
+        if frame.index == 3:
+            break
+    assert sink.indices == [1, 2, 3]
+    assert sink.state == "complete"
+    assert source.closed
+    assert source.given < 100
+    with pytest.raises(SessionError):  # idle again
+        session.wait()
+
+
+def test_an_iteration_ends_with_the_error_of_its_source() -> None:
+    sink, source = _Sink(), _Source(3, error=SourceError("torn"))
+    frames: list[int] = []
+    pipeline = Pipeline(source, _session(3), Tracker("iou"), [sink])
+    with pytest.raises(SourceError, match="torn"):
+        frames.extend(frame.index for frame, _ in pipeline)
+    assert frames == sink.indices == [1, 2, 3]
+    assert sink.state == "complete"
+
+
+def test_leaving_early_tells_of_a_sink_that_is_lost() -> None:
+    frames = iter(Pipeline(_Source(9), _session(9), Tracker("iou"), [_Sink(fail_close=True)]))
+    next(frames)
+    with pytest.raises(OutputError):
+        frames.close()
 
 
 def test_another_model_is_refused_before_anything_is_read() -> None:
@@ -476,8 +529,8 @@ def test_the_memory_of_a_stopwatch_does_not_grow_with_the_run() -> None:
     assert report.stages["associate"].p50 == pytest.approx(np.median(np.arange(15_904, 20_000)))
 
 
-class _FrameSession(FakeSession):
-    """Takes pictures as they are; a run ends only once the next picture is in its slot."""
+class _BufferedSession(FakeSession):
+    """Takes pictures as they are; a run ends only once the next picture is in its buffer."""
 
     depth = 1
 
@@ -492,9 +545,9 @@ class _FrameSession(FakeSession):
         self.asked: tuple[tuple[int, int], int] | None = None
         self._changed = threading.Condition()
 
-    def frame_slots(self, size: tuple[int, int], count: int) -> list[_FrameSlot]:
+    def frame_buffers(self, size: tuple[int, int], count: int) -> list[_FrameBuffer]:
         self.asked = size, count
-        return [_FrameSlot(self) for _ in range(count)]
+        return [_FrameBuffer(self) for _ in range(count)]
 
     def fill(self, number: int) -> None:
         with self._changed:
@@ -508,8 +561,8 @@ class _FrameSession(FakeSession):
         return super().wait()
 
 
-class _FrameSlot:
-    def __init__(self, session: _FrameSession) -> None:
+class _FrameBuffer:
+    def __init__(self, session: _BufferedSession) -> None:
         self.session = session
         self.number = 0
 
@@ -525,16 +578,16 @@ class _FrameSlot:
 
 
 def test_a_session_that_takes_frames_gets_the_next_while_it_runs() -> None:
-    session, sink = _FrameSession(20), _Sink()
-    assert isinstance(session, FrameSession)
-    assert not isinstance(_session(1), FrameSession)
+    session, sink = _BufferedSession(20), _Sink()
+    assert isinstance(session, BufferedSession)
+    assert not isinstance(_session(1), BufferedSession)
     Pipeline(_Source(20), session, Tracker("iou"), [sink]).run()
-    assert session.asked == (SIZE, SLOTS)
+    assert session.asked == (SIZE, BUFFERS)
     assert session.submitted == session.filled == list(range(1, 21))
     assert [row for _, row in sink.rows[2:]] == [[1]] * 18
 
 
-class _DeepSession(_FrameSession):
+class _DeepSession(_BufferedSession):
     """Two runs may be open."""
 
     depth = 2
@@ -619,8 +672,8 @@ def test_a_wait_that_ends_badly_with_another_run_open(error: BaseException) -> N
     session._check_room(1)
 
 
-def test_a_slot_that_refuses_a_frame_ends_the_run_with_what_is_done() -> None:
-    session, sink = _FrameSession(5), _Sink()
+def test_a_buffer_that_refuses_a_frame_ends_the_run_with_what_is_done() -> None:
+    session, sink = _BufferedSession(5), _Sink()
     fill = session.fill
 
     def refuse(number: int) -> None:

@@ -12,17 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-from jdetrt.errors import SinkError
-from jdetrt.runtime.sinks import output
+from jdetrt.errors import OutputError
+from jdetrt.runtime.sinks import base
 from jdetrt.runtime.sinks import video as video_sinks
-from jdetrt.runtime.sinks.base import (
-    FramesSink,
-    JsonLinesSink,
-    KittiSink,
-    MotSink,
-    Sink,
-    VideoSink,
-)
+from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
+from jdetrt.runtime.sinks.video import FramesSink, VideoSink
 from jdetrt.types import Frame, Tracks
 
 ROW = "1.500,2.000,10.000,20.000"
@@ -152,7 +147,7 @@ def test_discarded(tmp_path: Path, kind: str) -> None:
     sink.discard()
     sink.close()
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(SinkError, match="is closed; frame 2 is not written"):
+    with pytest.raises(OutputError, match="is closed; frame 2 is not written"):
         sink.write(_frame(2), _tracks(1))
 
 
@@ -212,28 +207,28 @@ def test_a_video_without_frames_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_where_nothing_can_be_made(tmp_path: Path, kind: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SinkError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         _sink(kind, tmp_path / "file")
 
 
 @pytest.mark.parametrize("kind", ["mot", "avi"])
 def test_a_folder_in_the_place_of_a_file(tmp_path: Path, kind: str) -> None:
     (tmp_path / f"out.{kind}").mkdir()
-    with pytest.raises(SinkError, match="is a folder; name a file"):
+    with pytest.raises(OutputError, match="is a folder; name a file"):
         _sink(kind, tmp_path)
 
 
 def test_pictures_of_others_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "000001.jpg").write_bytes(b"of a data set")
-    with pytest.raises(SinkError, match=r"holds other files \(000001.jpg\); name a new or empty"):
+    with pytest.raises(OutputError, match=r"holds other files \(000001.jpg\); name a new or empty"):
         FramesSink(tmp_path)
-    with pytest.raises(SinkError, match="is a file; name a folder"):
+    with pytest.raises(OutputError, match="is a file; name a folder"):
         FramesSink(tmp_path / "000001.jpg")
     with FramesSink(tmp_path / "out") as sink:
         sink.write(_frame(1), _tracks(1))
         (tmp_path / "out").mkdir()
         (tmp_path / "out/mine.txt").write_text("made meanwhile")
-        with pytest.raises(SinkError, match=r"holds other files \(mine.txt\)"):
+        with pytest.raises(OutputError, match=r"holds other files \(mine.txt\)"):
             sink.close()
         sink.discard()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["000001.jpg", "out"]
@@ -271,12 +266,12 @@ def test_a_full_disk_keeps_the_complete_frames(tmp_path: Path, kind: str) -> Non
     sink._file = _FullFile(sink._file, len(expected) + 15)  # the third frame ends in its middle
     sink.write(_frame(1), _tracks(1, 2))
     sink.write(_frame(2), _tracks(1, 2))
-    with pytest.raises(SinkError, match=r"No space left on device\); 2 frames are kept"):
+    with pytest.raises(OutputError, match=r"No space left on device\); 2 frames are kept"):
         sink.write(_frame(3), _tracks(1, 2))
     assert path.read_text() == expected
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     sink.close()
-    with pytest.raises(SinkError, match="is closed"):
+    with pytest.raises(OutputError, match="is closed"):
         sink.write(_frame(4), _tracks(1))
 
 
@@ -284,7 +279,7 @@ def test_a_full_disk_keeps_the_complete_frames(tmp_path: Path, kind: str) -> Non
 def test_a_disk_that_is_full_at_once(tmp_path: Path, kind: str) -> None:
     sink, _ = _sink(kind, tmp_path)
     sink._file = _FullFile(sink._file, 5)
-    with pytest.raises(SinkError, match="no frame is kept"):
+    with pytest.raises(OutputError, match="no frame is kept"):
         sink.write(_frame(1), _tracks(1))
     assert list(tmp_path.iterdir()) == []
 
@@ -297,7 +292,7 @@ def test_a_disk_that_reports_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(SinkError, match=r"cannot be completed \(No space"):
+    with pytest.raises(OutputError, match=r"cannot be completed \(No space"):
         sink.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -312,7 +307,7 @@ def test_pictures_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(SinkError, match="1 frames are kept"):
+    with pytest.raises(OutputError, match="1 frame is kept"):
         sink.write(_frame(2), _tracks(1))
     assert [p.name for p in path.iterdir()] == ["tracked-000001.jpg"]
 
@@ -326,7 +321,7 @@ def test_a_video_is_completed_before_the_disk_is_full(
     sink, path = _sink(kind, tmp_path)
     for index in (1, 2, 3):
         sink.write(_frame(index), _tracks(1))
-    with pytest.raises(SinkError, match=r"the disk is full; 3 frames are kept"):
+    with pytest.raises(OutputError, match=r"the disk is full; 3 frames are kept"):
         sink.write(_frame(4), _tracks(1))
     assert _count(path) == 3
 
@@ -336,8 +331,9 @@ def test_a_video_is_completed_before_the_disk_is_full(
 LIMITED = """
 import resource, signal, sys
 import numpy as np
-from jdetrt.errors import SinkError
-from jdetrt.runtime.sinks.base import MotSink, VideoSink
+from jdetrt.errors import OutputError
+from jdetrt.runtime.sinks.text import MotSink
+from jdetrt.runtime.sinks.video import VideoSink
 from jdetrt.types import Frame, Tracks
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -349,7 +345,7 @@ try:
     with sink:
         for i in range(1, 301):
             sink.write(Frame(rng.integers(0, 256, (96, 128, 3), np.uint8), i), tracks)
-except SinkError as err:
+except OutputError as err:
     print(err)
 """
 
@@ -392,35 +388,35 @@ def test_a_video_beyond_the_limit_of_the_system(tmp_path: Path, suffix: str) -> 
 
 @pytest.mark.parametrize("name", ["out.txt", "out", "out.mp3"])
 def test_a_suffix_that_is_no_video(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SinkError, match=r"expected a video file ending in .mp4, .avi, .mkv, got"):
+    with pytest.raises(OutputError, match=r"expected a video file ending in .mp4, .avi, .mkv, got"):
         VideoSink(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("rate", [0, -5, float("nan"), float("inf"), 1e6])
 def test_a_frame_rate_that_cannot_be(tmp_path: Path, rate: float) -> None:
-    with pytest.raises(SinkError, match="expected a frame rate above 0, at most 1000, got"):
+    with pytest.raises(OutputError, match="expected a frame rate above 0, at most 1000, got"):
         VideoSink(tmp_path / "out.mp4", rate)
 
 
 def test_no_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(video_sinks._CODECS, ".mp4", ("none", "NONE"))
-    with VideoSink(tmp_path / "out.mp4") as sink, pytest.raises(SinkError) as caught:
+    with VideoSink(tmp_path / "out.mp4") as sink, pytest.raises(OutputError) as caught:
         sink.write(_frame(1), _tracks(1))
-    assert "encodes none of none, NONE at 64 x 48 and 30 frames a second" in str(caught.value)
+    assert "encodes none of none, NONE at 64x48 and 30 frames a second" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [(1, 40), (40, 1)])
 def test_a_picture_too_small_for_a_video(tmp_path: Path, size: tuple[int, int]) -> None:
-    message = f"the frames are {size[0]} x {size[1]}, and a video has at least 2 x 2 pixels"
-    with VideoSink(tmp_path / "out.mp4") as sink, pytest.raises(SinkError, match=message):
+    message = f"the frames are {size[0]}x{size[1]}, and a video has at least 2x2 pixels"
+    with VideoSink(tmp_path / "out.mp4") as sink, pytest.raises(OutputError, match=message):
         sink.write(_frame(1, size), _tracks(1))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match=r"names in UTF-8, .*; rename it"):
+    with pytest.raises(OutputError, match=r"names in UTF-8, .*; rename it"):
         VideoSink(tmp_path / os.fsdecode(b"out\xff.mp4"))  # OpenCV would crash
     assert list(tmp_path.iterdir()) == []
 
@@ -428,7 +424,7 @@ def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["avi", "frames"])
 def test_a_frame_without_a_picture(tmp_path: Path, kind: str) -> None:
     sink, _ = _sink(kind, tmp_path)
-    with pytest.raises(SinkError, match="frame 1 has no picture to draw into"), sink:
+    with pytest.raises(OutputError, match="frame 1 has no image to draw on"), sink:
         sink.write(Frame(np.empty((0, 0, 3), np.uint8), 1), _tracks(1))
     assert list(tmp_path.iterdir()) == []
 
@@ -436,13 +432,13 @@ def test_a_frame_without_a_picture(tmp_path: Path, kind: str) -> None:
 def test_a_frame_of_another_size(tmp_path: Path) -> None:
     sink, path = _sink("avi", tmp_path)
     sink.write(_frame(1), _tracks(1))
-    with pytest.raises(SinkError, match=r"frame 2 is \(66, 48\), .*; 1 frames are kept"):
+    with pytest.raises(OutputError, match=r"frame 2 is 66x48, .*; 1 frame is kept"):
         sink.write(_frame(2, (66, 48)), _tracks(1))
     assert _count(path) == 1
 
 
 def test_a_pending_file_that_is_forgotten_is_cleared_away(tmp_path: Path) -> None:
-    pending = output.PendingFile(tmp_path / "out.txt")
+    pending = base.PendingFile(tmp_path / "out.txt")
     assert pending.temporary.exists()
     del pending
     assert list(tmp_path.iterdir()) == []

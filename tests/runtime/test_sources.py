@@ -146,10 +146,10 @@ def test_a_mot_sequence_has_the_name_of_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seqLength": 2}, "promises 2 pictures .*, img1 holds 3"),
-        ({"seqLength": 5}, "promises 5 pictures .*, img1 holds 3; .* missing is 000004.jpg"),
-        ({"imExt": ".png"}, "promises 3 pictures .*, img1 holds 0"),
-        ({"imDir": "frames"}, "the pictures are in frames, which is not there; .*--detections"),
+        ({"seqLength": 2}, "promises 2 images .*, img1 holds 3"),
+        ({"seqLength": 5}, "promises 5 images .*, img1 holds 3; .* missing is 000004.jpg"),
+        ({"imExt": ".png"}, "promises 3 images .*, img1 holds 0"),
+        ({"imDir": "frames"}, "the images are in frames, which is not there; .*--detections"),
         ({"frameRate": "x"}, "seqinfo.ini: expected a number above 0"),
     ],
 )
@@ -184,12 +184,12 @@ def _spoil(how: str) -> Callable[[Path], object]:
     ("how", "message"),
     [
         ("empty", "empty"),
-        ("text", "not a picture"),
+        ("text", "not an image"),
         ("truncated", "truncated|damaged"),
         ("gone", "cannot be read .No such file"),
         ("a folder", "cannot be read .Is a directory"),
-        ("larger", "is 80 x 48, those before it are 64 x 48"),
-        ("huge", "not a picture"),
+        ("larger", "is 80x48, those before it are 64x48"),
+        ("huge", "not an image"),
     ],
 )
 def test_a_bad_picture_in_the_middle_is_named_after_the_good_ones(
@@ -511,7 +511,7 @@ def test_files_that_are_no_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize("uri", ["{}", "{}/*.jpg", "{}/**/x[0-9].png"])
 def test_nothing_to_see(tmp_path: Path, uri: str) -> None:
     (tmp_path / "notes.txt").write_text("text")
-    with pytest.raises(SourceError, match=r"no pictures found \(looked for .bmp, .jpeg, .jpg"):
+    with pytest.raises(SourceError, match=r"no images found \(looked for .bmp, .jpeg, .jpg"):
         open_source(uri.format(tmp_path))
 
 
@@ -751,7 +751,7 @@ def test_a_stream_that_comes_back_in_another_size() -> None:
             return True, _picture(1, (80, 48))
 
     _, error = _until_error(_camera(_Capture(1), Wide(1), reconnect_tries=1))
-    assert error == "cam: frame 2 is (80, 48), not (64, 48)"
+    assert error == "cam: frame 2 is 80x48, not 64x48"
 
 
 def test_a_camera_that_hangs() -> None:

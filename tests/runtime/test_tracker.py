@@ -268,3 +268,38 @@ def test_iou_preset_starts_nobody_from_a_low_score() -> None:
     tracker = Tracker("iou")
     for _ in range(5):
         assert len(tracker.update(detections((100, 100, 140, 220), score=0.65))) == 0
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_tracks_tell_their_detection_their_age_and_their_embedding(preset: str) -> None:
+    tracker = Tracker(preset)
+    born: dict[int, int] = {}
+    handed_out: list[tuple[Tracks, Tracks]] = []
+    faint_frames = 0
+    for frame, sorted_by_score in enumerate(crowd(30, 60, 3, embedding_dim=16)):
+        seen = sorted_by_score[::-1]
+        faint = seen.scores <= tracker.config.score_threshold
+        faint_frames += bool(faint.any())
+        tracks = tracker.update(seen)
+        handed_out.append((tracks, tracks[np.arange(len(tracks))]))
+        matched = seen[tracks.detection]
+        assert len(set(tracks.detection.tolist())) == len(tracks)
+        assert not faint[tracks.detection].any()  # rows of what was given, not of what is used
+        far = (
+            tracks.boxes[:, :2] + tracks.boxes[:, 2:] - matched.boxes[:, :2] - matched.boxes[:, 2:]
+        ) / 2
+        assert np.abs(far).max(initial=0) < 20
+        for number, age in zip(tracks.ids.tolist(), tracks.age.tolist(), strict=True):
+            assert 0 <= age == frame - born.setdefault(number, frame - age)
+        if preset == "iou":
+            assert tracks.embeddings is None
+        elif len(tracks):
+            assert tracks.embeddings is not None
+            assert matched.embeddings is not None
+            np.testing.assert_allclose(np.linalg.norm(tracks.embeddings, axis=1), 1, atol=1e-5)
+            assert (tracks.embeddings * matched.embeddings).sum(axis=1).mean() > 0.8
+    assert preset == "iou" or faint_frames > 0
+    assert len(born) >= 30
+    for tracks, copy in handed_out:  # later frames leave them alone
+        for name in ("boxes", "detection", "age", "embeddings"):
+            np.testing.assert_array_equal(getattr(tracks, name), getattr(copy, name))

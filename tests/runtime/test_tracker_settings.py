@@ -6,7 +6,7 @@ import pytest
 
 from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig
 from jdetrt.errors import ConfigError, SessionError
-from jdetrt.runtime.contract import tracker_config, tracker_note
+from jdetrt.runtime.settings import tracker_config, tracker_note
 from jdetrt.testing import FakeSession
 
 

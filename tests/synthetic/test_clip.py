@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from jdetrt.errors import ConfigError, SinkError
+from jdetrt.errors import ConfigError, OutputError
 from jdetrt.runtime.mot_io import read_detections, read_mot
 from jdetrt.synthetic.clip import SyntheticClip, Truth, noisy_detections, write_sequence
 from jdetrt.synthetic.figure import Part, bounds
@@ -79,7 +79,7 @@ def test_bounds_of_parts() -> None:
 
 
 def test_people_who_are_nearer_are_larger_and_hide_those_behind() -> None:
-    scene = clip(people=20).scene
+    scene = clip(people=20)
     poses = scene.poses(1)
     assert [p.depth for p in poses] == sorted((p.depth for p in poses), reverse=True)
     sizes = [p.scale for p in poses]
@@ -120,7 +120,7 @@ def test_whoever_leaves_is_followed_by_somebody_new() -> None:
 
 
 def test_the_camera_moves_only_when_asked() -> None:
-    still, moving = clip(moving=False).scene, clip(frames=200).scene
+    still, moving = clip(moving=False), clip(frames=200)
     assert {still.offset(frame) for frame in range(1, 40)} == {(0, 0)}
     offsets = np.array([moving.offset(frame) for frame in range(1, 200)])
     assert np.ptp(offsets[:, 0]) > 0.05 * SMALL[0]
@@ -186,7 +186,7 @@ def test_a_folder_that_exists_is_kept_unless_it_was_a_sequence(tmp_path: Path) -
     folder.mkdir()
     (folder / "mine.txt").write_text("keep")
     for overwrite in (False, True):
-        with pytest.raises(SinkError, match="exists already"):
+        with pytest.raises(OutputError, match="exists already"):
             write_sequence(folder, clip(frames=1), overwrite=overwrite)
     assert (folder / "mine.txt").read_text() == "keep"
     written = write_sequence(tmp_path / "other", clip(frames=2))
@@ -195,18 +195,18 @@ def test_a_folder_that_exists_is_kept_unless_it_was_a_sequence(tmp_path: Path) -
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "walk"]
     # Neither is a sequence of somebody else, nor one of ours that something was added to.
     (written / "tracks.txt").write_text("keep")
-    with pytest.raises(SinkError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         write_sequence(written, clip(frames=1), overwrite=True)
     (written / "tracks.txt").unlink()
     (written / ".jdetrt").unlink()
-    with pytest.raises(SinkError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         write_sequence(written, clip(frames=1), overwrite=True)
     assert len(list((written / "img1").iterdir())) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SinkError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_sequence(tmp_path / "file" / "walk", clip(frames=1))
 
 

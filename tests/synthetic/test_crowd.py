@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from jdetrt.errors import ConfigError
-from jdetrt.synthetic.crowd import crowd, picture_size
+from jdetrt.synthetic.crowd import crowd, frame_size
 from jdetrt.types import Detections
 
 
@@ -51,7 +51,7 @@ def test_count_is_about_what_was_asked(targets: int, frames: int) -> None:
 
 @pytest.mark.parametrize("targets", [1, 61, 500])
 def test_boxes_scores_and_embeddings_are_valid(targets: int) -> None:
-    width, height = picture_size(targets)
+    width, height = frame_size(targets)
     for d in crowd(targets, 25, 8, embedding_dim=64):
         sizes = d.boxes[:, 2:] - d.boxes[:, :2]
         assert np.isfinite(d.boxes).all()
@@ -72,8 +72,8 @@ def test_some_scores_lie_below_and_on_the_threshold() -> None:
 
 
 def test_density_stays_when_the_number_grows() -> None:
-    assert picture_size(10) == picture_size(60) == (1920, 1080)
-    small, large = (np.prod(picture_size(n)) / n for n in (100, 1000))
+    assert frame_size(10) == frame_size(60) == (1920, 1080)
+    small, large = (np.prod(frame_size(n)) / n for n in (100, 1000))
     assert small == pytest.approx(large)
 
 

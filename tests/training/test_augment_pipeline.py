@@ -88,7 +88,7 @@ def test_everybody_who_can_be_seen_is_labelled_or_ignored(kind: str) -> None:
             covered = ((points >= low) & (points <= high)).all(axis=2).any(axis=0)
             assert covered.all()
         ignored += len(made.ignore)
-    assert ignored > 0 or kind == "paper"  # in which nobody leaves this picture
+    assert ignored > 0 or kind == "paper"  # in which nobody leaves this image
 
 
 @settings(max_examples=40)
@@ -124,7 +124,7 @@ def test_pictures_of_the_data_set_are_not_changed() -> None:
     people = [ColouredPeople(6)[i] for i in range(6)]
 
     for sample in people:
-        sample.image.setflags(write=False)  # as a data set has it that keeps pictures in memory
+        sample.image.setflags(write=False)  # as a data set has it that keeps images in memory
 
     class Kept(ColouredPeople):
         def __getitem__(self, index: int) -> Sample:

@@ -12,7 +12,7 @@ from coloured_people import ColouredPeople
 
 from jdetrt.errors import ConfigError, DataError, MissingDependencyError
 from jdetrt.training.augment.geometry import flip, letterbox_sample
-from jdetrt.training.data.batches import batch_count, batches, collate
+from jdetrt.training.batches import batch_count, batches, collate
 from jdetrt.training.data.sample import Batch, Sample
 from jdetrt.training.recipe import AugmentConfig
 
@@ -36,9 +36,9 @@ def _same(first: list[Batch], second: list[Batch]) -> bool:
 
 
 def _pictures(batch: Batch, people: int = 3) -> list[int]:
-    """The index of each picture of ``ColouredPeople``, from the ids in it."""
+    """The index of each image of ``ColouredPeople``, from the ids in it."""
     count = len(batch.images)
-    return [int(batch.ids[batch.pictures == i].min()) // people for i in range(count)]
+    return [int(batch.ids[batch.image_index == i].min()) // people for i in range(count)]
 
 
 # ---- one batch -----------------------------------------------------------------------------
@@ -51,17 +51,19 @@ def test_a_batch_is_what_its_samples_are() -> None:
     batch = collate([samples[0], nobody, *samples[1:]])
     assert batch.images.shape == (4, 3, SIZE[1], SIZE[0])
     assert batch.images.dtype == batch.boxes.dtype == batch.ignore.dtype == torch.float32
-    assert batch.ids.dtype == batch.pictures.dtype == batch.ignore_pictures.dtype == torch.int64
+    assert (
+        batch.ids.dtype == batch.image_index.dtype == batch.ignore_image_index.dtype == torch.int64
+    )
     for i, sample in ((0, samples[0]), (2, samples[1]), (3, samples[2])):
         for channel in range(3):
             expected = sample.image[:, :, 2 - channel].astype(np.float32) / np.float32(255)
             np.testing.assert_array_equal(batch.images[i, channel].numpy(), expected)
-        rows = batch.boxes[batch.pictures == i].tolist()
+        rows = batch.boxes[batch.image_index == i].tolist()
         for (x, y, w, h), (x1, y1, x2, y2) in zip(rows, sample.boxes.tolist(), strict=True):
             assert (x, y, w, h) == pytest.approx(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
-        assert batch.ids[batch.pictures == i].tolist() == sample.ids.tolist()
-    assert batch.pictures.tolist() == [0] * 3 + [2] * 3 + [3] * 3
-    assert batch.ignore_pictures.tolist() == [1] * 3
+        assert batch.ids[batch.image_index == i].tolist() == sample.ids.tolist()
+    assert batch.image_index.tolist() == [0] * 3 + [2] * 3 + [3] * 3
+    assert batch.ignore_image_index.tolist() == [1] * 3
     np.testing.assert_array_equal(batch.ignore.numpy(), samples[0].boxes)
 
 
@@ -70,8 +72,8 @@ def test_a_batch_without_people_keeps_its_shapes() -> None:
     image = np.zeros((64, 96, 3), np.uint8)
     batch = collate([Sample(image, empty, np.zeros(0, np.int64), empty)] * 2)
     assert batch.boxes.shape == batch.ignore.shape == (0, 4)
-    assert batch.ids.shape == batch.pictures.shape == batch.ignore_pictures.shape == (0,)
-    assert batch.pictures.dtype == torch.int64
+    assert batch.ids.shape == batch.image_index.shape == batch.ignore_image_index.shape == (0,)
+    assert batch.image_index.dtype == torch.int64
 
 
 # ---- an epoch ------------------------------------------------------------------------------
@@ -148,7 +150,9 @@ def test_shares_of_ranks_make_up_the_batch(pairs: bool) -> None:
         assert torch.equal(batch.images, torch.cat([first.images, second.images]))
         assert torch.equal(batch.boxes, torch.cat([first.boxes, second.boxes]))
         assert torch.equal(batch.ids, torch.cat([first.ids, second.ids]))
-        assert torch.equal(batch.pictures, torch.cat([first.pictures, second.pictures + 4]))
+        assert torch.equal(
+            batch.image_index, torch.cat([first.image_index, second.image_index + 4])
+        )
         assert torch.equal(batch.ignore, torch.cat([first.ignore, second.ignore]))
 
 
@@ -187,7 +191,7 @@ def test_pairs_are_mirrored_together_and_coloured_apart() -> None:
     config = AugmentConfig(rotation=0, scale=(1, 1), translation=0, shear=0)
     lefts = set()
     for batch in batches(people, config, SIZE, 2, 0, 0, 0, pairs=True):
-        first, second = (batch.boxes[batch.pictures == i] for i in range(2))
+        first, second = (batch.boxes[batch.image_index == i] for i in range(2))
         assert torch.equal(first, second)
         assert not torch.equal(batch.images[0], batch.images[1])
         lefts.add(first[0, 0].item())
@@ -195,7 +199,7 @@ def test_pairs_are_mirrored_together_and_coloured_apart() -> None:
 
 
 def test_pictures_without_a_next_frame_make_no_pairs() -> None:
-    with pytest.raises(DataError, match=r"0 pictures that have a next frame .* one batch of 2"):
+    with pytest.raises(DataError, match=r"0 images with a next frame .* one batch of 2"):
         batches(ColouredPeople(9, frames=1), STILL, SIZE, 2, 0, 0, 0, pairs=True)
 
 
@@ -205,9 +209,9 @@ def test_pictures_without_a_next_frame_make_no_pairs() -> None:
 @pytest.mark.parametrize(
     ("batch", "world", "pairs", "message"),
     [
-        (0, 1, False, "batch: 0 pictures cannot be divided into 1 process; .* multiple of 1"),
-        (6, 4, False, "6 pictures cannot be divided into 4 processes; .* multiple of 4"),
-        (3, 1, True, "3 pictures cannot be divided into pairs for 1 process; .* multiple of 2"),
+        (0, 1, False, "batch: 0 images cannot be divided into 1 process; .* multiple of 1"),
+        (6, 4, False, "6 images cannot be divided into 4 processes; .* multiple of 4"),
+        (3, 1, True, "3 images cannot be divided into pairs for 1 process; .* multiple of 2"),
         (6, 2, True, "pairs for 2 processes; .* multiple of 4"),
     ],
 )
@@ -217,14 +221,14 @@ def test_batches_that_cannot_be_divided(batch: int, world: int, pairs: bool, mes
 
 
 def test_too_few_pictures() -> None:
-    with pytest.raises(DataError, match=r"data set: 3 pictures .* fewer than one batch of 4"):
+    with pytest.raises(DataError, match=r"data set: 3 images .* fewer than one batch of 4"):
         batches(ColouredPeople(3), STILL, SIZE, 4, 0, 0, 0)
 
 
 class _Broken(ColouredPeople):
     def __getitem__(self, index: int) -> Sample:
         if index == 2:
-            raise DataError("0003.jpg: is not a picture")
+            raise DataError("0003.jpg: is not an image")
         return super().__getitem__(index)
 
 
@@ -233,14 +237,14 @@ class _Broken(ColouredPeople):
 def test_an_error_in_a_worker_is_the_error_itself(workers: int) -> None:
     with pytest.raises(DataError) as caught:
         list(batches(_Broken(4), STILL, SIZE, 2, 0, 0, workers))
-    assert str(caught.value) == "0003.jpg: is not a picture"
+    assert str(caught.value) == "0003.jpg: is not an image"
 
 
 def test_without_opencv_it_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
-        raise MissingDependencyError("opencv-python", "video", "Reading pictures")
+        raise MissingDependencyError("opencv-python", "video", "Reading images")
 
-    monkeypatch.setattr("jdetrt.training.data.batches.load_cv2", missing)
+    monkeypatch.setattr("jdetrt.training.batches.load_cv2", missing)
     with pytest.raises(MissingDependencyError):
         batches(ColouredPeople(4), STILL, SIZE, 2, 0, 0, 2)
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt.config import IouConfig
-from jdetrt.errors import CheckpointError, SinkError
-from jdetrt.file_kind import DARKNET_SIZES
+from jdetrt.errors import CheckpointError, OutputError
+from jdetrt.file_kind import CHECKPOINT_FORMAT, DARKNET_SIZES
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.darknet_weights import file_sizes
 from jdetrt.training.checkpoints.reference import write_reference
@@ -236,7 +236,7 @@ def test_a_weight_beyond_half_precision_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_saving_to_a_folder_fails_plainly(network: JdeNetwork, tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="is a folder"):
+    with pytest.raises(OutputError, match="is a folder"):
         write_reference(tmp_path, network, identities=1)
 
 
@@ -328,7 +328,7 @@ def test_a_whole_module_is_refused(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"<!DOCTYPE html><html><head>", r"text file \('<!DOCTYPE html"),
-        (b"\xff\xd8\xff\xe0 a picture", "unknown kind"),
+        (b"\xff\xd8\xff\xe0 an image", "is an image"),
         (b"\x08\x08\x12\x07pytorch\x1a\x05", "is an ONNX model"),
         (bytes(5000), "cut short or belongs to another network"),
         (b"PK\x03\x04" + bytes(100), "cut short or damaged"),
@@ -410,7 +410,7 @@ def test_other_torch_files(content: Any, tmp_path: Path) -> None:
 )
 def test_own_files_with_other_contents(config: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
-    metadata = {"format": checkpoint.FORMAT, "config": config}
+    metadata = {"format": CHECKPOINT_FORMAT, "config": config}
     safetensors.torch.save_file({"a": torch.zeros(1)}, path, metadata)
     with pytest.raises(CheckpointError, match=message):
         checkpoint.load(path)
@@ -533,7 +533,7 @@ def test_torchscript_is_called_so(tmp_path: Path) -> None:
 def test_a_recorded_size_that_cannot_be(size: tuple[int, int], tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
     config = f'{{"size": [{size[0]}, {size[1]}]}}'
-    metadata = {"format": checkpoint.FORMAT, "config": config}
+    metadata = {"format": CHECKPOINT_FORMAT, "config": config}
     safetensors.torch.save_file({"a": torch.zeros(1)}, path, metadata)
     with pytest.raises(CheckpointError, match=f"{path}: network size {size[0]}x{size[1]}"):
         checkpoint.load(path)

@@ -11,7 +11,7 @@ from jdetrt.errors import DataError
 from jdetrt.training.convert.datasets import convert
 
 LABELS = ["ignore", "pedestrian", "rider", "sitting person", "person (other)", "person group"]
-# Class, x, y, w, h: of four pictures.
+# Class, x, y, w, h: of four images.
 PICTURES: dict[str, list[list[int]]] = {
     "aachen/aachen_000000_000019": [
         [1, -10, 5, 30, 50],  # reaches outside
@@ -49,11 +49,11 @@ def write_json(raw: Path, split: str) -> None:
 def write_mat(raw: Path, split: str) -> None:
     cells = np.empty((1, len(PICTURES)), object)
     for i, (name, rows) in enumerate(PICTURES.items()):
-        city, picture = name.split("/")
+        city, image = name.split("/")
         table = [[*row, 24000, *row[1:]] for row in rows]
         cells[0, i] = {
             "cityname": city,
-            "im_name": f"{picture}_leftImg8bit.png",
+            "im_name": f"{image}_leftImg8bit.png",
             "bbs": np.array(table, np.int16).reshape(-1, 10),
         }
     (raw / "annotations").mkdir()
@@ -86,9 +86,9 @@ def test_what_is_missing_or_wrong(tmp_path: Path) -> None:
     refuse(r"aachen_000000_000019_leftImg8bit\.png: cannot be read")
     mat = raw / "annotations" / "anno_train.mat"
     savemat(mat, {"anno_train_aligned": np.array([[{"cityname": "ulm"}]], object)})
-    refuse(r"anno_train\.mat: picture 1: expected cityname, im_name and bbs with 10")
+    refuse(r"anno_train\.mat: image 1: expected cityname, im_name and bbs with 10")
     savemat(mat, {"anno_train_aligned": 5})
-    refuse(r"anno_train\.mat: picture 1")
+    refuse(r"anno_train\.mat: image 1")
     write_pictures(raw, "train")
     write_json(raw, "train")
     path = raw / "gtBboxCityPersons/train/ulm/ulm_000002_000019_gtBboxCityPersons.json"

@@ -99,7 +99,7 @@ def test_missing_and_truncated_files(tmp_path: Path, name: str) -> None:
     path = raw / "annotation" / f"{name}.mat"
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match=rf"{name}\.mat: no MATLAB file"):
+    with pytest.raises(DataError, match=rf"{name}\.mat: not a MATLAB file"):
         convert("cuhk-sysu", raw, tmp_path / "out")
     path.unlink()
     with pytest.raises(DataError, match=rf"{name}\.mat: cannot be read"):

@@ -55,7 +55,7 @@ def test_what_is_missing_or_wrong(tmp_path: Path) -> None:
 
     refuse(r"raw: expected <sequence>/\*\.idl")
     folder = write_sequence(raw / "bahnhof", range(1, 2), "")
-    refuse(r"ethz\.train: there is no picture")
+    refuse(r"ethz\.train: there is no image")
     idl = folder / "annot.idl"
     for text, message in [
         ('"left/image_00000009_0.png": (1, 2, 3, 4):-1;', r"idl:1: names left/image_0+9_0\.png"),
@@ -63,8 +63,8 @@ def test_what_is_missing_or_wrong(tmp_path: Path) -> None:
         ('"left/image_00000001_0.png": (1, 2, 3, 4):-1, (5, 6;', r"got '\(5, 6'"),
         ('"left/image_00000001_0.png": (1, 2, 3, 4) (5, 6, 7, 8);', r"expected a box"),
         ('"left/image_00000001_0.png": (1, 2, 3, 4):-1,', r"expected a box .*got ''"),
-        ("<html>", r'idl:1: expected "picture"'),
-        ('"left/image_000', r'idl:1: expected "picture"'),
+        ("<html>", r'idl:1: expected "image"'),
+        ('"left/image_000', r'idl:1: expected "image"'),
     ]:
         idl.write_text(text)
         refuse(message)

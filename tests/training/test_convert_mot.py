@@ -46,7 +46,7 @@ def test_mot17_takes_one_copy_of_each_sequence(tmp_path: Path) -> None:
         f"{frcnn}000003.jpg": [],
     }
     assert done.listing == tmp_path / "out" / "mot17.train"
-    assert (done.pictures, done.boxes, done.identities) == (5, 4, 3)
+    assert (done.images, done.boxes, done.identities) == (5, 4, 3)
 
 
 def test_mot16(tmp_path: Path) -> None:
@@ -83,6 +83,6 @@ def test_what_is_missing_or_wrong(tmp_path: Path) -> None:
     refuse(r"gt\.txt: cannot be read")
     truth.write_text("1,1,0,0,10,20,1,1,1\n")
     (folder / "img1" / "000002.jpg").unlink()
-    refuse(r"000002\.jpg: cannot be read .*get the data set's file again")
+    refuse(r"000002\.jpg: cannot be read .*the data set's file again")
     folder.rename(folder.with_name("MOT17-02-ACF"))
     refuse(r"of MOT17-02 there is only ACF; expected a copy with SDP, FRCNN or DPM")

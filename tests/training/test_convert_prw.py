@@ -69,7 +69,7 @@ def test_what_is_missing_or_wrong(raw: Path, tmp_path: Path) -> None:
     savemat(path, {"boxes": np.ones((2, 5))})
     refuse(r"176\.jpg\.mat: expected the variable box_new or anno_file or anno_previous, .* boxes")
     path.write_bytes(path.read_bytes()[:150])
-    refuse(r"c1s1_000176\.jpg\.mat: no MATLAB file")
+    refuse(r"c1s1_000176\.jpg\.mat: not a MATLAB file")
     path.unlink()
     refuse(r"c1s1_000176\.jpg\.mat: cannot be read")
     (raw / "frames" / "c1s1_000151.jpg").unlink()

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from raw_data import jpeg, read_jde, write_picture
 
-from jdetrt.errors import DataError, SinkError
-from jdetrt.training.convert.writer import LabelledPicture, Link, write_data_set
+from jdetrt.errors import DataError, OutputError
+from jdetrt.training.convert.writer import LabelledImage, Link, write_data_set
 from jdetrt.training.data.datasets import open_data_set
 
 
 def labelled(
     name: str, source: Path | bytes, boxes: Sequence[Sequence[float]], people: Sequence[object]
-) -> LabelledPicture:
-    return LabelledPicture(name, source, np.reshape(boxes, (-1, 4)).astype(float), tuple(people))
+) -> LabelledImage:
+    return LabelledImage(name, source, np.reshape(boxes, (-1, 4)).astype(float), tuple(people))
 
 
 @pytest.fixture
@@ -48,16 +48,16 @@ def test_labels_list_and_identities(raw: Path, tmp_path: Path) -> None:
     )
     assert (labels / "video" / "0.txt").read_text() == ""
     assert (root / "Set/train/images/video/0.jpg").read_bytes() == jpeg(64, 48)
-    assert (done.pictures, done.boxes, done.identities) == (3, 4, 2)
+    assert (done.images, done.boxes, done.identities) == (3, 4, 2)
 
 
 def test_training_reads_what_is_written(raw: Path, tmp_path: Path) -> None:
     boxes = [[10, 20, 30, 40], [-20, 90, 60, 30]]
-    pictures = [
+    images = [
         labelled("v/b.png", raw / "b.png", [], []),
         labelled("v/a.png", raw / "a.png", boxes, ["p", None]),
     ]
-    done = write_data_set(pictures, tmp_path / "out", "Set/train", "set.train")
+    done = write_data_set(images, tmp_path / "out", "Set/train", "set.train")
     data_set = open_data_set(done.listing)
     assert len(data_set[0].boxes) == 0
     sample = data_set[1]
@@ -83,8 +83,8 @@ def test_how_pictures_get_there(
     raw: Path, tmp_path: Path, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pictures = [labelled("a.png", Path("raw/a.png"), [], [])]
-    write_data_set(pictures, tmp_path / "out", "set", "list", link=link)
+    images = [labelled("a.png", Path("raw/a.png"), [], [])]
+    write_data_set(images, tmp_path / "out", "set", "list", link=link)
     placed = tmp_path / "out" / "set" / "images" / "a.png"
     assert placed.read_bytes() == (raw / "a.png").read_bytes()
     assert placed.is_symlink() == (link == "symlink")
@@ -117,7 +117,7 @@ def test_an_interrupted_run_leaves_nothing_half(raw: Path, tmp_path: Path) -> No
     root = tmp_path / "new" / "out"
     whole = [labelled("a.png", raw / "a.png", [[1, 2, 3, 4]], [7])]
 
-    def breaks_off() -> Iterator[LabelledPicture]:
+    def breaks_off() -> Iterator[LabelledImage]:
         yield labelled("b.png", raw / "b.png", [], [])
         raise Stopped
 
@@ -133,33 +133,33 @@ def test_an_interrupted_run_leaves_nothing_half(raw: Path, tmp_path: Path) -> No
 
 
 def test_other_peoples_folders_stay(raw: Path, tmp_path: Path) -> None:
-    pictures = [labelled("a.png", raw / "a.png", [], [])]
-    with pytest.raises(SinkError, match=r"raw: exists and is not .* what a conversion wrote"):
-        write_data_set(pictures, tmp_path, "raw", "list")
-    write_data_set(pictures, tmp_path, "set", "list")
+    images = [labelled("a.png", raw / "a.png", [], [])]
+    with pytest.raises(OutputError, match=r"raw: exists already and is not .* run wrote"):
+        write_data_set(images, tmp_path, "raw", "list")
+    write_data_set(images, tmp_path, "set", "list")
     (tmp_path / "set" / "notes.txt").write_text("mine")
-    with pytest.raises(SinkError, match="set: exists"):
-        write_data_set(pictures, tmp_path, "set", "list")
+    with pytest.raises(OutputError, match="set: exists"):
+        write_data_set(images, tmp_path, "set", "list")
     assert (tmp_path / "set" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "list").exists()
 
 
 def test_bad_pictures_are_named(raw: Path, tmp_path: Path) -> None:
-    def write(*pictures: LabelledPicture) -> None:
-        write_data_set(pictures, tmp_path, "set", "list")
+    def write(*images: LabelledImage) -> None:
+        write_data_set(images, tmp_path, "set", "list")
 
     cut = raw / "cut.png"
     cut.write_bytes((raw / "a.png").read_bytes()[:500])
-    with pytest.raises(DataError, match=r"cut\.png: the picture is truncated .* get the"):
+    with pytest.raises(DataError, match=r"cut\.png: .* truncated .* again"):
         write(labelled("cut.png", cut, [], []))
     with pytest.raises(DataError, match=r"gone\.png: cannot be read"):
         write(labelled("gone.png", raw / "gone.png", [], []))
-    with pytest.raises(DataError, match=r"^v/3\.jpg: the picture is truncated"):
+    with pytest.raises(DataError, match=r"^v/3\.jpg: .* truncated"):
         write(labelled("v/3.jpg", jpeg()[:300], [], []))
-    with pytest.raises(DataError, match=r"a\.png: two pictures"):
+    with pytest.raises(DataError, match=r"a\.png: two images"):
         write(*[labelled("a.png", raw / "a.png", [], [])] * 2)
     with pytest.raises(DataError, match=r"a\.png: expected finite"):
         write(labelled("a.png", raw / "a.png", [[1, float("nan"), 3, 4]], [None]))
-    with pytest.raises(DataError, match="there is no picture to list"):
+    with pytest.raises(DataError, match="there is no image to list"):
         write()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]

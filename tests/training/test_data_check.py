@@ -11,7 +11,7 @@ from jdetrt.training.data.check import check
 SHARED = Path(__file__).parents[2] / "../shared/data"
 
 
-def picture(path: Path) -> None:
+def image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.zeros((100, 200, 3), np.uint8))
 
@@ -31,8 +31,8 @@ def assert_named(faults: tuple[str, ...], path: Path, expected: dict[int, str]) 
 
 @pytest.fixture
 def jde(tmp_path: Path) -> Path:
-    picture(tmp_path / "images/a.png")
-    picture(tmp_path / "images/b.png")
+    image(tmp_path / "images/a.png")
+    image(tmp_path / "images/b.png")
     text(tmp_path / "labels_with_ids/a.txt", "0 3 .5 .5 .5 .5", "0 -1 .2 .2 .1 .2")
     text(tmp_path / "labels_with_ids/b.txt", "0 3 1.01 .5 .1 .9")
     return tmp_path
@@ -41,7 +41,7 @@ def jde(tmp_path: Path) -> Path:
 def test_sound_data(jde: Path) -> None:
     report = check(jde, decode=True)
     assert report.faults == ()
-    assert (report.pictures, report.boxes, report.identities) == (2, 3, 1)
+    assert (report.images, report.boxes, report.identities) == (2, 3, 1)
     assert (report.unidentified, report.centres_outside) == (1, 1)
     assert report.heights == pytest.approx((20, 50, 90))
 
@@ -65,40 +65,40 @@ def test_every_bad_row_is_named(jde: Path) -> None:
     )
     report = check(jde)
     expected = {
-        2: "id 3 is in this picture already (line 1)",
+        2: "id 3 is in this image already (line 1)",
         3: "expected class 0",
         4: "expected 6 columns",
         5: "expected a number, got 'x'",
         6: "expected an id",
         7: "expected w and h above 0",
-        8: "the box is wholly outside the picture",
-        9: "reaches more than half a picture beyond its edge",
-        10: "expected xc as a share of the picture",
+        8: "the box is completely outside the image",
+        9: "reaches more than half an image beyond its edge",
+        10: "expected xc as a share of the image",
         12: "the same box as in line 11",
     }
     assert_named(report.faults, labels, expected)
-    assert (report.pictures, report.boxes, report.identities) == (2, 7, 3)
+    assert (report.images, report.boxes, report.identities) == (2, 7, 3)
 
 
 def test_files_that_are_missing_or_broken(jde: Path) -> None:
     (jde / "labels_with_ids/a.txt").unlink()
-    (jde / "images/b.png").write_bytes(b"no picture")
+    (jde / "images/b.png").write_bytes(b"no image")
     text(jde / "labels_with_ids/sub/orphan.txt", "0 1 .5 .5 .1 .1")
-    picture(jde / "images/a.jpg")
+    image(jde / "images/a.jpg")
     report = check(jde)
     assert len(report.faults) == 4
     for part, fault in zip(
         (
             "a.txt: the label file is missing",
             "a.png has the labels of",  # which a.jpg has, although they are missing
-            "b.png: not a picture",
-            "orphan.txt: no picture belongs to it",
+            "b.png: not a",
+            "orphan.txt: has no image",
         ),
         report.faults,
         strict=True,
     ):
         assert part in fault
-    assert (report.pictures, report.boxes, report.heights) == (3, 1, None)
+    assert (report.images, report.boxes, report.heights) == (3, 1, None)
 
 
 def test_damage_behind_the_header_is_seen_by_decoding(jde: Path) -> None:
@@ -106,15 +106,16 @@ def test_damage_behind_the_header_is_seen_by_decoding(jde: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
     assert check(jde).faults == ()
     (fault,) = check(jde, decode=True).faults
-    assert "a.png: the picture is truncated" in fault
+    assert "a.png: " in fault
+    assert "truncated (60 bytes)" in fault
 
 
 def test_a_list(jde: Path) -> None:
     listing = jde / "some.train"
     text(listing, "images/a.png", "images/gone.png", "images/a.png", "a.png")
-    picture(jde / "a.png")
+    image(jde / "a.png")
     gone, twice, nowhere = check(listing).faults
-    assert gone == f"{listing}:2: {jde}/images/gone.png is not there; is the root right?"
+    assert gone == f"{listing}:2: {jde}/images/gone.png does not exist; is the root right?"
     assert twice.startswith(f"{listing}:3: {jde}/images/a.png has the labels of {jde}/images/a.png")
     assert "expected a folder named 'images'" in nowhere
     assert len(check(listing, root=jde / "images").faults) == 3  # a.png is there, without labels
@@ -123,7 +124,7 @@ def test_a_list(jde: Path) -> None:
 @pytest.fixture
 def mot(tmp_path: Path) -> Path:
     for frame in (1, 2):
-        picture(tmp_path / f"s/img1/{frame:06d}.png")
+        image(tmp_path / f"s/img1/{frame:06d}.png")
     text(tmp_path / "s/gt/gt.txt", "1,1,10,20,30,40,1,1,1", "2,1,11,20,30,44,1,1,1")
     size = "imWidth=200\nimHeight=100\n"
     text(tmp_path / "s/seqinfo.ini", f"[Sequence]\nseqLength=2\nimExt=.png\n{size}")
@@ -134,7 +135,7 @@ def test_a_sound_sequence(mot: Path) -> None:
     for path in (mot, mot.parent, mot.parent / "*"):
         report = check(path, decode=True)
         assert report.faults == ()
-        assert (report.pictures, report.boxes, report.identities) == (2, 2, 1)
+        assert (report.images, report.boxes, report.identities) == (2, 2, 1)
         assert report.heights == (40, 42, 44)
 
 
@@ -157,16 +158,16 @@ def test_every_bad_row_of_a_sequence_is_named(mot: Path) -> None:
         "2,4,900,20,30,40,0,3,1",
     )
     expected = {
-        2: "id 1 is in this picture already (line 1)",
+        2: "id 1 is in this image already (line 1)",
         3: "expected a size above 0 in column 5",
         4: "expected 9 columns as above",
         5: "expected a finite number in column 6",
         6: "expected a number in column 6",
-        7: "expected a frame with a picture, got 9",
-        8: "expected an id from 0, or -1 for nobody known, got -4",
+        7: "expected a frame with an image, got 9",
+        8: "expected an id from 0, or -1 (unknown), got -4",
         9: "expected a class of 1 (a person) to 13, got 0",
-        10: "wholly outside",
-        11: "more than half a picture",
+        10: "outside the image",
+        11: "more than half an image",
         13: "the same box as in line 12",
     }
     report = check(mot)
@@ -176,28 +177,28 @@ def test_every_bad_row_of_a_sequence_is_named(mot: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "fault"),
     [
-        ("gt/gt.txt", "", "gt.txt: there is no row"),
-        ("seqinfo.ini", "[Sequence]\nseqLength=3\nimExt=.png", "promises 3 pictures, there are 2"),
+        ("gt/gt.txt", "", "gt.txt: there are no rows"),
+        ("seqinfo.ini", "[Sequence]\nseqLength=3\nimExt=.png", "states 3 images, there are 2"),
         ("seqinfo.ini", "[Sequence]\nseqLength=no", "expected a number above 0"),
-        ("img1/000002.png", "no picture", "000002.png: not a picture"),
-        ("img1/last.png", "", "last.png: expected a picture named by the number of its frame"),
+        ("img1/000002.png", "no image", "000002.png: not a"),
+        ("img1/last.png", "", "last.png: expected an image named by the number of its frame"),
         (
             "seqinfo.ini",
             "[Sequence]\nseqLength=2\nimExt=.png\nimWidth=400\nimHeight=200",
-            "the picture is (200, 100)",
+            "the image is 200x100",
         ),
     ],
 )
 def test_a_sequence_with_a_bad_file(mot: Path, file: str, content: str, fault: str) -> None:
     (mot / file).write_text(content)
     faults = check(mot).faults
-    assert len(faults) == (2 if "(200" in fault else 1)
+    assert len(faults) == (2 if "200x100" in fault else 1)
     assert all(fault in one for one in faults)
 
 
 def test_nothing_to_check(tmp_path: Path) -> None:
     report = check(tmp_path / "gone")
-    assert (report.pictures, len(report.faults)) == (0, 1)
+    assert (report.images, len(report.faults)) == (0, 1)
     assert "gone: not found" in report.faults[0]
 
 
@@ -206,4 +207,4 @@ def test_real_data_is_sound() -> None:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     report = check(folder)
-    assert (report.pictures, report.boxes, report.faults) == (135, 2193, ())
+    assert (report.images, report.boxes, report.faults) == (135, 2193, ())

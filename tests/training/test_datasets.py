@@ -15,7 +15,7 @@ from jdetrt.training.data.datasets import (
     DataSet,
     Mixture,
     Repeated,
-    labelled_pictures,
+    labelled_images,
     open_data_set,
 )
 from jdetrt.training.data.sample import Sample
@@ -23,7 +23,7 @@ from jdetrt.training.data.sample import Sample
 SHARED = Path(__file__).parents[2] / "../shared/data"
 
 
-def picture(path: Path, value: int, size: tuple[int, int] = (40, 20)) -> None:
+def image(path: Path, value: int, size: tuple[int, int] = (40, 20)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.full((size[1], size[0], 3), value, np.uint8))
 
@@ -35,9 +35,9 @@ def text(path: Path, content: str) -> None:
 
 @pytest.fixture
 def jde(tmp_path: Path) -> Path:
-    """Three pictures with the people 4, 9 and 4 again, nobody known, nobody."""
+    """Three images with the people 4, 9 and 4 again, nobody known, nobody."""
     for value, name in enumerate(("a.png", "sub/b.PNG", "c.png")):
-        picture(tmp_path / "images" / name, value)
+        image(tmp_path / "images" / name, value)
     labels = tmp_path / "labels_with_ids"
     text(labels / "a.txt", "0 9 .5 .5 .5 .5\n0 4 .25 .5 .5 1\n")
     text(labels / "sub/b.txt", "0 -1 .5 .5 .5 .5\n0 4 .5 .5 1 1\n")
@@ -50,7 +50,7 @@ def mot(tmp_path: Path) -> Path:
     """Two sequences, in each of which there is somebody numbered 7."""
     for name, ids, frames in (("s1", (7, 2), 3), ("s2", (7, 7), 2)):
         for frame in range(1, frames + 1):
-            picture(tmp_path / name / "img1" / f"{frame:06d}.png", 10 * frame)
+            image(tmp_path / name / "img1" / f"{frame:06d}.png", 10 * frame)
         rows = "".join(f"{n},{one},1,2,3,4,1,1,1\n" for n, one in enumerate(ids, start=1))
         text(tmp_path / name / "gt/gt.txt", rows)
     (tmp_path / "no sequence").mkdir()
@@ -81,10 +81,12 @@ def test_a_list_is_relative_to_its_root(
     assert [data_set[i].ids.tolist() for i in range(2)] == [[-1, 0], [1, 0]]
     listing.rename(jde / "some.train")
     assert len(open_data_set(str(jde / "some.train"))) == 2
-    with pytest.raises(DataError, match=r"some.train:1: .*b.PNG is not there; is the root right\?"):
+    with pytest.raises(
+        DataError, match=r"some.train:1: .*b.PNG does not exist; is the root right\?"
+    ):
         open_data_set(jde / "some.train", jde / "images")
     (jde / "some.train").write_text("\n")
-    with pytest.raises(DataError, match="expected one picture a line, it is empty"):
+    with pytest.raises(DataError, match="expected one image a line, it is empty"):
         open_data_set(jde / "some.train")
 
 
@@ -112,13 +114,13 @@ def test_one_sequence(mot: Path) -> None:
 
 
 def test_what_is_no_data(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone: not found; name a list of pictures, a folder"):
+    with pytest.raises(DataError, match=r"gone: not found; name a list of images, a folder"):
         open_data_set(tmp_path / "gone")
-    with pytest.raises(DataError, match="expected a list of pictures, a folder"):
+    with pytest.raises(DataError, match="expected a list of images, a folder"):
         open_data_set(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "labels_with_ids").mkdir()
-    with pytest.raises(DataError, match=r"images: no pictures \(.bmp"):
+    with pytest.raises(DataError, match=r"images: no images \(.bmp"):
         open_data_set(tmp_path)
 
 
@@ -147,7 +149,7 @@ def test_repeated(mot: Path) -> None:
 
 @dataclass
 class Made:
-    """A data set of one picture for each list of ids; the pictures are the frames of a video."""
+    """A data set of one image for each list of ids; the images are the frames of a video."""
 
     frames: list[list[int]]
     identities: int
@@ -199,7 +201,7 @@ def test_a_mixture_of_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "pictures", "boxes", "identities"),
+    ("name", "images", "boxes", "identities"),
     [  # as ../shared/data/README.md counts them
         ("sequences/PRW-c6s1", 1262, 2733, 434),
         ("sequences/MOT17-*-mini", 35, 790, 131),
@@ -207,11 +209,11 @@ def test_a_mixture_of_nothing() -> None:
         ("detection/citypersons", 135, 2193, 0),
     ],
 )
-def test_real_data(name: str, pictures: int, boxes: int, identities: int) -> None:
+def test_real_data(name: str, images: int, boxes: int, identities: int) -> None:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there")
-    data_set = labelled_pictures(SHARED / name)
-    assert (len(data_set), data_set.identities) == (pictures, identities)
+    data_set = labelled_images(SHARED / name)
+    assert (len(data_set), data_set.identities) == (images, identities)
     ids = np.concatenate([labels.ids for labels in data_set.labels])
     assert len(ids) == boxes
     assert sorted(set(ids.tolist()) - {-1}) == list(range(identities))

@@ -19,9 +19,9 @@ def batch_of(pictures: int, people: list[tuple[int, int, Box]], ignore: list[Box
         images=torch.zeros(pictures, 3, SIZE[1], SIZE[0]),
         boxes=torch.tensor([box for *_, box in people]).reshape(-1, 4),
         ids=torch.tensor([person for _, person, _ in people], dtype=torch.int64),
-        pictures=torch.tensor([picture for picture, *_ in people], dtype=torch.int64),
+        image_index=torch.tensor([picture for picture, *_ in people], dtype=torch.int64),
         ignore=torch.tensor(ignore).reshape(-1, 4),
-        ignore_pictures=torch.zeros(len(ignore), dtype=torch.int64),
+        ignore_image_index=torch.zeros(len(ignore), dtype=torch.int64),
     )
 
 

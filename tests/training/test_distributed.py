@@ -17,7 +17,7 @@ from two_processes import RECIPES
 
 import jdetrt
 from jdetrt.errors import ConfigError
-from jdetrt.training.data.batches import batches
+from jdetrt.training.batches import batches
 from jdetrt.training.distributed import Processes, mean, processes, total
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -190,7 +190,7 @@ def test_a_resumed_run_of_two_processes_is_as_one_that_went_on(together: Path) -
 
 
 def test_triplets_of_two_processes(together: Path) -> None:
-    """Each takes negatives from its own pictures; so there is no equal run of one process."""
+    """Each takes negatives from its own images; so there is no equal run of one process."""
     logged = rows(together / "triplet" / "log.csv")
     assert all(math.isfinite(float(row["total"])) for row in logged)
     assert any(row["identity/32"] for row in logged)

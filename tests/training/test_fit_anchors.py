@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jdetrt.errors import ConfigError, DataError
-from jdetrt.training.data.datasets import labelled_pictures
+from jdetrt.training.data.datasets import labelled_images
 from jdetrt.training.network.anchors import anchor_sizes
 from jdetrt.training.network.fit_anchors import fit, network_shapes, recluster, shape_iou
 
@@ -119,7 +119,7 @@ def test_boxes_are_letterboxed(tmp_path: Path) -> None:
     ):
         cv2.imwrite(f"{tmp_path}/images/{name}.png", np.zeros((*size[::-1], 3), np.uint8))
         (tmp_path / f"labels_with_ids/{name}.txt").write_text(rows)
-    shapes = network_shapes([labelled_pictures(tmp_path)], (96, 64))
+    shapes = network_shapes([labelled_images(tmp_path)], (96, 64))
     # gains 96 / 200 and 64 / 200
     expected = [[20 * 0.48, 50 * 0.48], [40 * 0.48, 20 * 0.48], [10 * 0.32, 100 * 0.32]]
     np.testing.assert_allclose(shapes, expected, rtol=1e-6)

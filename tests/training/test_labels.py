@@ -12,7 +12,7 @@ from jdetrt.training.data.labels import label_path, parse_row, read_labels
 
 
 @pytest.mark.parametrize(
-    ("picture", "labels"),
+    ("image", "labels"),
     [
         ("/data/images/a.jpg", "/data/labels_with_ids/a.txt"),
         ("images/a.JPG", "labels_with_ids/a.txt"),
@@ -22,14 +22,14 @@ from jdetrt.training.data.labels import label_path, parse_row, read_labels
         ("d/images/images.png", "d/labels_with_ids/images.txt"),
     ],
 )
-def test_where_the_labels_of_a_picture_are(picture: str, labels: str) -> None:
-    assert label_path(Path(picture)) == Path(labels)
+def test_where_the_labels_of_a_picture_are(image: str, labels: str) -> None:
+    assert label_path(Path(image)) == Path(labels)
 
 
-@pytest.mark.parametrize("picture", ["img1/a.jpg", "d/Images/a.jpg", "myimages/a.jpg", "images"])
-def test_a_picture_outside_of_images_has_no_labels(picture: str) -> None:
+@pytest.mark.parametrize("image", ["img1/a.jpg", "d/Images/a.jpg", "myimages/a.jpg", "images"])
+def test_a_picture_outside_of_images_has_no_labels(image: str) -> None:
     with pytest.raises(DataError, match="expected a folder named 'images'"):
-        label_path(Path(picture))
+        label_path(Path(image))
 
 
 def test_rows_become_edges(tmp_path: Path) -> None:
@@ -66,11 +66,11 @@ def test_nobody_in_the_picture(tmp_path: Path) -> None:
         ("0 1 nan .5 .1 .1", "expected a number, got 'nan'"),
         ("0 1 .5 .5 inf .1", "expected a number, got 'inf'"),
         ("1 1 .5 .5 .1 .1", r"expected class 0 \(a person\), got 1; delete"),
-        ("0 -2 .5 .5 .1 .1", "expected an id from 0, or -1 for nobody known, got -2"),
+        ("0 -2 .5 .5 .1 .1", r"expected an id from 0, or -1 \(unknown\), got -2"),
         ("0 1.5 .5 .5 .1 .1", "expected an id from 0, .*, got 1.5"),
         ("0 1e300 .5 .5 .1 .1", "expected an id"),
-        ("0 1 320 .5 .1 .1", "expected xc as a share of the picture, about 0 to 1, got 320"),
-        ("0 1 .5 .5 .1 48", "expected h as a share of the picture, .* got 48"),
+        ("0 1 320 .5 .1 .1", "expected xc as a share of the image, about 0 to 1, got 320"),
+        ("0 1 .5 .5 .1 48", "expected h as a share of the image, .* got 48"),
         ("0 1 .5 .5 0 .1", "expected w and h above 0, got 0 and 0.1; delete the row"),
         ("0 1 .5 .5 .1 -.1", "expected w and h above 0"),
     ],
@@ -83,7 +83,7 @@ def test_a_malformed_row_is_named_by_its_line(tmp_path: Path, row: str, message:
 
 
 def test_files_that_are_no_labels(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a.txt: the label file is missing; .* make it empty"):
+    with pytest.raises(DataError, match=r"a.txt: the label file is missing; .* empty file"):
         read_labels(tmp_path / "a.txt")
     with pytest.raises(DataError, match="Is a directory"):
         read_labels(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,27 +13,25 @@ from small_runs import ALONE, SomePeople, learn_tiny_body, small_recipe, start
 from tiny_network import EMBEDDING_DIM, SIZE
 from torch import Tensor
 
-from jdetrt.training.data.batches import batches
+from jdetrt.training.batches import batches
 from jdetrt.training.data.sample import Batch
 from jdetrt.training.learner import Learner
 from jdetrt.training.network import model
 from jdetrt.training.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     learn_tiny_body(monkeypatch)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def learner(**settings: Any) -> Learner:
     recipe = small_recipe(**settings)
     torch.manual_seed(recipe.seed)
     made = Learner(model.random_network(0, "tiny", EMBEDDING_DIM), recipe, 48, ALONE)
-    made.trainee.train()
+    made.model.train()
     return made
 
 
@@ -44,7 +42,7 @@ def parts(size: int, recipe: Recipe | None = None) -> list[Batch]:
 
 def moved(made: Learner) -> dict[str, Tensor]:
     before = start()
-    return {k: v - before[k] for k, v in made.trainee.network.state_dict().items()}
+    return {k: v - before[k] for k, v in made.model.network.state_dict().items()}
 
 
 BALANCES = [
@@ -71,7 +69,7 @@ def test_parts_are_the_batch(count: int, loss: dict[str, str]) -> None:
         far = float(value.abs().max())
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-3 * far + 1e-7)
     for own, other in zip(
-        whole.trainee.loss.parameters(), pieces.trainee.loss.parameters(), strict=True
+        whole.model.loss.parameters(), pieces.model.loss.parameters(), strict=True
     ):
         torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-7)
 
@@ -86,7 +84,7 @@ def test_a_batch_without_anybody_known(identity: str, balance: str) -> None:
         assert all(math.isfinite(value) for value in losses.values())
         assert named or not any(name.startswith("identity") for name in losses)
         assert len(part.ids) or not any(name.startswith("box") for name in losses)
-    for value in made.trainee.state_dict().values():
+    for value in made.model.state_dict().values():
         assert torch.isfinite(value).all()
 
 
@@ -105,23 +103,23 @@ def test_gradients_are_cut_to_a_norm() -> None:
     plain = {"momentum": 0.0, "weight_decay": 0.0, "learning_rate": 1.0}
     for limit in (0.5, 1e-3):
         made = learner(optimiser={**plain, "max_gradient": limit})
-        before = [p.detach().clone() for p in made.trainee.parameters()]
+        before = [p.detach().clone() for p in made.model.parameters()]
         made.step(parts(4)[:1], 1.0)
-        way = [p.detach() - b for p, b in zip(made.trainee.parameters(), before, strict=True)]
+        way = [p.detach() - b for p, b in zip(made.model.parameters(), before, strict=True)]
         length = math.sqrt(sum(float(step.double().square().sum()) for step in way))
         assert length == pytest.approx(limit, rel=1e-3)
 
 
 def test_what_is_not_finite_stops_before_the_weights_move() -> None:
     made = learner()
-    bias = made.trainee.network.levels[1].get_submodule("detection")[-1].bias  # type: ignore[index]
+    bias = made.model.network.levels[1].get_submodule("detection")[-1].bias  # type: ignore[index]
     good = bias.data.clone()
     bias.data[4] = math.inf
-    before = {k: v.clone() for k, v in made.trainee.state_dict().items()}
+    before = {k: v.clone() for k, v in made.model.state_dict().items()}
     batch = next(part for part in parts(4) if len(part.ids))
     with pytest.raises(FloatingPointError, match=r"the loss \(total nan, confidence/16 nan\)"):
         made.step([batch], 1.0)
-    for name, value in made.trainee.state_dict().items():
+    for name, value in made.model.state_dict().items():
         assert torch.equal(value, before[name])
     bias.data.copy_(good)
     assert math.isfinite(made.step([batch], 1.0)["total"])
@@ -129,13 +127,13 @@ def test_what_is_not_finite_stops_before_the_weights_move() -> None:
 
 def test_a_gradient_that_is_not_finite_stops_too() -> None:
     made = learner()
-    kernel = made.trainee.network.body.get_parameter("third.conv.weight")
+    kernel = made.model.network.body.get_parameter("third.conv.weight")
     register: Callable[[Callable[[Tensor], Tensor]], object] = kernel.register_hook
     register(lambda gradient: gradient * math.nan)
-    before = {k: v.clone() for k, v in made.trainee.state_dict().items()}
+    before = {k: v.clone() for k, v in made.model.state_dict().items()}
     with pytest.raises(FloatingPointError, match=r"the gradient \(its norm is nan\)"):
         made.step(parts(4)[:1], 1.0)
-    for name, value in made.trainee.state_dict().items():
+    for name, value in made.model.state_dict().items():
         assert torch.equal(value, before[name])
 
 
@@ -146,26 +144,26 @@ def test_averaged_weights_by_hand() -> None:
     for count, part in enumerate(parts(4)):
         made.step([part], 1.0)
         share = min(0.3, (1 + count) / (10 + count))
-        for name, value in made.trainee.network.state_dict().items():
+        for name, value in made.model.network.state_dict().items():
             new = value.clone().double()
             old = expected.get(name, new)
             counter = name.endswith("num_batches_tracked")
             expected[name] = new if counter else share * old + (1 - share) * new
-    assert made.network is not made.trainee.network
+    assert made.network is not made.model.network
     for name, value in made.network.state_dict().items():
         torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-7)
         if name.endswith("detection.1.weight"):
-            assert not torch.equal(value, made.trainee.network.state_dict()[name])
+            assert not torch.equal(value, made.model.network.state_dict()[name])
 
 
 def test_without_an_average_the_network_itself_is_kept() -> None:
     made = learner()
-    assert made.network is made.trainee.network
+    assert made.network is made.model.network
     assert made.state()["average"] is None
 
 
 def test_weights_of_convolutions_lie_channels_last() -> None:
-    kernel = learner().trainee.network.body.get_parameter("third.conv.weight")
+    kernel = learner().model.network.body.get_parameter("third.conv.weight")
     assert kernel.is_contiguous(memory_format=torch.channels_last)
     assert not kernel.is_contiguous()
 
@@ -185,7 +183,7 @@ def test_a_restored_learner_goes_on_as_before(name: str) -> None:
     for made in (first, second):
         made.step(batches_[2:3], 1.0)
     for one, other in (
-        (first.trainee, second.trainee),
+        (first.model, second.model),
         (first.network, second.network),
     ):
         for key, value in one.state_dict().items():
@@ -225,5 +223,5 @@ def test_half_precision_learns_about_the_same(monkeypatch: pytest.MonkeyPatch) -
     exact, rough = whole.step([batch], 1.0), half.step([batch], 1.0)
     assert rough != exact
     assert rough == pytest.approx(exact, rel=0.05)
-    for value in half.trainee.parameters():
+    for value in half.model.parameters():
         assert value.dtype == torch.float32

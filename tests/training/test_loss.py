@@ -42,9 +42,9 @@ def some_targets(people: Sequence[tuple[float, ...]] = PEOPLE) -> tuple[Targets,
         images=torch.empty(2, 3, SIZE[1], SIZE[0]),
         boxes=rows[:, :4],
         ids=rows[:, 4].long(),
-        pictures=rows[:, 5].long(),
+        image_index=rows[:, 5].long(),
         ignore=torch.empty(0, 4),
-        ignore_pictures=torch.empty(0, dtype=torch.int64),
+        ignore_image_index=torch.empty(0, dtype=torch.int64),
     )
     return assign(batch, ANCHORS)
 

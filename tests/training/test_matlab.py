@@ -49,7 +49,7 @@ def test_truncated_files(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "a.mat"
     savemat(path, {"x": np.arange(100.0)}, do_compression=True)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"a\.mat: (no MATLAB file|expected the variable)"):
+    with pytest.raises(DataError, match=r"a\.mat: (not a MATLAB file|expected the variable)"):
         read_mat(path, "x")
 
 
@@ -57,7 +57,7 @@ def test_missing_files_and_other_formats(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.mat: cannot be read"):
         read_mat(tmp_path / "a.mat", "x")
     (tmp_path / "b.mat").write_text("<html>not found</html>" * 20)
-    with pytest.raises(DataError, match=r"b\.mat: no MATLAB file"):
+    with pytest.raises(DataError, match=r"b\.mat: not a MATLAB file"):
         read_mat(tmp_path / "b.mat", "x")
 
 

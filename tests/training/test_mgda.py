@@ -82,7 +82,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> JdeNetwork:
     return model.random_network(3, "tiny", EMBEDDING_DIM)
 
 
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.rand(2, 3, SIZE[1], SIZE[0], generator=torch.Generator().manual_seed(1))
 
 
@@ -102,7 +102,7 @@ def some_targets(seed: int = 2) -> list[Targets]:
 
 def test_head_inputs_are_what_the_heads_see(network: JdeNetwork) -> None:
     with head_inputs(network) as shared:
-        maps = network(pictures())
+        maps = network(images())
     assert [tuple(feature.shape) for feature in shared] == [
         (2, 8, 3, 4),
         (2, 6, 6, 8),
@@ -111,14 +111,14 @@ def test_head_inputs_are_what_the_heads_see(network: JdeNetwork) -> None:
     for level, feature, head in zip(network.levels, shared, maps, strict=True):
         torch.testing.assert_close(level.get_submodule("embedding")(feature), head.embedding)
         torch.testing.assert_close(level.get_submodule("detection")(feature), head.detection)
-    network(pictures())
+    network(images())
     assert len(shared) == 3  # the hooks are gone
 
 
 def test_head_inputs_of_the_small_body() -> None:
     network = model.random_network(0, "nano", 8)
     with head_inputs(network) as shared, torch.no_grad():
-        maps = network(pictures())
+        maps = network(images())
     for level, feature, head in zip(network.levels, shared, maps, strict=True):
         torch.testing.assert_close(level.get_submodule("detection")(feature), head.detection)
 
@@ -130,7 +130,7 @@ def test_weights_are_the_shortest_sum_of_all_nine_gradients(network: JdeNetwork)
     assert isinstance(loss.balance, MgdaUbBalance)
     targets = some_targets()
     with head_inputs(network) as shared:
-        maps = network(pictures())
+        maps = network(images())
     result = loss(maps, targets, shared)
     weights = loss.balance.weights.double()
     assert weights.sum().item() == pytest.approx(1)
@@ -172,7 +172,7 @@ def test_the_total_can_be_minimised(network: JdeNetwork) -> None:
     network.train()
     loss = JdeLoss(LossConfig(balance="mgda-ub"), EMBEDDING_DIM, 5)
     with head_inputs(network) as shared:
-        maps = network(pictures())
+        maps = network(images())
     loss(maps, some_targets(), shared).total.backward()
     for parameter in network.parameters():
         assert parameter.grad is not None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import DataError
-from jdetrt.training.data.mot_labels import frame_pictures, frames
+from jdetrt.training.data.mot_labels import frame_images, frames
 
 SHARED = Path(__file__).parents[2] / "../shared/data/sequences"
 
@@ -66,12 +66,12 @@ def test_without_classes_marked_rows_are_people(sequence: Path, tail: str) -> No
 
 
 def test_seqinfo_says_where_and_how_many(sequence: Path) -> None:
-    (sequence / "img1").rename(sequence / "pictures")
+    (sequence / "img1").rename(sequence / "images")
     info = sequence / "seqinfo.ini"
-    info.write_text("[Sequence]\nimDir=pictures\nseqLength=4\nimExt=.jpg\n")
-    assert list(frame_pictures(sequence)) == [1, 2, 4]
-    info.write_text("[Sequence]\nimDir=pictures\nseqLength=2\n")
-    with pytest.raises(DataError, match=r"gt.txt:10: frame 4 has no picture; there are 2, 1 to 2"):
+    info.write_text("[Sequence]\nimDir=images\nseqLength=4\nimExt=.jpg\n")
+    assert list(frame_images(sequence)) == [1, 2, 4]
+    info.write_text("[Sequence]\nimDir=images\nseqLength=2\n")
+    with pytest.raises(DataError, match=r"gt.txt:10: frame 4 has no image; there are 2, 1 to 2"):
         frames(sequence)
 
 
@@ -80,7 +80,7 @@ def test_pictures_are_named_by_their_frame(sequence: Path) -> None:
     with pytest.raises(DataError, match=r"000000.jpg: .*the number of its frame, from 1"):
         frames(sequence)
     (sequence / "img1/000000.jpg").rename(sequence / "img1/frame_7.jpg")
-    with pytest.raises(DataError, match=r"frame_7.jpg: expected a picture named by"):
+    with pytest.raises(DataError, match=r"frame_7.jpg: expected an image named by"):
         frames(sequence)
 
 
@@ -90,7 +90,7 @@ def test_a_sequence_without_pictures_or_rows(sequence: Path) -> None:
         frames(sequence)
     for path in (sequence / "img1").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match="img1: no pictures"):
+    with pytest.raises(DataError, match="img1: no images"):
         frames(sequence)
     (sequence / "img1").rmdir()
     with pytest.raises(DataError, match=r"img1: cannot be read \(No such file"):

@@ -103,7 +103,7 @@ def test_without_people_a_copy_keeps_its_place_in_the_picture() -> None:
     "boxes",
     [
         [[60, 40, 75, 71]],  # small
-        [[-3, 40, 30, 110]],  # cut off by the picture's edge
+        [[-3, 40, 30, 110]],  # cut off by the image's edge
         [[40, 20, 80, 110], [60, 20, 100, 110]],  # in front of each other
     ],
 )
@@ -122,7 +122,7 @@ def test_nobody_is_copied_out_of_an_ignored_region() -> None:
 
 
 def test_a_copy_behind_a_later_copy_is_ignored() -> None:
-    # A picture hardly wider than a copy: they all stand in one place.
+    # An image hardly wider than a copy: they all stand in one place.
     sample = _sample([], 0, (32, 120))
     donor = _sample([[10, 20, 40, 100], [60, 20, 90, 100], [110, 20, 140, 100]], 5)
     hidden = 0
@@ -191,7 +191,7 @@ def test_the_chance_is_each_persons_own() -> None:
         for box in np.array(boxes, int):
             here = np.s_[box[1] : box[3], box[0] : box[2]]
             changed += bool((made.image[here] != sample.image[here]).any())
-    # The colour is taken from the picture: about one in ten is the person's own.
+    # The colour is taken from the image: about one in ten is the person's own.
     assert 0.35 < changed / 600 < 0.5
     off = erase(sample, AugmentConfig(), rng)
     np.testing.assert_array_equal(off.image, sample.image)

@@ -28,7 +28,7 @@ def stored() -> dict[str, Tensor]:
 
 
 def as_published(body: nn.Module) -> nn.Module:
-    """The weights as they are in the package, for normalised pictures, and its epsilon."""
+    """The weights as they are in the package, for normalised images, and its epsilon."""
     values = list(stored().values())[: len(body.state_dict())]
     body.load_state_dict(dict(zip(body.state_dict(), values, strict=True)))
     for module in body.modules():
@@ -53,12 +53,12 @@ def test_pictures_from_0_to_1_give_the_features_of_normalised_ones() -> None:
     network = model.random_network(0, "nano", 8)
     start_from(network, IMAGENET)
     published = as_published(model.random_network(0, "nano", 8).body)
-    pictures = torch.rand(1, 3, 192, 256, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(1, 3, 192, 256, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        ours = network.body.double()(pictures.double())
-        theirs = published.double()((255 * pictures.double() - 127) / 128)
-        first = network.body.get_submodule("stem")(pictures.double())
-        stem = published.get_submodule("stem")((255 * pictures.double() - 127) / 128)
+        ours = network.body.double()(images.double())
+        theirs = published.double()((255 * images.double() - 127) / 128)
+        first = network.body.get_submodule("stem")(images.double())
+        stem = published.get_submodule("stem")((255 * images.double() - 127) / 128)
     torch.testing.assert_close(first[..., 1:-1, 1:-1], stem[..., 1:-1, 1:-1], atol=1e-5, rtol=1e-5)
     # Cells of /8 whose field of view does not reach the border.
     inside = (..., slice(9, -9), slice(9, -9))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jdetrt.errors import SinkError
+from jdetrt.errors import OutputError
 from jdetrt.training.progress import Means, Table
 
 ROWS = [{"epoch": e, "step": s, "total": 10.0 * e + s} for e in range(3) for s in (2, 4)]
@@ -97,10 +97,10 @@ def test_afresh_is_afresh(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SinkError, match="file"):
+    with pytest.raises(OutputError, match="file"):
         Table(tmp_path / "file" / "log.csv")
     table = Table(tmp_path / "log.csv", ("epoch", "step"))
     os.remove(tmp_path / "log.csv")
     (tmp_path / "log.csv").mkdir()
-    with pytest.raises(SinkError, match=r"log\.csv: cannot be written"):
+    with pytest.raises(OutputError, match=r"log\.csv: cannot be written"):
         table.add({"epoch": 1, "step": 1})

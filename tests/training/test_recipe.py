@@ -11,8 +11,7 @@ import pytest
 from jdetrt.config import load
 from jdetrt.errors import ConfigError
 from jdetrt.training.network.anchors import network_anchors
-from jdetrt.training.recipe import Recipe
-from jdetrt.training.run_folder import RECIPES, open_recipe
+from jdetrt.training.recipe import RECIPES, Recipe, open_recipe
 
 
 def read(text: str, folder: Path) -> Recipe:
@@ -106,3 +105,32 @@ def test_a_recipe_cannot_be_changed() -> None:
     recipe: Any = Recipe()
     with pytest.raises(AttributeError):
         recipe.batch = 3
+
+
+def test_a_recipe_builds_on_another(tmp_path: Path) -> None:
+    """Tables are merged, the rest is replaced; a base is a name, or a path beside the file."""
+    (tmp_path / "mine.toml").write_text(
+        'base = "nano"\nbatch = 5\n[[data]]\npath = "a"\n[loss]\nbox = "smooth-l1"\n'
+    )
+    (tmp_path / "sub").mkdir()
+    file = tmp_path / "sub" / "other.toml"
+    file.write_text('base = "../mine.toml"\n[loss]\nfocal_gamma = 3.0\n')
+    nano, other = open_recipe("nano"), open_recipe(file)
+    assert (other.batch, [one.path for one in other.data]) == (5, ["a"])
+    loss = msgspec.structs.replace(nano.loss, box="smooth-l1", focal_gamma=3.0)
+    assert other == msgspec.structs.replace(nano, batch=5, data=other.data, loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('base = "gone.toml"', r"gone\.toml: no such file"),
+        ('base = "recipe.toml"', r"recipe\.toml: is its own base"),
+        ("base = 3", r"recipe\.toml: base: expected .* got 3"),
+        ('base = "nano"\n[loss]\ncolour = 1', r"recipe\.toml: .* unknown field `colour`"),
+    ],
+)
+def test_a_base_that_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        open_recipe(tmp_path / "recipe.toml")

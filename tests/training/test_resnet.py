@@ -13,10 +13,10 @@ from jdetrt.cli import main
 from jdetrt.errors import CheckpointError
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.pretrained import start_from
+from jdetrt.training.learner import NetworkWithLoss
 from jdetrt.training.network.model import BODIES, JdeNetwork, random_network
 from jdetrt.training.network.resnet import Bottleneck, ResNet50
 from jdetrt.training.recipe import Recipe
-from jdetrt.training.trainee import Trainee
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -202,10 +202,10 @@ def test_a_gradient_reaches_every_parameter() -> None:
 @pytest.mark.usefixtures("slim")
 def test_frozen_norms_of_the_body_stay() -> None:
     network = random_network(0, "resnet50", DIM)
-    trainee = Trainee(network, Recipe(frozen_norms="body"), identities=3).train()
+    model = NetworkWithLoss(network, Recipe(frozen_norms="body"), identities=3).train()
     norms = [m for m in network.body.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == 1 + 3 * 16 + 4
-    assert trainee.training
+    assert model.training
     assert not any(norm.training or norm.weight.requires_grad for norm in norms)
     before = {k: v.clone() for k, v in network.body.state_dict().items() if "running" in k}
     network.body(torch.rand(1, 3, 32, 32))

@@ -16,7 +16,7 @@ from small_runs import ALONE, SomePeople, learn_tiny_body, rows, small_recipe, s
 from tiny_network import EMBEDDING_DIM, SIZE
 from torch import Tensor
 
-from jdetrt.errors import CheckpointError, ConfigError, DataError, SinkError, TrainingError
+from jdetrt.errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
 from jdetrt.evaluation.detection import evaluate_detection
 from jdetrt.export.torch_session import TorchSession
 from jdetrt.training import run
@@ -27,10 +27,12 @@ from jdetrt.training.learner import Learner
 from jdetrt.training.losses.loss import PARTS
 from jdetrt.training.network.anchors import network_anchors
 from jdetrt.training.network.model import JdeNetwork
-from jdetrt.training.progress import Progress
+from jdetrt.training.progress import Report
 from jdetrt.training.recipe import Recipe
 from jdetrt.training.run_folder import BEST, LAST, LOG, STATE, VALIDATION
 from jdetrt.training.train import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Workers are forked; newer Pythons warn where another test has left a thread.
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -47,12 +49,9 @@ RICH: dict[str, Any] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         learn_tiny_body(patch)
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +193,8 @@ def test_workers_change_nothing(whole: Path, tmp_path: Path) -> None:
     assert_same_folder(tmp_path / "two", whole)
 
 
-def stopping_at(epoch: int, step: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
+def stopping_at(epoch: int, step: int) -> Callable[[Report], None]:
+    def report(progress: Report) -> None:
         if (progress.epoch, progress.step) == (epoch, step):
             raise KeyboardInterrupt
 
@@ -225,7 +224,7 @@ def test_a_resumed_run_is_as_one_that_went_on(
 def test_stopped_again_and_again(whole: Path, tmp_path: Path) -> None:
     recipe, folder, stops = small_recipe(**RICH), tmp_path / "stopped", 0
 
-    def stop(_: Progress) -> None:
+    def stop(_: Report) -> None:
         nonlocal stops
         stops += 1
         raise KeyboardInterrupt
@@ -309,7 +308,7 @@ def test_the_state_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.M
     class DeadError(Exception):
         pass
 
-    def die(progress: Progress) -> None:
+    def die(progress: Report) -> None:
         if (progress.epoch, progress.step) == (0, 3):
             raise DeadError
 
@@ -352,7 +351,7 @@ def test_unfinished_files_are_never_seen(
         save(content, path)
 
     monkeypatch.setattr("torch.save", full)
-    with pytest.raises(SinkError, match=r"state\.pt: cannot be written \(No space left"):
+    with pytest.raises(OutputError, match=r"state\.pt: cannot be written \(No space left"):
         small_run(small_recipe(**RICH), folder, validate=by_size())
     assert {file.name for file in folder.iterdir()} == {LAST, BEST, LOG, VALIDATION, STATE}
     small_run(small_recipe(**RICH), folder, resume=True, validate=by_size())
@@ -374,7 +373,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_damages_nothing(tmp_path: 
         nonlocal taken
         taken += 1
         if taken == 2:
-            next(self.trainee.network.parameters()).data.fill_(math.nan)
+            next(self.model.network.parameters()).data.fill_(math.nan)
         return step(self, parts, share)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -417,8 +416,8 @@ def test_nobody_is_known_by_name(identity: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"batch": 6, "accumulate": 4}, ConfigError, "accumulate: a batch of 6 pictures cannot"),
-        ({"batch": 20}, DataError, "16 pictures to train on are fewer than one batch of 20"),
+        ({"batch": 6, "accumulate": 4}, ConfigError, "accumulate: a batch of 6 images cannot"),
+        ({"batch": 20}, DataError, "16 images to train on are fewer than one batch of 20"),
         ({"batch": 32, "accumulate": 2}, ConfigError, "batch: the data have fewer than 32"),
         ({"batch": 3, "loss": {"identity": "triplet"}}, ConfigError, "pairs for 1 process"),
         ({"sizes": [[64, 64]]}, ConfigError, "sizes: anchors follow from one size; give network"),
@@ -438,9 +437,9 @@ def test_recipes_that_do_not_fit(
 
 
 def test_other_settings_or_data_cannot_be_resumed(whole: Path) -> None:
-    with pytest.raises(ConfigError, match="made with another seed; resume with the recipe"):
+    with pytest.raises(ConfigError, match="with another seed; resume with the recipe"):
         small_run(small_recipe(seed=3, **RICH), whole, resume=True)
-    with pytest.raises(ConfigError, match="made with 16 pictures, and now there are 17"):
+    with pytest.raises(ConfigError, match="with 16 images, now there are 17"):
         small_run(small_recipe(**RICH), whole, resume=True, data=SomePeople(17))
 
 
@@ -452,7 +451,7 @@ def test_no_state_to_resume(tmp_path: Path) -> None:
 
 def test_an_output_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SinkError, match="file"):
+    with pytest.raises(OutputError, match="file"):
         small_run(small_recipe(), tmp_path / "file")
 
 
@@ -460,7 +459,7 @@ def test_an_output_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_sixteen_pictures_are_learnt_by_heart(tmp_path: Path) -> None:
-    """The body nano from ImageNet on rendered pictures, each as it is."""
+    """The body nano from ImageNet on rendered images, each as it is."""
     size = (256, 128)
     recipe = msgspec.convert(
         {

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jdetrt.errors import ConfigError, SinkError
-from jdetrt.training.recipe import Recipe
-from jdetrt.training.run_folder import RECIPES, STATE, check, open_recipe, prepare
+from jdetrt.errors import ConfigError, OutputError
+from jdetrt.training.recipe import RECIPES, Recipe, open_recipe
+from jdetrt.training.run_folder import STATE, check, prepare
 
 
 def test_recipes_by_name_and_by_file(tmp_path: Path) -> None:
@@ -46,11 +46,11 @@ def test_folders(tmp_path: Path) -> None:
     check(tmp_path, resume=False)
     (tmp_path / STATE).touch()
     check(tmp_path, resume=True)
-    with pytest.raises(ConfigError, match="holds a run already; go on with it by --resume, or"):
+    with pytest.raises(ConfigError, match=r"holds a run already; .* --resume, or"):
         check(tmp_path, resume=False)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SinkError, match=r"recipe\.json: cannot be written"):
+    with pytest.raises(OutputError, match=r"recipe\.json: cannot be written"):
         prepare(tmp_path / "file", Recipe())

@@ -27,9 +27,9 @@ ANCHORS = np.array(
 def make(
     boxes: Sequence[Sequence[float]],
     ids: Sequence[int] | None = None,
-    pictures: Sequence[int] | None = None,
+    images: Sequence[int] | None = None,
     ignore: Sequence[Sequence[float]] = (),
-    ignore_pictures: Sequence[int] = (),
+    ignore_image_index: Sequence[int] = (),
     size: tuple[int, int] = SIZE,
     count: int = PICTURES,
 ) -> Batch:
@@ -37,22 +37,22 @@ def make(
         images=torch.empty(count, 3, size[1], size[0]),
         boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         ids=torch.tensor(range(len(boxes)) if ids is None else ids, dtype=torch.int64),
-        pictures=torch.tensor(pictures or [0] * len(boxes), dtype=torch.int64),
+        image_index=torch.tensor(images or [0] * len(boxes), dtype=torch.int64),
         ignore=torch.tensor(ignore, dtype=torch.float32).reshape(-1, 4),
-        ignore_pictures=torch.tensor(ignore_pictures, dtype=torch.int64),
+        ignore_image_index=torch.tensor(ignore_image_index, dtype=torch.int64),
     )
 
 
 def slow(batch: Batch) -> list[slow_targets.HeadTargets]:
     people = [
-        slow_targets.Person(picture, identity, (box[0], box[1], box[2], box[3]))
-        for picture, identity, box in zip(
-            batch.pictures.tolist(), batch.ids.tolist(), batch.boxes.tolist(), strict=True
+        slow_targets.Person(image, identity, (box[0], box[1], box[2], box[3]))
+        for image, identity, box in zip(
+            batch.image_index.tolist(), batch.ids.tolist(), batch.boxes.tolist(), strict=True
         )
     ]
     regions = [
-        slow_targets.Region(picture, (box[0], box[1], box[2], box[3]))
-        for picture, box in zip(batch.ignore_pictures.tolist(), batch.ignore.tolist(), strict=True)
+        slow_targets.Region(image, (box[0], box[1], box[2], box[3]))
+        for image, box in zip(batch.ignore_image_index.tolist(), batch.ignore.tolist(), strict=True)
     ]
     return [
         slow_targets.assign_head(
@@ -159,7 +159,7 @@ def test_full_size_agrees_with_all_pairs() -> None:
     [(7.75, 0), (8, 0), (8.25, -1), (9.75, -1), (10, 0), (10.25, 1), (20, 1), (40, 0), (39, 1)],
 )
 def test_thresholds_are_strict(height: float, label: int) -> None:
-    _, target, _ = assign(make([[32, 32, 10, height]], pictures=[1]), ANCHORS)
+    _, target, _ = assign(make([[32, 32, 10, height]], images=[1]), ANCHORS)
     assert target.labels[1, 1, 2, 2] == label
     assert (target.labels[0] == 0).all()
 
@@ -195,7 +195,7 @@ def test_a_centre_outside_is_moved_to_the_grid() -> None:
 
 
 def test_regions_to_ignore_leave_foreground_alone() -> None:
-    batch = make([[32, 32, 10, 20]], ignore=[[0, 0, 96, 64]], ignore_pictures=[0])
+    batch = make([[32, 32, 10, 20]], ignore=[[0, 0, 96, 64]], ignore_image_index=[0])
     for target in assign(batch, ANCHORS):
         assert set(target.labels[0].flatten().tolist()) <= {-1, 1}
         assert (target.labels[1] == 0).all()
@@ -203,14 +203,14 @@ def test_regions_to_ignore_leave_foreground_alone() -> None:
 
 
 def test_a_region_holds_its_left_and_top_edge_only() -> None:
-    target = assign(make([], ignore=[[24, 24, 32, 32]], ignore_pictures=[1]), ANCHORS)[2]
+    target = assign(make([], ignore=[[24, 24, 32, 32]], ignore_image_index=[1]), ANCHORS)[2]
     expected = [[1, anchor, 3, 3] for anchor in range(4)]
     assert (target.labels == -1).nonzero().tolist() == expected
 
 
 def test_a_region_beside_the_centre_of_an_anchor_like_it_is_ignored() -> None:
     # Anchor 10 x 20 at (32, 32): 95 of 225 square pixels in common.
-    batch = make([], ignore=[[32.25, 22, 38.25, 42]], ignore_pictures=[0])
+    batch = make([], ignore=[[32.25, 22, 38.25, 42]], ignore_image_index=[0])
     assert assign(batch, ANCHORS)[1].labels[0, 1, 2, 2] == -1
 
 

@@ -12,8 +12,7 @@ import pytest
 
 from jdetrt.errors import ConfigError, DataError
 from jdetrt.synthetic.clip import SyntheticClip
-from jdetrt.training.data.synthetic import SyntheticPictures
-from jdetrt.training.data.training_set import open_training_set
+from jdetrt.training.data.training_set import SyntheticImages, open_training_set
 from jdetrt.training.recipe import Recipe, SyntheticConfig
 
 CLIPS = {"clips": 2, "frames": 3, "people": 3, "size": [96, 64]}
@@ -24,7 +23,7 @@ def recipe(**settings: Any) -> Recipe:
 
 
 def jde_folder(folder: Path, ids: list[list[int]]) -> None:
-    """Pictures in which a person of each id stands."""
+    """Images in which a person of each id stands."""
     for part in ("images", "labels_with_ids"):
         (folder / part).mkdir(parents=True)
     for number, people in enumerate(ids):
@@ -45,7 +44,7 @@ def test_the_order_of_the_data_gives_the_ids_their_meaning(tmp_path: Path) -> No
         ),
         tmp_path,
     )
-    rendered = SyntheticPictures(msgspec.convert(CLIPS, SyntheticConfig))
+    rendered = SyntheticImages(msgspec.convert(CLIPS, SyntheticConfig))
     assert len(data) == 2 + 2 + 4 + 6
     assert data.identities == 2 + 2 + 2 + rendered.identities
     assert [data[i].ids.tolist() for i in range(8)] == [
@@ -79,7 +78,7 @@ def test_settings_reach_their_data(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no training data: name a data set at least"):
+    with pytest.raises(ConfigError, match="no training data: name at least one data set"):
         open_training_set(recipe(), tmp_path)
     with pytest.raises(DataError, match="nowhere"):
         open_training_set(recipe(data=[{"path": "nowhere"}]), tmp_path)

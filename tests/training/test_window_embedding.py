@@ -24,9 +24,9 @@ def batch_of(ids: list[int]) -> Batch:
         images=torch.rand(1, 3, 256, 384, generator=generator),
         boxes=torch.tensor([[96.0 + 60 * n, 128.0, 30.0, 70.0] for n in range(count)]),
         ids=torch.tensor(ids),
-        pictures=torch.zeros(count, dtype=torch.int64),
+        image_index=torch.zeros(count, dtype=torch.int64),
         ignore=torch.zeros(0, 4),
-        ignore_pictures=torch.zeros(0, dtype=torch.int64),
+        ignore_image_index=torch.zeros(0, dtype=torch.int64),
     )
 
 
@@ -92,7 +92,7 @@ def test_people_become_alike(network: JdeNetwork) -> None:
 
 
 def test_what_cannot_be_learnt(network: JdeNetwork) -> None:
-    with pytest.raises(DataError, match="nobody in these pictures"):
+    with pytest.raises(DataError, match="nobody in these images"):
         gather(network, [batch_of([-1, -1])], 0)
     with pytest.raises(DataError, match="nobody has two windows"):
         learn(network, Windows(torch.zeros(2, 192, 5, 5).half(), torch.arange(2), 2), 1)

@@ -1,4 +1,4 @@
-"""What cameras and codecs do to a picture: blur, noise, lost colour, compression."""
+"""Degradation of images: blur, noise, loss of colour, compression."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)
 
 
 def degrade(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> Sample:
-    """Blur, add noise, take the colour away or compress, each with its configured chance."""
+    """Blur, add noise, remove the colour or compress, each with its configured chance."""
     cv2 = load_cv2()
     image = sample.image
     blurred, noisy, grey, compressed = rng.random(4) < (
@@ -36,7 +36,7 @@ def degrade(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> 
     if grey:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     if noisy:
-        # Of the brightness alone, as a camera's noise mostly is after its own processing.
+        # Of the brightness alone, like most noise of cameras after their own processing.
         chosen = rng.integers(256, size=image.shape[:2], dtype=np.uint8)
         noise = np.rint(_QUANTILES * rng.uniform(*_NOISE))
         more, less = (

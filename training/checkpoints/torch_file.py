@@ -1,4 +1,4 @@
-"""Read the files of ``torch.save`` without running any code that they hold."""
+"""Files of ``torch.save``, read without running any code in them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ def read_torch(path: Path) -> object:
             warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
             content: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
-        found = re.search(r"GLOBAL ([\w.]+)", str(err))
-        what = f"wants to run or build '{found[1]}'" if found else "is no plain torch file"
+        match = re.search(r"GLOBAL ([\w.]+)", str(err))
+        what = f"wants to run or build '{match[1]}'" if match else "is no plain torch file"
         raise CheckpointError(
-            f"{path}: {what}; nothing of it was run, whatever it holds. Only tensors and plain "
-            "values are read. If you trust the file, load it with weights_only=False and save the "
-            "weights alone: torch.save(checkpoint['model'], file), or model.state_dict() where it "
-            "is a whole module"
+            f"{path}: {what}; nothing of it was run. Only tensors and plain values are read. If "
+            "you trust the file, load it with weights_only=False and save the weights alone: "
+            "torch.save(checkpoint['model'], file), or model.state_dict() if it is a module"
         ) from err
     except (CheckpointError, MemoryError):
         raise
@@ -51,7 +50,7 @@ def read_torch(path: Path) -> object:
 
 
 def outline(content: object) -> str:
-    """Say in a few words what a file held, for a message."""
+    """Describe the content of a file in a few words, for a message."""
     if isinstance(content, Mapping):
         keys = ", ".join(repr(key) for key in list(content)[:6])
         return f"a dict with the keys {keys}{', ...' if len(content) > 6 else ''}"
@@ -68,12 +67,12 @@ def _check_archive(path: Path) -> None:
     if any(member.filename.endswith("/constants.pkl") for member in members):
         raise CheckpointError(
             f"{path}: is a TorchScript program (torch.jit.save), not weights alone; save the "
-            "weights of the model that it was made from: torch.save(model.state_dict(), file)"
+            "weights of its original model: torch.save(model.state_dict(), file)"
         )
     # torch.save compresses nothing; a compressed member may become a thousand times as large.
     stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
     if not stored or sum(member.file_size for member in members) > path.stat().st_size:
         raise CheckpointError(
-            f"{path}: is a zip archive that torch.save did not write: it would take more room "
-            "unpacked; unpack it yourself if a checkpoint is in it"
+            f"{path}: is a zip archive that torch.save did not write: it would take more space "
+            "unpacked; if a checkpoint is in it, unpack it yourself"
         )

@@ -1,14 +1,14 @@
-"""CityPersons (Zhang et al., CVPR 2017): annotations of people in the pictures of Cityscapes.
+"""CityPersons (Zhang et al., CVPR 2017): annotations of people in the images of Cityscapes.
 
-Expected is a folder with ``leftImg8bit/<split>/<city>/*.png`` of Cityscapes and the annotations,
-either as Cityscapes gives them out, ``gtBboxCityPersons/<split>/<city>/*.json``, or as the authors
-do, ``annotations/anno_<split>.mat``. Both say the same; the JSON files are taken where they are.
+Layout: a folder with ``leftImg8bit/<split>/<city>/*.png`` of Cityscapes and the annotations, as
+Cityscapes publishes them, ``gtBboxCityPersons/<split>/<city>/*.json``, or the authors,
+``annotations/anno_<split>.mat``. Both have the same content; the JSON files are preferred.
 
 Labels are pedestrians, riders, sitting people and people in other postures (classes 1 to 4): the
-box of the whole body for the first two, which may reach outside, of what is seen for the others.
-Ignore regions (0: people on posters, reflections) and groups (5) are left out, and so are pictures
-in which nobody is left, as in the reference's lists (2 500 of 2 975 and 441 of 500 pictures).
-Nobody is identified.
+box of the whole body for the first two, which may reach outside, of the visible part for the
+others. Ignore regions (0: people on posters, reflections), groups (5) and images without people
+are left out, as in the reference's lists (2 500 of 2 975 and 441 of 500 images). There are no
+identities.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular
+from jdetrt.files import read_bytes
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
-from jdetrt.training.convert.writer import LabelledPicture
+from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["citypersons"]
 
@@ -33,15 +33,11 @@ _LABELS = frozenset({"pedestrian", "rider", "sitting person", "person (other)"})
 _OTHER_LABELS = frozenset({"ignore", "person group"})
 _COLUMNS = 10  # class, x, y, w, h, instance, and the visible box
 
-_Annotation = tuple[str, npt.NDArray[np.float64]]  # <city>/<picture>, and its boxes
+_Annotation = tuple[str, npt.NDArray[np.float64]]  # <city>/<image>, and its boxes
 
 
-def citypersons(raw: Path, split: str) -> Iterator[LabelledPicture]:
-    """The pictures of a split with at least one person.
-
-    Raises:
-        DataError: the annotations are missing or malformed.
-    """
+def citypersons(raw: Path, split: str) -> Iterator[LabelledImage]:
+    """Images of a split with at least one person. Raises DataError."""
     folder = raw / "gtBboxCityPersons" / split
     table = raw / "annotations" / f"anno_{split}.mat"
     if folder.is_dir():
@@ -53,25 +49,22 @@ def citypersons(raw: Path, split: str) -> Iterator[LabelledPicture]:
     for name, boxes in annotations:
         if len(boxes):
             source = raw / "leftImg8bit" / split / name
-            yield LabelledPicture(name, source, boxes, (None,) * len(boxes))
+            yield LabelledImage(name, source, boxes, (None,) * len(boxes))
 
 
 def _from_json(folder: Path) -> Iterator[_Annotation]:
     ending = "_gtBboxCityPersons.json"
     for path in sorted(folder.glob(f"*/*{ending}")):
-        picture = path.name[: -len(ending)] + "_leftImg8bit.png"
+        image = path.name[: -len(ending)] + "_leftImg8bit.png"
         try:
-            with open_regular(path) as file:
-                objects = json.load(file)["objects"]
+            objects = json.loads(read_bytes(path, DataError))["objects"]
             boxes = [one["bbox"] for one in objects if _is_person(one["label"])]
             table = as_boxes(boxes)
-        except OSError as err:
-            raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
         except (ValueError, TypeError, KeyError) as err:
             raise DataError(
                 f"{path}: expected objects with label and bbox [x, y, w, h] ({err!r})"
             ) from err
-        yield f"{path.parent.name}/{picture}", table
+        yield f"{path.parent.name}/{image}", table
 
 
 def _is_person(label: str) -> bool:
@@ -81,14 +74,14 @@ def _is_person(label: str) -> bool:
 
 
 def _from_mat(path: Path, split: str) -> Iterator[_Annotation]:
-    pictures: list[Any] = as_list(read_mat(path, f"anno_{split}_aligned"))
-    for number, picture in enumerate(pictures, start=1):
+    images: list[Any] = as_list(read_mat(path, f"anno_{split}_aligned"))
+    for number, image in enumerate(images, start=1):
         try:
-            rows = as_boxes(picture["bbs"], _COLUMNS)
-            name = f"{picture['cityname']}/{picture['im_name']}"
+            rows = as_boxes(image["bbs"], _COLUMNS)
+            name = f"{image['cityname']}/{image['im_name']}"
         except (ValueError, TypeError, KeyError, IndexError) as err:
             raise DataError(
-                f"{path}: picture {number}: expected cityname, im_name and bbs with {_COLUMNS} "
+                f"{path}: image {number}: expected cityname, im_name and bbs with {_COLUMNS} "
                 f"columns ({err})"
             ) from err
         yield name, rows[np.isin(rows[:, 0], _CLASSES), 1:5]

@@ -1,11 +1,11 @@
-"""CUHK-SYSU (Xiao et al., CVPR 2017): person search in pictures from the street and from films.
+"""CUHK-SYSU (Xiao et al., CVPR 2017): person search in images from the street and from films.
 
-Expected is a folder with ``Image/SSM/*.jpg`` and, in ``annotation/``, ``Images.mat`` (every box of
-every picture), ``Person.mat`` (where each identified person appears) and ``pool.mat`` (the pictures
-of the test set). The training set is the pictures that are not in the pool.
+Layout: a folder with ``Image/SSM/*.jpg`` and, in ``annotation/``, ``Images.mat`` (every box of
+every image), ``Person.mat`` (the appearances of each identified person) and ``pool.mat`` (the
+images of the test set). All other images are the training set.
 
-A box is of the person whose appearance has the same four numbers; the others are of nobody. The
-reference's validation list holds the first 2 000 pictures of the test set by name.
+A box belongs to the person whose appearance has the same four numbers; other boxes have no
+identity. The reference's validation list holds the first 2 000 images of the test set by name.
 """
 
 from __future__ import annotations
@@ -16,32 +16,27 @@ from typing import Any
 
 from jdetrt.errors import DataError
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
-from jdetrt.training.convert.writer import LabelledPicture
+from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["cuhk_sysu"]
 
-_VALIDATION = 2000  # pictures; reference data/cuhksysu.val
+_VALIDATION = 2000  # images; reference data/cuhksysu.val
 
-_Place = tuple[str, float, float, float, float]  # a picture, and a box in it
+_Place = tuple[str, float, float, float, float]  # an image, and a box in it
 
 
-def cuhk_sysu(raw: Path, split: str) -> Iterator[LabelledPicture]:
-    """The pictures of a split, in the order of their names.
-
-    Raises:
-        DataError: an annotation file is missing or malformed, or a person appears where there is
-            no box.
-    """
+def cuhk_sysu(raw: Path, split: str) -> Iterator[LabelledImage]:
+    """Images of a split, in the order of their names. Raises DataError."""
     folder = raw / "annotation"
     pool = {str(name) for name in as_list(read_mat(folder / "pool.mat", "pool"))}
-    pictures = _pictures(folder / "Images.mat")
-    people = _people(folder / "Person.mat", pictures)
-    names = sorted(pictures.keys() - pool if split == "train" else pictures.keys() & pool)
+    images = _pictures(folder / "Images.mat")
+    people = _people(folder / "Person.mat", images)
+    names = sorted(images.keys() - pool if split == "train" else images.keys() & pool)
     for name in names[:_VALIDATION] if split == "val" else names:
-        boxes = pictures[name]
+        boxes = images[name]
         if not boxes:
             continue
-        yield LabelledPicture(
+        yield LabelledImage(
             name=name,
             source=raw / "Image" / "SSM" / name,
             boxes=as_boxes([place[1:] for place in boxes]),
@@ -50,27 +45,27 @@ def cuhk_sysu(raw: Path, split: str) -> Iterator[LabelledPicture]:
 
 
 def _pictures(path: Path) -> dict[str, list[_Place]]:
-    """The places of every picture that have an area."""
-    pictures = {}
-    for picture in as_list(read_mat(path, "Img")):
-        name, boxes = _fields(path, picture, "imname", "box")
+    """Boxes of every image that have an area."""
+    images = {}
+    for image in as_list(read_mat(path, "Img")):
+        name, boxes = _fields(path, image, "imname", "box")
         places = [_place(path, name, box) for box in as_list(boxes)]
-        pictures[str(name)] = [place for place in places if place[3] > 0 and place[4] > 0]
-    return pictures
+        images[str(name)] = [place for place in places if place[3] > 0 and place[4] > 0]
+    return images
 
 
-def _people(path: Path, pictures: dict[str, list[_Place]]) -> dict[_Place, str]:
-    """Who is where."""
-    known = {place for places in pictures.values() for place in places}
+def _people(path: Path, images: dict[str, list[_Place]]) -> dict[_Place, str]:
+    """Identity of each box of an identified person."""
+    known = {place for places in images.values() for place in places}
     people = {}
     for person in as_list(read_mat(path, "Person")):
         identity, scenes = _fields(path, person, "idname", "scene")
         for scene in as_list(scenes):
-            (picture,) = _fields(path, scene, "imname")
-            place = _place(path, picture, scene)
+            (image,) = _fields(path, scene, "imname")
+            place = _place(path, image, scene)
             if place not in known:
                 raise DataError(
-                    f"{path}: {identity} is in {picture} at {place[1:]}, where Images.mat has no "
+                    f"{path}: {identity} is in {image} at {place[1:]}, where Images.mat has no "
                     "box; are both files of one release?"
                 )
             people[place] = str(identity)
@@ -83,10 +78,10 @@ def _fields(path: Path, struct: Any, *names: str) -> list[Any]:
     return [struct[name] for name in names]
 
 
-def _place(path: Path, picture: Any, struct: Any) -> _Place:
+def _place(path: Path, image: Any, struct: Any) -> _Place:
     (box,) = _fields(path, struct, "idlocate")
     try:
         ((left, top, width, height),) = as_boxes(box).tolist()
     except (TypeError, ValueError) as err:
-        raise DataError(f"{path}: {picture}: expected idlocate as x, y, w, h ({err})") from err
-    return str(picture), left, top, width, height
+        raise DataError(f"{path}: {image}: expected idlocate as x, y, w, h ({err})") from err
+    return str(image), left, top, width, height

@@ -1,4 +1,4 @@
-"""The data sets of the paper (section 4.1, table 2) by name, each with its reader of raw files."""
+"""The data sets of the paper (section 4.1, table 2) by name, with their converters."""
 
 from __future__ import annotations
 
@@ -13,24 +13,18 @@ from jdetrt.training.convert.cuhk_sysu import cuhk_sysu
 from jdetrt.training.convert.eth import eth
 from jdetrt.training.convert.mot import mot16, mot17
 from jdetrt.training.convert.prw import prw
-from jdetrt.training.convert.writer import Converted, LabelledPicture, Link, write_data_set
+from jdetrt.training.convert.writer import Converted, LabelledImage, Link, write_data_set
 
 __all__ = ["DATA_SETS", "RawDataSet", "convert"]
 
 
 @dataclass(frozen=True, slots=True)
 class RawDataSet:
-    """A data set as it is downloaded.
+    """A downloaded data set."""
 
-    Attributes:
-        folder: its name below the folder that all data sets share.
-        splits: that it has.
-        pictures: reads the raw folder's pictures of a split.
-    """
-
-    folder: str
+    folder: str  # its name below the folder that all data sets share
     splits: tuple[str, ...]
-    pictures: Callable[[Path, str], Iterator[LabelledPicture]]
+    images: Callable[[Path, str], Iterator[LabelledImage]]  # of a raw folder and a split
 
 
 DATA_SETS = {
@@ -52,20 +46,20 @@ def convert(
     split: str = "train",
     link: Link = "symlink",
 ) -> Converted:
-    """Bring a raw data set into JDE's form (``jdetrt.training.convert.writer``).
+    """Convert a raw data set to JDE's form (``jdetrt.training.convert.writer``).
 
     Args:
         name: one of `DATA_SETS`.
-        raw: the folder of the download; the module of each data set says what it holds.
-        root: the folder that all data sets share; gets ``<name>.<split>`` and the pictures and
-            labels that it lists.
+        raw: folder of the download; the module of each data set describes its layout.
+        root: folder that all data sets share; gets ``<name>.<split>`` and the images and labels
+            in this list.
         split: train, val or test, where the data set has it.
-        link: how pictures get there, see ``write_data_set``.
+        link: of images, see ``write_data_set``.
 
     Raises:
         ConfigError: there is no such data set or split.
-        DataError: a raw file is missing, damaged or not as expected.
-        SinkError: the folder cannot be written, or is not one that a former call wrote.
+        DataError: a raw file is missing, damaged or malformed.
+        OutputError: the folder cannot be written, or is not from a former call.
         MissingDependencyError: OpenCV, or SciPy for a data set that needs it, is not installed.
     """
     data_set = DATA_SETS.get(name)
@@ -74,7 +68,7 @@ def convert(
     if split not in data_set.splits:
         raise ConfigError(f"{name} has no split {split!r}; it has {', '.join(data_set.splits)}")
     return write_data_set(
-        data_set.pictures(Path(raw), split),
+        data_set.images(Path(raw), split),
         root,
         f"{data_set.folder}/{split}",
         f"{name}.{split}",

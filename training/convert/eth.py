@@ -1,19 +1,19 @@
 """ETH, the sequences of the ETHZ mobile platform (Ess et al., CVPR 2008).
 
-Expected is a folder with one folder for each sequence, and in it one annotation file ``*.idl`` and
-the frames of the left camera, in the folder itself or in one of its own (as the archives unpack).
-A line of the annotation is ``"left/image_00000001_0.png": (x1, y1, x2, y2):-1, ...;``, corners in
-either order; a name there may lack the ``_0`` that the file has. The frames that it names are
-taken, also those without people.
+Layout: one folder for each sequence, with one annotation file ``*.idl`` and the frames of the left
+camera, in the folder itself or in one inside (as the archives unpack). A line of the annotation is
+``"left/image_00000001_0.png": (x1, y1, x2, y2):-1, ...;``, corners in either order; the name may
+lack the ``_0`` of the file. All annotated frames are taken, even those without people.
 
-LINTHESCHER is left out: it is MOT16-06 of the test set (the paper excludes what overlaps, section
-4.1). The reference's list holds the others that have annotations: BAHNHOF (eth01), JELMOLI (eth02),
-SUNNY DAY (eth03), CROSSING (eth05) and LOEWENPLATZ (eth07). Nobody is identified.
+LINTHESCHER is left out: it is MOT16-06 of the test set (the paper excludes overlaps, section 4.1).
+The reference's list holds the others with annotations: BAHNHOF (eth01), JELMOLI (eth02), SUNNY DAY
+(eth03), CROSSING (eth05) and LOEWENPLATZ (eth07). There are no identities.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular
-from jdetrt.training.convert.writer import LabelledPicture
+from jdetrt.files import read_bytes
+from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["eth"]
 
@@ -33,23 +33,18 @@ _BOX = re.compile(rf"\s*\({_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\)(?::[^,;\s]*)
 _LINE = re.compile(r'\s*"([^"]+)"\s*(?::(.*?))?[;.]?\s*')
 
 
-def eth(raw: Path, split: str) -> Iterator[LabelledPicture]:
-    """The annotated frames of every sequence but those of MOT16's test set.
-
-    Raises:
-        DataError: there is no sequence, a sequence has more than one annotation file, a line of it
-            is malformed or names a frame that is not there.
-    """
+def eth(raw: Path, split: str) -> Iterator[LabelledImage]:
+    """Annotated frames of every sequence except those of MOT16's test set. Raises DataError."""
     del split  # all of it is for training
     annotations = sorted(raw.glob("*/*.idl"))
     if not annotations:
         raise DataError(f"{raw}: expected <sequence>/*.idl with its frames, found none")
-    folders = [path.parent for path in annotations]
+    files = Counter(path.parent for path in annotations)
     for path in annotations:
-        if folders.count(path.parent) > 1:
+        if files[path.parent] > 1:
             raise DataError(
-                f"{path.parent}: expected one annotation file, found "
-                f"{folders.count(path.parent)}; leave the one to be used there"
+                f"{path.parent}: expected one annotation file, found {files[path.parent]}; keep "
+                "the one to be used"
             )
         if not _is_in_mot16_test(path):
             yield from _frames(path)
@@ -61,10 +56,14 @@ def _is_in_mot16_test(annotation: Path) -> bool:
     return any(mark in name.lower() for mark in _IN_MOT16_TEST for name in names)
 
 
-def _frames(annotation: Path) -> Iterator[LabelledPicture]:
+def _frames(annotation: Path) -> Iterator[LabelledImage]:
     folder = annotation.parent
     there = {path.name: path for path in sorted(folder.rglob("*.png"), reverse=True)}
-    for number, line in enumerate(_lines(annotation), start=1):
+    try:
+        lines = read_bytes(annotation, DataError).decode().splitlines()
+    except UnicodeDecodeError as err:
+        raise DataError(f"{annotation}: not a text file; download it again") from err
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{annotation}:{number}"
@@ -72,8 +71,8 @@ def _frames(annotation: Path) -> Iterator[LabelledPicture]:
         stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
         source = there.get(f"{stem}{dot}{suffix}") or there.get(f"{stem}_0{dot}{suffix}")
         if source is None:
-            raise DataError(f"{where}: names {name}, which is not in {folder}")
-        yield LabelledPicture(
+            raise DataError(f"{where}: names {name}, which does not exist in {folder}")
+        yield LabelledImage(
             name=f"{folder.name}/{source.name}",
             source=source,
             boxes=boxes,
@@ -81,21 +80,11 @@ def _frames(annotation: Path) -> Iterator[LabelledPicture]:
         )
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        with open_regular(path) as file:
-            return file.read().decode().splitlines()
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
-    except UnicodeDecodeError as err:
-        raise DataError(f"{path}: not a text file; get it again") from err
-
-
 def _parse(line: str, where: str) -> tuple[str, npt.NDArray[np.float64]]:
-    """Name of the picture; ``(n, 4)`` left, top, width, height."""
+    """Name of the image; ``(n, 4)`` left, top, width, height."""
     whole = _LINE.fullmatch(line)
     if whole is None:
-        raise DataError(f'{where}: expected "picture": (x1, y1, x2, y2), ...; got {line[:60]!r}')
+        raise DataError(f'{where}: expected "image": (x1, y1, x2, y2), ...; got {line[:60]!r}')
     text = (whole[2] or "").strip()
     corners, position = [], 0
     while text and position <= len(text):

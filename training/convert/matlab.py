@@ -1,4 +1,4 @@
-"""MATLAB files, the form in which several data sets keep their annotations."""
+"""MATLAB files, the form of several data sets' annotations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, MissingDependencyError
-from jdetrt.files import open_regular
+from jdetrt.files import read_bytes
 
 __all__ = ["as_boxes", "as_list", "read_mat"]
 
@@ -18,13 +18,13 @@ __all__ = ["as_boxes", "as_list", "read_mat"]
 def read_mat(path: str | Path, *names: str) -> Any:
     """Read one variable of a MATLAB file (version 5 to 7.2).
 
-    Structs become dictionaries, cell and struct arrays flat lists of what they hold, arrays lose
-    their axes of length 1. An array of one thing is that thing, as in MATLAB: ``as_list`` and
-    ``as_boxes`` restore what a reader expects.
+    Structs become dictionaries, cell and struct arrays flat lists, arrays lose their axes of
+    length 1. An array of one value is that value, as in MATLAB: ``as_list`` and ``as_boxes``
+    restore the array.
 
     Args:
         path: the file.
-        names: of the variable; the first that is there is taken.
+        names: of the variable; the first that exists is read.
 
     Raises:
         DataError: the file is missing, truncated or no MATLAB file, or has none of the variables.
@@ -34,16 +34,12 @@ def read_mat(path: str | Path, *names: str) -> Any:
         from scipy.io import loadmat
     except ModuleNotFoundError as err:
         raise MissingDependencyError("scipy", "train", "Reading MATLAB files") from err
-    try:
-        with open_regular(path) as file:
-            data = file.read()
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+    data = read_bytes(path, DataError)
     try:
         variables = loadmat(io.BytesIO(data), squeeze_me=True)
     except Exception as err:  # SciPy raises a dozen types on damaged files
         raise DataError(
-            f"{path}: no MATLAB file of version 5 to 7.2, or a damaged one; get it again ({err})"
+            f"{path}: not a MATLAB file of version 5 to 7.2, or damaged; download it again ({err})"
         ) from err
     for name in names:
         if name in variables:
@@ -64,7 +60,7 @@ def _plain(value: Any) -> Any:
 
 
 def as_list(value: Any) -> list[Any]:
-    """What an array of structs, of cells or of texts holds, also where it holds one or none.
+    """List of the structs, cells or texts of an array, also if there is one or none.
 
     >>> as_list("p1"), as_list({"id": 1}), as_list(np.array([])), as_list([1, 2])
     (['p1'], [{'id': 1}], [], [1, 2])
@@ -73,10 +69,10 @@ def as_list(value: Any) -> list[Any]:
 
 
 def as_boxes(value: Any, columns: int = 4) -> npt.NDArray[np.float64]:
-    """A table of numbers as ``(n, columns)`` float64, also where it has one row or none.
+    """Table of numbers as ``(n, columns)`` float64, also if it has one row or none.
 
     Raises:
-        ValueError: it has another number of columns, or is no table of numbers.
+        ValueError: it has another number of columns, or is not a table of numbers.
 
     >>> as_boxes([1, 2, 3, 4]).shape, as_boxes([]).shape
     ((1, 4), (0, 4))

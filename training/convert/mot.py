@@ -1,14 +1,14 @@
 """MOT16 and MOT17 (motchallenge.net; Milan et al., arXiv 1603.00831): their training sequences.
 
-Expected is the folder of the download, with ``train/<sequence>/`` and in each sequence
-``seqinfo.ini``, ``gt/gt.txt`` and the pictures. The test sequences have no ground truth.
+Layout: the folder of the download, with ``train/<sequence>/`` and in each sequence ``seqinfo.ini``,
+``gt/gt.txt`` and the images. The test sequences have no ground truth.
 
-A row of the ground truth becomes a label where it counts (column 7 is not 0) and is a pedestrian
-(column 8 is 1), whatever its visibility: the reference does the same. The rest, people on vehicles,
-static people, distractors and reflections among them, is left out.
+A row of the ground truth becomes a label if it is marked (column 7 is not 0) and a pedestrian
+(column 8 is 1), whatever its visibility, as in the reference. The rest, such as people on
+vehicles, static people, distractors and reflections, is left out.
 
-MOT17 has every sequence three times, with the detections of DPM, FRCNN and SDP; pictures and
-ground truth are the same. One copy is taken, SDP's as in the reference, another where it is absent.
+MOT17 has every sequence three times, with the detections of DPM, FRCNN and SDP; images and ground
+truth are the same. One copy is taken: SDP's as in the reference, or another if it is absent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from jdetrt.errors import DataError
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
-from jdetrt.training.convert.writer import LabelledPicture
+from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["mot16", "mot17"]
 
@@ -29,48 +29,40 @@ _PEDESTRIAN = 1
 _DETECTORS = ("SDP", "FRCNN", "DPM")  # in the order of preference
 
 
-def mot16(raw: Path, split: str) -> Iterator[LabelledPicture]:
-    """Every frame of the training sequences of MOT16, also those without people.
-
-    Raises:
-        DataError: there is no sequence, or one lacks a file, a frame or the class column.
-    """
+def mot16(raw: Path, split: str) -> Iterator[LabelledImage]:
+    """Every frame of the training sequences of MOT16, even without people. Raises DataError."""
     del split  # there is only one with ground truth
     for sequence in _sequences(raw, "MOT16-??"):
         yield from _frames(sequence)
 
 
-def mot17(raw: Path, split: str) -> Iterator[LabelledPicture]:
-    """Every frame of the training sequences of MOT17, one copy of each.
-
-    Raises:
-        DataError: as ``mot16``.
-    """
+def mot17(raw: Path, split: str) -> Iterator[LabelledImage]:
+    """Every frame of the training sequences of MOT17, one copy of each. Raises DataError."""
     del split
     copies: dict[str, dict[str, Path]] = {}
     for sequence in _sequences(raw, "MOT17-??-*"):
         number, detector = sequence.name.rsplit("-", 1)
         copies.setdefault(number, {})[detector] = sequence
-    for number, found in sorted(copies.items()):
-        chosen = next((found[name] for name in _DETECTORS if name in found), None)
+    for number, by_detector in sorted(copies.items()):
+        chosen = next((by_detector[name] for name in _DETECTORS if name in by_detector), None)
         if chosen is None:
             raise DataError(
-                f"{raw}: of {number} there is only {', '.join(found)}; expected a copy with "
+                f"{raw}: of {number} there is only {', '.join(by_detector)}; expected a copy with "
                 f"{', '.join(_DETECTORS[:-1])} or {_DETECTORS[-1]}"
             )
         yield from _frames(chosen)
 
 
 def _sequences(raw: Path, pattern: str) -> list[Path]:
-    found = sorted(path for path in (raw / "train").glob(pattern) if path.is_dir())
-    if not found:
+    folders = sorted(path for path in (raw / "train").glob(pattern) if path.is_dir())
+    if not folders:
         raise DataError(
             f"{raw}: expected the sequences as train/{pattern.replace('?', '0')}, found none"
         )
-    return found
+    return folders
 
 
-def _frames(sequence: Path) -> Iterator[LabelledPicture]:
+def _frames(sequence: Path) -> Iterator[LabelledImage]:
     info = read_seqinfo(sequence)
     truth = sequence / "gt" / "gt.txt"
     rows = read_mot(truth)
@@ -86,7 +78,7 @@ def _frames(sequence: Path) -> Iterator[LabelledPicture]:
     for frame in range(1, info.length + 1):
         here = np.flatnonzero(counts & (rows.frames == frame))
         inside = f"{info.image_dir}/{frame:06d}{info.extension}"
-        yield LabelledPicture(
+        yield LabelledImage(
             name=f"{sequence.name}/{inside}",
             source=sequence / inside,
             boxes=rows.boxes[here],

@@ -1,12 +1,12 @@
 """PRW, Person Re-identification in the Wild (Zheng et al., CVPR 2017).
 
-Expected is the folder of the download, with ``frames/*.jpg``, ``annotations/*.jpg.mat``,
-``frame_train.mat`` and ``frame_test.mat``. A row of an annotation is ``id x y w h``; the id -2 says
-that the annotators did not know the person, whose label then has the id -1.
+Layout: the folder of the download, with ``frames/*.jpg``, ``annotations/*.jpg.mat``,
+``frame_train.mat`` and ``frame_test.mat``. A row of an annotation is ``id x y w h``; the id -2
+(unknown to the annotators) becomes -1.
 
-``ID_train.mat`` is not needed: every id in a training frame is one to train with. A picture without
-a box is left out (the reference lists 5 701 of the 5 704 training frames). The reference's
-validation list holds the first 2 000 test frames by name.
+``ID_train.mat`` is not needed: every id in a training frame is for training. Images without boxes
+are left out (the reference lists 5 701 of the 5 704 training frames). The reference's validation
+list holds the first 2 000 test frames by name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jdetrt.errors import DataError
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
-from jdetrt.training.convert.writer import LabelledPicture
+from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["prw"]
 
@@ -26,12 +26,8 @@ _UNKNOWN = -2
 _BOXES = ("box_new", "anno_file", "anno_previous")
 
 
-def prw(raw: Path, split: str) -> Iterator[LabelledPicture]:
-    """The frames of a split with at least one box, in the order of their names.
-
-    Raises:
-        DataError: a list or an annotation is missing or malformed.
-    """
+def prw(raw: Path, split: str) -> Iterator[LabelledImage]:
+    """Frames of a split with at least one box, in the order of their names. Raises DataError."""
     part = "train" if split == "train" else "test"
     frames = sorted(
         str(name)
@@ -46,7 +42,7 @@ def prw(raw: Path, split: str) -> Iterator[LabelledPicture]:
         except ValueError as err:
             raise DataError(f"{path}: expected rows of id, x, y, w, h ({err})") from err
         if len(rows):
-            yield LabelledPicture(
+            yield LabelledImage(
                 name=f"{frame}.jpg",
                 source=raw / "frames" / f"{frame}.jpg",
                 boxes=rows[:, 1:],

@@ -1,25 +1,22 @@
-"""Labelled pictures written in JDE's form: pictures, label files and a list of the pictures.
+"""Write labelled images in JDE's form: images, label files and a list of the images.
 
-Below the folder that all data sets share stand, for each data set and split::
+The folder that all data sets share holds, for each data set and split::
 
-    mot17.train                                    one picture a line, relative to the folder
+    mot17.train                                    one image a line, relative to the folder
     MOT17/train/images/MOT17-02-SDP/img1/000001.jpg
     MOT17/train/labels_with_ids/MOT17-02-SDP/img1/000001.txt
 
-A label file has one row a person, ``class id xc yc w h``: class 0, id from 0 over the data set or
--1, centre and size as parts of the picture's width and height (reference 3.5). The format has no
-place for regions to be ignored, so the boxes of crowds, of other classes and of people whom the
-annotators were not sure of are left out. The cost: what a network finds there is taken for a false
-alarm, in training and in average precision.
+A label file has one row per person, ``class id xc yc w h``: class 0, id from 0 over the data set or
+-1, centre and size as shares of the image's width and height (reference 3.5). The format has no
+regions to ignore, so the boxes of crowds, other classes and doubtful people are left out, and
+detections there count as false alarms, in training and in average precision.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Hashable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,81 +24,65 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.errors import DataError, SinkError, SourceError
-from jdetrt.files import write_text
-from jdetrt.runtime.sources.images import read_picture
+from jdetrt.errors import DataError, OutputError, SourceError
+from jdetrt.files import replace_folder, write_text
+from jdetrt.runtime.sources.images import read_image
+from jdetrt.types import Size
 
-__all__ = ["Converted", "LabelledPicture", "Link", "write_data_set"]
+__all__ = ["Converted", "LabelledImage", "Link", "write_data_set"]
 
 Link = Literal["symlink", "hard", "copy"]
 
-_MARK = ".jdetrt"  # the file that says that a folder is ours, to be replaced
-_PARTS = frozenset({"images", "labels_with_ids", _MARK})
+_ORIGIN = "Written by jdetrt data convert"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledPicture:
-    """One picture of a raw data set and the people in it.
+class LabelledImage:
+    """One image of a raw data set and its people."""
 
-    Attributes:
-        name: its path below ``images/``, with ``/`` and the suffix of its format.
-        source: the picture's file, or its encoded bytes where it is none of its own.
-        boxes: ``(n, 4)`` float64 left, top, width, height in pixels, from the picture's corner; a
-            box may reach outside.
-        people: who is in each box, any key that is the same for the same person all over the data
-            set; None where nobody was identified.
-    """
-
-    name: str
-    source: Path | bytes
-    boxes: npt.NDArray[np.float64]
-    people: tuple[Hashable | None, ...]
+    name: str  # its path below images/, with "/" and the suffix of its format
+    source: Path | bytes  # its file, or its encoded bytes
+    boxes: npt.NDArray[np.float64]  # (n, 4): left, top, width, height in pixels; may reach outside
+    people: tuple[Hashable | None, ...]  # a key of each box's person; None for an unknown one
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What was written.
+    """A converted data set."""
 
-    Attributes:
-        listing: the file that lists the pictures.
-        pictures: how many there are.
-        boxes: how many labels they have.
-        identities: how many people are identified; ids are below it.
-    """
-
-    listing: Path
-    pictures: int
+    listing: Path  # the list of the images
+    images: int
     boxes: int
     identities: int
 
 
 def write_data_set(
-    pictures: Iterable[LabelledPicture],
+    images: Iterable[LabelledImage],
     root: str | Path,
     folder: str,
     listing: str,
     *,
     link: Link = "symlink",
 ) -> Converted:
-    """Write pictures, labels and list; they appear whole or not at all.
+    """Write images, labels and list, whole or not at all.
 
-    Every picture is decoded once, for its size and to find damaged downloads. Identities are
-    numbered in the order in which they come. A box without area, or without a pixel of the
-    picture, is left out. What a former call wrote there is replaced; the list goes first and comes
-    last, so a list means that its pictures are all there.
+    Every image is decoded once, for its size and to find damaged downloads. Identities are
+    numbered in order of appearance. A box without area, or completely outside of the image, is
+    left out. The result of a former call is replaced; its list is deleted first and written last,
+    so that all images of a list exist.
 
     Args:
-        pictures: in the order that the list shall have.
-        root: the folder that the lines of the list are relative to.
+        images: in the order of the list.
+        root: folder that the lines of the list are relative to.
         folder: of this data set and split, below ``root``.
         listing: name of the list, in ``root``.
-        link: how pictures that are files get there; a symbolic link names the place where the
-            file lies now, a hard link needs the same file system.
+        link: symbolic or hard links to image files (a hard link needs the same file system), or
+            copies of them.
 
     Raises:
-        DataError: a picture is missing, damaged or listed twice; a box is not finite; there is no
-            picture at all.
-        SinkError: the folder is not one that a former call wrote, or cannot be written.
+        DataError: an image is missing, damaged or listed twice; a box is not finite; there are no
+            images.
+        OutputError: the folder is not from a former call, or cannot be written.
         MissingDependencyError: OpenCV is not installed.
     """
     root = Path(root)
@@ -109,81 +90,41 @@ def write_data_set(
     lines: list[str] = []
     boxes = 0
     numbers: dict[Hashable, int] = {}
-    with _replacing(target, list_path) as temporary:
-        for picture in pictures:
-            image = temporary / "images" / picture.name
-            label = (temporary / "labels_with_ids" / picture.name).with_suffix(".txt")
+    with replace_folder(target, ("images", "labels_with_ids"), _ORIGIN) as temporary:
+        for image in images:
+            path = temporary / "images" / image.name
+            label = (temporary / "labels_with_ids" / image.name).with_suffix(".txt")
             if label.exists():
-                raise DataError(f"{picture.name}: two pictures of the data set have this name")
-            size = _place(picture, image, link)
-            rows = _rows(picture, size, numbers)
+                raise DataError(f"{image.name}: two images of the data set have this name")
+            size = _place(image, path, link)
+            rows = _rows(image, size, numbers)
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text("".join(rows))
-            lines.append(f"{folder}/images/{picture.name}\n")
+            lines.append(f"{folder}/images/{image.name}\n")
             boxes += len(rows)
         if not lines:
-            raise DataError(f"{list_path}: there is no picture to list; is the raw folder right?")
+            raise DataError(f"{list_path}: there is no image to list; is the raw folder right?")
+        list_path.unlink(missing_ok=True)
     write_text(list_path, "".join(lines))
     return Converted(list_path, len(lines), boxes, len(numbers))
 
 
-@contextmanager
-def _replacing(target: Path, list_path: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of ``target`` when the block succeeds."""
-    if os.path.lexists(target) and not _is_ours(target):
-        raise SinkError(
-            f"{target}: exists and is not (or not only) what a conversion wrote; name another "
-            "folder or delete it"
-        )
-    made = [folder for folder in target.parents if not folder.exists()]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            new = temporary / "new"
-            new.mkdir()
-            yield new
-            write_text(
-                new / _MARK,
-                "Written by jdetrt data convert. While this file is here, another run may replace "
-                "the folder.\n",
-            )
-            list_path.unlink(missing_ok=True)
-            if target.exists():
-                target.rename(temporary / "old")
-            new.rename(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as err:
-        raise SinkError(f"{target}: cannot be written ({err.strerror or err})") from err
-    finally:
-        for folder in made:
-            with suppress(OSError):  # it is there for something
-                folder.rmdir()
-
-
-def _is_ours(folder: Path) -> bool:
-    if folder.is_symlink() or not (folder / _MARK).is_file():
-        return False
-    return {path.name for path in folder.iterdir()} <= _PARTS
-
-
-def _place(picture: LabelledPicture, target: Path, link: Link) -> tuple[int, int]:
-    """Put a picture where it belongs; return its width and height."""
+def _place(image: LabelledImage, target: Path, link: Link) -> Size:
+    """Link or write an image; give its size."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(picture.source, bytes):
-        target.write_bytes(picture.source)
+    if isinstance(image.source, bytes):
+        target.write_bytes(image.source)
         origin = target
     else:
-        origin = picture.source
+        origin = image.source
     try:
-        height, width, _ = read_picture(origin).shape
+        size = Size.of(read_image(origin))
     except SourceError as err:
-        what = str(err).replace(str(target), picture.name)
-        raise DataError(f"{what}; get the data set's file again") from err
-    if isinstance(picture.source, Path):
-        _link(picture.source, target, link)
-    return width, height
+        what = str(err).replace(str(target), image.name)
+        raise DataError(f"{what}; download the data set's file again") from err
+    if isinstance(image.source, Path):
+        _link(image.source, target, link)
+    return size
 
 
 def _link(source: Path, target: Path, link: Link) -> None:
@@ -195,22 +136,20 @@ def _link(source: Path, target: Path, link: Link) -> None:
         else:
             shutil.copyfile(source, target)
     except OSError as err:
-        hint = "" if link == "copy" else "; copy the pictures instead (--link copy)"
-        raise SinkError(
+        hint = "" if link == "copy" else "; use --link copy"
+        raise OutputError(
             f"{source}: cannot be put into the data set ({err.strerror or err}){hint}"
         ) from err
 
 
-def _rows(
-    picture: LabelledPicture, size: tuple[int, int], numbers: dict[Hashable, int]
-) -> list[str]:
-    """The label rows of a picture; people who are new get the next number."""
-    if not np.isfinite(picture.boxes).all():
-        raise DataError(f"{picture.name}: expected finite numbers for its boxes")
+def _rows(image: LabelledImage, size: Size, numbers: dict[Hashable, int]) -> list[str]:
+    """Label rows of an image; new people get the next number."""
+    if not np.isfinite(image.boxes).all():
+        raise DataError(f"{image.name}: expected finite numbers for its boxes")
     rows = []
-    for (left, top, width, height), person in zip(picture.boxes, picture.people, strict=True):
-        seen = left < size[0] and top < size[1] and left + width > 0 and top + height > 0
-        if width <= 0 or height <= 0 or not seen:
+    for (left, top, width, height), person in zip(image.boxes, image.people, strict=True):
+        visible = left < size[0] and top < size[1] and left + width > 0 and top + height > 0
+        if width <= 0 or height <= 0 or not visible:
             continue
         identity = -1 if person is None else numbers.setdefault(person, len(numbers))
         x, y = (left + width / 2) / size[0], (top + height / 2) / size[1]

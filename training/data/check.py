@@ -1,10 +1,10 @@
-"""Look through training data for everything that is wrong with it."""
+"""Check training data for every fault."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,83 +13,91 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, JdetrtError
+from jdetrt.files import open_regular
 from jdetrt.runtime.mot_io import MotRows, read_mot
-from jdetrt.runtime.sources.images import read_picture
+from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import LABELS, label_path, parse_row, text_lines
-from jdetrt.training.data.mot_labels import CLASSES, frame_pictures, people_and_ignored
-from jdetrt.training.data.paths import JdePictures, MotSequences, find
-from jdetrt.training.data.picture_size import picture_size
+from jdetrt.training.data.mot_labels import CLASSES, frame_images, people_and_ignored
+from jdetrt.training.data.paths import JdeImages, MotSequences, find
+from jdetrt.types import Size
 
-__all__ = ["Report", "check"]
+__all__ = ["Report", "check", "image_size"]
 
-Size = tuple[int, int]
 Edges = tuple[float, float, float, float]
 
-_FAR = 0.5  # of a picture beyond its edge; nobody reaches as far
+_FAR = 0.5  # of an image beyond its edge; no person reaches as far
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What there is in some training data, and what is wrong with it.
+    """Contents and faults of training data."""
 
-    Attributes:
-        pictures: how many were looked at.
-        boxes: of people to find; malformed rows are not among them.
-        identities: people told apart.
-        unidentified: boxes with the id -1.
-        centres_outside: boxes whose centre is outside of the picture, as MOT Challenge has them of
-            people who walk out of it; no fault.
-        heights: smallest, median and largest height of a box in pixels; None without boxes.
-        faults: ``path:line: what is wrong``, or ``path: ...`` where it is no matter of a line.
-    """
-
-    pictures: int
-    boxes: int
+    images: int
+    boxes: int  # of people to find, without malformed rows
     identities: int
-    unidentified: int
+    unidentified: int  # boxes with the id -1
+    # Boxes whose centre is outside of the image; no fault: MOT Challenge has them of people who
+    # leave it.
     centres_outside: int
-    heights: tuple[float, float, float] | None
-    faults: tuple[str, ...]
+    heights: tuple[float, float, float] | None  # smallest, median, largest; pixels
+    faults: tuple[str, ...]  # "path:line: fault", or "path: fault"
 
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """A box of a person: its line, id, edges as shares of the picture and height in pixels."""
+    """A box of a person."""
 
     line: int
     identity: int
-    edges: Edges | None
-    height: float | None
+    edges: Edges | None  # shares of the image
+    height: float | None  # pixels
 
 
 def check(path: str | Path, root: str | Path | None = None, *, decode: bool = False) -> Report:
-    """Check training data, and go on after faults.
+    """Check training data, and continue after faults.
 
-    A label file without a picture is a fault in a folder, not beside a list.
+    A label file without an image is a fault in a folder, not beside a list.
 
     Args:
         path: as for `jdetrt.training.data.datasets.open_data_set`.
-        root: of the pictures in a list.
-        decode: read every picture whole; else its header alone, where that says its size.
+        root: of the images in a list.
+        decode: read every image whole, not only its header.
     """
     survey = _Survey(decode)
     with survey.noting():
-        found = find(path, root)
-        if isinstance(found, MotSequences):
-            for folder in found.folders:
+        data = find(path, root)
+        if isinstance(data, MotSequences):
+            for folder in data.folders:
                 _check_sequence(folder, survey)
         else:
-            _check_pictures(found, survey)
+            _check_images(data, survey)
     return survey.report()
 
 
+def image_size(path: Path) -> Size:
+    """Read the size of an image, turned as its EXIF data say.
+
+    The header of a JPEG or PNG file without EXIF data suffices; any other file is decoded.
+
+    Raises:
+        SourceError: the file is missing or not an image.
+    """
+    with suppress(ImportError, OSError, SyntaxError, ValueError):  # decoding says what is wrong
+        from PIL import Image
+
+        with open_regular(path) as file, Image.open(file, formats=("JPEG", "PNG")) as image:
+            if "exif" not in image.info:
+                return Size(*image.size)
+    return Size.of(read_image(path))
+
+
 class _Survey:
-    """What was found so far."""
+    """Counts and faults so far."""
 
     def __init__(self, decode: bool) -> None:
         self.faults: list[str] = []
-        self.pictures = self.boxes = self.identities = self.unidentified = self.outside = 0
+        self.images = self.boxes = self.identities = self.unidentified = self.outside = 0
         self.heights: list[float] = []
         self._decode = decode
 
@@ -103,24 +111,23 @@ class _Survey:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """The same for a block that reads one file; its faults come in order of their lines."""
+        """Turn errors of a block that reads one file into faults, in order of their lines."""
         before = len(self.faults)
         with self.noting():
             yield
         self.faults[before:] = sorted(self.faults[before:], key=_line)
 
-    def size(self, picture: Path) -> Size | None:
-        """Count a picture; its width and height, None where it is broken."""
-        self.pictures += 1
+    def size(self, image: Path) -> Size | None:
+        """Count an image; give its size, None if it is broken."""
+        self.images += 1
         with self.noting():
             if not self._decode:
-                return picture_size(picture)
-            height, width, _ = read_picture(picture).shape
-            return width, height
+                return image_size(image)
+            return Size.of(read_image(image))
         return None
 
     def check_boxes(self, path: Path, boxes: Sequence[_Box]) -> None:
-        """Count the boxes of one picture, and look at them together."""
+        """Count the boxes of one image, and compare them."""
         ids: dict[int, int] = {}
         places: dict[Edges, int] = {}
         for box in boxes:
@@ -131,8 +138,8 @@ class _Survey:
                 self.heights.append(box.height)
             if box.identity >= 0 and (line := ids.setdefault(box.identity, box.line)) != box.line:
                 self.faults.append(
-                    f"{where}: id {box.identity} is in this picture already (line {line}); one of "
-                    "them is somebody else"
+                    f"{where}: id {box.identity} is in this image already (line {line}); one of "
+                    "them is another person"
                 )
             if box.edges is None:
                 continue
@@ -144,18 +151,18 @@ class _Survey:
         left, top, right, bottom = edges
         self.outside += not (0 <= left + right <= 2 and 0 <= top + bottom <= 2)
         if right <= 0 or bottom <= 0 or left >= 1 or top >= 1:
-            self.faults.append(f"{where}: the box is wholly outside the picture; delete the row")
+            self.faults.append(f"{where}: the box is completely outside the image; delete the row")
         elif min(left, top) < -_FAR or max(right, bottom) > 1 + _FAR:
             self.faults.append(
-                f"{where}: the box reaches more than half a picture beyond its edge; is it in the "
-                "unit and of the size of this picture?"
+                f"{where}: the box reaches more than half an image beyond its edge; does it have "
+                "the unit and the size of this image?"
             )
 
     def report(self) -> Report:
-        """All of it."""
+        """Summarise."""
         heights = self.heights
         return Report(
-            pictures=self.pictures,
+            images=self.images,
             boxes=self.boxes,
             identities=self.identities,
             unidentified=self.unidentified,
@@ -166,37 +173,37 @@ class _Survey:
 
 
 def _line(fault: str) -> int:
-    found = re.search(r":(\d+): ", fault)
-    return int(found[1]) if found else 0
+    match = re.search(r":(\d+): ", fault)
+    return int(match[1]) if match else 0
 
 
-def _check_pictures(found: JdePictures, survey: _Survey) -> None:
+def _check_images(data: JdeImages, survey: _Survey) -> None:
     ids: set[int] = set()
     owners: dict[Path, Path] = {}
-    for picture, named_in in zip(found.pictures, found.named_in, strict=True):
-        if not picture.is_file():
-            survey.faults.append(f"{named_in}: {picture} is not there; is the root right?")
+    for image, named_in in zip(data.images, data.named_in, strict=True):
+        if not image.is_file():
+            survey.faults.append(f"{named_in}: {image} does not exist; is the root right?")
             continue
-        size = survey.size(picture)
+        size = survey.size(image)
         with survey.reading():
-            path = label_path(picture)
+            path = label_path(image)
             if path in owners:
                 raise DataError(
-                    f"{named_in}: {picture} has the labels of {owners[path]}; leave one of them out"
+                    f"{named_in}: {image} has the labels of {owners[path]}; leave one of them out"
                 )
-            owners[path] = picture
+            owners[path] = image
             boxes = _read_boxes(path, size, survey)
             survey.check_boxes(path, boxes)
             ids |= {box.identity for box in boxes}
     survey.identities += len(ids - {-1})
-    if found.folder is not None:
-        for path in sorted((found.folder / LABELS).rglob("*.txt")):
+    if data.folder is not None:
+        for path in sorted((data.folder / LABELS).rglob("*.txt")):
             if path not in owners:
-                survey.faults.append(f"{path}: no picture belongs to it; delete it")
+                survey.faults.append(f"{path}: has no image; delete it")
 
 
 def _read_boxes(path: Path, size: Size | None, survey: _Survey) -> list[_Box]:
-    """The rows of a label file that are well-formed."""
+    """Well-formed rows of a label file."""
     boxes = []
     for number, text in text_lines(path):
         with survey.noting():
@@ -207,37 +214,37 @@ def _read_boxes(path: Path, size: Size | None, survey: _Survey) -> list[_Box]:
 
 
 def _check_sequence(folder: Path, survey: _Survey) -> None:
-    pictures: dict[int, Path] = {}
+    images: dict[int, Path] = {}
     with survey.noting():
-        pictures = frame_pictures(folder)
-    sizes = {frame: survey.size(picture) for frame, picture in pictures.items()}
+        images = frame_images(folder)
+    sizes = {frame: survey.size(image) for frame, image in images.items()}
     with survey.noting():
-        _check_seqinfo(folder, pictures, sizes, survey)
+        _check_seqinfo(folder, images, sizes, survey)
     with survey.reading():
         path = folder / "gt" / "gt.txt"
         before = len(survey.faults)
         rows = read_mot(path, allow_empty=True, on_fault=survey.faults.append)
         if not len(rows) and len(survey.faults) == before:
-            raise DataError(f"{path}: there is no row; label the sequence, or leave it out")
+            raise DataError(f"{path}: there are no rows; label the sequence, or leave it out")
         _check_rows(path, rows, sizes, survey)
 
 
 def _check_seqinfo(
-    folder: Path, pictures: dict[int, Path], sizes: dict[int, Size | None], survey: _Survey
+    folder: Path, images: dict[int, Path], sizes: dict[int, Size | None], survey: _Survey
 ) -> None:
     path = folder / "seqinfo.ini"
-    if not pictures or not path.is_file():
+    if not images or not path.is_file():
         return
     info = read_seqinfo(path)
-    if len(pictures) != info.length:
+    if len(images) != info.length:
         survey.faults.append(
-            f"{path}: promises {info.length} pictures, there are {len(pictures)} up to this number"
+            f"{path}: states {info.length} images, there are {len(images)} up to this number"
         )
     for frame, size in sizes.items():
         if info.size is not None and size not in (None, info.size):
             survey.faults.append(
-                f"{pictures[frame]}: the picture is {size}, {path} says {info.size}; labels in "
-                "pixels fit one size alone"
+                f"{images[frame]}: the image is {size}, {path} says {Size(*info.size)}; labels in "
+                "pixels fit one size only"
             )
 
 
@@ -249,8 +256,8 @@ def _check_rows(path: Path, rows: MotRows, sizes: dict[int, Size | None], survey
             )
 
     if sizes:
-        refuse(~np.isin(rows.frames, list(sizes)), rows.frames, "a frame with a picture")
-    refuse(rows.ids < -1, rows.ids, "an id from 0, or -1 for nobody known")
+        refuse(~np.isin(rows.frames, list(sizes)), rows.frames, "a frame with an image")
+    refuse(rows.ids < -1, rows.ids, "an id from 0, or -1 (unknown)")
     if rows.classes is not None:
         allowed = f"a class of {CLASSES.start} (a person) to {CLASSES.stop - 1}"
         refuse(~np.isin(rows.classes, CLASSES), rows.classes, allowed)

@@ -1,4 +1,4 @@
-"""Data sets that training draws from: JDE lists and folders, MOT sequences, mixtures of them."""
+"""Data sets for training: JDE lists and folders, MOT sequences, mixtures of them."""
 
 from __future__ import annotations
 
@@ -10,57 +10,52 @@ from typing import Protocol
 import numpy as np
 
 from jdetrt.errors import ConfigError, DataError
-from jdetrt.runtime.sources.images import read_picture
+from jdetrt.runtime.sources.images import read_image
 from jdetrt.training.data.labels import Labels, label_path, read_labels
 from jdetrt.training.data.mot_labels import frames
-from jdetrt.training.data.paths import JdePictures, MotSequences, find
+from jdetrt.training.data.paths import MotSequences, find
 from jdetrt.training.data.sample import Sample
 
 __all__ = [
     "DataSet",
-    "LabelledPictures",
+    "LabelledImages",
     "Mixture",
     "Repeated",
-    "labelled_pictures",
+    "labelled_images",
     "open_data_set",
 ]
 
 
 class DataSet(Protocol):
-    """Labelled pictures by their index.
+    """Labelled images by their index."""
 
-    Attributes:
-        identities: how many people are told apart; ids of samples are below it, or -1.
-    """
-
-    identities: int
+    identities: int  # ids of samples are below it, or -1
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one picture. Raises IndexError beyond the last, SourceError where it is broken."""
+        """Read one image. Raises IndexError beyond the last, SourceError if it is broken."""
 
     def successor(self, index: int) -> int | None:
-        """Index of the next frame of the same sequence; None where there is none."""
+        """Index of the next frame of the same sequence, or None."""
 
 
-class LabelledPictures:
-    """Pictures whose labels are in memory; the pictures are read when they are asked for.
+class LabelledImages:
+    """Images with labels in memory; images are read on access.
 
-    Identities are numbered from 0 without gaps, in the order of their numbers in the labels, so
-    that every one of them occurs. (The reference counts the largest number plus one.) The same
-    number in two sequences is two people.
+    Identities are numbered from 0 without gaps, in the order of their numbers in the labels. (The
+    reference counts the largest number plus one.) The same number in two sequences is two people.
 
     Args:
-        sequences: picture and labels of each frame. What is no video is one "sequence".
-        is_video: the next picture of a sequence is its next frame.
-        cache: read all pictures now and keep them in memory, read-only; worker processes that are
+        sequences: image and labels of each frame; separate images are one "sequence".
+        is_video: the next image of a sequence is its next frame.
+        cache: read all images now and keep them in memory, read-only; worker processes that are
             forked later share them.
-        alone: people without an id become identities of their own, each seen in one picture.
+        alone: people without an id become identities of their own, each in one image.
 
     Attributes:
-        paths: of the pictures.
-        labels: of the pictures, ids numbered as above.
+        paths: of the images.
+        labels: of the images, ids numbered as above.
         identities: number of them.
     """
 
@@ -88,8 +83,12 @@ class LabelledPictures:
             self._has_next[-1] = False
             self.identities += len(known)
         if alone:
-            self._name_the_unknown()
-        self._images = [read_picture(path) for path in self.paths] if cache else None
+            for labels in self.labels:
+                unknown = labels.ids < 0
+                count = int(unknown.sum())
+                labels.ids[unknown] = np.arange(self.identities, self.identities + count)
+                self.identities += count
+        self._images = [read_image(path) for path in self.paths] if cache else None
         for image in self._images or []:
             image.setflags(write=False)
 
@@ -97,30 +96,23 @@ class LabelledPictures:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Sample:
-        """One picture with its labels in pixels."""
-        image = self._images[index] if self._images else read_picture(self.paths[index])
+        """Read an image with its labels in pixels."""
+        image = self._images[index] if self._images else read_image(self.paths[index])
         height, width, _ = image.shape
         labels = self.labels[index].in_pixels(width, height)
         return Sample(image, labels.boxes, labels.ids, labels.ignore)
 
-    def _name_the_unknown(self) -> None:
-        for labels in self.labels:
-            unknown = labels.ids < 0
-            count = int(unknown.sum())
-            labels.ids[unknown] = np.arange(self.identities, self.identities + count)
-            self.identities += count
-
     def successor(self, index: int) -> int | None:
-        """Index of the next picture of the same video; None for the last, or for no video."""
+        """Index of the next frame of the same video, or None."""
         return index + 1 if self._has_next[index] else None
 
 
 class Repeated:
-    """A data set whose pictures come up several times in one epoch."""
+    """A data set whose images come several times in one epoch."""
 
     def __init__(self, data_set: DataSet, times: int) -> None:
         if times < 1:
-            raise ConfigError(f"repeat {times}: a data set comes up once at least; leave it out")
+            raise ConfigError(f"repeat {times}: expected 1 or more; or leave the data set out")
         self.identities = data_set.identities
         self._data_set = data_set
         self._times = times
@@ -129,14 +121,14 @@ class Repeated:
         return len(self._data_set) * self._times
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample of the picture."""
+        """The sample of the image."""
         return self._data_set[self._inner(index)[1]]
 
     def successor(self, index: int) -> int | None:
-        """Index of the next frame, of the same round."""
+        """Index of the next frame in the same round."""
         start, inner = self._inner(index)
-        found = self._data_set.successor(inner)
-        return None if found is None else start + found
+        following = self._data_set.successor(inner)
+        return None if following is None else start + following
 
     def _inner(self, index: int) -> tuple[int, int]:
         """First index of the round, and index in the data set."""
@@ -147,8 +139,7 @@ class Repeated:
 class Mixture:
     """Data sets one after the other, as one.
 
-    The identities of each follow those of the sets before it, so the order of the sets gives the
-    ids their meaning (reference utils/datasets.py).
+    The identities of each follow those of the sets before it (reference utils/datasets.py).
 
     Raises:
         ConfigError: there is no data set.
@@ -156,7 +147,7 @@ class Mixture:
 
     def __init__(self, data_sets: Sequence[DataSet]) -> None:
         if not data_sets:
-            raise ConfigError("no training data: name a data set at least")
+            raise ConfigError("no training data: name at least one data set")
         self._data_sets = list(data_sets)
         self._starts = np.cumsum([0, *map(len, data_sets)])
         self._first_ids = np.cumsum([0, *(one.identities for one in data_sets)])
@@ -175,11 +166,11 @@ class Mixture:
     def successor(self, index: int) -> int | None:
         """Index of the next frame of the same sequence."""
         which, inner = self._inner(index)
-        found = self._data_sets[which].successor(inner)
-        return None if found is None else int(self._starts[which]) + found
+        following = self._data_sets[which].successor(inner)
+        return None if following is None else int(self._starts[which]) + following
 
     def _inner(self, index: int) -> tuple[int, int]:
-        """Which data set, and index in it."""
+        """Number of the data set, and index in it."""
         index = range(len(self))[index]
         which = int(np.searchsorted(self._starts, index, side="right")) - 1
         return which, index - int(self._starts[which])
@@ -194,46 +185,40 @@ def open_data_set(
     cache: bool = False,
     alone: bool = False,
 ) -> DataSet:
-    """Open a data set; its labels are read now, its pictures when they are asked for.
+    """Open a data set; its labels are read now, its images on access.
 
     Args:
         path: a list, a folder or a pattern, see `jdetrt.training.data.paths.find`.
-        root: folder that the paths in a list are relative to; by default the list's own.
-        min_visibility: of MOT sequences; people of whom a smaller share can be seen are ignored.
-        repeat: how often each picture comes up in one epoch; identities stay as they are.
-        cache: keep all pictures in memory, decoded.
-        alone: people without an id become identities of their own, each seen in one picture.
+        root: folder that the paths in a list are relative to; default: the list's own.
+        min_visibility: of MOT sequences; less visible people are ignored.
+        repeat: times that each image comes in one epoch; identities stay as they are.
+        cache: keep all images in memory, decoded.
+        alone: people without an id become identities of their own, each in one image.
 
     Raises:
-        DataError: what was asked for is not there, or labels are malformed (``path:line``).
+        DataError: the data are missing, or labels are malformed (``path:line``).
         ConfigError: ``repeat`` is below 1.
     """
-    data_set = labelled_pictures(
-        path, root, min_visibility=min_visibility, cache=cache, alone=alone
-    )
+    data_set = labelled_images(path, root, min_visibility=min_visibility, cache=cache, alone=alone)
     return data_set if repeat == 1 else Repeated(data_set, repeat)
 
 
-def labelled_pictures(
+def labelled_images(
     path: str | Path,
     root: str | Path | None = None,
     *,
     min_visibility: float = 0.0,
     cache: bool = False,
     alone: bool = False,
-) -> LabelledPictures:
-    """The same without a repetition, so that paths and labels can be seen."""
-    found = find(path, root)
-    if isinstance(found, MotSequences):
-        sequences = [frames(folder, min_visibility) for folder in found.folders]
-        return LabelledPictures(sequences, is_video=True, cache=cache, alone=alone)
-    return LabelledPictures([_with_labels(found)], cache=cache, alone=alone)
-
-
-def _with_labels(found: JdePictures) -> list[tuple[Path, Labels]]:
+) -> LabelledImages:
+    """Open a data set as `open_data_set` does, without repetition, for its paths and labels."""
+    data = find(path, root)
+    if isinstance(data, MotSequences):
+        sequences = [frames(folder, min_visibility) for folder in data.folders]
+        return LabelledImages(sequences, is_video=True, cache=cache, alone=alone)
     labelled = []
-    for picture, named_in in zip(found.pictures, found.named_in, strict=True):
-        if not picture.is_file():
-            raise DataError(f"{named_in}: {picture} is not there; is the root right?")
-        labelled.append((picture, read_labels(label_path(picture))))
-    return labelled
+    for image, named_in in zip(data.images, data.named_in, strict=True):
+        if not image.is_file():
+            raise DataError(f"{named_in}: {image} does not exist; is the root right?")
+        labelled.append((image, read_labels(label_path(image))))
+    return LabelledImages([labelled], cache=cache, alone=alone)

@@ -1,8 +1,8 @@
-"""Labels of one picture, and JDE's text files of them.
+"""Labels of one image, and JDE's label files.
 
 A label file has one row for each box, ``class id xc yc w h``: class 0 (a person), the identity or
--1, and the centre and size of the box as shares of the width and height of the picture (reference
-utils/datasets.py). An empty file says that nobody is in the picture.
+-1, and the centre and size of the box as shares of the width and height of the image (reference
+utils/datasets.py). An empty file means an image without people.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular
+from jdetrt.files import open_regular, reading
 
 __all__ = [
     "IMAGES",
@@ -40,33 +40,25 @@ _LARGEST = 16 << 20  # bytes; the longest published list has 3 MB
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """What is labelled in one picture.
+    """Labels of one image."""
 
-    Attributes:
-        boxes: ``(n, 4)`` float32, left, top, right, bottom.
-        ids: ``(n,)`` int64, -1 where nobody was identified.
-        ignore: ``(m, 4)`` float32, regions that do not count; same form as ``boxes``.
-        relative: boxes are shares of the picture's width and height; pixels otherwise.
-    """
-
-    boxes: npt.NDArray[np.float32]
-    ids: npt.NDArray[np.int64]
-    ignore: npt.NDArray[np.float32]
-    relative: bool = False
+    boxes: npt.NDArray[np.float32]  # (n, 4), left, top, right, bottom
+    ids: npt.NDArray[np.int64]  # (n,), -1 for unknown people
+    ignore: npt.NDArray[np.float32]  # (m, 4), regions that do not count; same form as boxes
+    relative: bool = False  # boxes are shares of the image's width and height, else pixels
 
     def in_pixels(self, width: int, height: int) -> Labels:
-        """The same of a picture of this width and height, in its pixels."""
+        """Convert to pixels of an image of this width and height."""
         if not self.relative:
             return self
         unit = np.array([width, height, width, height], np.float32)
         return Labels(self.boxes * unit, self.ids, self.ignore * unit)
 
 
-def label_path(picture: Path) -> Path:
-    """The label file of a picture: ``images`` becomes ``labels_with_ids``, the suffix ``.txt``.
+def label_path(image: Path) -> Path:
+    """Label file of an image: ``images`` becomes ``labels_with_ids``, the suffix ``.txt``.
 
-    Only the last part of the path that is named ``images`` is replaced; the reference replaces the
-    text wherever it stands.
+    Only the last folder named ``images`` is replaced; the reference replaces the text everywhere.
 
     Raises:
         DataError: no part of the path is named so.
@@ -74,50 +66,48 @@ def label_path(picture: Path) -> Path:
     >>> label_path(Path("my images/images/MOT17/images/train/000001.JPEG")).as_posix()
     'my images/images/MOT17/labels_with_ids/train/000001.txt'
     """
-    parts = list(picture.parts)
+    parts = list(image.parts)
     for position in range(len(parts) - 2, -1, -1):
         if parts[position] == IMAGES:
             parts[position] = LABELS
             return Path(*parts).with_suffix(".txt")
     raise DataError(
-        f"{picture}: expected a folder named '{IMAGES}' in the path, beside which the labels "
-        f"stand in '{LABELS}'"
+        f"{image}: expected a folder named '{IMAGES}' in the path, with the labels beside it in "
+        f"'{LABELS}'"
     )
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of the lines that are not empty.
+    """Give number (from 1) and text of the lines that are not empty.
 
     Raises:
         DataError: the file is missing, is no text, or cannot be read.
     """
-    try:
-        with open_regular(path) as file:
-            text = file.read(_LARGEST + 1).decode("utf-8-sig")
-    except FileNotFoundError:
+    if not path.exists():
         raise DataError(
-            f"{path}: the label file is missing; where nobody is in the picture, make it empty"
-        ) from None
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+            f"{path}: the label file is missing; for an image without people, create an empty file"
+        )
+    try:
+        with reading(path, DataError), open_regular(path) as file:
+            text = file.read(_LARGEST + 1).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file") from None
     if len(text) > _LARGEST:
-        raise DataError(f"{path}: larger than {_LARGEST >> 20} MiB; no list or label file is")
+        raise DataError(f"{path}: larger than {_LARGEST >> 20} MiB, so not a list or label file")
     for number, line in enumerate(text.split("\n"), start=1):
         if line := line.strip():
             yield number, line
 
 
 def parse_row(text: str, where: str) -> Row:
-    """Identity, centre x, centre y, width and height of one row.
+    """Parse identity, centre x, centre y, width and height of one row.
 
     Args:
         text: the row.
         where: ``path:line`` of it.
 
     Raises:
-        DataError: it is no such row; says where, what was expected and what stands there.
+        DataError: the row is malformed.
     """
     fields = text.split()
     if len(fields) != len(_COLUMNS):
@@ -131,12 +121,12 @@ def parse_row(text: str, where: str) -> Row:
     if kind != 0:
         raise DataError(f"{where}: expected class 0 (a person), got {kind:g}; delete other classes")
     if identity % 1 or not -1 <= identity <= _LARGEST_ID:
-        raise DataError(f"{where}: expected an id from 0, or -1 for nobody known, got {identity:g}")
+        raise DataError(f"{where}: expected an id from 0, or -1 (unknown), got {identity:g}")
     for name, value in zip(_COLUMNS[2:], box, strict=True):
         if not _NEAREST <= value <= _FARTHEST:
             raise DataError(
-                f"{where}: expected {name} as a share of the picture, about 0 to 1, got {value:g}; "
-                "divide pixels by the width or height of the picture"
+                f"{where}: expected {name} as a share of the image, about 0 to 1, got {value:g}; "
+                "divide pixels by the width or height of the image"
             )
     x, y, width, height = box
     if width <= 0 or height <= 0:
@@ -147,7 +137,7 @@ def parse_row(text: str, where: str) -> Row:
 
 
 def _number(field: str) -> float:
-    """Its value; NaN for what is no finite number."""
+    """Value of a finite number, else NaN."""
     try:
         value = math.nan if "_" in field else float(field)
     except ValueError:
@@ -156,10 +146,7 @@ def _number(field: str) -> float:
 
 
 def read_labels(path: Path) -> Labels:
-    """Read a label file.
-
-    Returns:
-        Its rows in order, as shares of the picture (``relative``).
+    """Read a label file: its rows in order, as shares of the image.
 
     Raises:
         DataError: the file cannot be read, or a row is malformed; names the line.

@@ -8,64 +8,62 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
+from jdetrt.files import reading
 from jdetrt.runtime.mot_io import MotRows, read_mot
-from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
+from jdetrt.runtime.sources.images import IMAGE_SUFFIXES
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import Labels
 
-__all__ = ["CLASSES", "frame_pictures", "frames", "people_and_ignored"]
+__all__ = ["CLASSES", "frame_images", "frames", "people_and_ignored"]
 
 CLASSES = range(1, 14)  # arXiv 1603.00831, table 3, and the crowd of later ground truth
 _PERSON = 1
-# Person on a vehicle, static person, distractor and reflection, which scoring passes over too, and
-# the crowd.
+# Person on a vehicle, static person, distractor and reflection, which scoring ignores too, and the
+# crowd.
 _IGNORED = (2, 7, 8, 12, 13)
 
 
 def frames(folder: Path, min_visibility: float = 0.0) -> list[tuple[Path, Labels]]:
-    """Picture and labels of every frame, in order; frames in which nobody is have empty labels.
+    """Image and labels of every frame, in order; frames without people have empty labels.
 
     Args:
-        folder: of the sequence, with gt/gt.txt and the pictures.
-        min_visibility: people of whom a smaller share can be seen (column 9) are ignored.
+        folder: of the sequence, with gt/gt.txt and the images.
+        min_visibility: less visible people (column 9) are ignored.
 
     Raises:
-        DataError: a file is missing or malformed, or a row belongs to a frame without a picture.
+        DataError: a file is missing or malformed, or a row belongs to a frame without an image.
     """
-    pictures = frame_pictures(folder)
+    images = frame_images(folder)
     path = folder / "gt" / "gt.txt"
     rows = read_mot(path)
-    missing = ~np.isin(rows.frames, list(pictures))
+    missing = ~np.isin(rows.frames, list(images))
     if missing.any():
         row = int(np.argmax(missing))
         raise DataError(
-            f"{path}:{rows.lines[row]}: frame {rows.frames[row]} has no picture; there are "
-            f"{len(pictures)}, {min(pictures)} to {max(pictures)}"
+            f"{path}:{rows.lines[row]}: frame {rows.frames[row]} has no image; there are "
+            f"{len(images)}, {min(images)} to {max(images)}"
         )
     people, ignored = people_and_ignored(rows, min_visibility)
     corners = np.hstack([rows.boxes[:, :2], rows.boxes[:, :2] + rows.boxes[:, 2:]])
     boxes, ids = corners.astype(np.float32), np.maximum(rows.ids, -1)
     order = np.argsort(rows.frames, kind="stable")
-    ends = np.searchsorted(rows.frames[order], list(pictures), side="right")
-    found = []
-    for picture, here in zip(pictures.values(), np.split(order, ends), strict=False):
-        kept, passed = here[people[here]], here[ignored[here]]
-        found.append((picture, Labels(boxes[kept], ids[kept], boxes[passed])))
-    return found
+    ends = np.searchsorted(rows.frames[order], list(images), side="right")
+    labelled = []
+    for image, here in zip(images.values(), np.split(order, ends), strict=False):
+        person, region = here[people[here]], here[ignored[here]]
+        labelled.append((image, Labels(boxes[person], ids[person], boxes[region])))
+    return labelled
 
 
 def people_and_ignored(
     rows: MotRows, min_visibility: float
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which rows are people to find, and which are regions that do not count.
+    """Masks ``(N,)`` of the rows of people to find, and of regions to ignore; no row is in both.
 
     People are the rows of class 1 with a mark (column 7) other than 0; without a class column all
-    marked rows. Those of them who are hardly visible, people without a mark, and what is taken for
-    people (on a vehicle, standing still for ever, mannequins, reflections, crowds) do not count.
-    Cars and things that hide people are neither.
-
-    Returns:
-        Two ``(N,)`` bool masks; no row is in both.
+    marked rows. Less visible people, people without a mark and what looks like people (people on
+    vehicles, static people, mannequins, reflections, crowds) are ignored. Cars and occluders are
+    neither.
     """
     marked = rows.scores != 0
     if rows.classes is None:
@@ -77,34 +75,30 @@ def people_and_ignored(
     return people, (person & ~people) | np.isin(rows.classes, _IGNORED)
 
 
-def frame_pictures(folder: Path) -> dict[int, Path]:
-    """The picture of each frame, in order; pictures are named by the number of their frame.
-
-    Without a seqinfo.ini the pictures are in img1.
+def frame_images(folder: Path) -> dict[int, Path]:
+    """Find the image of each frame, named by its number; without a seqinfo.ini in img1.
 
     Raises:
         DataError: there is none, one is named otherwise, or the seqinfo.ini is malformed.
     """
-    inside, suffixes, length = folder / "img1", PICTURE_SUFFIXES, None
+    inside, suffixes, length = folder / "img1", IMAGE_SUFFIXES, None
     if (folder / "seqinfo.ini").is_file():
         info = read_seqinfo(folder)
         inside, suffixes = folder / info.image_dir, frozenset({info.extension.lower()})
         length = info.length
-    try:
+    with reading(inside, DataError):
         paths = [p for p in inside.iterdir() if p.suffix.lower() in suffixes]
-    except OSError as err:
-        raise DataError(f"{inside}: cannot be read ({err.strerror or err})") from err
-    pictures = {}
+    images = {}
     for path in paths:
         if path.name.startswith("."):
             continue
         if not (path.stem.isascii() and path.stem.isdigit()) or int(path.stem) == 0:
             raise DataError(
-                f"{path}: expected a picture named by the number of its frame, from 1, such as "
+                f"{path}: expected an image named by the number of its frame, from 1, such as "
                 f"000001{path.suffix}"
             )
-        pictures[int(path.stem)] = path
-    found = {f: pictures[f] for f in sorted(pictures) if length is None or f <= length}
-    if not found:
-        raise DataError(f"{inside}: no pictures ({', '.join(sorted(suffixes))})")
-    return found
+        images[int(path.stem)] = path
+    frames = {f: images[f] for f in sorted(images) if length is None or f <= length}
+    if not frames:
+        raise DataError(f"{inside}: no images ({', '.join(sorted(suffixes))})")
+    return frames

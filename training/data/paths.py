@@ -1,4 +1,4 @@
-"""Which pictures and sequences a path of training data stands for."""
+"""Images and sequences of a path of training data."""
 
 from __future__ import annotations
 
@@ -7,31 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jdetrt.errors import DataError
-from jdetrt.runtime.sources.images import PICTURE_SUFFIXES
+from jdetrt.runtime.sources.images import IMAGE_SUFFIXES
 from jdetrt.training.data.labels import IMAGES, LABELS, text_lines
 
-__all__ = ["JdePictures", "MotSequences", "find"]
+__all__ = ["JdeImages", "MotSequences", "find"]
 
 _FORMS = (
-    "a list of pictures, a folder with images/ and labels_with_ids/, a MOT sequence with "
+    "a list of images, a folder with images/ and labels_with_ids/, a MOT sequence with "
     "gt/gt.txt, a folder or a pattern of such sequences"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class JdePictures:
-    """Pictures with JDE label files.
+class JdeImages:
+    """Images with JDE label files."""
 
-    Attributes:
-        pictures: their paths, in order.
-        named_in: where each is named, for messages: ``list:line``, or the folder.
-        folder: that all its pictures and labels were looked for in; None for a list, which may
-            name some of the pictures of a folder.
-    """
-
-    pictures: list[Path]
-    named_in: list[str]
-    folder: Path | None
+    images: list[Path]  # in order
+    named_in: list[str]  # source of each, for messages: list:line, or the folder
+    folder: Path | None  # of all images and labels; None for a list, which may name some of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +34,11 @@ class MotSequences:
     folders: list[Path]
 
 
-def find(path: str | Path, root: str | Path | None = None) -> JdePictures | MotSequences:
-    """Tell what kind of training data a path stands for.
+def find(path: str | Path, root: str | Path | None = None) -> JdeImages | MotSequences:
+    """Find the training data of a path.
 
     ===============================  ============================================================
-    ``mot17.train``                  a list: one picture a line, relative to ``root``
+    ``mot17.train``                  a list: one image a line, relative to ``root``
     ``citypersons/``                 a folder with ``images/`` and ``labels_with_ids/``
     ``MOT17-02/``                    a MOT sequence: a folder with ``gt/gt.txt``
     ``train/``                       a folder of such sequences
@@ -54,10 +47,10 @@ def find(path: str | Path, root: str | Path | None = None) -> JdePictures | MotS
 
     Args:
         path: one of these.
-        root: of the pictures of a list, by default the list's own folder; of no use otherwise.
+        root: of the images of a list; default: the list's own folder.
 
     Raises:
-        DataError: it is none of these, or there is nothing in it.
+        DataError: it is none of these, or is empty.
     """
     path = Path(path)
     if path.is_dir():
@@ -70,13 +63,13 @@ def find(path: str | Path, root: str | Path | None = None) -> JdePictures | MotS
     return MotSequences(sorted(folders))
 
 
-def _in_folder(folder: Path) -> JdePictures | MotSequences:
-    images = folder / IMAGES
-    if images.is_dir() and (folder / LABELS).is_dir():
-        pictures = sorted(path for path in images.rglob("*") if _is_picture(path))
-        if not pictures:
-            raise DataError(f"{images}: no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})")
-        return JdePictures(pictures, [str(folder)] * len(pictures), folder)
+def _in_folder(folder: Path) -> JdeImages | MotSequences:
+    inside = folder / IMAGES
+    if inside.is_dir() and (folder / LABELS).is_dir():
+        images = sorted(path for path in inside.rglob("*") if _is_image(path))
+        if not images:
+            raise DataError(f"{inside}: no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        return JdeImages(images, [str(folder)] * len(images), folder)
     if _is_sequence(folder):
         return MotSequences([folder])
     folders = sorted(inner for inner in folder.iterdir() if _is_sequence(inner))
@@ -85,16 +78,16 @@ def _in_folder(folder: Path) -> JdePictures | MotSequences:
     return MotSequences(folders)
 
 
-def _in_list(path: Path, root: Path) -> JdePictures:
+def _in_list(path: Path, root: Path) -> JdeImages:
     lines = list(text_lines(path))
     if not lines:
-        raise DataError(f"{path}: expected one picture a line, it is empty")
+        raise DataError(f"{path}: expected one image a line, it is empty")
     named_in = [f"{path}:{number}" for number, _ in lines]
-    return JdePictures([root / line for _, line in lines], named_in, folder=None)
+    return JdeImages([root / line for _, line in lines], named_in, folder=None)
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def _is_sequence(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What training is fed: labelled pictures, one by one and in batches."""
+"""Labelled images, single and in batches."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Batch", "Sample"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled picture.
+    """One labelled image.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 BGR.
-        boxes: ``(n, 4)`` float32, left, top, right, bottom in pixels of the picture; a box may
+        boxes: ``(n, 4)`` float32, left, top, right, bottom in pixels of the image; a box may
             reach outside of it.
-        ids: ``(n,)`` int64, from 0 over all data sets together; -1 where nobody was identified.
+        ids: ``(n,)`` int64, from 0 over all data sets together; -1 for unknown people.
         ignore: ``(m, 4)`` float32, regions in which neither a detection nor a miss counts: other
-            classes, crowds, people who are hardly visible. Same form as ``boxes``.
+            classes, crowds, hardly visible people. Same form as ``boxes``.
     """
 
     image: npt.NDArray[np.uint8]
@@ -33,24 +33,24 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pictures of one size with the boxes of all of them.
+    """Images of one size with the boxes of all of them.
 
     Attributes:
         images: ``[N, 3, H, W]`` float32 RGB from 0 to 1.
         boxes: ``[n, 4]`` float32, centre x, centre y, width, height in network pixels.
-        ids: ``[n]`` int64, -1 where nobody was identified.
-        pictures: ``[n]`` int64, the picture that each box belongs to.
+        ids: ``[n]`` int64, -1 for unknown people.
+        image_index: ``[n]`` int64, the image that each box belongs to.
         ignore: ``[m, 4]`` float32, left, top, right, bottom in network pixels.
-        ignore_pictures: ``[m]`` int64, the picture that each region belongs to.
+        ignore_image_index: ``[m]`` int64, the image that each region belongs to.
     """
 
     images: Tensor
     boxes: Tensor
     ids: Tensor
-    pictures: Tensor
+    image_index: Tensor
     ignore: Tensor
-    ignore_pictures: Tensor
+    ignore_image_index: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
+        """Copy the batch to another device."""
         return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})

@@ -1,23 +1,26 @@
-"""The training set of a recipe."""
+"""Training set of a recipe: its data sets and its rendered clips."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from jdetrt.training.data.datasets import DataSet, Mixture, open_data_set
-from jdetrt.training.data.synthetic import SyntheticPictures
-from jdetrt.training.recipe import Recipe
+import numpy as np
 
-__all__ = ["open_training_set"]
+from jdetrt.synthetic.clip import SyntheticClip
+from jdetrt.training.data.datasets import DataSet, Mixture, open_data_set
+from jdetrt.training.data.sample import Sample
+from jdetrt.training.recipe import Recipe, SyntheticConfig
+
+__all__ = ["SyntheticImages", "open_training_set"]
 
 
 def open_training_set(recipe: Recipe, root: str | Path, *, cache: bool = False) -> DataSet:
     """Open all data sets of a recipe, in its order, and render its synthetic clips.
 
     Args:
-        recipe: names the data sets.
+        recipe: the data sets.
         root: folder that their paths are relative to.
-        cache: keep all pictures in memory, decoded.
+        cache: keep all images in memory, decoded.
 
     Raises:
         DataError: a data set is missing or malformed.
@@ -36,5 +39,54 @@ def open_training_set(recipe: Recipe, root: str | Path, *, cache: bool = False) 
         for one in recipe.data
     ]
     if recipe.synthetic.clips:
-        data_sets.append(SyntheticPictures(recipe.synthetic))
+        data_sets.append(SyntheticImages(recipe.synthetic))
     return Mixture(data_sets)
+
+
+class SyntheticImages:
+    """Frames of several rendered clips, in memory; every other clip has a moving camera.
+
+    Identities of different clips are different people.
+    """
+
+    def __init__(self, config: SyntheticConfig) -> None:
+        self.identities = 0
+        self._samples: list[Sample] = []
+        self._frames = config.frames
+        for number in range(config.clips):
+            clip = SyntheticClip(
+                seed=config.seed + number,
+                frames=config.frames,
+                size=config.size,
+                people=config.people,
+                moving_camera=number % 2 == 1,
+            )
+            known: dict[int, int] = {}
+            for frame, truth in clip:
+                boxes = truth.boxes.copy()
+                boxes[:, 2:] += boxes[:, :2]
+                visible = truth.visibility >= max(config.min_visibility, 1e-6)
+                ids = [
+                    known.setdefault(i, self.identities + len(known))
+                    for i in truth.ids[visible].tolist()
+                ]
+                self._samples.append(
+                    Sample(
+                        frame.image,
+                        boxes[visible].astype(np.float32),
+                        np.array(ids, np.int64),
+                        boxes[~visible & (truth.visibility > 0)].astype(np.float32),
+                    )
+                )
+            self.identities += len(known)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One frame."""
+        return self._samples[index]
+
+    def successor(self, index: int) -> int | None:
+        """Index of the next frame of the same clip, None for its last."""
+        return None if (index + 1) % self._frames == 0 else index + 1

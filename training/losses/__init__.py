@@ -1,1 +1,1 @@
-"""Targets, losses and how they are balanced."""
+"""Targets, losses and their balance."""

@@ -1,10 +1,9 @@
-"""How the losses of the heads and tasks become one (paper section 3.5 and table 3).
+"""Balance of the losses of all heads and tasks (paper section 3.5 and table 3).
 
 Each balance is a module ``balance(losses, present, shared)``: ``losses`` ``[heads, tasks]``;
-``present``, of the same shape, tells which of them had anything to learn from in this batch (the
-others are 0, and have no part in the total); ``shared`` are the inputs of the heads, which only
-MGDA-UB looks at. What a balance learns or remembers is in its state dict. The losses are those of
-all processes, so that it is the same in each.
+``present`` of the same shape, True where a loss had anything to learn from in this batch (others
+are 0 and are left out); ``shared``, the inputs of the heads, for MGDA-UB alone. Its memory is in
+its state dict. The losses are those of all processes, so that it is the same in each.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ class UncertaintyBalance(nn.Module):
     """Equation 6: weights by a learnt log variance s of each head and task (Kendall et al. 2018).
 
     The total is the sum of ``0.5 * (exp(-s) * loss + s)``; for a steady loss L the best s is log L.
-    A loss that is not present leaves its s alone. (The reference adds s then too; in heads that
-    seldom see anybody s would fall for ever, and the weight grow.)
+    The s of a loss that is not present stays. (The reference adds s then too; in heads that seldom
+    see anybody, s would fall for ever and the weight grow.)
     """
 
     def __init__(self) -> None:
@@ -43,11 +42,7 @@ class UncertaintyBalance(nn.Module):
 
 
 class FixedBalance(nn.Module):
-    """The same weights for the tasks of every head, chosen beforehand ("App.Opt", "Uniform").
-
-    Args:
-        weights: of confidence, box and identity.
-    """
+    """Fixed weights of confidence, box and identity in every head ("App.Opt", "Uniform")."""
 
     weights: Tensor
 
@@ -63,10 +58,8 @@ class FixedBalance(nn.Module):
 class LossNormBalance(nn.Module):
     """Each loss divided by the moving average of its size ("Loss.Norm" in table 3).
 
-    The average starts at the first value, and moves in training mode only.
-
-    Args:
-        momentum: share of the old average.
+    The average starts at the first value, moves in training mode only, and keeps ``momentum`` of
+    its old value in each step.
     """
 
     average: Tensor
@@ -77,7 +70,7 @@ class LossNormBalance(nn.Module):
         self.register_buffer("average", torch.zeros(len(STRIDES), len(TASKS)))
 
     def forward(self, losses: Tensor, present: Tensor, shared: Sequence[Tensor]) -> Tensor:
-        """Sum of the losses, each over its average, which this one is part of."""
+        """Sum of the losses, each over its average, this value included."""
         if self.training:
             moved = torch.lerp(losses.detach(), self.average, self.momentum)
             moved = torch.where(self.average == 0, losses.detach(), moved)

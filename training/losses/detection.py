@@ -1,7 +1,7 @@
-"""Losses of one head's detection map: is it a person, and where exactly.
+"""Losses of one head's detection map: confidence and box.
 
-All take what the network gives for every or for every foreground anchor, and give one number; with
-nothing to learn from it is 0 and has a gradient of 0.
+All take the network's outputs of every anchor, or of every foreground anchor, and give one number;
+with nothing to learn from it is 0 and has a gradient of 0.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def focal(logits: Tensor, labels: Tensor, gamma: float, alpha: float) -> Tensor:
-    """Focal loss (Lin et al. 2017, equation 5): what is easily told apart counts for little.
+    """Focal loss (Lin et al. 2017, equation 5): easy anchors count for little.
 
     Args:
         logits: ``[N, 2, ...]``, background and foreground.
         labels: ``[N, ...]`` int64, 1 foreground, 0 background, -1 ignored.
-        gamma: how much less an anchor counts that is told rightly.
+        gamma: exponent of the probability of the wrong answer, which weighs an anchor.
         alpha: weight of the foreground; the background has 1 - alpha.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What each cell should say, for bodies that predict the distances of a box's edges.
+"""Targets of each cell, for bodies that predict the distances of a box's edges.
 
 Adaptive training sample selection (Zhang et al. 2020, "Bridging the Gap Between Anchor-based and
 Anchor-free Detection", arXiv 1912.02424, algorithm 1), which NanoDet-g was trained by, so that each
@@ -38,17 +38,19 @@ def assign_distances(batch: Batch) -> tuple[Targets, Targets, Targets]:
         The targets of the heads /32, /16, /8, on the batch's device: ``labels`` with one anchor a
         cell; ``deltas`` are the distances left, top, right, bottom in strides, 0 to 10.
     """
-    pictures, _, height, width = batch.images.shape
+    images, _, height, width = batch.images.shape
     shapes = [(height // stride, width // stride) for stride in STRIDES]
     middles, strides = _cells(shapes, batch.boxes)
     corners = _corners(batch.boxes)
-    owner = torch.full((pictures, len(middles)), -1, device=corners.device)
-    for picture in range(pictures):
-        here = torch.nonzero((batch.pictures == picture) & (batch.boxes[:, 2:].amin(1) > 0))[:, 0]
+    owner = torch.full((images, len(middles)), -1, device=corners.device)
+    for image in range(images):
+        here = torch.nonzero((batch.image_index == image) & (batch.boxes[:, 2:].amin(1) > 0))[
+            :, 0
+        ]
         if len(here):
             found = _owners(corners[here], middles, strides, shapes)
-            owner[picture] = torch.where(found >= 0, here[found], -1)
-    ignored = _inside(batch, middles, pictures)
+            owner[image] = torch.where(found >= 0, here[found], -1)
+    ignored = _inside(batch, middles, images)
     taken = owner >= 0
     labels = torch.full_like(owner, BACKGROUND)
     labels[ignored] = IGNORED
@@ -61,14 +63,14 @@ def assign_distances(batch: Batch) -> tuple[Targets, Targets, Targets]:
         mine = owner[:, part]
         where = mine >= 0
         box = corners[mine[where]]
-        middle = middles[part].expand(pictures, -1, -1)[where]
+        middle = middles[part].expand(images, -1, -1)[where]
         distances = torch.cat([middle - box[:, :2], box[:, 2:] - middle], dim=1)
         distances = distances / strides[first]
         targets.append(
             Targets(
-                labels[:, part].reshape(pictures, 1, rows, columns),
+                labels[:, part].reshape(images, 1, rows, columns),
                 distances.clamp(0, _LONGEST),
-                ids[:, part].reshape(pictures, rows, columns),
+                ids[:, part].reshape(images, rows, columns),
             )
         )
         first += rows * columns
@@ -92,7 +94,7 @@ def _corners(boxes: Tensor) -> Tensor:
 def _owners(
     boxes: Tensor, middles: Tensor, strides: Tensor, shapes: list[tuple[int, int]]
 ) -> Tensor:
-    """For each cell of a picture the box that it belongs to, or -1."""
+    """For each cell of a image the box that it belongs to, or -1."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     away = (middles - centres[:, None]).norm(dim=-1)
     near = []
@@ -123,11 +125,11 @@ def _owners(
     return torch.where(most >= 0, owner, -1)
 
 
-def _inside(batch: Batch, middles: Tensor, pictures: int) -> Tensor:
+def _inside(batch: Batch, middles: Tensor, images: int) -> Tensor:
     """``[N, cells]``, whether a cell's middle is in a region to ignore."""
-    mask = torch.zeros((pictures, len(middles)), dtype=torch.bool, device=middles.device)
+    mask = torch.zeros((images, len(middles)), dtype=torch.bool, device=middles.device)
     low, high = batch.ignore[:, None, :2], batch.ignore[:, None, 2:]
     covered = ((middles >= low) & (middles < high)).all(-1)
     region, cell = torch.nonzero(covered, as_tuple=True)
-    mask[batch.ignore_pictures[region], cell] = True
+    mask[batch.ignore_image_index[region], cell] = True
     return mask

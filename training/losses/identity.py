@@ -1,12 +1,12 @@
-"""Losses of the embeddings: the same person alike, other people apart (paper section 3.4).
+"""Losses of the embeddings: one person alike, other people apart (paper section 3.4).
 
 Each is a module ``loss(embeddings, ids, pool, pool_ids)``: the embeddings ``[k, D]`` and ids
 ``[k]`` of one head, and those of all heads together, ``[m, D]`` and ``[m]``, which contain the
-former. None of the ids is -1. It returns the mean over the embeddings that can be learnt from,
-which ``loss.counted(ids, pool_ids)`` tells beforehand; without any it is 0, with a gradient of 0.
+former. None of the ids is -1. It returns the mean over the embeddings that can be learnt from
+(``loss.counted(ids, pool_ids)``); without any it is 0, with a gradient of 0.
 
-The pool is that of the pictures which one process computes at once: with several processes, or a
-batch computed in parts (`Recipe.accumulate`), positives and negatives come from the own part only.
+The pool holds the images that one process computes at once: with several processes, or a batch
+computed in parts (`Recipe.accumulate`), positives and negatives come from the same part only.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ __all__ = [
 
 
 def classifier_scale(identities: int) -> float:
-    """Length of the embeddings that the classifier sees: ``sqrt(2) ln(identities - 1)``.
+    """Length of the classifier's input embeddings: ``sqrt(2) ln(identities - 1)``.
 
-    As in the reference (models.py:135), but 1 with two identities, where the formula gives 0 and
-    nothing could be learnt.
+    As in the reference (models.py:135), but 1 with two identities, where the formula gives 0.
 
     >>> round(classifier_scale(14455), 6)
     13.546365
@@ -46,7 +45,7 @@ class IdentityLoss(nn.Module):
     """Base of the losses."""
 
     def counted(self, ids: Tensor, pool_ids: Tensor) -> Tensor:
-        """Which embeddings of a head can be learnt from, ``[k]``: those with a positive."""
+        """Mask ``[k]`` of a head's embeddings to learn from: those with a positive."""
         return (ids[:, None] == pool_ids).sum(1) > 1  # each is in the pool itself
 
 
@@ -55,10 +54,6 @@ class ClassifierLoss(IdentityLoss):
 
     As in the reference (models.py:182, 234) the classifier has a bias, and takes unit embeddings
     times `classifier_scale`.
-
-    Args:
-        embedding_dim: D.
-        identities: ids are 0 to one less.
     """
 
     def __init__(self, embedding_dim: int, identities: int) -> None:
@@ -81,10 +76,8 @@ class TripletLoss(IdentityLoss):
     """Equation 1: every negative against the hardest positive, for every embedding that has one.
 
     The negatives are added up, as in the equation; the mean is over the embeddings (the paper
-    leaves it open). f is the unit embedding. Without a margin equal embeddings would be a minimum.
-
-    Args:
-        margin: by how much a negative must be less alike (cosine) than the hardest positive.
+    leaves it open). f is the unit embedding. The cosine of a negative must be below that of the
+    hardest positive by ``margin``; without one, equal embeddings would be a minimum.
     """
 
     def __init__(self, margin: float) -> None:
@@ -102,11 +95,8 @@ class UpperBoundLoss(IdentityLoss):
     """Equations 2 and 3: a smooth bound from above on the hardest of the triplets.
 
     It is above ``max(0, f.f_i - f.f+)`` of every negative i, so above the largest of them; their
-    sum, equation 1, can be larger. The mean over the embeddings that have a positive.
-
-    Args:
-        scale: of the cosine; f is the unit embedding times its root. With 1 the bound could hardly
-            fall, as cosines only reach from -1 to 1.
+    sum, equation 1, can be larger. The mean over the embeddings that have a positive. The cosine
+    is multiplied by ``scale`` (f by its root): with 1 the bound could hardly fall.
     """
 
     def __init__(self, scale: float) -> None:
@@ -121,11 +111,7 @@ class UpperBoundLoss(IdentityLoss):
 
 
 def _excess(embeddings: Tensor, ids: Tensor, pool: Tensor, pool_ids: Tensor) -> Tensor:
-    """How much more alike each of the pool is than the hardest positive.
-
-    Returns:
-        ``[k, m]`` cosines less that of the hardest positive, -inf where the pool has no negative.
-    """
+    """Cosines ``[k, m]`` less that of the hardest positive; -inf except for negatives."""
     cosines = F.normalize(embeddings, dim=1) @ F.normalize(pool, dim=1).T
     same = ids[:, None] == pool_ids
     # An embedding is its own easiest positive, so never the hardest where there is another.

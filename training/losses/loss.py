@@ -25,28 +25,17 @@ PARTS = tuple(f"{task}/{stride}" for stride in STRIDES for task in TASKS)
 
 @dataclass(frozen=True, slots=True)
 class LossResult:
-    """The loss of a batch, the same in all processes.
+    """Loss of a batch, the same in all processes."""
 
-    Attributes:
-        total: a scalar with gradient.
-        parts: the loss of each task and head before weighting, by their names in `PARTS`; only
-            those that had anything to learn from.
-    """
-
-    total: Tensor
-    parts: dict[str, float]
+    total: Tensor  # a scalar with gradient
+    parts: dict[str, float]  # before weighting, by the names in PARTS; those with data alone
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """The batch that is computed in parts, one after the other and by several processes.
+    """A batch that is computed in parts, one after the other and by several processes."""
 
-    Attributes:
-        counts: ``[heads, tasks]`` int64, how much each loss has to learn from in all parts:
-            anchors that are not ignored, foreground anchors, embeddings.
-        parts: how many there are.
-    """
-
+    # [heads, tasks] int64, over all parts: anchors not ignored, foreground anchors, embeddings.
     counts: Tensor
     parts: int
 
@@ -55,15 +44,10 @@ class JdeLoss(nn.Module):
     """Losses of three heads and three tasks, weighted into one.
 
     Its parameters (the identity classifier's, the balance's) are trained together with the
-    network's. Computed in float32 whatever the network computes in.
+    network's; 0 identities train detection only. Always computed in float32.
 
-    Args:
-        config: which losses and which balance.
-        embedding_dim: channels of the embedding maps.
-        identities: number of people known by name in the training set; 0 trains detection only.
-        boxes: what they are predicted by, `jdetrt.training.network.pyramid.Body.boxes`. With
-            ``"distances"`` the losses of confidence and box are those of
-            `jdetrt.training.losses.distance`, whatever the configuration says.
+    With ``boxes`` ``"distances"`` (`jdetrt.training.network.pyramid.Body.boxes`) the losses of
+    confidence and box are those of `jdetrt.training.losses.distance`, whatever ``config`` says.
     """
 
     def __init__(
@@ -81,19 +65,18 @@ class JdeLoss(nn.Module):
         shared: Sequence[Tensor] = (),
         whole: Whole | None = None,
     ) -> LossResult:
-        """The loss of what a network gave for a batch, or for a part of one.
+        """Loss of a batch, or of a part of one.
 
         Each loss is a mean over the whole batch. That of a part is the part's sum divided by the
         average count of all parts, so that the mean over the parts is the loss of the whole, and
-        the mean of their gradients its gradient. (The balances ``loss-norm`` and ``mgda-ub`` take
-        what is computed one after the other for several batches.)
+        the mean of their gradients its gradient. (The balances ``loss-norm`` and ``mgda-ub`` treat
+        parts computed one after the other as batches of their own.)
 
         Args:
             maps: raw outputs of the heads /32, /16, /8.
             targets: for the same heads, from `jdetrt.training.losses.targets.assign`.
-            shared: the inputs of the heads, as `mgda.head_inputs` collects them;
-                for the balance ``mgda-ub`` only.
-            whole: the batch, from `whole`; by default it is this part in every process.
+            shared: inputs of the heads (`mgda.head_inputs`), for the balance ``mgda-ub`` only.
+            whole: the batch, from `whole`; default: this part of every process.
         """
         whole = whole or self.whole([targets])
         embeddings = [
@@ -112,7 +95,7 @@ class JdeLoss(nn.Module):
         return LossResult(self.balance(losses, present, shared), _named(losses, present))
 
     def whole(self, parts: Sequence[Sequence[Targets]]) -> Whole:
-        """Join the targets of all parts of a batch, those of the other processes too."""
+        """Count the targets of all parts of a batch, those of the other processes too."""
         counts = torch.stack([self._counts(targets) for targets in parts])
         numbers = total(torch.cat([counts.sum(0).flatten(), counts.new_tensor([len(parts)])]))
         return Whole(numbers[:-1].view(counts.shape[1:]), int(numbers[-1]))
@@ -133,19 +116,17 @@ class JdeLoss(nn.Module):
         return torch.stack(rows)
 
     def _divisors(self, counts: Tensor) -> Tensor:
-        """What the sums that the losses are made of are divided by."""
-        if (
-            self.config.confidence == "focal" or self.boxes == "distances"
-        ):  # by the number of foreground anchors
+        """Divisors of the sums that the losses are made of."""
+        if self.config.confidence == "focal" or self.boxes == "distances":  # foreground anchors
             counts = counts[:, [1, 1, 2]]
         return counts.clamp(min=1)
 
     def _detection(self, head: HeadMaps, target: Targets) -> tuple[Tensor, Tensor]:
         if self.boxes == "distances":
             return distance_detection(head.detection.float(), target)
-        pictures, anchors, rows, columns = target.labels.shape
+        images, anchors, rows, columns = target.labels.shape
         # Axis 2 is dx, dy, dw, dh, background, foreground.
-        detection = head.detection.float().view(pictures, anchors, BOX_AND_LOGITS, rows, columns)
+        detection = head.detection.float().view(images, anchors, BOX_AND_LOGITS, rows, columns)
         logits = detection[:, :, 4:].movedim(2, 1)
         deltas = detection[:, :, :4].movedim(2, -1)[target.labels == FOREGROUND]
         config = self.config
@@ -160,7 +141,7 @@ class JdeLoss(nn.Module):
 
 
 def _known(targets: Sequence[Targets]) -> list[Tensor]:
-    """Ids of the cells where somebody is known by name, in the order of the embeddings."""
+    """Ids of the cells with an identified person, in the order of the embeddings."""
     return [target.ids[target.ids >= 0] for target in targets]
 
 

@@ -1,12 +1,9 @@
-"""MGDA-UB: weights that make the tasks pull their shared representation as little apart as can be.
+"""MGDA-UB: task weights that minimise the conflict of the tasks' gradients.
 
 Sener and Koltun 2018 ("Multi-Task Learning as Multi-Objective Optimization"): of all weighted sums
-of the tasks' gradients with respect to what they share, the shortest (their equation 5); where it
-is not zero, a step against it improves every task.
-
-What the tasks share here are the inputs of the heads: the feature map of each level of the pyramid,
-from which its detection and its embedding map are computed. Everything before them is shared by all
-tasks, and nothing after them by two tasks but the layer before confidence and box.
+of the tasks' gradients with respect to their shared features, the shortest (their equation 5);
+where it is not zero, a step against it improves every task. The shared features are the inputs of
+the heads: the feature map of each level of the pyramid.
 """
 
 from __future__ import annotations
@@ -31,10 +28,7 @@ _TOLERANCE = 1e-4  # of the squared length of the sum; it is then as close to th
 
 @contextmanager
 def head_inputs(network: JdeNetwork) -> Iterator[list[Tensor]]:
-    """Collect the inputs of the heads /32, /16, /8 while the network runs.
-
-    Use it around one forward pass: ``with head_inputs(network) as shared: maps = network(images)``.
-    """
+    """Collect the inputs of the heads /32, /16, /8 during one forward pass in the block."""
     features: list[Tensor] = []
 
     def keep(_module: nn.Module, _arguments: Any, output: tuple[Tensor, Any]) -> None:
@@ -52,12 +46,8 @@ class MgdaUbBalance(nn.Module):
     """Weights of each head and task, anew for each batch; their sum is 1.
 
     A loss counts through the input of its own head. One that is not present, or has no gradient
-    (it would be the shortest sum by itself, and training would stand still), gets the weight 0.
-    In evaluation mode the weights are those of the last batch in training mode.
-
-    Args:
-        heads: number of heads.
-        tasks: number of tasks of each.
+    (it would be the shortest sum by itself, and training would stop), gets the weight 0. In
+    evaluation mode the weights are those of the last batch in training mode.
     """
 
     weights: Tensor
@@ -67,11 +57,7 @@ class MgdaUbBalance(nn.Module):
         self.register_buffer("weights", torch.full((heads, tasks), 1 / (heads * tasks)))
 
     def forward(self, losses: Tensor, present: Tensor, shared: Sequence[Tensor]) -> Tensor:
-        """Weighted sum of the losses.
-
-        Raises:
-            ValueError: in training mode, ``shared`` is not one tensor a head.
-        """
+        """Weighted sum of the losses. Raises ValueError if ``shared`` is not one tensor a head."""
         if self.training:
             if len(shared) != len(losses):
                 raise ValueError(
@@ -100,11 +86,11 @@ def _weights(losses: Tensor, present: Tensor, shared: Sequence[Tensor]) -> Tenso
 
 
 def min_norm_weights(gram: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The shortest of all weighted means of some vectors.
+    """Weights of the shortest weighted mean of some vectors.
 
     Frank-Wolfe as in Sener and Koltun 2018 (algorithm 2) with pairwise steps (Lacoste-Julien and
-    Jaggi 2015, algorithm 3): weight goes from the worst vector that has any to the best, as far as
-    the sum gets shorter.
+    Jaggi 2015, algorithm 3): weight moves from the worst vector that has any to the best, as long
+    as the sum gets shorter.
 
     Args:
         gram: ``(k, k)``, inner products of the vectors.

@@ -1,4 +1,4 @@
-"""What each anchor should say: foreground or background, which box, which person.
+"""Targets of the anchors: foreground or background, box and person.
 
 Written from paper section 3.3 and the reference's utils/utils.py, build_targets_thres. A person is
 compared only with the anchors near enough to matter, so a batch takes milliseconds.
@@ -27,14 +27,14 @@ _NOBODY = torch.iinfo(torch.int64).max  # as the box of an anchor; any box has a
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What one head should give for a batch.
+    """Target outputs of one head for a batch.
 
     Attributes:
         labels: ``[N, A, rows, columns]`` int64: 1 foreground, 0 background, -1 ignored.
         deltas: ``[P, 4]`` float32, dx, dy, dw, dh of the P foreground anchors, in the order in
             which they stand in ``labels``.
-        ids: ``[N, rows, columns]`` int64, the person whose embedding a cell should give, -1 for
-            none: the largest id of its foreground anchors, as in the reference (models.py:179).
+        ids: ``[N, rows, columns]`` int64, the person of the cell's embedding, -1 for none: the
+            largest id of its foreground anchors, as in the reference (models.py:179).
     """
 
     labels: Tensor
@@ -63,11 +63,11 @@ def assign(
         The targets of the heads /32, /16, /8, on the batch's device.
     """
     config = config or TargetsConfig()
-    pictures, _, height, width = batch.images.shape
+    images, _, height, width = batch.images.shape
     heads = [
         _Head(
             stride,
-            (pictures, len(sizes), height // stride, width // stride),
+            (images, len(sizes), height // stride, width // stride),
             torch.from_numpy(sizes).to(batch.boxes),
         )
         for stride, sizes in zip(STRIDES, anchors, strict=True)
@@ -99,17 +99,17 @@ class _Head:
         centres = boxes[:, :2].clamp(min=0).minimum(self.last * self.stride)
         return torch.cat([centres, boxes[:, 2:]], dim=1)
 
-    def flat(self, picture: Tensor, anchor: Tensor, column: Tensor, row: Tensor) -> Tensor:
+    def flat(self, image: Tensor, anchor: Tensor, column: Tensor, row: Tensor) -> Tensor:
         """Index of an anchor in flattened labels."""
         _, anchors, rows, columns = self.shape
-        return ((picture * anchors + anchor) * rows + row) * columns + column
+        return ((image * anchors + anchor) * rows + row) * columns + column
 
 
 @dataclass(frozen=True, slots=True)
 class _Peaks:
-    """The best place for each box (first axis) among the places of each anchor (second axis).
+    """Best position for each box (first axis) and anchor size (second axis): the nearest corner.
 
-    IoU falls with the distance in x and with that in y, so it is the corner nearest to the box.
+    IoU falls with the distance in x and with that in y.
     """
 
     column: Tensor
@@ -142,7 +142,7 @@ def _iou(boxes: Tensor, centres: Tensor, sizes: Tensor) -> Tensor:
     return overlap / union
 
 
-def _pairs(head: _Head, boxes: Tensor, pictures: Tensor, peaks: _Peaks, above: float) -> _Pairs:
+def _pairs(head: _Head, boxes: Tensor, image_index: Tensor, peaks: _Peaks, above: float) -> _Pairs:
     """All pairs of an anchor and a box with an IoU above a threshold."""
     box, kind = torch.nonzero(peaks.iou > above, as_tuple=True)
     near, sizes = boxes[box], head.sizes[kind]
@@ -160,9 +160,9 @@ def _pairs(head: _Head, boxes: Tensor, pictures: Tensor, peaks: _Peaks, above: f
     wide = window[pair, 0]
     cells = first[pair] + torch.stack([step % wide, step // wide], dim=1)
     iou = _iou(near[pair], cells * head.stride, sizes[pair])
-    anchor = head.flat(pictures[box[pair]], kind[pair], cells[:, 0], cells[:, 1])
-    kept = iou > above
-    return _Pairs(anchor[kept], box[pair][kept], iou[kept])
+    anchor = head.flat(image_index[box[pair]], kind[pair], cells[:, 0], cells[:, 1])
+    match = iou > above
+    return _Pairs(anchor[match], box[pair][match], iou[match])
 
 
 def _best(pairs: _Pairs, anchors: int) -> tuple[Tensor, Tensor]:
@@ -187,12 +187,12 @@ def _assign_head(
 ) -> Targets:
     anchors = int(np.prod(head.shape))
     boxes = head.clamp(batch.boxes)
-    pairs = _pairs(head, boxes, batch.pictures, peaks, config.background_iou)
+    pairs = _pairs(head, boxes, batch.image_index, peaks, config.background_iou)
     iou, box = _best(pairs, anchors)
     foreground = iou > config.foreground_iou
     if forced is not None:
         lone, kind = torch.nonzero(forced, as_tuple=True)
-        anchor = head.flat(batch.pictures[lone], kind, peaks.column[forced], peaks.row[forced])
+        anchor = head.flat(batch.image_index[lone], kind, peaks.column[forced], peaks.row[forced])
         _, forced_box = _best(_Pairs(anchor, lone, peaks.iou[forced]), anchors)
         given = ~foreground & (forced_box != _NOBODY)
         foreground, box = foreground | given, torch.where(given, forced_box, box)
@@ -224,12 +224,12 @@ def _ignored(head: _Head, batch: Batch, config: TargetsConfig) -> Tensor:
     y = torch.arange(head.shape[2], device=mask.device) * head.stride
     inside_x, inside_y = (left <= x) & (x < right), (top <= y) & (y < bottom)
     region, row, column = torch.nonzero(inside_y[:, :, None] & inside_x[:, None], as_tuple=True)
-    mask[batch.ignore_pictures[region], :, row, column] = True
+    mask[batch.ignore_image_index[region], :, row, column] = True
 
     low, high = batch.ignore[:, :2], batch.ignore[:, 2:]
     regions = torch.cat([(low + high) / 2, high - low], dim=1)
     pairs = _pairs(
-        head, regions, batch.ignore_pictures, _peaks(head, regions), config.background_iou
+        head, regions, batch.ignore_image_index, _peaks(head, regions), config.background_iou
     )
     flat = mask.view(-1)
     flat[pairs.anchor] = True

@@ -1,4 +1,4 @@
-"""Anchor boxes: their sizes for a network size, and where they stand."""
+"""Anchor boxes: sizes and positions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = [
     "network_anchors",
 ]
 
-LARGEST_SIDE = 8192  # network pixels; a slip of the finger must not ask for all the memory
+LARGEST_SIDE = 8192  # network pixels; a typo must not ask for all the memory
 
-# How much smaller than at 1088x608 the anchors of the published sizes are, by the side of a
-# square of the same area: the ratio of one anchor (its size is the same share of every other).
+# Scale of the published anchors relative to 1088x608, by the side of a square of the same area:
+# the ratio of one anchor (every other has about the same).
 _SCALES = [
     (np.sqrt(576 * 320), 85 / 128),
     (np.sqrt(864 * 480), 27 / 34),
@@ -56,11 +56,10 @@ def anchor_sizes(width: int, height: int) -> npt.NDArray[np.float32]:
 
     The three published sizes have the reference's own anchors. Any other size has those of
     1088x608 times a factor, rounded to whole pixels. The factor follows the side of a square of
-    the same area: 0.664, 0.794 and 1 at the sides of 576x320, 864x480 and 1088x608 (the ratios
-    that the published sets have to each other), linear between these, proportional to the side
-    outside of them. Used at 864x480 the rule gives the published set exactly; at 576x320 it stays
-    within one pixel of it, but for the two heights that the reference cut there: 425 instead of
-    its 420 and 320.
+    the same area: 0.664, 0.794 and 1 at the sides of 576x320, 864x480 and 1088x608 (the ratios of
+    the published sets), linear between these, proportional to the side outside of them. At
+    864x480 the rule gives the published set exactly, at 576x320 to one pixel, but for two heights
+    that the reference cut: 425 instead of 420 and 320.
 
     Returns:
         ``(3, 4, 2)`` float32, width and height in network pixels, heads /32, /16, /8.
@@ -81,11 +80,11 @@ def anchor_sizes(width: int, height: int) -> npt.NDArray[np.float32]:
 def network_anchors(
     config: NetworkConfig, size: tuple[int, int] | None = None
 ) -> npt.NDArray[np.float32]:
-    """The anchors of a network: its own at any size, or else `anchor_sizes`.
+    """Anchors of a network: its own at any size, or else `anchor_sizes` of ``size``.
 
     Args:
         config: of the network.
-        size: width and height that `anchor_sizes` shall go by; default: the size in ``config``.
+        size: width and height; default: the size in ``config``.
 
     Returns:
         ``(3, 4, 2)`` float32, width and height in network pixels, heads /32, /16, /8.
@@ -114,15 +113,15 @@ def scaled_anchors(width: int, height: int) -> npt.NDArray[np.float32]:
 def candidate_priors(
     width: int, height: int, sizes: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Every anchor box of a network, in the order in which its candidates stand.
+    """Every anchor box of a network, in the order of its candidates.
 
     That is: heads /32, /16, /8; inside a head anchor, row, column. A box is centred on the corner
     of its cell, not on its middle (reference models.py, create_grids).
 
     Args:
-        width: network width in pixels.
-        height: network height in pixels.
-        sizes: ``(3, 4, 2)`` anchor sizes, as `anchor_sizes` gives them.
+        width: of the network, in pixels.
+        height: of the network, in pixels.
+        sizes: ``(3, 4, 2)``, from `anchor_sizes`.
 
     Returns:
         ``(candidates, 4)`` float32, centre x, centre y, width, height in network pixels.
@@ -141,7 +140,7 @@ def candidate_priors(
 
 
 def candidate_cells(width: int, height: int) -> npt.NDArray[np.int64]:
-    """The cell that each candidate belongs to, cells counted over heads /32, /16, /8.
+    """Cell of each candidate; cells are counted over heads /32, /16, /8.
 
     Returns:
         ``(candidates,)`` int64. The four candidates of a cell share its embedding.

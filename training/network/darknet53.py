@@ -1,4 +1,4 @@
-"""The body of YOLOv3, Darknet-53, which the paper's own network has; and a small one like it."""
+"""Darknet-53, the body of YOLOv3 and of the paper's own network, and a small version of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Residual(nn.Module):
 
 
 class Stage(nn.Module):
-    """Halve the resolution, then a row of residuals."""
+    """A convolution that halves the resolution, then residuals."""
 
     def __init__(self, inputs: int, outputs: int, residuals: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Darknet53(Body):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` pictures."""
+        """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` images."""
         x = self.stem(images)
         maps = []
         for stage in self.stages:
@@ -65,7 +65,7 @@ class Darknet53(Body):
 
 
 class DarknetSmall(Darknet53):
-    """A quarter as wide, with a residual a stage: to compare ways of training in minutes (ours)."""
+    """A quarter as wide, one residual per stage: to compare losses in minutes (ours)."""
 
     channels = (64, 128, 256)
     widths = (128, 64, 32)

@@ -1,10 +1,9 @@
-"""The body of the network 'nano': EfficientNet-Lite0, and the slim pyramid that goes with it.
+"""EfficientNet-Lite0, the body of the network 'nano', and its slim pyramid.
 
 EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946, in the "Lite" form published with the
 TensorFlow TPU models in 2020: ReLU6, no squeeze-and-excitation) up to its last stage, without the
-1280-channel layer and the classifier. All activations are ReLU6 and all the rest is convolutions,
-additions, averages over squares and one nearest upsampling a level, so that INT8 suits
-every layer.
+1280-channel layer and the classifier. There are only convolutions, ReLU6, additions, average
+pooling and one nearest upsampling per level, so that INT8 suits every layer.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from jdetrt.training.network.pyramid import BOX_AND_LOGITS, Body
 
 __all__ = ["EfficientNetLite0", "SharedEmbedding", "SlimLevel"]
 
-_SHADES = 64  # channels that the early maps are cut into
-_LOOKS = 128  # channels inside the embedding branch
+_SHADES = 64  # channels that the early maps are projected to
+_INNER = 128  # channels inside the embedding branch
 
 # Blocks of each stage: expansion, kernel, stride of the first, channels out, blocks.
 _STAGES = (
@@ -60,10 +59,7 @@ def separable(width: int) -> nn.Sequential:
 
 
 class SlimLevel(nn.Module):
-    """One scale of the slim pyramid: add the coarser level, refine, and predict.
-
-    It gives no embeddings: `SharedEmbedding` makes those of all levels.
-    """
+    """One scale of the slim pyramid: add the coarser level, refine, and predict detections."""
 
     def __init__(self, skip: int, above: int | None, width: int) -> None:
         super().__init__()
@@ -86,23 +82,23 @@ class SlimLevel(nn.Module):
 
 
 class SharedEmbedding(nn.Module):
-    """The embeddings of all levels, from colours and textures weighed over the surroundings.
+    """Embeddings of all levels, from the colours and textures around a cell.
 
-    It sees early maps alone, which still hold the colours by which people are told apart, and which
-    the late ones have lost: /4 and /8, cut into shades (a 1x1 convolution and ReLU6 each) and
-    averaged over the cells of a level. After that it is all but linear, so that an embedding is a
-    sum over the cells around a person, as a histogram is, and tells little of the place: a branch
-    that saw late maps too learnt places rather than people from few pictures. The levels share it,
-    so that what people of one size teach holds for all sizes, and who comes nearer stays the same.
+    Its inputs are the early maps /4 and /8, which still hold the colours that the late ones have
+    lost, projected to shades (a 1x1 convolution and ReLU6 each) and averaged over the cells of a
+    level. The rest is nearly linear, so that an embedding is a sum over the cells around a person,
+    like a histogram, and depends little on the position: a branch with late maps learnt positions
+    rather than people from few images. All levels share it, so that a person keeps the embedding
+    at any size.
     """
 
     def __init__(self, embedding_dim: int) -> None:
         super().__init__()
         self.fine = nn.Sequential(nn.Conv2d(24, _SHADES // 2, 1), nn.ReLU6())
         self.coarse = nn.Sequential(nn.Conv2d(40, _SHADES // 2, 1), nn.ReLU6())
-        self.look = ConvBlock(_SHADES, _LOOKS, 1, activation=relu6)
-        self.around = ConvBlock(_LOOKS, _LOOKS, 7, groups=_LOOKS, activation=None)
-        self.output = nn.Conv2d(_LOOKS, embedding_dim, 1)
+        self.look = ConvBlock(_SHADES, _INNER, 1, activation=relu6)
+        self.around = ConvBlock(_INNER, _INNER, 7, groups=_INNER, activation=None)
+        self.output = nn.Conv2d(_INNER, embedding_dim, 1)
 
     def forward(self, quarter: Tensor, eighth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Embedding maps of the levels /32, /16, /8 from the body's maps /4 and /8."""
@@ -116,7 +112,7 @@ class SharedEmbedding(nn.Module):
 
 
 class EfficientNetLite0(Body):
-    """Pictures in, feature maps /4 (24 channels), /8 (40), /16 (112) and /32 (320) out."""
+    """Feature maps /4 (24 channels), /8 (40), /16 (112) and /32 (320) of images."""
 
     channels = (40, 112, 320)
     widths = (96, 96, 96)
@@ -139,7 +135,7 @@ class EfficientNetLite0(Body):
             self.stages.append(stage)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Feature maps /4, /8, /16 and /32 of ``[N, 3, H, W]`` pictures."""
+        """Feature maps /4, /8, /16 and /32 of ``[N, 3, H, W]`` images."""
         x = self.stem(images)
         maps = []
         for stage in self.stages:

@@ -1,4 +1,4 @@
-"""Anchor sizes for people of other sizes and shapes than the published ones are for.
+"""Anchor sizes fitted to the people of a data set.
 
 K-means over widths and heights with the distance 1 - IoU of boxes with one centre (YOLO9000,
 arXiv 1612.08242, section 2), so that large boxes weigh no more than small ones.
@@ -15,8 +15,8 @@ import numpy.typing as npt
 from jdetrt.config import ANCHORS_PER_CELL, STRIDES
 from jdetrt.errors import DataError
 from jdetrt.runtime.preprocess import Letterbox
-from jdetrt.training.data.datasets import LabelledPictures
-from jdetrt.training.data.picture_size import picture_size
+from jdetrt.training.data.check import image_size
+from jdetrt.training.data.datasets import LabelledImages
 from jdetrt.training.network.anchors import grids
 
 __all__ = ["Fit", "fit", "network_shapes", "recluster", "shape_iou"]
@@ -24,38 +24,34 @@ __all__ = ["Fit", "fit", "network_shapes", "recluster", "shape_iou"]
 Shapes = npt.NDArray[np.float64]
 
 _ANCHORS = len(STRIDES) * ANCHORS_PER_CELL
-_STARTS = 8  # from different boxes; the best result is kept
-_ROUNDS = 200  # at most; the boxes have long settled by then
-_ENOUGH = 10_000  # boxes; more of them change no anchor by a pixel
+_STARTS = 8  # from different boxes; the best result wins
+_ROUNDS = 200  # at most; the clusters have settled by then
+_ENOUGH = 10_000  # boxes; more of them change the anchors by less than a pixel
 _FOREGROUND = 0.5  # IoU from which an anchor finds a person; paper section 3.3
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How well anchors fit boxes, position left aside.
+    """Fit of anchors to boxes, whatever their position."""
 
-    Attributes:
-        mean_iou: mean over the boxes of the IoU with their best anchor.
-        covered: share of the boxes whose best anchor has an IoU above 0.5. The others have no
-            foreground anchor, wherever they stand (paper section 3.3).
-    """
-
-    mean_iou: float
+    mean_iou: float  # of the boxes with their best anchor
+    # Share of the boxes whose best anchor has an IoU above 0.5; the others have no foreground
+    # anchor at any position (paper section 3.3).
     covered: float
 
 
-def network_shapes(data_sets: Iterable[LabelledPictures], size: tuple[int, int]) -> Shapes:
-    """Width and height of every box when its picture is letterboxed to a network size.
+def network_shapes(data_sets: Iterable[LabelledImages], size: tuple[int, int]) -> Shapes:
+    """Width and height of every box in network pixels, its image letterboxed.
 
     Args:
         data_sets: boxes to ignore are not counted.
         size: network width and height, multiples of 32.
 
     Returns:
-        ``(n, 2)`` float64, in network pixels.
+        ``(n, 2)`` float64.
 
     Raises:
-        SourceError: a picture is missing or broken.
+        SourceError: an image is missing or broken.
         ConfigError: ``size`` is no network size.
     """
     grids(*size)
@@ -63,21 +59,14 @@ def network_shapes(data_sets: Iterable[LabelledPictures], size: tuple[int, int])
     for data_set in data_sets:
         for path, labels in zip(data_set.paths, data_set.labels, strict=True):
             if len(labels.boxes):
-                source = picture_size(path)
+                source = image_size(path)
                 boxes = labels.in_pixels(*source).boxes.astype(np.float64)
                 shapes.append((boxes[:, 2:] - boxes[:, :2]) * Letterbox.fit(source, size).gain)
     return np.concatenate(shapes)
 
 
 def shape_iou(shapes: Shapes, anchors: Shapes) -> Shapes:
-    """IoU of boxes with anchors of the same centre.
-
-    Args:
-        shapes: ``(n, 2)`` width and height.
-        anchors: ``(k, 2)``.
-
-    Returns:
-        ``(n, k)``.
+    """IoU ``(n, k)`` of boxes with anchors of the same centre, both as width and height.
 
     >>> shape_iou(np.array([[10.0, 30.0]]), np.array([[10.0, 30.0], [20.0, 15.0]])).tolist()
     [[1.0, 0.3333333333333333]]
@@ -88,22 +77,17 @@ def shape_iou(shapes: Shapes, anchors: Shapes) -> Shapes:
 
 
 def fit(shapes: Shapes, anchors: npt.NDArray[np.float32]) -> Fit:
-    """How well anchors fit.
-
-    Args:
-        shapes: ``(n, 2)``, n above 0.
-        anchors: ``(3, 4, 2)``, as `jdetrt.training.network.anchors.anchor_sizes` gives them.
-    """
+    """Measure the fit of anchors ``(3, 4, 2)`` to boxes ``(n, 2)``, at least one."""
     best = shape_iou(shapes, anchors.reshape(-1, 2).astype(np.float64)).max(axis=1)
     return Fit(mean_iou=float(best.mean()), covered=float((best > _FOREGROUND).mean()))
 
 
 def recluster(shapes: Shapes, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Twelve anchors for boxes of these widths and heights.
+    """Fit twelve anchors to boxes of these widths and heights.
 
     Args:
         shapes: ``(n, 2)`` in network pixels.
-        seed: of the choice of the boxes to start from.
+        seed: of the initial clusters.
 
     Returns:
         ``(3, 4, 2)`` float32, whole network pixels, by rising area inside a head; the four largest

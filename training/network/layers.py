@@ -1,4 +1,4 @@
-"""Layers that more than one body or pyramid is built of."""
+"""Layers that bodies and pyramids share."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Activation = Callable[[], nn.Module]
 
 
 def leaky_relu() -> nn.Module:
-    """Darknet's."""
+    """Darknet's activation."""
     return nn.LeakyReLU(LEAK, inplace=True)
 
 
 def relu() -> nn.Module:
-    """ResNet's."""
+    """ResNet's activation."""
     return nn.ReLU(inplace=True)
 
 
 def relu6() -> nn.Module:
-    """ReLU cut off at 6: a fixed range, kind to INT8."""
+    """ReLU clipped at 6: a fixed range suits INT8."""
     return nn.ReLU6(inplace=True)
 
 

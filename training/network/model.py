@@ -7,9 +7,8 @@
       pyramid  -> level /32, level /16 (sees /32), level /8 (sees /16)
       level    -> detection map [N, 24, H/s, W/s], embedding map [N, D, H/s, W/s]
 
-The outputs are raw: decoding is ``jdetrt.export.deploy_graph``'s, and what only training needs
-(identity classifier, losses, their weights) is kept outside of this module, so that a checkpoint
-of it fits whatever the number of identities was.
+The outputs are raw: ``jdetrt.export.deploy_graph`` decodes them. The identity classifier, losses
+and their weights are not part of it, so that a checkpoint fits any number of identities.
 
 Structure: paper section 3.1 and figure 2; reference cfg/yolov3_1088x608.cfg.
 """
@@ -46,14 +45,14 @@ _LAST_NORM = {Residual: "expand.norm", Bottleneck: "bn3"}
 
 
 class JdeNetwork(nn.Module):
-    """The whole network, raw outputs.
+    """The whole network with raw outputs.
 
     Args:
         body: a name in `BODIES`.
         embedding_dim: channels of the embedding maps.
 
     Raises:
-        ConfigError: no body of that name.
+        ConfigError: there is no such body.
     """
 
     def __init__(self, body: str = "darknet53", embedding_dim: int = 512) -> None:
@@ -83,8 +82,8 @@ class JdeNetwork(nn.Module):
         feature: Tensor | None = None
         outputs = []
         for number, (level, skip) in enumerate(zip(self.levels, maps[:-4:-1], strict=True)):
-            feature, found = level(skip, feature)
-            outputs.append(found if embeddings is None else HeadMaps(found, embeddings[number]))
+            feature, head = level(skip, feature)
+            outputs.append(head if embeddings is None else HeadMaps(head, embeddings[number]))
         return outputs[0], outputs[1], outputs[2]
 
 
@@ -93,11 +92,10 @@ def initialise(network: nn.Module, seed: int = 0) -> None:
     """Fill a network with random weights that keep activations at a steady size.
 
     He et al. 2015 for the convolutions. In Darknet-53 and the ResNets the last batch norm of each
-    residual is scaled by half of one over the number of residuals in its row: wherever running
-    statistics are still at 0 and 1, their sum would grow with their number. (In Darknet-53 what
-    they add has a positive mean. The reference draws batch norm scales from 0 to 1, with which
-    untrained outputs all but vanish.) Detections start a tenth as large, so that boxes start out
-    close to their anchors.
+    residual is scaled by half of one over the number of residuals in its row: with running
+    statistics still at 0 and 1, their sum would grow with their number. (The reference draws batch
+    norm scales from 0 to 1, with which untrained outputs all but vanish.) Detections start a tenth
+    as large, so that boxes start close to their anchors.
     """
     generator = torch.Generator().manual_seed(seed)
     linear = {

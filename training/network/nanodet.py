@@ -103,7 +103,7 @@ class DenseEmbedding(nn.Module):
 
     @staticmethod
     def early(quarter: Tensor, eighth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the embeddings of the levels /32, /16, /8 are made from: 192 channels each."""
+        """Inputs of the embeddings of the levels /32, /16, /8: 192 channels each."""
         pool = nn.functional.avg_pool2d
         both = torch.cat([pool(quarter, 2), eighth], dim=1)
         return pool(both, 4), pool(both, 2), both
@@ -114,7 +114,7 @@ class DenseEmbedding(nn.Module):
 
 
 class NanoDetG(Body):
-    """Pictures in; early maps /4 (64 channels) and /8 (128), and the merged pyramid out."""
+    """Images in; early maps /4 (64 channels) and /8 (128), and the merged pyramid out."""
 
     channels = (_WIDTH, _WIDTH, _WIDTH)
     widths = (_WIDTH, _WIDTH, _WIDTH)

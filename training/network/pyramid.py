@@ -1,4 +1,4 @@
-"""The feature pyramid of the paper: what merges the scales of a body and predicts at each."""
+"""The feature pyramid of the paper: merge the scales of a body and predict at each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class HeadMaps(NamedTuple):
     Attributes:
         detection: ``[N, 24, rows, columns]``; channel ``anchor * 6 + i``, with ``i`` 0-3 for dx,
             dy, dw, dh and 4, 5 for the background and the foreground logit. Of bodies whose boxes
-            are distances: ``[N, 45, rows, columns]``, see `jdetrt.training.network.nanodet.DistanceLevel`.
+            are distances: ``[N, 45, rows, columns]``, see `nanodet.DistanceLevel`.
         embedding: ``[N, D, rows, columns]``, not normalised; shared by the anchors of a cell.
     """
 
@@ -64,16 +64,16 @@ class PyramidLevel(nn.Module):
 
 
 class Body(nn.Module):
-    """Base of the bodies: pictures in, feature maps at /8, /16 and /32 out.
+    """Base of the bodies: images in, feature maps at /8, /16 and /32 out.
 
     Attributes:
         channels: of the maps /8, /16, /32.
-        widths: channels of the pyramid levels /32, /16, /8 that go with this body.
-        level: what the levels are made of.
-        embedding: makes the embedding maps of all levels, from the maps /4 and /8, for a body that
-            gives /4 too, before the others; None where each level makes its own.
-        boxes: what the levels predict boxes by: ``"anchors"``, or ``"distances"`` of their edges
-            from the middle of a cell (`jdetrt.training.network.nanodet`).
+        widths: channels of the pyramid levels /32, /16, /8.
+        level: type of the levels.
+        embedding: makes the embedding maps of all levels from the maps /4 and /8 (such a body
+            gives /4 too, before the others); None where each level makes its own.
+        boxes: prediction of boxes: ``"anchors"``, or ``"distances"`` of their edges from the
+            centre of a cell (`jdetrt.training.network.nanodet`).
     """
 
     channels: tuple[int, int, int]

@@ -1,4 +1,4 @@
-"""The bodies ResNet-50 and ResNet-101, with which the paper compares its own (section 4.3).
+"""ResNet-50 and ResNet-101, the bodies that the paper compares with (section 4.3).
 
 He et al. 2016 (arXiv 1512.03385), table 1, without the classifier. Modules have the names that
 torchvision gives them, so that its ImageNet weights fit (`checkpoints.pretrained`). As there,
@@ -50,15 +50,11 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(Body):
-    """Pictures in, feature maps /8 (512 channels), /16 (1024) and /32 (2048) out.
-
-    Attributes:
-        blocks: bottlenecks in each of the four rows.
-    """
+    """Feature maps /8 (512 channels), /16 (1024) and /32 (2048) of images."""
 
     channels = (512, 1024, 2048)
     widths = (512, 256, 128)  # Darknet-53's
-    blocks: tuple[int, int, int, int]
+    blocks: tuple[int, int, int, int]  # bottlenecks in each row
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +68,7 @@ class ResNet(Body):
         self.layer4 = _row(1024, 512, 2, self.blocks[3])
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` pictures."""
+        """Feature maps /8, /16 and /32 of ``[N, 3, H, W]`` images."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         eighth = self.layer2(self.layer1(x))
         sixteenth = self.layer3(eighth)
@@ -80,13 +76,13 @@ class ResNet(Body):
 
 
 class ResNet50(ResNet):
-    """50 layers, of which one is the classifier that is left out."""
+    """50 layers, with the classifier that is left out."""
 
     blocks = (3, 4, 6, 3)
 
 
 class ResNet101(ResNet):
-    """101 layers, of which one is the classifier that is left out."""
+    """101 layers, with the classifier that is left out."""
 
     blocks = (3, 4, 23, 3)
 

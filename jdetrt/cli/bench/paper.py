@@ -1,4 +1,4 @@
-"""``jdetrt bench table1`` and ``density``: what the paper measured, again."""
+"""``jdetrt bench table1``, ``density`` and ``losses``: measurements of the paper, repeated."""
 
 from __future__ import annotations
 
@@ -8,42 +8,54 @@ from typing import Any
 
 import click
 
-from jdetrt.cli.bench.latency import BACKEND, PROVIDER
-from jdetrt.cli.bench.table import JSON, numbers, print_table, write_result
-from jdetrt.cli.models import missing
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
-from jdetrt.errors import ConfigError
+from jdetrt.cli.progress import ProgressBars
+from jdetrt.cli.results import needs, print_table, write_json
 from jdetrt.shipped import resolve
 
-__all__ = ["density", "table1"]
-
-_FILE = click.Path(path_type=Path)
+__all__ = ["density", "losses", "table1"]
 
 
-@click.command()
-@click.option("--model", type=resolve, metavar="FILE", help="Detects in --low and --high.")
-@click.option("--low", metavar="SEQUENCE", help="MOT sequence with few people; default: made up.")
-@click.option("--high", metavar="SEQUENCE", help="MOT sequence with many; default: made up.")
+@click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
+@click.option(
+    "--model",
+    type=resolve,
+    metavar="MODEL",
+    shell_complete=opt.complete_model,
+    help="Model that detects people in --low and --high.",
+)
+@click.option(
+    "--low",
+    metavar="SEQUENCE",
+    shell_complete=opt.complete_file,
+    help="MOT sequence with few people. Default: a synthetic one.",
+)
+@click.option(
+    "--high",
+    metavar="SEQUENCE",
+    shell_complete=opt.complete_file,
+    help="MOT sequence with many people. Default: a synthetic one.",
+)
 @click.option(
     "--people",
     default="8,61",
     show_default=True,
-    help="On their way in the made-up sequences, low and high density.",
+    metavar="LOW,HIGH",
+    help="People visible at a time in the low- and high-density synthetic sequences.",
 )
-@click.option(
-    "--frames", type=click.IntRange(10), default=300, show_default=True, help="Made up, each."
-)
-@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@BACKEND
-@PROVIDER
-@JSON
+@opt.max_frames("Length of each synthetic sequence, in frames.", default=300, least=10)
+@opt.REPEATS
+@opt.seed("the synthetic sequences")
+@opt.BACKEND
+@opt.PROVIDER
+@opt.JSON
 def table1(
     model: Path | None,
     low: str | None,
     high: str | None,
     people: str,
-    frames: int,
+    max_frames: int,
     repeats: int,
     seed: int,
     backend: str,
@@ -52,18 +64,16 @@ def table1(
 ) -> None:
     """Compare JDE's association with SORT and ByteTrack on the same detections (table 1).
 
-    Detections are those of --model on the sequences that are named; of a density that is not named
-    they are made up, with embeddings that are fairly good.
+    Sequences named by --low and --high use the detections of --model; synthetic ones use synthetic
+    detections with noisy embeddings.
     """
-    try:
-        from jdetrt.benchmarks.paper.table1 import compare_association, made_up_densities, seen_by
-    except ModuleNotFoundError as err:
-        raise missing(err, "Making up crowds", "train") from err
+    with needs("train", "Synthetic crowds"):
+        from jdetrt.benchmarks.paper.table1 import compare_association, detect, synthetic_densities
     from jdetrt.engine.open import open_session
 
     named = {"low": low, "high": high}
     if model is None and any(named.values()):
-        raise ConfigError("--low and --high need a --model that detects in them")
+        raise click.UsageError("--low and --high need --model.")
     refuse_collisions(
         {
             "--model": model_files(model) if model else (),
@@ -72,67 +82,75 @@ def table1(
         },
         {"--json": json_path},
     )
-    wanted = numbers(people)
-    if len(wanted) != 2:
+    densities = opt.numbers(people)
+    if len(densities) != 2:
         raise click.BadParameter(f"--people: expected two numbers, got {people!r}")
     with TemporaryDirectory(prefix="jdetrt-crowds-") as temporary:
-        sequences = made_up_densities(wanted[0], wanted[1], Path(temporary), frames, seed)
+        sequences = synthetic_densities(
+            densities[0], densities[1], Path(temporary), max_frames, seed
+        )
         for name, sequence in named.items():
             if sequence is not None and model is not None:
-                _say(f"detecting in {sequence}")
+                click.echo(f"detecting in {sequence}", err=True)
                 with open_session(model, backend=backend, provider=provider) as session:
-                    sequences[name] = seen_by(session, sequence)
-        result = compare_association(sequences, repeats=repeats, report=_say)
+                    sequences[name] = detect(session, sequence)
+        with ProgressBars(calm=True) as bars:
+            result = compare_association(sequences, repeats=repeats, progress=bars)
     _print_table1(result["rows"])
-    write_result(result, json_path)
+    write_json(result, json_path)
 
 
-@click.command()
+@click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
+@opt.MODEL
 @click.option(
-    "--model", type=resolve, metavar="FILE", required=True, help="An ONNX model of jdetrt export."
+    "--people",
+    type=opt.numbers,
+    default="5,10,20,40,60,80,100",
+    show_default=True,
+    metavar="N,...",
+    help="People per frame: comma-separated numbers.",
 )
-@click.option("--people", default="5,10,20,40,60,80,100", show_default=True, help="A frame.")
-@click.option("--frames", type=click.IntRange(2), default=20, show_default=True)
+@opt.max_frames("Number of frames for each number of people.", default=20, least=2)
 @click.option(
     "--reid",
     default="resnet50",
     show_default=True,
-    help="Body of the re-identification network: resnet50, resnet101, darknet53, nano.",
+    metavar="BODY",
+    help="Body of the re-identification network: resnet50, resnet101, darknet53 or nano.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@PROVIDER
-@click.option("--png", type=_FILE, metavar="FILE", help="Draw the figure.")
-@JSON
+@opt.seed("the people")
+@opt.PROVIDER
+@click.option("--png", type=opt.FILE, metavar="FILE", help="Draw the figure as a PNG image.")
+@opt.JSON
 def density(
     model: Path,
-    people: str,
-    frames: int,
+    people: list[int],
+    max_frames: int,
     reid: str,
     seed: int,
     provider: str,
     png: Path | None,
     json_path: Path | None,
 ) -> None:
-    """Time a frame of JDE, and of detector plus re-identification, by people a frame (figure 3).
+    """Time JDE, and a detector plus re-identification, by people per frame (figure 3).
 
-    Both run through ONNX Runtime, in turn. The people are made up: the networks run for their time
-    and what they would have found is handed over.
+    Both run in ONNX Runtime, in turn. The people are synthetic: the networks run for their time,
+    and synthetic detections are tracked.
     """
-    try:
+    with needs("export", "Comparing networks"):
         from jdetrt.benchmarks.paper.density import draw_density, measure_density
-    except ModuleNotFoundError as err:
-        raise missing(err, "Comparing networks") from err
 
     refuse_collisions({"--model": model_files(model)}, {"--png": png, "--json": json_path})
-    result = measure_density(
-        model,
-        people=numbers(people),
-        frames=frames,
-        reid=reid,
-        provider=provider,
-        seed=seed,
-        report=_say,
-    )
+    with ProgressBars(calm=True) as bars:
+        result = measure_density(
+            model,
+            people=people,
+            frames=max_frames,
+            reid=reid,
+            provider=provider,
+            seed=seed,
+            progress=bars,
+        )
     print_table(
         [
             {
@@ -151,7 +169,7 @@ def density(
     slope, paper = result["slope"], result["paper"]
     if slope["jde_ms"] is not None:
         click.echo(
-            f"One person more costs {slope['jde_ms']:.3f} ms and {slope['separate_ms']:.3f} ms."
+            f"One more person costs {slope['jde_ms']:.3f} ms and {slope['separate_ms']:.3f} ms."
         )
     click.echo(
         f"The paper, at low density on a Titan Xp: {paper['jde_fps']:.0f} FPS and about "
@@ -161,7 +179,45 @@ def density(
     if png is not None:
         draw_density(result, png)
         click.echo(f"Written: {png}")
-    write_result(result, json_path)
+    write_json(result, json_path)
+
+
+@click.command(cls=opt.Command)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=30,
+    show_default=True,
+    metavar="N",
+    help="Number of epochs for each network.",
+)
+@opt.seed("the clips and the training")
+@opt.JSON
+def losses(epochs: int, seed: int, json_path: Path | None) -> None:
+    """Train seven small networks on rendered clips, to compare embedding losses (table 3)."""
+    with needs("train", "Training networks"):
+        from jdetrt.benchmarks.paper.losses import COLUMNS, compare_losses
+
+    refuse_collisions({}, {"--json": json_path})
+    with ProgressBars(calm=True) as bars:
+        result = compare_losses(epochs=epochs, seed=seed, progress=bars)
+    paper = {f"paper_{name}": (f"Paper's {name}", ".1f" * (name != "IDs")) for name in COLUMNS}
+    print_table(
+        [
+            {**row, **{f"paper_{name}": row["paper"][name] for name in COLUMNS}}
+            for row in result["rows"]
+        ],
+        identity=("Embedding loss", ""),
+        balance=("Balance", ""),
+        AP=("AP", ".1f"),
+        TPR=("TPR", ".1f"),
+        MOTA=("MOTA", ".1f"),
+        IDs=("IDs", ""),
+        **paper,
+    )
+    order = ", ".join(f"{name} {value:.2f}" for name, value in result["rank_correlation"].items())
+    click.echo(f"Rank correlation with the paper's columns: {order}.")
+    write_json(result, json_path)
 
 
 def _print_table1(rows: list[dict[str, Any]]) -> None:
@@ -184,7 +240,3 @@ def _print_table1(rows: list[dict[str, Any]]) -> None:
         paper_mota=("MOTA", ".1f"),
         paper_idf1=("IDF1", ".1f"),
     )
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

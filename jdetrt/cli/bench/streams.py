@@ -7,36 +7,52 @@ from pathlib import Path
 
 import click
 
-from jdetrt.cli.bench.latency import BACKEND, MODEL, PROVIDER
-from jdetrt.cli.bench.table import JSON, numbers, print_table, write_result
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
+from jdetrt.cli.progress import ProgressBars
+from jdetrt.cli.results import print_table, write_json
 
 __all__ = ["streams"]
 
 
-@click.command()
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@MODEL
-@click.option("--streams", "counts", default="1,2,4", show_default=True, help="How many at once.")
-@click.option("--frames", type=click.IntRange(3), default=60, show_default=True, help="Of each.")
-@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
-@BACKEND
-@PROVIDER
-@JSON
+@click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
+@click.argument(
+    "sources",
+    metavar="SOURCE...",
+    nargs=-1,
+    required=True,
+    shell_complete=opt.complete_file,
+    help="Videos, folders of images or MOT sequences; used again if there are more streams.",
+)
+@opt.MODEL
+@click.option(
+    "--streams",
+    "counts",
+    type=opt.numbers,
+    default="1,2,4",
+    show_default=True,
+    metavar="N,...",
+    help="Numbers of simultaneous streams to measure.",
+)
+@opt.max_frames("Number of frames per stream.", default=60, least=3)
+@opt.REPEATS
+@opt.BACKEND
+@opt.PROVIDER
+@opt.JSON
 def streams(
     sources: tuple[str, ...],
     model: Path,
-    counts: str,
-    frames: int,
+    counts: list[int],
+    max_frames: int,
     repeats: int,
     backend: str,
     provider: str,
     json_path: Path | None,
 ) -> None:
-    """Track several streams at once through one network, each with a tracker of its own.
+    """Track several streams at once through one network, each with its own tracker.
 
-    With more streams than SOURCEs these are used again. A model that was exported with
-    --dynamic-batch takes a frame of every stream at a time; another takes one after the other.
+    A model exported with --dynamic-batch takes a frame of every stream at a time; any other takes
+    one after the other.
     """
     from jdetrt.benchmarks.streams import measure_streams
 
@@ -47,23 +63,24 @@ def streams(
         },
         {"--json": json_path},
     )
-    result = measure_streams(
-        model,
-        sources,
-        numbers(counts),
-        frames=frames,
-        repeats=repeats,
-        backend=backend,
-        provider=provider,
-        report=lambda line: click.echo(line, err=True),
-    )
+    with ProgressBars(calm=True) as bars:
+        result = measure_streams(
+            model,
+            sources,
+            counts,
+            frames=max_frames,
+            repeats=repeats,
+            backend=backend,
+            provider=provider,
+            progress=bars,
+        )
     print_table(
-        result["rows"],
+        result.rows,
         streams=("Streams", ""),
         batch=("Batch", ".2f"),
         fps=("FPS of all", ".2f"),
         fps_per_stream=("FPS of one", ".2f"),
     )
-    if not result["batched"]:
-        click.echo("The model takes one picture at a time; export it with --dynamic-batch.")
-    write_result(result, json_path)
+    if not result.batched:
+        click.echo("The model takes one frame at a time; export it with --dynamic-batch.")
+    write_json(result, json_path)

@@ -1,32 +1,38 @@
-"""``jdetrt bench sweep``: sizes, precisions and backends, and which of them to take."""
+"""``jdetrt bench sweep``: sizes, precisions and backends, and a recommendation."""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jdetrt.cli.bench.latency import CUDA_GRAPH, PRESET, PROVIDER
-from jdetrt.cli.bench.table import print_table, sizes
-from jdetrt.cli.models import missing
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions, source_files
+from jdetrt.cli.progress import ProgressBars
+from jdetrt.cli.results import needs, print_table
 from jdetrt.config import TOP_K_LIMIT, ExportConfig
+from jdetrt.errors import ConfigError
 from jdetrt.shipped import resolve_checkpoint
+from jdetrt.types import Size
+
+if TYPE_CHECKING:
+    from jdetrt.benchmarks.decide import Decision
 
 __all__ = ["sweep"]
 
-_FILE = click.Path(path_type=Path)
 # Of the report's columns those that fit a terminal.
 _SHOWN = ("Configuration", "System FPS", "Engine FPS", "HOTA", "MOTA", "AP50", "Watts", "Pareto")
 
 
-def _words(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-@click.command()
+@click.command(
+    cls=opt.Command,
+    renamed={
+        "--frames": "--max-frames",
+        "--calibration": "--calibration-source",
+    },
+)
 @click.option(
     "--model",
     "models",
@@ -34,60 +40,124 @@ def _words(text: str) -> list[str]:
     metavar="FILE",
     multiple=True,
     required=True,
-    help="A checkpoint, of which all is made that is missing (nano ships); or ONNX models, each of "
-    "one size.",
-)
-@click.option("--source", required=True, help="What is tracked, as in jdetrt track.")
-@click.option(
-    "--sizes", type=sizes, default="1088x608,864x480,576x320", show_default=True, metavar="WxH,..."
-)
-@click.option("--precisions", type=_words, default="fp32", show_default=True, metavar="P,...")
-@click.option("--backends", type=_words, default="onnxruntime", show_default=True, metavar="B,...")
-@click.option("--gt", metavar="SEQUENCE", help="MOT sequence with ground truth, for the accuracy.")
-@click.option(
-    "-o", "--output", type=_FILE, required=True, metavar="FILE", help="The result, JSON; goes on."
+    shell_complete=opt.complete_model,
+    help="A checkpoint (missing models and plans are built from it) or ONNX models, one per size. "
+    "nano is built in.",
 )
 @click.option(
-    "--keep", type=_FILE, metavar="DIR", help="Where models are kept; default: beside FILE."
-)
-@click.option(
-    "--calibration",
-    multiple=True,
+    "--source",
+    required=True,
     metavar="SOURCE",
-    help="Footage that INT8 models are calibrated on; not what accuracy is measured on.",
+    shell_complete=opt.complete_file,
+    help="Video, folder of images or MOT sequence to track.",
 )
 @click.option(
-    "--calibration-frames", type=click.IntRange(1), default=200, show_default=True, metavar="N"
+    "-o",
+    "--output",
+    type=opt.FILE,
+    required=True,
+    metavar="FILE",
+    help="Result file (JSON). If it exists, the sweep resumes.",
 )
-@click.option("--frames", type=click.IntRange(2), default=200, show_default=True)
-@click.option("--warm-up", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option(
-    "--cool-down",
-    type=click.FloatRange(0),
-    default=10.0,
+    "--keep",
+    type=opt.FILE,
+    metavar="DIR",
+    help="Folder for exported models and plans. Default: next to the result.",
+)
+@click.option(
+    "--sizes",
+    type=opt.parse_sizes,
+    default="1088x608,864x480,576x320",
     show_default=True,
-    help="Seconds between two runs, or more while a sensor says that it is warm.",
+    metavar="WxH,...",
+    help="Network input sizes to measure.",
 )
-@click.option("--video", is_flag=True, help="Encode a video too, not only MOT text.")
-@click.option("--top-k", type=click.IntRange(1, TOP_K_LIMIT), default=ExportConfig().top_k)
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the order.")
+@click.option(
+    "--precisions",
+    type=opt.names,
+    default="fp32",
+    show_default=True,
+    metavar="P,...",
+    help="Precisions to measure, such as fp32,fp16,int8.",
+)
+@click.option(
+    "--backends",
+    type=opt.names,
+    default="onnxruntime",
+    show_default=True,
+    metavar="B,...",
+    help="Backends to measure: onnxruntime, tensorrt, tensorrt-rtx.",
+)
+@click.option(
+    "--gt",
+    metavar="SEQUENCE",
+    shell_complete=opt.complete_file,
+    help="MOT sequence with ground truth to measure accuracy on.",
+)
 @click.option(
     "--accuracy",
     type=click.Choice(["HOTA", "MOTA", "IDF1", "AP50"]),
     default="HOTA",
     show_default=True,
-    help="What the Pareto front and the answer go by.",
+    help="Score that the Pareto front and the recommendation use.",
 )
-@click.option("--min-fps", type=click.FloatRange(0), help="Ask: at least this, of the system.")
-@click.option("--max-watts", type=click.FloatRange(0), help="Ask: at most this, while it runs.")
-@PRESET
-@PROVIDER
-@CUDA_GRAPH
+@click.option(
+    "--min-fps",
+    type=click.FloatRange(0),
+    metavar="FPS",
+    help="Recommend a configuration with at least this system FPS.",
+)
+@click.option(
+    "--max-watts",
+    type=click.FloatRange(0),
+    metavar="WATTS",
+    help="Recommend a configuration that draws at most this many watts.",
+)
+@click.option(
+    "--calibration-source",
+    "calibration",
+    multiple=True,
+    metavar="SOURCE",
+    shell_complete=opt.complete_file,
+    help="Source to calibrate INT8 models on, other than that of --gt; may be repeated.",
+)
+@click.option(
+    "--calibration-frames",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Number of frames to calibrate INT8 models on.",
+)
+@opt.max_frames("Number of timed frames per run.", default=200, least=2)
+@opt.WARM_UP
+@opt.REPEATS
+@click.option(
+    "--cool-down",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Pause between runs; longer while a sensor reads above its starting temperature.",
+)
+@opt.VIDEO
+@click.option(
+    "--top-k",
+    type=click.IntRange(1, TOP_K_LIMIT),
+    default=ExportConfig().top_k,
+    show_default=True,
+    metavar="N",
+    help="Number of candidates that exported models output per image.",
+)
+@opt.seed("the order of the runs")
+@opt.PRESET
+@opt.PROVIDER
+@opt.CUDA_GRAPH
 def sweep(
     models: tuple[Path, ...],
     source: str,
-    sizes: list[tuple[int, int]],
+    sizes: list[Size],
     precisions: list[str],
     backends: list[str],
     gt: str | None,
@@ -95,7 +165,7 @@ def sweep(
     keep: Path | None,
     calibration: tuple[str, ...],
     calibration_frames: int,
-    frames: int,
+    max_frames: int,
     warm_up: int,
     repeats: int,
     cool_down: float,
@@ -108,19 +178,19 @@ def sweep(
     preset: str | None,
     provider: str,
     cuda_graph: bool,
-) -> None:
+) -> int:
     """Measure every combination of size, precision and backend: speed, accuracy and power.
 
-    Runs come in random order, with repeats and a pause before each. FILE is written after each run,
-    and a sweep that was stopped goes on when it is called again. With --min-fps or --max-watts it
-    answers which configuration to take, and how to track with it.
+    Runs are in random order, with a pause before each. The result is written after each run, and a
+    sweep that was stopped resumes when it is started again. With --min-fps or --max-watts it
+    recommends a configuration and prints the command that tracks with it; it exits with 3 if no
+    configuration qualifies.
     """
-    try:
+    with needs("bench", "Sweeping"):
         from jdetrt.benchmarks.decide import decide
-        from jdetrt.benchmarks.model_store import Artefacts, Configuration
+        from jdetrt.benchmarks.model_store import Configuration, ModelStore
+        from jdetrt.benchmarks.result import SweepConfig
         from jdetrt.benchmarks.sweep import sweep as run_sweep
-    except ModuleNotFoundError as err:
-        raise missing(err, "Sweeping", "bench") from err
 
     folder = output.with_suffix("") if keep is None else keep
     refuse_collisions(
@@ -131,67 +201,62 @@ def sweep(
         },
         {"--output": output},
     )
-    made = Artefacts(
-        models,
-        folder,
-        top_k=top_k,
-        calibration=calibration,
-        calibration_frames=calibration_frames,
-        cuda_graph=cuda_graph,
-        report=_say,
-    )
-    wanted = [
-        Configuration(*one) for one in dict.fromkeys(itertools.product(sizes, precisions, backends))
-    ]
-    result = run_sweep(
-        made,
-        wanted,
-        source,
-        output,
-        gt=gt,
-        frames=frames,
-        warm_up=warm_up,
-        repeats=repeats,
-        cool_down=cool_down,
-        video=video,
-        provider=provider,
-        preset=preset,
-        accuracy=accuracy,
-        seed=seed,
-        report=_say,
-    )
+    with ProgressBars(calm=True) as bars:
+        store = ModelStore(
+            models,
+            folder,
+            top_k=top_k,
+            calibration=calibration,
+            calibration_frames=calibration_frames,
+            cuda_graph=cuda_graph,
+            progress=bars,
+        )
+        configurations = [
+            Configuration(*one)
+            for one in dict.fromkeys(itertools.product(sizes, precisions, backends))
+        ]
+        config = SweepConfig(
+            frames=max_frames,
+            warm_up=warm_up,
+            repeats=repeats,
+            cool_down=cool_down,
+            video=video,
+            provider=provider,
+            cuda_graph=cuda_graph,
+            preset=preset,
+            accuracy=accuracy,
+            seed=seed,
+        )
+        result = run_sweep(store, configurations, source, output, config, gt=gt, progress=bars)
     print_sweep(result)
     click.echo(f"Written: {output}")
-    if min_fps is not None or max_watts is not None:
-        rows = [row for row in result["rows"] if row["runs"]]
-        _answer(decide(rows, min_fps=min_fps, max_watts=max_watts, accuracy=accuracy))
+    if not result.measured:
+        raise ConfigError(f"{output}: no configuration could be measured; see the reasons above")
+    if min_fps is None and max_watts is None:
+        return 0
+    decision = decide(result.measured, min_fps=min_fps, max_watts=max_watts, accuracy=accuracy)
+    _recommend(decision)
+    return 0 if decision.row is not None else opt.WORSE
 
 
-def print_sweep(result: dict[str, Any]) -> None:
+def print_sweep(result: Any) -> None:
     """The rows that ran as a table, then why the others did not."""
     from jdetrt.benchmarks.report.page import COLUMNS, failures
 
     columns = [column for column in COLUMNS if column.title in _SHOWN]
-    done = [row for row in result["rows"] if row["runs"]]
-    if done:
+    if result.measured:
         print_table(
-            [{column.title: column.value(row) for column in columns} for row in done],
+            [{column.title: column.value(row) for column in columns} for row in result.measured],
             **{column.title: (column.title, column.form) for column in columns},
         )
     for line in failures(result):
         click.echo(f"Not measured: {line}", err=True)
 
 
-def _answer(decision: Any) -> None:
-    from jdetrt.benchmarks.report.charts import row_name
-
+def _recommend(decision: Decision) -> None:
     if decision.row is None:
-        click.echo(f"Answer: {decision.why}.")
+        click.echo(f"No recommendation: {decision.why}.")
         return
-    click.echo(f"Answer: {row_name(decision.row)}: {decision.why}.")
-    if decision.row["deploy"]:
-        click.echo(f"  {decision.row['deploy']}")
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(f"Recommended: {decision.row}: {decision.why}.")
+    if decision.row.deploy:
+        click.echo(f"  {decision.row.deploy}")

@@ -1,4 +1,4 @@
-"""``jdetrt data``: look at training data, and prepare it."""
+"""``jdetrt data``: check and prepare training data."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import click
 from jdetrt.cli.data.anchors import anchors as anchors_command
 from jdetrt.cli.data.check import check as check_command
 from jdetrt.cli.data.convert import convert as convert_command
+from jdetrt.cli.options import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
-    """Check training data and fit anchors to it.
-
-    PATH is a list of pictures (one a line, relative to --root), a folder with images/ and
-    labels_with_ids/, a MOT sequence, a folder of these or a pattern such as 'train/MOT17-*'.
-    """
+    """Convert and check training data, and fit anchors to it."""
 
 
 command.add_command(anchors_command)

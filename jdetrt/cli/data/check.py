@@ -1,15 +1,16 @@
-"""``jdetrt data check``: everything that is wrong with training data."""
+"""``jdetrt data check``: faults of training data."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions
+from jdetrt.cli.results import show, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,21 +18,18 @@ if TYPE_CHECKING:
     from jdetrt.training.data.check import Report
 
 
-@click.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--root", type=click.Path(), help="Folder that lists of pictures are relative to.")
-@click.option("--decode", is_flag=True, help="Read all pixels too, not the headers alone.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write it here too.")
-def check(paths: tuple[str, ...], root: str | None, decode: bool, json_path: Path | None) -> int:
-    """Name every fault in training data, with its line.
+@click.command(cls=opt.Command)
+@opt.PATHS
+@opt.ROOT
+@click.option("--decode", is_flag=True, help="Decode whole images, not only their headers.")
+@opt.JSON
+def check(paths: tuple[str, ...], root: Path | None, decode: bool, json_path: Path | None) -> int:
+    """List every fault of training data, with its line.
 
-    Exits with 1 where anything is wrong. Training refuses malformed rows and missing files; it
-    takes what is only doubtful: an id twice in a picture, a box twice or far outside, labels
-    without a picture.
+    Exits with 3 if there are any. Training refuses malformed rows and missing files; it accepts
+    what is merely doubtful: a repeated id or box in an image, a box far outside, labels without an
+    image.
     """
-    from rich.console import Console
-
-    from jdetrt.files import write_text
     from jdetrt.training.data.check import check as check_data
 
     refuse_collisions({"PATH": paths}, {"--json": json_path})
@@ -39,12 +37,9 @@ def check(paths: tuple[str, ...], root: str | None, decode: bool, json_path: Pat
     for report in reports.values():
         for fault in report.faults:
             click.echo(fault)
-    Console().print(_table(reports))
-    if json_path is not None:
-        rows = [{"path": path, **asdict(report)} for path, report in reports.items()]
-        write_text(json_path, json.dumps(rows, indent=2) + "\n")
-        click.echo(f"Written: {json_path}")
-    return int(any(report.faults for report in reports.values()))
+    show(_table(reports))
+    write_json([{"path": path, **asdict(report)} for path, report in reports.items()], json_path)
+    return opt.WORSE if any(report.faults for report in reports.values()) else 0
 
 
 def _table(reports: dict[str, Report]) -> Table:
@@ -56,7 +51,7 @@ def _table(reports: dict[str, Report]) -> Table:
         table.add_column(escape(path), justify="right", overflow="fold")
     heights = (" / ".join(f"{h:.0f}" for h in one.heights or ()) for one in reports.values())
     rows = {
-        "Pictures": [one.pictures for one in reports.values()],
+        "Images": [one.images for one in reports.values()],
         "Boxes": [one.boxes for one in reports.values()],
         "- without id": [one.unidentified for one in reports.values()],
         "- centre outside": [one.centres_outside for one in reports.values()],

@@ -1,4 +1,4 @@
-"""``jdetrt data convert``: raw data sets in JDE's form."""
+"""``jdetrt data convert``: downloaded data sets in the format that training reads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from jdetrt.cli import options as opt
+from jdetrt.cli.results import plural
+
 if TYPE_CHECKING:
     from jdetrt.training.convert.writer import Link
 
@@ -14,41 +17,42 @@ if TYPE_CHECKING:
 _NAMES = ("ethz", "citypersons", "caltech", "mot16", "mot17", "cuhk-sysu", "prw")
 
 
-@click.command()
-@click.argument("name", type=click.Choice(_NAMES))
-@click.argument("raw_dir", type=click.Path(path_type=Path))
+@click.command(cls=opt.Command)
+@click.argument("name", type=click.Choice(_NAMES), help="The data set.")
+@click.argument("raw_dir", type=opt.FILE, help="Its folder, laid out as docs/guide/data.md shows.")
 @click.option(
     "-o",
     "--output",
     "out_dir",
-    type=click.Path(path_type=Path),
+    type=opt.FILE,
     required=True,
-    help="The folder that all data sets share.",
+    metavar="DIR",
+    help="Folder for all converted data sets; it gets a list of images, NAME.SPLIT.",
 )
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
     default="train",
     show_default=True,
-    help="Not every data set has all of them.",
+    help="Part of the data set; not every data set has all three.",
 )
 @click.option(
     "--link",
     type=click.Choice(["symlink", "hard", "copy"]),
     default="symlink",
     show_default=True,
-    help="How the pictures get there.",
+    help="Whether images are linked or copied into the folder.",
 )
 def convert(name: str, raw_dir: Path, out_dir: Path, split: str, link: str) -> None:
-    """Bring a downloaded data set into the form that training reads.
+    """Convert a downloaded data set to the format that training reads.
 
-    RAW_DIR is laid out as docs/guide/data.md shows. OUT_DIR gets the list NAME.SPLIT of the
-    pictures and what it lists; a second run replaces what the first wrote.
+    A second run replaces what the first one wrote.
     """
     from jdetrt.training.convert.datasets import convert as convert_data_set
 
     done = convert_data_set(name, raw_dir, out_dir, split=split, link=cast("Link", link))
     click.echo(
-        f"Written: {done.listing} ({done.pictures} pictures, {done.boxes} boxes, "
-        f"{done.identities} identities)"
+        f"Written: {done.listing} ({plural(done.images, 'image')}, "
+        f"{plural(done.boxes, 'box', 'boxes')}, "
+        f"{plural(done.identities, 'identity', 'identities')})"
     )

@@ -1,6 +1,6 @@
 """jtop (package jetson-stats), where the user has installed it and its service.
 
-It is under the AGPL, so it is never a dependency: it is imported where it is found.
+It is under the AGPL, so it is never a dependency: it is imported where it is installed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Jtop:
             raise AbsentError(f"its service does not answer: {err}") from err
 
     def read(self) -> Reading | None:
-        """What the service last saw."""
+        """Latest reading of the service."""
         power = self._client.power
         total = power.get("tot", {}).get("power")
         return Reading(

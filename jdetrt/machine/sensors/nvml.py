@@ -75,8 +75,8 @@ class Nvml:
                 joules.append(energy / 1e3)
             bits = self._ask(self._reasons, device) if self._reasons else None
             if bits is not None:
-                found = {why for bit, why in _THROTTLING.items() if int(bits) & bit}
-                throttled = (throttled or set()) | found
+                reasons = {why for bit, why in _THROTTLING.items() if int(bits) & bit}
+                throttled = (throttled or set()) | reasons
         return Reading(
             watts=sum(rails.values()) if rails else None,
             rails=rails,
@@ -93,7 +93,7 @@ class Nvml:
             self._library.nvmlShutdown()
 
     def _ask(self, function: Callable[..., Any], *arguments: Any) -> float | None:
-        """What NVML answers; None where this GPU does not know."""
+        """Ask NVML; None where this GPU does not know."""
         try:
             value: float = function(*arguments)
         except self._library.NVMLError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from jdetrt.machine.manifest import Probe
+from jdetrt.machine.probe import Probe
 from jdetrt.machine.sensors.base import AbsentError, Reading
 
-__all__ = ["Rapl", "open_rapl"]
+__all__ = ["Rapl"]
 
 _FOLDER = "sys/class/powercap"
 
@@ -65,8 +65,8 @@ class Rapl:
         """There is nothing to free."""
 
     def _counters(self) -> list[int] | None:
-        found = [self._number(folder, "energy_uj") for folder in self._packages]
-        return [n for n in found if n is not None] if None not in found else None
+        counters = [self._number(folder, "energy_uj") for folder in self._packages]
+        return [n for n in counters if n is not None] if None not in counters else None
 
     def _number(self, folder: Path, name: str) -> int | None:
         text = self._text(folder, name)
@@ -74,8 +74,3 @@ class Rapl:
 
     def _text(self, folder: Path, name: str) -> str | None:
         return self._probe.text(str((folder / name).relative_to(self._probe.root)))
-
-
-def open_rapl(probe: Probe) -> Rapl:
-    """Open it. Raises AbsentError."""
-    return Rapl(probe)

@@ -22,7 +22,7 @@ import subprocess
 import threading
 from collections.abc import Iterable
 
-from jdetrt.machine.manifest import Probe
+from jdetrt.machine.probe import Probe
 from jdetrt.machine.sensors.base import AbsentError, Reading
 
 __all__ = ["Tegrastats", "open_tegrastats", "parse", "total_rails"]
@@ -168,7 +168,7 @@ class Tegrastats:
 
 def open_tegrastats(probe: Probe, program: str = "tegrastats") -> Tegrastats:
     """Start it. Raises AbsentError where it is not installed."""
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         raise AbsentError(f"{program} is not on the PATH")
-    return Tegrastats(found, probe)
+    return Tegrastats(path, probe)

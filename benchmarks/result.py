@@ -1,0 +1,303 @@
+"""Results of ``bench sweep`` and ``latency``: written as JSON, read back by report and compare.
+
+Files of earlier versions lack some fields; every field that came later has a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.errors import ConfigError, DataError
+from jdetrt.files import write_text
+from jdetrt.machine.manifest import Machine, manifest
+from jdetrt.machine.power import Power
+from jdetrt.runtime.timing import summary
+from jdetrt.types import Size
+
+__all__ = [
+    "ACCURACIES",
+    "FPS",
+    "LatencyConfig",
+    "LatencySettings",
+    "Result",
+    "Row",
+    "Run",
+    "RunConfig",
+    "Summary",
+    "SweepConfig",
+    "SweepSettings",
+    "counted",
+    "read_result",
+    "to_json",
+    "write_result",
+]
+
+ACCURACIES = ("HOTA", "MOTA", "IDF1", "AP50")
+FPS = ("engine_fps", "association_fps", "paper_fps", "system_fps")
+
+
+class RunConfig(msgspec.Struct, kw_only=True, frozen=True):
+    """Options of one run.
+
+    Attributes:
+        frames: timed frames.
+        warm_up: frames before them.
+        video: draw and encode a video too, not only MOT text.
+        preset: of the tracker; by default that of the model.
+        rest: seconds of reading the sensors before and after, where there are any.
+
+    Raises:
+        ConfigError: fewer than 2 frames, 1 frame to warm up or 1 repeat.
+    """
+
+    frames: int = 200
+    warm_up: int = 20
+    repeats: int = 3
+    video: bool = False
+    provider: str = "auto"
+    cuda_graph: bool = False
+    preset: str | None = None
+    rest: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("frames", 2), ("warm_up", 1), ("repeats", 1)):
+            if getattr(self, name) < least:
+                got = getattr(self, name)
+                raise ConfigError(f"{name}: expected {least} or more, got {got}")
+
+
+class LatencyConfig(RunConfig, kw_only=True, frozen=True):
+    """Options of ``bench latency``; ``backend`` as in ``open_session``."""
+
+    backend: str = "auto"
+
+
+class LatencySettings(LatencyConfig, kw_only=True, frozen=True):
+    """Options of ``bench latency`` with names and metadata of the model and the source."""
+
+    model: str
+    source: str
+    metadata: dict[str, str] = {}
+
+
+class SweepConfig(RunConfig, kw_only=True, frozen=True):
+    """Options of ``bench sweep``.
+
+    Attributes:
+        cool_down: seconds between two runs, or more while it is warm.
+        accuracy: score that the Pareto front goes by, one of ``ACCURACIES``.
+        seed: of the run order.
+    """
+
+    cool_down: float = 10.0
+    accuracy: str = "HOTA"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.accuracy not in ACCURACIES:
+            raise ConfigError(f"accuracy '{self.accuracy}': expected {', '.join(ACCURACIES)}")
+
+
+class SweepSettings(SweepConfig, kw_only=True, frozen=True):
+    """Options of ``bench sweep`` with names of models, source and ground truth."""
+
+    model: str
+    source: str
+    model_sha256: str | None = None
+    top_k: int | None = None
+    calibration: list[str] = []
+    calibration_frames: int | None = None
+    gt: str | None = None
+
+
+def counted(number: int, noun: str) -> str:
+    """Number and noun with its plural.
+
+    >>> counted(1, "run"), counted(3, "run")
+    ('1 run', '3 runs')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class Summary(msgspec.Struct):
+    """Mean, standard deviation of a sample, and percentiles."""
+
+    mean: float
+    std: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+
+    @classmethod
+    def of(cls, values: Sequence[float] | npt.NDArray[np.float64]) -> Summary:
+        """Summarise at least one value."""
+        return cls(**summary(values))
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """One run of one configuration.
+
+    Attributes:
+        stages: milliseconds of each stage; None for one that does not exist apart.
+        frame_ms: milliseconds of a whole frame, one stage after the other.
+        left_out_ms: mean milliseconds of a frame that the paper's timer leaves out.
+        overhead_ms: mean milliseconds of a frame that belong to no stage: the cost of timing.
+        frames: processed in the timing of the whole pipeline.
+        tracks: different people in them.
+        commit: of the code.
+    """
+
+    engine_fps: float
+    association_fps: float
+    paper_fps: float
+    system_fps: float
+    stages: dict[str, Summary | None]
+    frame_ms: Summary
+    power: Power
+    left_out_ms: float | None = None
+    overhead_ms: float | None = None
+    frames: int | None = None
+    tracks: int | None = None
+    commit: str | None = None
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """One configuration: medians of its runs; None where it was not measured.
+
+    Attributes:
+        size: width and height of the network.
+        body: of the network.
+        name: of the row, in place of precision and backend.
+        model: file name.
+        deploy: command that tracks with this configuration.
+        error: why it was not measured.
+        accuracy: scores in percent and counts, by name.
+        pareto: whether it is on the Pareto front.
+        power_of: scope of the power.
+        gpu_memory: bytes by use, where a plan runs.
+    """
+
+    size: Size
+    precision: str | None = None
+    backend: str | None = None
+    name: str | None = None
+    body: str | None = None
+    model: str | None = None
+    deploy: str | None = None
+    error: str | None = None
+    accuracy: dict[str, float | int | None] | None = None
+    pareto: bool | None = None
+    engine_fps: float | None = None
+    association_fps: float | None = None
+    paper_fps: float | None = None
+    system_fps: float | None = None
+    watts: float | None = None
+    joules_per_frame: float | None = None
+    power_of: str | None = None
+    gpu_memory: dict[str, int | None] | None = None
+    runs: list[Run] = []
+
+    @property
+    def series(self) -> str:
+        """Precision and backend: what rows of different sizes have in common."""
+        parts = (self.name, self.precision, self.backend)
+        return " ".join(part for part in parts if part) or "runs"
+
+    def __str__(self) -> str:
+        return f"{self.size} {self.series}"
+
+    @property
+    def fps(self) -> float:
+        """System FPS of a row that was measured."""
+        return self.system_fps or 0.0
+
+    @property
+    def slowest(self) -> float:
+        """Lowest system FPS of the runs."""
+        return min(run.system_fps for run in self.runs)
+
+    @property
+    def fastest(self) -> float:
+        """Highest system FPS of the runs."""
+        return max(run.system_fps for run in self.runs)
+
+    def score(self, name: str) -> float | None:
+        """Accuracy by one score."""
+        return (self.accuracy or {}).get(name)
+
+    def add(self, run: Run) -> None:
+        """Append a run and take the medians again."""
+        self.runs.append(run)
+        for name in FPS:
+            setattr(self, name, float(np.median([getattr(one, name) for one in self.runs])))
+        for name in ("watts", "joules_per_frame"):
+            values = [getattr(one.power, name) for one in self.runs]
+            values = [value for value in values if value is not None]
+            setattr(self, name, float(np.median(values)) if values else None)
+        self.power_of = self.runs[0].power.scope
+
+
+S = TypeVar("S", bound=RunConfig)
+
+
+class Result(msgspec.Struct, Generic[S], kw_only=True):
+    """Result of a benchmark whose rows have runs."""
+
+    benchmark: str
+    machine: Machine = msgspec.field(default_factory=manifest)
+    settings: S
+    rows: list[Row]
+
+    @property
+    def measured(self) -> list[Row]:
+        """Rows that have runs."""
+        return [row for row in self.rows if row.runs]
+
+
+class _Head(msgspec.Struct):
+    benchmark: str
+
+
+_KINDS: dict[str, Any] = {
+    "sweep": Result[SweepSettings],
+    "latency": Result[LatencySettings],
+    "repeatability": Result[LatencySettings],  # of earlier versions
+}
+
+
+def read_result(path: str | Path) -> Result[Any]:
+    """Read a result of ``bench sweep`` or ``bench latency``.
+
+    Raises:
+        DataError: the file cannot be read or is no such result; it names the place of the fault.
+    """
+    try:
+        content = Path(path).read_bytes()
+        benchmark = msgspec.json.decode(content, type=_Head).benchmark
+        if benchmark not in _KINDS:
+            raise DataError(
+                f"{path}: is a result of bench {benchmark}, expected one of bench sweep or latency"
+            )
+        result: Result[Any] = msgspec.json.decode(content, type=_KINDS[benchmark])
+    except (OSError, ValueError, ConfigError) as err:
+        why = getattr(err, "strerror", None) or err
+        raise DataError(f"{path}: is not a result of jdetrt bench ({why})") from err
+    return result
+
+
+def to_json(value: Any) -> str:
+    """Structs, dataclasses and dicts as indented JSON text."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+
+
+def write_result(path: str | Path, result: Any) -> None:
+    """Write a result as JSON, whole or not at all. Raises OutputError."""
+    write_text(path, to_json(result))

@@ -1,0 +1,86 @@
+"""A model file of any kind, and what it records about itself; needs neither torch nor onnx."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from jdetrt import files
+from jdetrt.engine import onnx_file
+from jdetrt.engine.tensorrt.plan import read_sidecar
+from jdetrt.errors import JdetrtError, SessionError
+from jdetrt.file_kind import FileKind, kind_of, safetensors_metadata
+from jdetrt.shipped import resolve
+from jdetrt.types import Size
+
+__all__ = ["Model"]
+
+
+class Model:
+    """A model file; each attribute is read when it is first asked for, and then kept.
+
+    Args:
+        path: an ONNX model, a plan or a checkpoint, or the name of a model that ships, as text.
+        error: raised where the file is missing, cannot be read or is damaged.
+
+    Attributes:
+        path: the file.
+
+    Raises:
+        ConfigError: no model of this name ships.
+    """
+
+    def __init__(self, path: str | Path, error: type[JdetrtError] = SessionError) -> None:
+        self.path = resolve(path)
+        self._error = error
+
+    @cached_property
+    def kind(self) -> FileKind:
+        """Kind of the file, by its content."""
+        return kind_of(self.path, self._error)
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The file, and those beside it that hold the weights of an ONNX model."""
+        if self.kind is FileKind.ONNX:
+            return tuple(onnx_file.model_files(self.path))
+        return (self.path,)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256; of an ONNX model with weights in other files, over all of them."""
+        if self.kind is FileKind.ONNX:
+            return onnx_file.fingerprint(self.path, self._error)
+        with files.reading(self.path, self._error):
+            return files.sha256(self.path)
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """Metadata of the file; empty for a weight file of another program.
+
+        Raises:
+            PlanMismatchError: a plan has no sidecar.
+        """
+        if self.kind is FileKind.ONNX:
+            return onnx_file.metadata(self.path, self._error)
+        if self.kind is FileKind.PLAN:
+            sidecar = read_sidecar(self.path)
+            return {**sidecar.metadata, "precision": sidecar.precision}
+        return safetensors_metadata(self.path) if self.kind is FileKind.CHECKPOINT else {}
+
+    @cached_property
+    def size(self) -> Size | None:
+        """Size of the network's input; None where the file records none or leaves it free."""
+        if self.kind is FileKind.CHECKPOINT:
+            size = msgspec.json.decode(self.metadata.get("config", "{}")).get("size")
+            return None if size is None else Size(*size)
+        shape: tuple[int, ...] = ()
+        if self.kind is FileKind.ONNX:
+            shape = onnx_file.input_shape(self.path, self._error)
+        elif self.kind is FileKind.PLAN:
+            shape = read_sidecar(self.path).inputs[0].shape
+        if len(shape) != 4 or min(shape[2:]) < 1:
+            return None
+        return Size(shape[3], shape[2])

@@ -1,0 +1,102 @@
+"""``jdetrt bench association`` and ``trackers``: tracking without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jdetrt.cli import options as opt
+from jdetrt.cli.paths import refuse_collisions, sequence_files
+from jdetrt.cli.progress import ProgressBars, phase
+from jdetrt.cli.results import print_table, write_json
+from jdetrt.config import PRESETS
+
+__all__ = ["association", "trackers"]
+
+
+@click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
+@click.option(
+    "--targets",
+    default="10,20,61,120,250,500,1000",
+    show_default=True,
+    metavar="N,...",
+    help="People per frame: comma-separated numbers.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    default="reference",
+    show_default=True,
+    help="Association preset to time.",
+)
+@opt.max_frames("Number of timed frames for each number of people.", default=150)
+@click.option(
+    "--dim",
+    type=click.IntRange(2, 8192),
+    default=512,
+    show_default=True,
+    metavar="N",
+    help="Length of the embeddings.",
+)
+@opt.seed("the crowds")
+@opt.JSON
+def association(
+    targets: str, preset: str, max_frames: int, dim: int, seed: int, json_path: Path | None
+) -> None:
+    """Time association alone on synthetic crowds: milliseconds per frame against people."""
+    from jdetrt.benchmarks.association import measure_crowds
+
+    refuse_collisions({}, {"--json": json_path})
+    with ProgressBars(calm=True) as bars, phase(bars, "Measuring"):
+        result = measure_crowds(
+            opt.numbers(targets), preset=preset, frames=max_frames, embedding_dim=dim, seed=seed
+        )
+    print_table(
+        result.rows,
+        targets=("Targets", ""),
+        median_ms=("Median ms", ".3f"),
+        p90_ms=("p90 ms", ".3f"),
+        p99_ms=("p99 ms", ".3f"),
+        mean_ms=("Mean ms", ".3f"),
+    )
+    if result.growth is not None:
+        click.echo(f"Cost grows with the number of targets to the power {result.growth:.2f}.")
+    write_json(result, json_path)
+
+
+@click.command(cls=opt.Command)
+@click.argument(
+    "root",
+    type=opt.FILE,
+    help="Folder of sequences: <sequence>/det/det.txt, gt/gt.txt and seqinfo.ini.",
+)
+@opt.SEQUENCES
+@opt.REPEATS
+@opt.JSON
+def trackers(root: Path, sequences: list[str] | None, repeats: int, json_path: Path | None) -> None:
+    """Compare motion-only tracking with the PyPI package 'trackers' on public detections."""
+    from jdetrt.benchmarks.association import compare_trackers
+
+    refuse_collisions({"ROOT": sequence_files(root)}, {"--json": json_path})
+    with ProgressBars(calm=True) as bars, phase(bars, "Measuring"):
+        result = compare_trackers(root, sequences=sequences, repeats=repeats)
+    print_table(
+        [{**row.combined, **_times(row)} for row in result.rows],
+        tracker=("Tracker", ""),
+        HOTA=("HOTA", ".1f"),
+        MOTA=("MOTA", ".1f"),
+        IDF1=("IDF1", ".1f"),
+        IDSW=("IDSW", ""),
+        median_ms=("p50 ms", ".3f"),
+        p99_ms=("p99 ms", ".3f"),
+        mean_ms=("Mean ms", ".3f"),
+    )
+    click.echo(f"The fastest other tracker takes {result.speedup:.1f} times as long as ours.")
+    write_json(result, json_path)
+
+
+def _times(row: Any) -> dict[str, Any]:
+    names = ("tracker", "median_ms", "p99_ms", "mean_ms")
+    return {name: getattr(row, name) for name in names}

@@ -1,0 +1,343 @@
+"""Options that commands share, each defined once, and commands that know old spellings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from jdetrt.config import PRESETS
+from jdetrt.errors import DataError
+from jdetrt.shipped import NANO, resolve, resolve_checkpoint, sizes
+from jdetrt.types import Size
+
+__all__ = [
+    "ANY_MODEL",
+    "BACKEND",
+    "BATCH",
+    "CHECKPOINT",
+    "CUDA_GRAPH",
+    "FILE",
+    "FRACTION",
+    "JSON",
+    "MIN_VISIBILITY",
+    "MODEL",
+    "PATHS",
+    "PRESET",
+    "PROVIDER",
+    "QUIET",
+    "REPEATS",
+    "ROOT",
+    "RULES",
+    "SEQUENCES",
+    "SIZE",
+    "SOURCE",
+    "STDOUT",
+    "THREADS",
+    "VIDEO",
+    "WARM_UP",
+    "WORSE",
+    "Command",
+    "Group",
+    "complete_file",
+    "complete_model",
+    "max_frames",
+    "names",
+    "numbers",
+    "parse_size",
+    "parse_sizes",
+    "refuse_both",
+    "seed",
+    "stdout",
+]
+
+FILE = click.Path(path_type=Path)
+FRACTION = click.FloatRange(0.0, 1.0)
+_OPTION_COLUMN = 22  # characters; longer options get a line of their own
+STDOUT = Path("-")  # as the value of --json
+WORSE = 3  # exit code of what was done, and is worse than asked for
+
+Renamed = Mapping[str, "str | Callable[[str], str]"]
+
+
+class Command(click.Command):
+    """A command that also takes old spellings of its options, with a note on stderr.
+
+    Args:
+        renamed: the new spelling by the old one, or a function that chooses it by the value.
+    """
+
+    def __init__(self, *args: Any, renamed: Renamed | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.renamed = dict(renamed or {})
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Replace old spellings, then parse."""
+        return super().parse_args(ctx, list(self._current(args)))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, with most of the width for their help."""
+        records = [
+            record
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx))
+        ]
+        with formatter.section("Options"):
+            formatter.write_dl(records, col_max=_OPTION_COLUMN)
+
+    def _current(self, args: Sequence[str]) -> Sequence[str]:
+        current = list(args)
+        end = current.index("--") if "--" in current else len(current)
+        for index, word in enumerate(current[:end]):
+            name, equals, value = word.partition("=")
+            new = self.renamed.get(name)
+            if new is None:
+                continue
+            if not isinstance(new, str):
+                new = new(value if equals else "".join(current[index + 1 : index + 2]))
+            current[index] = new + equals + value
+            click.echo(
+                f"Note: {name} is now {new}; the old spelling will stop working in the next "
+                "version.",
+                err=True,
+            )
+        return current
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+def parse_size(text: str) -> Size:
+    """Read ``1088x608``; raises click.BadParameter."""
+    try:
+        return Size.parse(text)
+    except DataError as err:
+        raise click.BadParameter(str(err)) from None
+
+
+def parse_sizes(text: str) -> list[Size]:
+    """Read ``1088x608,576x320``; raises click.BadParameter."""
+    return [parse_size(part) for part in names(text)]
+
+
+def names(text: str) -> list[str]:
+    """Split comma-separated names."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def numbers(text: str) -> list[int]:
+    """Read ``1,2,4``; raises click.BadParameter."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"expected comma-separated numbers, got {text!r}") from None
+
+
+def complete_file(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a file or folder in the shell."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_model(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a file or of a built-in model in the shell."""
+    built_in = [NANO, *(f"{NANO}:{size}" for size in sizes())]
+    return [
+        *(CompletionItem(name) for name in built_in if incomplete and name.startswith(incomplete)),
+        *complete_file(ctx, param, incomplete),
+    ]
+
+
+def refuse_both(**given: Any) -> None:
+    """Raise click.UsageError where not exactly one of the options has a value.
+
+    Args:
+        given: the values by the name of the option.
+    """
+    if sum(map(bool, given.values())) != 1:
+        options = " or ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"Give either {options}.")
+
+
+def _json(ctx: click.Context, _: click.Parameter, value: str | None) -> Path | None:
+    if value is None:
+        return None
+    if Path(value) == STDOUT:
+        ctx.meta[__name__] = sys.stdout
+        ctx.with_resource(redirect_stdout(sys.stderr))
+    return Path(value)
+
+
+def stdout() -> Any:
+    """The standard output, where everything else was sent to stderr by ``--json -``."""
+    return click.get_current_context().meta.get(__name__, sys.stdout)
+
+
+JSON = click.option(
+    "--json",
+    "json_path",
+    metavar="FILE|-",
+    is_flag=False,
+    flag_value=str(STDOUT),
+    callback=_json,
+    help="Write the result to FILE as JSON; `-` writes it to stdout and everything else to stderr.",
+)
+QUIET = click.option("-q", "--quiet", is_flag=True, help="Show no progress and no summary.")
+SIZE = click.option(
+    "--size",
+    type=parse_size,
+    metavar="WxH",
+    help="Network input size, multiples of 32 (checkpoints only). Default: the size that the "
+    "checkpoint records.",
+)
+THREADS = click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Number of CPU threads. Default: one per physical core.",
+)
+PROVIDER = click.option(
+    "--provider",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+    default="auto",
+    show_default=True,
+    help="ONNX Runtime execution provider.",
+)
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"]),
+    default="auto",
+    show_default=True,
+    help="Runtime for the network; auto uses TensorRT for plans and ONNX Runtime for ONNX models. "
+    "With tensorrt, the plan of an ONNX model is taken from the cache folder or built first.",
+)
+CUDA_GRAPH = click.option(
+    "--cuda-graph",
+    is_flag=True,
+    help="Replay the plan as a CUDA graph, which takes less CPU time.",
+)
+PRESET = click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    help="Association preset. Default: the model's own, otherwise reference (with embeddings) or "
+    "iou (without).",
+)
+RULES = click.option(
+    "--rules",
+    type=click.Choice(["auto", "MOT15", "MOT16", "MOT17", "MOT20"]),
+    default="auto",
+    show_default=True,
+    help="Benchmark whose rules say which ground-truth classes to ignore; auto decides by the "
+    "class column and the sequence name.",
+)
+MODEL = click.option(
+    "--model",
+    type=resolve,
+    metavar="MODEL",
+    required=True,
+    shell_complete=complete_model,
+    help="An ONNX model, a TensorRT plan, or the built-in nano or nano:WxH.",
+)
+SOURCE = click.argument(
+    "source",
+    shell_complete=complete_file,
+    help="A video, a folder or pattern of images, a MOT sequence, or a camera (camera:0, csi://0, "
+    "rtsp://host/stream).",
+)
+ANY_MODEL = click.argument(
+    "model",
+    type=resolve_checkpoint,
+    shell_complete=complete_model,
+    help="A checkpoint (.safetensors, .pt, .weights), an ONNX model or a TensorRT plan. Built in: "
+    "nano is the checkpoint, nano:WxH an ONNX model of that size. A file of that name is ./nano.",
+)
+CHECKPOINT = click.argument(
+    "checkpoint",
+    type=resolve_checkpoint,
+    shell_complete=complete_model,
+    help="A jdetrt checkpoint (.safetensors), one of the reference implementation (.pt), a Darknet "
+    "weight file (.weights), or the built-in nano (a file of that name is ./nano).",
+)
+PATHS = click.argument(
+    "paths",
+    metavar="PATH...",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_file,
+    help="Data sets: a list of images (one per line, relative to --root), a folder with images/ "
+    "and labels_with_ids/, a MOT sequence, a folder of these, or a pattern such as "
+    "'train/MOT17-*'.",
+)
+SEQUENCES = click.option(
+    "--sequences",
+    type=names,
+    metavar="NAME,...",
+    help="Use only these sequences; comma-separated names.",
+)
+ROOT = click.option(
+    "--root", type=FILE, metavar="DIR", help="Folder that paths in image lists are relative to."
+)
+BATCH = click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Images per batch."
+)
+MIN_VISIBILITY = click.option(
+    "--min-visibility",
+    type=FRACTION,
+    default=0.0,
+    show_default=True,
+    help="Ignore people of MOT sequences who are less visible than this.",
+)
+VIDEO = click.option(
+    "--video", is_flag=True, help="Also draw the tracks and encode a video, besides the MOT text."
+)
+REPEATS = click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Number of times to repeat the measurement.",
+)
+WARM_UP = click.option(
+    "--warm-up",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Number of frames to run before the timed ones.",
+)
+
+
+def max_frames(help: str, default: int | None = None, least: int = 1) -> Callable[[Any], Any]:
+    """``--max-frames``, a number of frames in every command."""
+    return click.option(
+        "--max-frames",
+        type=click.IntRange(least),
+        default=default,
+        show_default=default is not None,
+        metavar="N",
+        help=help,
+    )
+
+
+def seed(subject: str) -> Callable[[Any], Any]:
+    """``--seed``; ``subject`` is what the random numbers are for."""
+    return click.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help=f"Random seed of {subject}.",
+    )

@@ -1,0 +1,136 @@
+"""Output of commands: tables, summaries, JSON; and the packages that a command needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jdetrt.cli.options import STDOUT, stdout
+from jdetrt.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from jdetrt.engine.tensorrt.session import MemoryUse
+    from jdetrt.runtime.timing import RunReport
+    from jdetrt.types import TensorSpec
+
+__all__ = ["needs", "plural", "print_run", "print_table", "shapes", "show", "write_json"]
+
+_WIDE = 200  # characters
+
+
+@contextmanager
+def needs(extra: str, purpose: str) -> Iterator[None]:
+    """Turn a package that the block cannot import into a message; ours missing is a defect.
+
+    Args:
+        extra: of jdetrt, which has the package.
+        purpose: the subject of the message, such as "Exporting a network".
+    """
+    try:
+        yield
+    except ModuleNotFoundError as err:
+        package = (err.name or "?").split(".")[0]
+        if package == "jdetrt":
+            raise
+        raise MissingDependencyError(package, extra, purpose) from err
+
+
+def plural(count: int, noun: str, many: str | None = None) -> str:
+    """Count something: ``1 track``, ``2 tracks``."""
+    return f"{count} {noun if count == 1 else many or noun + 's'}"
+
+
+def shapes(specs: Iterable[TensorSpec]) -> str:
+    """Names, shapes and dtypes on one line."""
+    return ", ".join(
+        f"{spec.name} [{', '.join('N' if d == -1 else str(d) for d in spec.shape)}] {spec.dtype}"
+        for spec in specs
+    )
+
+
+def write_json(result: Any, path: Path | None) -> None:
+    """Write the result of a command where ``--json`` says, if it says so.
+
+    Args:
+        result: of the kinds that JSON has, dataclasses or msgspec structs.
+        path: a file, or `STDOUT`.
+    """
+    import msgspec
+
+    from jdetrt.files import write_text
+
+    if path is None:
+        return
+    text = json.dumps(result, indent=2, default=msgspec.to_builtins) + "\n"
+    if path == STDOUT:
+        stdout().write(text)
+        return
+    write_text(path, text)
+    click.echo(f"Written: {path}")
+
+
+def show(table: Table) -> None:
+    """Print a table; as wide as it needs where the output is no terminal."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width
+        console.width = _WIDE
+    console.print(table)
+
+
+def print_table(items: Iterable[Any], **columns: tuple[str, str]) -> None:
+    """Print rows; a column is a key or attribute of a row, its title and the format of its values.
+
+    Text is aligned to the left; None becomes a dash.
+    """
+    from rich.table import Table
+
+    rows = [
+        item if isinstance(item, dict) else {name: getattr(item, name) for name in columns}
+        for item in items
+    ]
+    table = Table()
+    for key, (title, _) in columns.items():
+        left = any(isinstance(row[key], str) for row in rows)
+        table.add_column(title, justify="left" if left else "right", no_wrap=True)
+    for row in rows:
+        cells = ((row[key], form) for key, (_, form) in columns.items())
+        table.add_row(*("-" if value is None else format(value, form) for value, form in cells))
+    show(table)
+
+
+def print_run(
+    report: RunReport, title: str, written: Iterable[Path], memory: MemoryUse | None = None
+) -> None:
+    """Print frames, tracks, the three FPS, stages, GPU memory, and where the files are."""
+    dropped = f", {report.dropped} dropped" if report.dropped else ""
+    click.echo(
+        f"{title}: {plural(report.frames, 'frame')}{dropped}, {plural(report.tracks, 'track')} "
+        f"in {report.seconds:.1f} s"
+    )
+    rates = (
+        ("system", report.system_fps, "end to end, from reading to writing"),
+        ("network", report.network_fps, "FPSD, the network alone"),
+        ("association", report.association_fps, "FPSA, the association alone"),
+    )
+    for name, fps, meaning in rates:
+        if fps is not None:
+            click.echo(f"  {name:<11} {fps:9.1f} FPS   {meaning}")
+    click.echo("  stage            mean       p50       p99   ms per frame; stages overlap")
+    for name, times in report.stages.items():
+        click.echo(f"  {name:<11}{times.mean:10.2f}{times.p50:10.2f}{times.p99:10.2f}")
+    if memory is not None:
+        click.echo(
+            f"  GPU memory  {memory.used / 1e6:9.1f} MB    peak {memory.peak / 1e6:.1f} MB; "
+            "includes other programs' use"
+        )
+    for path in written:
+        click.echo(f"Written: {path}")
