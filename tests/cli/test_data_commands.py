@@ -105,7 +105,7 @@ def test_anchors_for_a_recipe(
 def test_anchors_for_nobody(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "labels_with_ids/a.txt").write_text("")
     assert run("anchors", folder, "--size", "256x128") == 1
-    assert "nobody is labelled" in capsys.readouterr().err
+    assert "no person is labelled" in capsys.readouterr().err
     assert run("anchors", folder, "--size", "250x128") == 1
     assert "multiples of 32" in capsys.readouterr().err
     assert run("anchors", folder) == 2

@@ -21,7 +21,7 @@ def test_convert(raw: Path, tmp_path: Path) -> None:
     arguments = ["ethz", str(raw), "-o", str(tmp_path / "out"), "--link", "copy"]
     result = CliRunner().invoke(data_convert.convert, arguments, catch_exceptions=False)
     listing = tmp_path / "out" / "ethz.train"
-    assert result.output == f"Written: {listing} (1 images, 1 boxes, 0 identities)\n"
+    assert result.output == f"Written: {listing} (1 image, 1 box, 0 identities)\n"
     name = "ETHZ/train/images/bahnhof/image_00000001_0.png"
     assert read_jde(listing) == {name: [(-1, 5, 10, 20, 30)]}
     assert not (tmp_path / "out" / name).is_symlink()

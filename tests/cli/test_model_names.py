@@ -43,7 +43,8 @@ def test_track_without_a_model(models: Path, capsys: pytest.CaptureFixture[str])
 
 def test_track_by_name(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("nano", "nano:64x64"):
-        assert run("track", "walkers", "--model", name, "--max-frames", "2") == 0
+        output = ("--mot", "t.txt", "--max-frames", "2")
+        assert run("track", "walkers", "--model", name, *output) == 0
         assert capsys.readouterr().err == ""
     assert run("track", "walkers", "--model", "nano:32x32") == 1
     assert "there are: 576x320, 64x64" in capsys.readouterr().err

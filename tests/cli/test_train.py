@@ -78,7 +78,7 @@ def test_a_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, error = capsys.readouterr()
     assert error == ""
     first, *steps, last = output.splitlines()
-    assert first == "8 pictures an epoch, 3 identities, tiny on cpu"
+    assert first == "8 images per epoch, 3 identities, tiny on cpu"
     assert [line.split(":")[0] for line in steps] == [
         f"epoch {epoch}/2 step {step}/2" for epoch in (1, 2) for step in (1, 2)
     ]
@@ -150,7 +150,7 @@ def test_on_a_terminal_it_draws_a_table(
         (("[64, 64]", "[60, 64]"), [], "ConfigError: "),
         (("batch = 4", "batch = 9"), [], "DataError: data set: 8 images to train on are fewer"),
         (("batch = 4", "batch = 4\naccumulate = 3"), [], "ConfigError: accumulate: a batch of 4"),
-        (("clips = 1", "clips = 0"), [], "ConfigError: no training data: name a data set"),
+        (("clips = 1", "clips = 0"), [], "ConfigError: no training data"),
         (("batch = 4", 'batch = 4\nstart = "x.pt"'), [], "CheckpointError: x.pt"),
         (("", ""), ["--device", "gpu"], "ConfigError: device 'gpu': expected auto, cpu, cuda or"),
         (("", ""), ["--resume"], "ConfigError: out: there is no run to resume; train without"),

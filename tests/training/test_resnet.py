@@ -364,6 +364,6 @@ def test_export_and_inspect(
     assert kinds.count("Conv") == len(convolutions)
 
     assert run("inspect", source) == 0
-    assert "resnet50, embeddings of 16" in capsys.readouterr().out
+    assert "resnet50, 16-dimensional" in capsys.readouterr().out
     assert run("inspect", output) == 0
     assert "ONNX model" in capsys.readouterr().out

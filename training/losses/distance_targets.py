@@ -44,9 +44,7 @@ def assign_distances(batch: Batch) -> tuple[Targets, Targets, Targets]:
     corners = _corners(batch.boxes)
     owner = torch.full((images, len(middles)), -1, device=corners.device)
     for image in range(images):
-        here = torch.nonzero((batch.image_index == image) & (batch.boxes[:, 2:].amin(1) > 0))[
-            :, 0
-        ]
+        here = torch.nonzero((batch.image_index == image) & (batch.boxes[:, 2:].amin(1) > 0))[:, 0]
         if len(here):
             found = _owners(corners[here], middles, strides, shapes)
             owner[image] = torch.where(found >= 0, here[found], -1)
