@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -59,6 +60,8 @@ __all__ = [
 FILE = click.Path(path_type=Path)
 FRACTION = click.FloatRange(0.0, 1.0)
 _OPTION_COLUMN = 22  # characters; longer options get a line of their own
+_LEAST = re.compile(r"; x>=[\d.]+(?=\])|  \[x>=[\d.]+\]")  # click's "[default: 3; x>=1]"
+_RANGE = re.compile(r"([-\d.]+)(<=?)x<=([-\d.]+)")
 STDOUT = Path("-")  # as the value of --json
 WORSE = 3  # exit code of what was done, and is worse than asked for
 
@@ -83,7 +86,7 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, with most of the width for their help."""
         records = [
-            record
+            (record[0], _plain_range(record[1]))
             for param in self.get_params(ctx)
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx))
         ]
@@ -113,6 +116,26 @@ class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, each with its whole first sentence."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, one.get_short_help_str(1000))
+                    for name, one in sorted(self.commands.items())
+                ]
+            )
+
+
+def _plain_range(text: str) -> str:
+    """Leave out a range without an upper end, and write any other in words."""
+    return _RANGE.sub(_range, _LEAST.sub("", text))
+
+
+def _range(match: re.Match[str]) -> str:
+    low, sign, high = match.groups()
+    return f"{low} to {high}" if sign == "<=" else f"above {low}, up to {high}"
 
 
 def parse_size(text: str) -> Size:
@@ -220,12 +243,12 @@ BACKEND = click.option(
     default="auto",
     show_default=True,
     help="Runtime for the network; auto uses TensorRT for plans and ONNX Runtime for ONNX models. "
-    "With tensorrt, the plan of an ONNX model is taken from the cache folder or built first.",
+    "With tensorrt, an ONNX model's plan is taken from the cache folder or built first.",
 )
 CUDA_GRAPH = click.option(
     "--cuda-graph",
     is_flag=True,
-    help="Replay the plan as a CUDA graph, which takes less CPU time.",
+    help="Replay the plan as a CUDA graph, to save CPU time.",
 )
 PRESET = click.option(
     "--preset",
@@ -260,14 +283,15 @@ ANY_MODEL = click.argument(
     type=resolve_checkpoint,
     shell_complete=complete_model,
     help="A checkpoint (.safetensors, .pt, .weights), an ONNX model or a TensorRT plan. Built in: "
-    "nano is the checkpoint, nano:WxH an ONNX model of that size. A file of that name is ./nano.",
+    "nano is a checkpoint, nano:WxH an ONNX model of that size. For a file called nano, write "
+    "./nano.",
 )
 CHECKPOINT = click.argument(
     "checkpoint",
     type=resolve_checkpoint,
     shell_complete=complete_model,
-    help="A jdetrt checkpoint (.safetensors), one of the reference implementation (.pt), a Darknet "
-    "weight file (.weights), or the built-in nano (a file of that name is ./nano).",
+    help="A checkpoint: of jdetrt (.safetensors), of the reference implementation (.pt), a Darknet "
+    "weight file (.weights), or the built-in nano. For a file called nano, write ./nano.",
 )
 PATHS = click.argument(
     "paths",
@@ -286,20 +310,28 @@ SEQUENCES = click.option(
     help="Use only these sequences; comma-separated names.",
 )
 ROOT = click.option(
-    "--root", type=FILE, metavar="DIR", help="Folder that paths in image lists are relative to."
+    "--root", type=FILE, metavar="DIR", help="Base folder of the paths in image lists."
 )
 BATCH = click.option(
-    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Images per batch."
+    "--batch",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Images per batch.",
 )
 MIN_VISIBILITY = click.option(
     "--min-visibility",
     type=FRACTION,
     default=0.0,
     show_default=True,
+    metavar="SHARE",
     help="Ignore people of MOT sequences who are less visible than this.",
 )
 VIDEO = click.option(
-    "--video", is_flag=True, help="Also draw the tracks and encode a video, besides the MOT text."
+    "--video",
+    is_flag=True,
+    help="Also draw the tracks and encode a video (MOT text is always written).",
 )
 REPEATS = click.option(
     "--repeats",
@@ -339,5 +371,5 @@ def seed(subject: str) -> Callable[[Any], Any]:
         default=0,
         show_default=True,
         metavar="N",
-        help=f"Random seed of {subject}.",
+        help=f"Random seed for {subject}.",
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @opt.ROOT
 @opt.MIN_VISIBILITY
 @opt.seed("k-means")
-@click.option("--toml", is_flag=True, help="Print the anchors as a recipe takes them.")
+@click.option("--toml", is_flag=True, help="Print the anchors in the format of a recipe.")
 @opt.JSON
 def anchors(
     paths: tuple[str, ...],
