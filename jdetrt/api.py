@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -467,6 +468,7 @@ def build_plan(
         options,
         timings=None if timing_cache is None else Path(timing_cache),
         calibrator=calibrator,
+        progress=progress,
     )
 
 
@@ -491,7 +493,7 @@ def calibrate(
         progress: gets a phase for each source and each stage.
         settings: other settings of `jdetrt.calibration.config.CalibrationConfig`, such as
             ``cpu_output`` (the model for ONNX Runtime's integer kernels), ``count``, ``labelled``
-            or ``report``.
+            or ``report``; paths may be text.
 
     Returns:
         Layers, ranges, comparison with float32 and, if asked for, accuracy and speed.
@@ -509,6 +511,10 @@ def calibrate(
         from jdetrt.calibration.run import CalibrationRun
 
     uris = [sources] if isinstance(sources, (str, Path)) else sources
+    paths = {field.name for field in fields(CalibrationConfig) if field.type == "Path | None"}
+    for name in paths & settings.keys():
+        if settings[name] is not None:
+            settings[name] = Path(settings[name])
     run = CalibrationRun(
         CalibrationConfig(
             model=shipped.resolve(model),

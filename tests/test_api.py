@@ -19,6 +19,7 @@ from tiny_network import SIZE, save_tiny
 
 import jdetrt
 from jdetrt import api, errors
+from jdetrt.calibration.config import CalibrationConfig
 from jdetrt.cli import main
 from jdetrt.config import IouConfig, PaperConfig, default_config
 from jdetrt.engine.onnxruntime import OrtSession
@@ -34,6 +35,7 @@ from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.mot_io import every_frame, read_detections, read_mot
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.testing import FakeSession
+from jdetrt.types import Progress, SilentProgress
 
 FUNCTIONS = {"load", "track", "open_source", "export_onnx", "build_plan", "calibrate"} | {
     "evaluate",
@@ -300,3 +302,35 @@ def test_a_plan_needs_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingDependencyError, match=r"jdetrt\[tensorrt\]"):
         jdetrt.build_plan("nano", tmp_path / "nano.plan")
+
+
+def test_a_build_reports_its_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the caller gives reaches the builder, which tests/engine/test_builder.py has watched."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("jdetrt.engine.tensorrt.compat.load", lambda backend: backend)
+    monkeypatch.setattr(
+        "jdetrt.engine.tensorrt.builder.build_plan", lambda *_, **options: given.update(options)
+    )
+    progress = SilentProgress()
+    jdetrt.build_plan("nano", tmp_path / "a.plan", timing_cache="t.cache", progress=progress)
+    assert given["progress"] is progress
+    assert given["timings"] == Path("t.cache")
+
+
+def test_paths_of_a_calibration_may_be_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[CalibrationConfig] = []
+
+    class Run:
+        record = "record"
+
+        def __init__(self, config: CalibrationConfig, progress: Progress) -> None:
+            given.append(config)
+
+        def run(self) -> None:
+            """Do nothing."""
+
+    monkeypatch.setattr("jdetrt.calibration.run.CalibrationRun", Run)
+    jdetrt.calibrate("nano", "a.onnx", "clip", report="report", gt="gt", fp16=None, count=3)
+    [config] = given
+    assert (config.report, config.gt, config.fp16) == (Path("report"), Path("gt"), None)
+    assert (config.sources, config.count) == (("clip",), 3)

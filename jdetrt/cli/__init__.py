@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from jdetrt import __version__
-from jdetrt.cli.options import Group
+from jdetrt.cli.command import Group
 from jdetrt.errors import JdetrtError
 from jdetrt.runtime.signals import sigterm_as_ctrl_c
 

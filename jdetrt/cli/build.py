@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "model",
     type=resolve,
     shell_complete=opt.complete_model,
-    help="An ONNX model of `jdetrt export`, or the built-in nano or nano:WxH.",
+    help="An ONNX model from `jdetrt export`, or the built-in nano or nano:WxH.",
 )
 @click.option(
     "-o", "--output", type=opt.FILE, required=True, metavar="FILE", help="The plan to write."
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     "--dla-core",
     type=click.IntRange(0),
     metavar="N",
-    help="Run the network body on this deep learning accelerator (experimental).",
+    help="Run the network body on this core of the deep learning accelerator (experimental).",
 )
 @click.option(
     "--compute-capability",
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
     "--timing-cache",
     type=opt.FILE,
     metavar="FILE",
-    help="File of kernel timings, which makes the next build faster. Default: one in the cache "
+    help="File of kernel timings that makes later builds faster. Default: a file in the cache "
     "folder.",
 )
 @opt.QUIET

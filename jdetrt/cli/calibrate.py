@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     "model",
     type=resolve,
     shell_complete=opt.complete_model,
-    help="A float32 ONNX model of `jdetrt export`, or the built-in nano or nano:WxH (a file of "
-    "that name is ./nano).",
+    help="A float32 ONNX model from `jdetrt export`, or the built-in nano or nano:WxH. For a file "
+    "called nano, write ./nano.",
 )
 @click.option(
     "-o",
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     "--cpu-output",
     type=opt.FILE,
     metavar="FILE",
-    help="Also write an INT8 model for ONNX Runtime on the CPU, which needs another form.",
+    help="Also write an INT8 model in the form that ONNX Runtime needs on CPUs.",
 )
 @click.option(
     "--calibration-cache",
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     "--frame-list",
     type=opt.FILE,
     metavar="FILE",
-    help="Frames chosen earlier (frames.json of a report), in place of --source.",
+    help="Use frames chosen earlier (frames.json of a report) instead of --source.",
 )
 @click.option(
     "--people/--no-people",
@@ -195,8 +195,7 @@ if TYPE_CHECKING:
     "--state",
     type=opt.FILE,
     metavar="FILE",
-    help="Measurements so far, from which an interrupted run resumes; deleted at the end. Default: "
-    "OUTPUT.state.",
+    help="File for resuming an interrupted run; deleted at the end. Default: OUTPUT.state.",
 )
 @opt.THREADS
 @opt.QUIET
@@ -206,7 +205,7 @@ def command(model: Path, output: Path, quantizer: str, quiet: bool, **given: Any
     Activation ranges are measured on frames of your own sources. As few layers as possible then
     stay in floating point, so that boxes and embeddings stay close to FP32. No GPU is needed.
 
-    The report compares methods, layers and precisions; with --gt also by HOTA, MOTA and IDF1.
+    The report compares methods, layers and precisions; --gt adds HOTA, MOTA and IDF1.
     """
     with needs("export", "Calibrating a model"):
         from jdetrt.calibration.run import CalibrationRun

@@ -17,8 +17,8 @@ _MARKS = {"ok": ("ok", "green"), "missing": ("--", "yellow"), "broken": ("!!", "
 def command(json_path: Path | None) -> int:
     """Check this machine: what works, what is missing and how to install it.
 
-    "ok" works, "--" is missing but not needed for tracking on this machine, "!!" is needed and does
-    not work. Exits with 1 if there is a "!!".
+    "ok": works; "--": missing, but not needed for tracking on this machine; "!!": needed, but does
+    not work. If there is a "!!", the exit code is 1.
     """
     from jdetrt.machine.doctor import diagnose, to_dict
 

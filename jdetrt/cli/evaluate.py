@@ -70,8 +70,8 @@ def detection(
 ) -> None:
     """Measure average precision at an IoU of 0.5, precision and recall.
 
-    AP50 is COCO's, over all images; "reference AP" is the mean over images that the reference
-    implementation prints. Regions that the data set marks as ignored do not count.
+    AP50 is COCO's, over all images; "Reference AP" is the mean AP per image, as the reference
+    implementation prints it. Regions that the data set marks as ignored do not count.
     """
     _refuse(model, paths, json_path)
     with _opened(model, size, provider, threads) as session:
@@ -119,10 +119,11 @@ def embedding(
     threads: int | None,
     json_path: Path | None,
 ) -> None:
-    """Measure how well embeddings tell people apart: true positive rate at false accept rates.
+    """Measure how well embeddings tell people apart (TPR at FAR).
 
-    Every box of the ground truth that has an identity is compared with every other. Coverage is the
-    share of these boxes for which the model gives an embedding.
+    The true positive rate at several false accept rates comes from comparing every pair of
+    ground-truth boxes with an identity. Coverage is the share of these boxes for which the model
+    has an embedding.
     """
     _refuse(model, paths, json_path)
     with _opened(model, size, provider, threads) as session:
@@ -179,7 +180,8 @@ def tracking(
 ) -> None:
     """Track people through MOT sequences and score the tracks with TrackEval.
 
-    HOTA, MOTA and IDF1 are in percent. The last row is over all boxes, not the mean of the rows.
+    HOTA, MOTA and IDF1 are in percent. The last row combines all boxes; it is not the mean of the
+    other rows.
     """
     _refuse(model, sequences, json_path, {"--config": config}, {"--results": results})
     with _opened(model, size, provider, threads) as session:

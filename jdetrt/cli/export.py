@@ -37,8 +37,8 @@ _CHECKPOINT_OPTIONS = (
     "--trained-size",
     type=opt.parse_size,
     metavar="WxH",
-    help="Size that the network's anchors were trained for, if the checkpoint does not record it "
-    "and it is not --size.",
+    help="Size that the network was trained at, if the checkpoint does not record it and it is not "
+    "--size.",
 )
 @click.option(
     "--top-k",

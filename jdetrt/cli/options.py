@@ -1,9 +1,9 @@
-"""Options that commands share, each defined once, and commands that know old spellings."""
+"""Options that commands share, each defined once."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from jdetrt.cli.command import Command, Group
 from jdetrt.config import PRESETS
 from jdetrt.errors import DataError
 from jdetrt.shipped import NANO, resolve, resolve_checkpoint, sizes
@@ -58,61 +59,8 @@ __all__ = [
 
 FILE = click.Path(path_type=Path)
 FRACTION = click.FloatRange(0.0, 1.0)
-_OPTION_COLUMN = 22  # characters; longer options get a line of their own
 STDOUT = Path("-")  # as the value of --json
 WORSE = 3  # exit code of what was done, and is worse than asked for
-
-Renamed = Mapping[str, "str | Callable[[str], str]"]
-
-
-class Command(click.Command):
-    """A command that also takes old spellings of its options, with a note on stderr.
-
-    Args:
-        renamed: the new spelling by the old one, or a function that chooses it by the value.
-    """
-
-    def __init__(self, *args: Any, renamed: Renamed | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.renamed = dict(renamed or {})
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Replace old spellings, then parse."""
-        return super().parse_args(ctx, list(self._current(args)))
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, with most of the width for their help."""
-        records = [
-            record
-            for param in self.get_params(ctx)
-            if isinstance(param, click.Option) and (record := param.get_help_record(ctx))
-        ]
-        with formatter.section("Options"):
-            formatter.write_dl(records, col_max=_OPTION_COLUMN)
-
-    def _current(self, args: Sequence[str]) -> Sequence[str]:
-        current = list(args)
-        end = current.index("--") if "--" in current else len(current)
-        for index, word in enumerate(current[:end]):
-            name, equals, value = word.partition("=")
-            new = self.renamed.get(name)
-            if new is None:
-                continue
-            if not isinstance(new, str):
-                new = new(value if equals else "".join(current[index + 1 : index + 2]))
-            current[index] = new + equals + value
-            click.echo(
-                f"Note: {name} is now {new}; the old spelling will stop working in the next "
-                "version.",
-                err=True,
-            )
-        return current
-
-
-class Group(click.Group):
-    """A group of such commands."""
-
-    command_class = Command
 
 
 def parse_size(text: str) -> Size:
@@ -220,12 +168,12 @@ BACKEND = click.option(
     default="auto",
     show_default=True,
     help="Runtime for the network; auto uses TensorRT for plans and ONNX Runtime for ONNX models. "
-    "With tensorrt, the plan of an ONNX model is taken from the cache folder or built first.",
+    "With tensorrt, an ONNX model's plan is taken from the cache folder or built first.",
 )
 CUDA_GRAPH = click.option(
     "--cuda-graph",
     is_flag=True,
-    help="Replay the plan as a CUDA graph, which takes less CPU time.",
+    help="Replay the plan as a CUDA graph, to save CPU time.",
 )
 PRESET = click.option(
     "--preset",
@@ -260,14 +208,15 @@ ANY_MODEL = click.argument(
     type=resolve_checkpoint,
     shell_complete=complete_model,
     help="A checkpoint (.safetensors, .pt, .weights), an ONNX model or a TensorRT plan. Built in: "
-    "nano is the checkpoint, nano:WxH an ONNX model of that size. A file of that name is ./nano.",
+    "nano is a checkpoint, nano:WxH an ONNX model of that size. For a file called nano, write "
+    "./nano.",
 )
 CHECKPOINT = click.argument(
     "checkpoint",
     type=resolve_checkpoint,
     shell_complete=complete_model,
-    help="A jdetrt checkpoint (.safetensors), one of the reference implementation (.pt), a Darknet "
-    "weight file (.weights), or the built-in nano (a file of that name is ./nano).",
+    help="A checkpoint: of jdetrt (.safetensors), of the reference implementation (.pt), a Darknet "
+    "weight file (.weights), or the built-in nano. For a file called nano, write ./nano.",
 )
 PATHS = click.argument(
     "paths",
@@ -286,20 +235,28 @@ SEQUENCES = click.option(
     help="Use only these sequences; comma-separated names.",
 )
 ROOT = click.option(
-    "--root", type=FILE, metavar="DIR", help="Folder that paths in image lists are relative to."
+    "--root", type=FILE, metavar="DIR", help="Base folder of the paths in image lists."
 )
 BATCH = click.option(
-    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Images per batch."
+    "--batch",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Images per batch.",
 )
 MIN_VISIBILITY = click.option(
     "--min-visibility",
     type=FRACTION,
     default=0.0,
     show_default=True,
+    metavar="SHARE",
     help="Ignore people of MOT sequences who are less visible than this.",
 )
 VIDEO = click.option(
-    "--video", is_flag=True, help="Also draw the tracks and encode a video, besides the MOT text."
+    "--video",
+    is_flag=True,
+    help="Also draw the tracks and encode a video (MOT text is always written).",
 )
 REPEATS = click.option(
     "--repeats",
@@ -339,5 +296,5 @@ def seed(subject: str) -> Callable[[Any], Any]:
         default=0,
         show_default=True,
         metavar="N",
-        help=f"Random seed of {subject}.",
+        help=f"Random seed for {subject}.",
     )

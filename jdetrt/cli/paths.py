@@ -11,6 +11,7 @@ from pathlib import Path
 from jdetrt.cli.options import STDOUT
 from jdetrt.engine.onnx_file import model_files
 from jdetrt.errors import ConfigError, DataError
+from jdetrt.files import open_regular
 
 __all__ = ["model_files", "refuse_collisions", "sequence_files", "source_files"]
 
@@ -29,7 +30,8 @@ def refuse_collisions(
 
     Raises:
         ConfigError: an output is an input, is a folder that holds one, is another output or lies in
-            one, or is the working folder (as is an empty name).
+            one, or is the working folder (as is an empty name); or ``--json`` is a file of another
+            kind.
     """
     # os.path and not Path: a name that is too long, or a loop of links, is then simply not there.
     wanted = {
@@ -60,6 +62,20 @@ def refuse_collisions(
                 raise ConfigError(f"{option} {path}: is also {source}; give it another name")
             if _lies_in(file, place):
                 raise ConfigError(f"{option} {path}: holds files of {source}; give it another name")
+    # `--json` may come without a value, and then takes the argument after it for one.
+    if "--json" in standing and _is_not_json(wanted["--json"][1]):
+        raise ConfigError(
+            f"--json {wanted['--json'][0]}: exists and is not JSON; name another file, or - for "
+            "standard output"
+        )
+
+
+def _is_not_json(path: str) -> bool:
+    try:
+        with open_regular(path) as file:
+            return file.read(64).lstrip()[:1] not in (b"", b"{", b"[")
+    except OSError:  # where it is written says what is wrong with it
+        return False
 
 
 def _lies_in(path: str, folder: str) -> bool:

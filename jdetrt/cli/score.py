@@ -38,7 +38,8 @@ def command(
 ) -> None:
     """Score tracking results against ground truth with TrackEval.
 
-    HOTA, MOTA and IDF1 are in percent. The last row is over all boxes, not the mean of the rows.
+    HOTA, MOTA and IDF1 are in percent. The last row combines all boxes; it is not the mean of the
+    other rows.
     """
     from jdetrt.evaluation.trackeval import score
 
@@ -51,7 +52,7 @@ def command(
     )
     show(scores_table(scores))
     if scores.unscored:
-        click.echo(f"Not scored, as they have no ground truth: {', '.join(scores.unscored)}")
+        click.echo(f"Not scored, because they have no ground truth: {', '.join(scores.unscored)}")
     write_json(scores.to_dict(), json_path)
 
 

@@ -79,25 +79,23 @@ def _old_frames(value: str) -> str:
     type=resolve,
     metavar="MODEL",
     shell_complete=opt.complete_model,
-    help="An ONNX model of `jdetrt export`, a plan of `jdetrt build`, or the built-in nano or "
-    "nano:WxH (a file of that name is ./nano). Default without --detections: nano.",
+    help="An ONNX model from `jdetrt export`, a plan from `jdetrt build`, or the built-in nano or "
+    "nano:WxH. For a file called nano, write ./nano. Default without --detections: nano.",
 )
 @click.option(
     "--detections",
     type=opt.FILE,
     metavar="FILE",
-    help="Track these detections instead of running a network: a MOT det.txt, in the folder of the "
-    "sequence or the current one. SOURCE is then a MOT sequence; its images are only needed for "
-    "--video and --images.",
+    help="Track these detections instead of running a network: a MOT det.txt, relative to the "
+    "sequence or to the current folder. SOURCE is then a MOT sequence; its images are only needed "
+    "for --video and --images.",
 )
 @click.option("--mot", type=opt.FILE, metavar="FILE", help="Write tracks as MOT Challenge text.")
 @click.option("--kitti", type=opt.FILE, metavar="FILE", help="Write tracks as KITTI text.")
 @click.option(
     "--jsonl", type=opt.FILE, metavar="FILE", help="Write tracks as JSON, one line per frame."
 )
-@click.option(
-    "--video", type=opt.FILE, metavar="FILE", help="Write a video with the tracks drawn in."
-)
+@click.option("--video", type=opt.FILE, metavar="FILE", help="Write an annotated video.")
 @click.option(
     "--images", type=opt.FILE, metavar="DIR", help="Write annotated frames into this folder."
 )
@@ -106,20 +104,20 @@ def _old_frames(value: str) -> str:
     "--frame-rate",
     type=click.FloatRange(0.0, 1000.0, min_open=True),
     metavar="FPS",
-    help="Frame rate of SOURCE, in place of the one that it states.",
+    help="Frame rate of SOURCE, if the stated one is wrong.",
 )
 @opt.PRESET
 @click.option(
     "--score-threshold",
     type=opt.FRACTION,
     metavar="SCORE",
-    help="Ignore detections up to this score. Default: as the preset has it.",
+    help="Ignore detections with this score or less. Default: that of the preset.",
 )
 @click.option(
     "--nms-iou",
     type=opt.FRACTION,
     metavar="IOU",
-    help="Overlap above which two detections count as one. Default: as the preset has it.",
+    help="IoU above which two detections count as one. Default: that of the preset.",
 )
 @click.option(
     "--config",
@@ -141,8 +139,8 @@ def _old_frames(value: str) -> str:
 def command(**given: Any) -> None:
     """Track people in SOURCE.
 
-    Name an output, such as --mot or --video, to keep the tracks. Ctrl-C ends the run and keeps the
-    results up to there.
+    To keep the tracks, name an output, such as --mot or --video. Ctrl-C ends the run and keeps the
+    results so far.
     """
     options = _Options(**given)
     if options.model is not None and options.detections is not None:

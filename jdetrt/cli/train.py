@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     type=opt.FILE,
     default=Path(),
     metavar="DIR",
-    help="Folder that paths in the recipe are relative to. Default: the current folder.",
+    help="Base folder of the paths in the recipe. Default: the current folder.",
 )
 @click.option(
     "--start",
     metavar="FILE",
     shell_complete=opt.complete_file,
-    help="Weights to start from, in place of those of the recipe.",
+    help="Weights to start from, instead of those that the recipe names.",
 )
 @click.option(
     "--validate",

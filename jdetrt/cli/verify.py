@@ -112,8 +112,8 @@ def command(
 ) -> int:
     """Compare the outputs of two models on the same frames.
 
-    Candidates are paired by the overlap of their boxes, not by rank. Exits with 3 if a difference
-    is outside the tolerance; the --min and --max options replace single tolerances.
+    Candidates are paired by the overlap of their boxes, not by rank. If a difference is outside the
+    tolerance, the exit code is 3. The --min and --max options replace single tolerances.
     """
     with needs("export", "Comparing models"):
         from jdetrt.api import load

@@ -26,7 +26,9 @@ def parse_box(text: str) -> Box:
     try:
         left, top, width, height = map(float, text.split(","))
     except ValueError:
-        raise click.BadParameter(f"'{text}' is not LEFT,TOP,WIDTH,HEIGHT in pixels") from None
+        raise click.BadParameter(
+            f"expected X,Y,W,H in pixels (left, top, width, height), got '{text}'"
+        ) from None
     return left, top, left + width, top + height
 
 
@@ -38,9 +40,11 @@ def command() -> None:
 @command.command()
 @opt.CHECKPOINT
 @click.argument(
-    "query_frame", type=opt.FILE, help="Image with the person to look for, named by --box or --id."
+    "query_frame",
+    type=opt.FILE,
+    help="Image with the person to search for, given by --box or --id.",
 )
-@click.argument("target_frame", type=opt.FILE, help="Image to look for the person in.")
+@click.argument("target_frame", type=opt.FILE, help="Image to search for the person.")
 @click.option(
     "-o", "--output", type=opt.FILE, required=True, metavar="FILE", help="The PNG image to write."
 )
@@ -62,10 +66,10 @@ def retrieval(
     identity: int | None,
     size: Size | None,
 ) -> None:
-    """Look for a person of one frame in another, by appearance alone (figure 4 of the paper).
+    """Search a frame for a person of another frame by appearance (the paper's figure 4).
 
-    The output shows both frames, and how similar each location of the target is to the person: once
-    by the features used for detection, once by the dense embedding.
+    The image shows both frames, and two maps of how similar each location of the target is to the
+    person: one by the features used for detection, one by the dense embedding.
     """
     if (box is None) == (identity is None):
         raise click.UsageError("Give either --box or --id.")

@@ -91,6 +91,21 @@ def test_anchors_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert found["default"]["mean_iou"] < 1
 
 
+def test_a_list_after_json_is_not_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`anchors --json LIST DATA` once printed JSON; now LIST would be where it goes."""
+    images = tmp_path / "own.train"
+    images.write_text("images/a.png\n")
+    assert run("anchors", "--json", images, folder, "--size", "256x128") == 1
+    assert "exists and is not JSON" in capsys.readouterr().err
+    assert run("check", "--json", images, folder) == 1
+    assert images.read_text() == "images/a.png\n"
+    for _ in range(2):  # a result may be replaced
+        assert run("anchors", "--json", tmp_path / "a.json", folder, "--size", "256x128") == 0
+    assert json.loads((tmp_path / "a.json").read_text())["boxes"] == 12
+
+
 def test_anchors_for_a_recipe(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,7 +45,7 @@ __all__ = ["association", "trackers"]
 def association(
     targets: str, preset: str, max_frames: int, dim: int, seed: int, json_path: Path | None
 ) -> None:
-    """Time association alone on synthetic crowds: milliseconds per frame against people."""
+    """Time association alone on synthetic crowds of growing size."""
     from jdetrt.benchmarks.association import measure_crowds
 
     refuse_collisions({}, {"--json": json_path})
@@ -76,7 +76,7 @@ def association(
 @opt.REPEATS
 @opt.JSON
 def trackers(root: Path, sequences: list[str] | None, repeats: int, json_path: Path | None) -> None:
-    """Compare motion-only tracking with the PyPI package 'trackers' on public detections."""
+    """Compare the preset iou with the PyPI package 'trackers' on public detections."""
     from jdetrt.benchmarks.association import compare_trackers
 
     refuse_collisions({"ROOT": sequence_files(root)}, {"--json": json_path})
@@ -93,7 +93,7 @@ def trackers(root: Path, sequences: list[str] | None, repeats: int, json_path: P
         p99_ms=("p99 ms", ".3f"),
         mean_ms=("Mean ms", ".3f"),
     )
-    click.echo(f"The fastest other tracker takes {result.speedup:.1f} times as long as ours.")
+    click.echo(f"The fastest other tracker takes {result.speedup:.1f} times as long as jdetrt iou.")
     write_json(result, json_path)
 
 

@@ -43,10 +43,10 @@ def latency(
     cuda_graph: bool,
     json_path: Path | None,
 ) -> None:
-    """Time each stage of tracking SOURCE, the three FPS, and the power drawn.
+    """Measure the time of each stage, FPS, and power while SOURCE is tracked.
 
-    Stages are timed one after the other; system FPS is that of the whole pipeline, whose stages
-    overlap. The paper's FPS leaves out reading, letterboxing, drawing and writing.
+    Stages are timed one after the other; system FPS is measured on the whole pipeline, whose
+    stages overlap. The paper's FPS leaves out reading, letterboxing, drawing and writing.
     """
     from jdetrt.benchmarks.latency import measure_latency
     from jdetrt.benchmarks.result import LatencyConfig
@@ -76,8 +76,8 @@ def latency(
         system_fps=("System", ".2f"),
     )
     click.echo(
-        "Median FPS of the engine (the paper's FPSD), of the association (FPSA), of the stages "
-        "that the paper timed, and of everything from reading to writing."
+        "Median FPS. Engine: the network (the paper's FPSD). Association: the tracker (FPSA). "
+        "Paper's: the stages that the paper timed. System: everything from reading to writing."
     )
     _print_power(row)
     write_json(result, json_path)
@@ -132,9 +132,9 @@ def system(
     cuda_graph: bool,
     json_path: Path | None,
 ) -> None:
-    """Compare the speed of the network alone with that of the whole pipeline on SOURCE.
+    """Compare the speed of the network with that of the whole pipeline.
 
-    They are measured in turn, --repeats times.
+    Both are measured in turn on SOURCE, --repeats times.
     """
     from jdetrt.benchmarks.latency import measure_system
     from jdetrt.benchmarks.result import LatencyConfig

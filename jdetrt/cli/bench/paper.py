@@ -62,10 +62,12 @@ def table1(
     provider: str,
     json_path: Path | None,
 ) -> None:
-    """Compare JDE's association with SORT and ByteTrack on the same detections (table 1).
+    """Compare JDE's association with SORT and ByteTrack (the paper's table 1).
 
-    Sequences named by --low and --high use the detections of --model; synthetic ones use synthetic
-    detections with noisy embeddings.
+    All trackers get the same detections.
+
+    For sequences named by --low and --high these come from --model; synthetic sequences have
+    synthetic detections with noisy embeddings.
     """
     with needs("train", "Synthetic crowds"):
         from jdetrt.benchmarks.paper.table1 import compare_association, detect, synthetic_densities
@@ -132,10 +134,11 @@ def density(
     png: Path | None,
     json_path: Path | None,
 ) -> None:
-    """Time JDE, and a detector plus re-identification, by people per frame (figure 3).
+    """Compare JDE's time per frame with that of two networks (the paper's figure 3).
 
-    Both run in ONNX Runtime, in turn. The people are synthetic: the networks run for their time,
-    and synthetic detections are tracked.
+    The two networks are a detector and a re-identification network. All run in ONNX Runtime, in
+    turn, with more and more people. The people are synthetic: the networks are only timed, and
+    synthetic detections are tracked.
     """
     with needs("export", "Comparing networks"):
         from jdetrt.benchmarks.paper.density import draw_density, measure_density
@@ -169,11 +172,12 @@ def density(
     slope, paper = result["slope"], result["paper"]
     if slope["jde_ms"] is not None:
         click.echo(
-            f"One more person costs {slope['jde_ms']:.3f} ms and {slope['separate_ms']:.3f} ms."
+            f"Each additional person costs {slope['jde_ms']:.3f} ms with JDE and "
+            f"{slope['separate_ms']:.3f} ms with two networks."
         )
     click.echo(
-        f"The paper, at low density on a Titan Xp: {paper['jde_fps']:.0f} FPS and about "
-        f"{paper['separate_fps']:.0f} FPS, a ratio of "
+        f"The paper reports {paper['jde_fps']:.0f} FPS and about {paper['separate_fps']:.0f} FPS "
+        "(at low density on a Titan Xp), a ratio of "
         f"{paper['jde_fps'] / paper['separate_fps']:.1f}."
     )
     if png is not None:
@@ -194,7 +198,10 @@ def density(
 @opt.seed("the clips and the training")
 @opt.JSON
 def losses(epochs: int, seed: int, json_path: Path | None) -> None:
-    """Train seven small networks on rendered clips, to compare embedding losses (table 3)."""
+    """Compare embedding losses by training seven small networks (the paper's table 3).
+
+    The networks are trained on rendered clips.
+    """
     with needs("train", "Training networks"):
         from jdetrt.benchmarks.paper.losses import COLUMNS, compare_losses
 

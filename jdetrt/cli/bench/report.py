@@ -25,10 +25,10 @@ __all__ = ["compare", "report"]
 @click.option("--markdown", type=opt.FILE, metavar="FILE", help="Write the table as Markdown.")
 @click.option("--png", type=opt.FILE, metavar="FILE", help="Write the charts as an image.")
 def report(result: Path, output: Path | None, markdown: Path | None, png: Path | None) -> None:
-    """Make a report of a result: a page, a table or an image.
+    """Present a result as an HTML page, a Markdown table or an image.
 
-    The page is one file that opens offline: speed against size, accuracy against speed, stages,
-    power, all numbers to sort and to download, the machine and the settings.
+    The page is a single file that opens offline. It shows speed by network size, accuracy against
+    speed, stages, power, the machine and the settings, and a table to sort and to download.
     """
     if output is None and markdown is None and png is None:
         raise click.UsageError("Name an output: --output, --markdown or --png.")
@@ -53,8 +53,10 @@ def report(result: Path, output: Path | None, markdown: Path | None, png: Path |
 
 
 @click.command(cls=opt.Command, renamed={"--least": "--min-change"})
-@click.argument("a", type=opt.FILE, help="JSON file of bench sweep or bench latency: before.")
-@click.argument("b", type=opt.FILE, help="JSON file of the same benchmark: after.")
+@click.argument(
+    "a", type=opt.FILE, help="Result before the change: JSON of bench sweep or bench latency."
+)
+@click.argument("b", type=opt.FILE, help="Result after the change, of the same benchmark.")
 @click.option(
     "--anyway", is_flag=True, help="Also compare results of different machines or settings."
 )
@@ -68,10 +70,10 @@ def report(result: Path, output: Path | None, markdown: Path | None, png: Path |
 )
 @opt.JSON
 def compare(a: Path, b: Path, anyway: bool, min_change: float, json_path: Path | None) -> None:
-    """Show the changes from result A to result B, and whether they are more than noise.
+    """Compare two results and tell real changes from noise.
 
-    Both must come from the same machine in the same state, with the same settings. The interval is
-    that of Welch's t-test over the runs, at 95 % for the whole table.
+    Both must come from the same machine in the same state, with the same settings. The intervals
+    come from Welch's t-test over the runs, at 95 % for the whole table.
     """
     from jdetrt.benchmarks.compare import compare as compare_results
     from jdetrt.benchmarks.result import read_result

@@ -22,7 +22,7 @@ __all__ = ["streams"]
     nargs=-1,
     required=True,
     shell_complete=opt.complete_file,
-    help="Videos, folders of images or MOT sequences; used again if there are more streams.",
+    help="Videos, folders of images or MOT sequences; reused if there are more streams.",
 )
 @opt.MODEL
 @click.option(
@@ -51,8 +51,8 @@ def streams(
 ) -> None:
     """Track several streams at once through one network, each with its own tracker.
 
-    A model exported with --dynamic-batch takes a frame of every stream at a time; any other takes
-    one after the other.
+    A model exported with --dynamic-batch processes one frame of every stream as a batch; any other
+    model processes the frames one after the other.
     """
     from jdetrt.benchmarks.streams import measure_streams
 

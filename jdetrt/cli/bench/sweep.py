@@ -42,7 +42,7 @@ _SHOWN = ("Configuration", "System FPS", "Engine FPS", "HOTA", "MOTA", "AP50", "
     required=True,
     shell_complete=opt.complete_model,
     help="A checkpoint (missing models and plans are built from it) or ONNX models, one per size. "
-    "nano is built in.",
+    "The model nano is built in.",
 )
 @click.option(
     "--source",
@@ -100,7 +100,7 @@ _SHOWN = ("Configuration", "System FPS", "Engine FPS", "HOTA", "MOTA", "AP50", "
     type=click.Choice(["HOTA", "MOTA", "IDF1", "AP50"]),
     default="HOTA",
     show_default=True,
-    help="Score that the Pareto front and the recommendation use.",
+    help="Score for the Pareto front and the recommendation.",
 )
 @click.option(
     "--min-fps",
@@ -181,10 +181,10 @@ def sweep(
 ) -> int:
     """Measure every combination of size, precision and backend: speed, accuracy and power.
 
-    Runs are in random order, with a pause before each. The result is written after each run, and a
-    sweep that was stopped resumes when it is started again. With --min-fps or --max-watts it
-    recommends a configuration and prints the command that tracks with it; it exits with 3 if no
-    configuration qualifies.
+    Runs are in random order, with a pause before each. The result is written after each run, and an
+    interrupted sweep resumes when it is started again. With --min-fps or --max-watts the sweep
+    recommends a configuration and prints the command that tracks with it; if none qualifies, the
+    exit code is 3.
     """
     with needs("bench", "Sweeping"):
         from jdetrt.benchmarks.decide import decide

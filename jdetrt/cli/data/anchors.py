@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jdetrt.cli import options as opt
+from jdetrt.cli.paths import refuse_collisions
 from jdetrt.cli.results import show, write_json
 from jdetrt.config import STRIDES
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @opt.ROOT
 @opt.MIN_VISIBILITY
 @opt.seed("k-means")
-@click.option("--toml", is_flag=True, help="Print the anchors as a recipe takes them.")
+@click.option("--toml", is_flag=True, help="Print the anchors in the format of a recipe.")
 @opt.JSON
 def anchors(
     paths: tuple[str, ...],
@@ -52,6 +53,7 @@ def anchors(
     from jdetrt.training.network.anchors import anchor_sizes
     from jdetrt.training.network.fit_anchors import fit, network_shapes, recluster
 
+    refuse_collisions({"PATH": paths}, {"--json": json_path})
     data_sets = [labelled_images(path, root, min_visibility=min_visibility) for path in paths]
     shapes = network_shapes(data_sets, size)
     if not len(shapes):

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def check(paths: tuple[str, ...], root: Path | None, decode: bool, json_path: Path | None) -> int:
     """List every fault of training data, with its line.
 
-    Exits with 3 if there are any. Training refuses malformed rows and missing files; it accepts
-    what is merely doubtful: a repeated id or box in an image, a box far outside, labels without an
-    image.
+    If there are any, the exit code is 3. Training refuses malformed rows and missing files, but it
+    accepts doubtful data: a repeated id or box in an image, a box far outside the image, labels
+    without an image.
     """
     from jdetrt.training.data.check import check as check_data
 

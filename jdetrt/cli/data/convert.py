@@ -19,7 +19,11 @@ _NAMES = ("ethz", "citypersons", "caltech", "mot16", "mot17", "cuhk-sysu", "prw"
 
 @click.command(cls=opt.Command)
 @click.argument("name", type=click.Choice(_NAMES), help="The data set.")
-@click.argument("raw_dir", type=opt.FILE, help="Its folder, laid out as docs/guide/data.md shows.")
+@click.argument(
+    "raw_dir",
+    type=opt.FILE,
+    help="Folder of the downloaded data set, laid out as in docs/guide/data.md.",
+)
 @click.option(
     "-o",
     "--output",
@@ -27,7 +31,7 @@ _NAMES = ("ethz", "citypersons", "caltech", "mot16", "mot17", "cuhk-sysu", "prw"
     type=opt.FILE,
     required=True,
     metavar="DIR",
-    help="Folder for all converted data sets; it gets a list of images, NAME.SPLIT.",
+    help="Folder for all converted data sets; the list of images is NAME.SPLIT in it.",
 )
 @click.option(
     "--split",
