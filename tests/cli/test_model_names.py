@@ -48,7 +48,8 @@ def test_track_by_name(models: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert capsys.readouterr().err == ""
     assert run("track", "walkers", "--model", "nano:32x32") == 1
     assert "there are: 576x320, 64x64" in capsys.readouterr().err
-    assert run("track", "walkers", "--model", "./nano") == 1  # the user's own, which is no model
+    options = ("--model", "./nano", "--mot", "t.txt")  # the user's own, which is no model
+    assert run("track", "walkers", *options) == 1
     assert capsys.readouterr().err.startswith("SessionError: nano: ")
 
 
