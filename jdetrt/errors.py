@@ -6,7 +6,7 @@
     |- ConfigError              which file, which key
     |- MissingDependencyError   what to install
     |- SourceError              the URI and what was tried
-    |- OutputError                the output that could not be written
+    |- OutputError              the output that could not be written
     |- DataError                file, line, what was expected
     |- CheckpointError
     |- TrainingError            the loss is no longer a number

@@ -101,6 +101,11 @@ def test_latency_prints_stages_rates_and_power(
         (["compare", "none.json", "none.json"], 1, "is not a result"),
         (["sweep", "--model", "none.pt", "--source", "x", "-o", "o.json"], 1, "cannot be read"),
         (
+            ["sweep", "--model", "none.pt", "--source", "x", "-o", "o.json", "--min-fps", "1"],
+            2,
+            "add --gt SEQUENCE",
+        ),
+        (
             ["sweep", "--model", "m", "--source", "x", "-o", "o", "--sizes", "big"],
             2,
             "WIDTHxHEIGHT",

@@ -186,6 +186,8 @@ def sweep(
     recommends a configuration and prints the command that tracks with it; if none qualifies, the
     exit code is 3.
     """
+    if gt is None and (min_fps is not None or max_watts is not None):
+        raise click.UsageError("A recommendation goes by accuracy: add --gt SEQUENCE.")
     with needs("bench", "Sweeping"):
         from jdetrt.benchmarks.decide import decide
         from jdetrt.benchmarks.model_store import Configuration, ModelStore
