@@ -38,7 +38,8 @@ class Maps(NamedTuple):
 
     Attributes:
         margins: ``(candidates,)`` of the score, before the sigmoid.
-        deltas: ``(4, candidates)`` dx dy dw dh relative to the anchors.
+        deltas: ``(4, candidates)`` dx dy dw dh relative to the anchors; or ``(4 * n, candidates)``
+            logits of the ``n`` distances of each edge, left top right bottom.
         embeddings: ``(D, cells)`` of any length.
     """
 
@@ -102,7 +103,8 @@ class Observer:
         threads: CPU threads of one operator; None for one a physical core.
 
     Attributes:
-        priors: ``(candidates, 4)`` anchor boxes: centre x, centre y, width, height.
+        priors: ``(candidates, 4)`` anchor boxes, or the largest boxes: centre x, centre y, width,
+            height.
         cells: ``(candidates,)`` the cell of each.
 
     Raises:
@@ -137,6 +139,8 @@ class Observer:
         """Compute boxes of candidates: ``(n, 4)`` xyxy in network pixels."""
         anchors = self.priors[candidates]
         deltas = maps.deltas[:, candidates].T
+        if deltas.shape[1] != 4:
+            return _boxes_by_distances(anchors, deltas)
         centre = anchors[:, :2] + anchors[:, 2:] * deltas[:, :2]
         half = 0.5 * anchors[:, 2:] * np.exp(deltas[:, 2:].clip(max=10.0))
         boxes: _F32 = np.concatenate([centre - half, centre + half], axis=1)
@@ -249,7 +253,8 @@ def _ends(model: onnx.ModelProto) -> _Ends:
             if node.op_type == "Gather" and node.input[1] == top_k.output[1]
         ]
         (priors,) = (table for table in tables if table.ndim == 2)
-        (cells,) = (table for table in tables if table.ndim == 1)
+        # Without anchors a cell has one candidate, and no table says which.
+        cells = next((table for table in tables if table.ndim == 1), np.arange(len(priors)))
         deltas, embeddings = (n.input[0] for n in nodes if n.op_type == "GatherElements")
     except (KeyError, ValueError) as err:
         raise CalibrationError(
@@ -257,6 +262,18 @@ def _ends(model: onnx.ModelProto) -> _Ends:
             "gathered by it); export the checkpoint with this version"
         ) from err
     return _Ends(top_k.input[0], deltas, embeddings, priors, cells)
+
+
+def _boxes_by_distances(largest: _F32, logits: _F32) -> _F32:
+    """Boxes whose edges are at the mean distance; the largest box has all at the last."""
+    edges = logits.reshape(len(logits), 4, -1)
+    shares = np.exp(edges - edges.max(axis=2, keepdims=True))
+    last = shares.shape[2] - 1
+    mean = (shares * np.arange(last + 1, dtype=np.float32)).sum(2) / shares.sum(2)
+    distance = mean / last * (largest[:, 2:3] / 2)
+    centre = largest[:, :2]
+    boxes: _F32 = np.concatenate([centre - distance[:, :2], centre + distance[:, 2:]], axis=1)
+    return boxes
 
 
 def _sigmoid(margins: _F32) -> _F32:
