@@ -19,8 +19,9 @@ from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.compat import BACKENDS as PLAN_BACKENDS
 from jdetrt.errors import ConfigError, MissingDependencyError
 from jdetrt.files import sha256, write_bytes
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import network_size
-from jdetrt.types import NO_PROGRESS, Progress, Session, Size
+from jdetrt.types import Session, Size
 
 __all__ = ["BACKENDS", "CALIBRATION_FRAMES", "PRECISIONS", "Configuration", "ModelStore"]
 

@@ -16,13 +16,14 @@ from jdetrt.config import TrackerConfig, preset_of
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
 from jdetrt.machine.manifest import Machine, manifest
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sinks.text import MotSink
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.types import NO_PROGRESS, Progress, Session, Size
+from jdetrt.types import Session, Size
 
 __all__ = ["StreamsResult", "StreamsRow", "measure_streams"]
 

@@ -30,8 +30,9 @@ from jdetrt.evaluation.detection import evaluate_detection
 from jdetrt.evaluation.tracking import evaluate_tracking
 from jdetrt.machine.cool_down import CoolDown
 from jdetrt.machine.manifest import differences
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.settings import tracker_config
-from jdetrt.types import NO_PROGRESS, Progress, Session
+from jdetrt.types import Session
 
 __all__ = ["measure_accuracy", "sweep"]
 

@@ -22,7 +22,7 @@ from jdetrt.calibration.ranges.probe import activations
 from jdetrt.calibration.ranges.ranges import Ranges, measure_ranges
 from jdetrt.calibration.search import ApDropOf, Choice, LayerDamage, choose_layers, measure_layers
 from jdetrt.errors import CalibrationError
-from jdetrt.types import NO_PROGRESS, Progress
+from jdetrt.progress import NO_PROGRESS, Progress
 
 __all__ = ["Calibration", "calibrate", "quantised_note"]
 

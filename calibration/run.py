@@ -24,8 +24,8 @@ from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.calibration_cache import write_cache
 from jdetrt.errors import CalibrationError, ConfigError
 from jdetrt.machine.manifest import manifest
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import network_size
-from jdetrt.types import NO_PROGRESS, Progress
 
 __all__ = ["REPORT_FILES", "CalibrationRun"]
 

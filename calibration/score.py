@@ -17,8 +17,8 @@ from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError, DataError, SessionError
 from jdetrt.evaluation.detection import evaluate_detection
 from jdetrt.evaluation.summary import quick_score
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.timing import summary
-from jdetrt.types import NO_PROGRESS, Progress
 
 __all__ = ["ApDrop", "Speed", "compare_speed", "score_precisions"]
 

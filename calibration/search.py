@@ -18,7 +18,7 @@ from jdetrt.calibration.damage import Closeness, Reference
 from jdetrt.calibration.quantize.layers import Layers
 from jdetrt.calibration.quantize.qdq import Layout, quantise
 from jdetrt.calibration.quantize.rewrite import Scales
-from jdetrt.types import NO_PROGRESS, Progress
+from jdetrt.progress import NO_PROGRESS, Progress
 
 __all__ = [
     "ApDropOf",

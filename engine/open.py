@@ -8,9 +8,10 @@ from jdetrt.engine.tensorrt.compat import BACKENDS, load
 from jdetrt.engine.tensorrt.plan import read_sidecar
 from jdetrt.errors import SessionError
 from jdetrt.file_kind import FileKind, check
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import check_model
 from jdetrt.shipped import resolve
-from jdetrt.types import NO_PROGRESS, Progress, Session
+from jdetrt.types import Session
 
 __all__ = ["open_session"]
 

@@ -21,6 +21,7 @@ from jdetrt import config, shipped
 from jdetrt.engine.open import open_session
 from jdetrt.errors import CheckpointError, ConfigError, SessionError, requiring
 from jdetrt.file_kind import CHECKPOINTS, kind_of
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.settings import tracker_config
@@ -31,7 +32,7 @@ from jdetrt.runtime.sinks.video import FramesSink, VideoSink
 from jdetrt.runtime.sources.open import Source, open_source
 from jdetrt.runtime.timing import RunReport
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.types import NO_PROGRESS, Frame, Progress, Session, Size, Tracks
+from jdetrt.types import Frame, Session, Size, Tracks
 
 if TYPE_CHECKING:
     from jdetrt.calibration.record import CalibrationRecord

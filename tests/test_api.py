@@ -31,11 +31,11 @@ from jdetrt.errors import (
     SourceError,
 )
 from jdetrt.export.torch_session import TorchSession
+from jdetrt.progress import Progress, SilentProgress
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.mot_io import every_frame, read_detections, read_mot
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.testing import FakeSession
-from jdetrt.types import Progress, SilentProgress
 
 FUNCTIONS = {"load", "track", "open_source", "export_onnx", "build_plan", "calibrate"} | {
     "evaluate",

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from jdetrt.errors import ConfigError, TrainingError
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.training.batches import batch_count, batches
 from jdetrt.training.checkpoints import checkpoint
@@ -33,7 +34,7 @@ from jdetrt.training.run_folder import (
     write_state,
 )
 from jdetrt.training.score_calibration import calibrate_scores
-from jdetrt.types import NO_PROGRESS, Progress, Size
+from jdetrt.types import Size
 
 __all__ = ["Run", "Validate"]
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.training.data.datasets import DataSet
 from jdetrt.training.distributed import Processes
 from jdetrt.training.progress import Report
 from jdetrt.training.recipe import Recipe
 from jdetrt.training.run import Run, Validate
 from jdetrt.training.run_folder import BEST, LAST
-from jdetrt.types import NO_PROGRESS, Progress
 
 __all__ = ["Trained", "train"]
 

@@ -24,11 +24,12 @@ from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.machine.manifest import manifest
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.timing import summary
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.synthetic.crowd import crowd, frame_size
-from jdetrt.types import NO_PROGRESS, Progress, Session
+from jdetrt.types import Session
 
 __all__ = ["draw_density", "measure_density"]
 

@@ -19,6 +19,7 @@ from jdetrt.config import NetworkConfig
 from jdetrt.evaluation.summary import QuickScore, quick_score
 from jdetrt.export.torch_session import TorchSession
 from jdetrt.machine.manifest import manifest
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.data.training_set import open_training_set
@@ -32,7 +33,7 @@ from jdetrt.training.recipe import (
     SyntheticConfig,
 )
 from jdetrt.training.train import train
-from jdetrt.types import NO_PROGRESS, Progress, Size
+from jdetrt.types import Size
 
 __all__ = ["COLUMNS", "PAPER", "Setting", "compare_losses", "recipe"]
 

@@ -23,11 +23,12 @@ from jdetrt.benchmarks.paper_numbers import TABLE_1
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.evaluation.trackeval import score_files
 from jdetrt.machine.manifest import manifest
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector, has_embeddings
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.timing import summary
 from jdetrt.synthetic.clip import SyntheticClip, Truth
-from jdetrt.types import NO_PROGRESS, Detections, Progress, Session
+from jdetrt.types import Detections, Session
 
 __all__ = ["compare_association", "detect", "synthetic_densities", "synthetic_sequence"]
 

@@ -16,8 +16,9 @@ from jdetrt.calibration.config import CalibrationConfig
 from jdetrt.calibration.frames.frame_list import ChosenFrame, FrameList
 from jdetrt.calibration.frames.scan import Candidate, FrameSource, count_people, distinct, scan
 from jdetrt.errors import CalibrationError
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector
-from jdetrt.types import NO_PROGRESS, Progress, Session
+from jdetrt.types import Session
 
 __all__ = ["ChosenFrame", "FrameList", "choose_frames"]
 

@@ -19,11 +19,12 @@ import numpy.typing as npt
 
 from jdetrt import files
 from jdetrt.errors import CalibrationError, SourceError
+from jdetrt.progress import Progress
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.open import image_paths, open_source
-from jdetrt.types import Frame, Progress
+from jdetrt.types import Frame
 
 __all__ = [
     "SAME_BITS",

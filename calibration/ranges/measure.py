@@ -19,8 +19,8 @@ from jdetrt.calibration.quantize.layers import FloatModel
 from jdetrt.calibration.ranges.probe import Probe
 from jdetrt.calibration.ranges.statistics import Statistics
 from jdetrt.errors import CalibrationError
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.signals import interrupt_held
-from jdetrt.types import NO_PROGRESS, Progress
 
 __all__ = ["BUDGET", "Frames", "measure"]
 

@@ -23,7 +23,7 @@ from jdetrt.calibration.ranges.measure import BUDGET, Frames, measure
 from jdetrt.calibration.ranges.statistics import Histogram, Statistics
 from jdetrt.calibration.ranges.thresholds import LEVELS, entropy, least_error, percentile
 from jdetrt.errors import CalibrationError
-from jdetrt.types import NO_PROGRESS, Progress
+from jdetrt.progress import NO_PROGRESS, Progress
 
 __all__ = ["METHODS", "Method", "Range", "Ranges", "measure_ranges"]
 

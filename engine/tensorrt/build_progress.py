@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from jdetrt.engine.tensorrt.compat import TensorRt
-from jdetrt.types import NO_PROGRESS, Progress
+from jdetrt.progress import NO_PROGRESS, Progress
 
 __all__ = ["Watch", "run_build"]
 

@@ -31,8 +31,8 @@ from jdetrt.engine.tensorrt.timing_cache import default_timing_cache, keep_timin
 from jdetrt.errors import BuildError, OutputError, SessionError
 from jdetrt.file_kind import PLAN_SUFFIXES, check
 from jdetrt.files import check_writable, remove_leftovers, to_json, write_together
+from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.signals import interrupt_held
-from jdetrt.types import NO_PROGRESS, Progress
 
 __all__ = ["build_plan"]
 

@@ -16,7 +16,7 @@ from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.engine.tensorrt.plan import Host, open_plan
 from jdetrt.errors import PlanMismatchError, SessionError
-from jdetrt.types import NO_PROGRESS, Progress
+from jdetrt.progress import NO_PROGRESS, Progress
 
 __all__ = ["find_or_build"]
 

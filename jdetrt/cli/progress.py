@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from jdetrt.types import Frame, Progress, Tracks
+from jdetrt.progress import Progress
+from jdetrt.types import Frame, Tracks
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn, Task, TaskID
@@ -33,7 +34,7 @@ class _Phase:
 class ProgressBars:
     """One bar per phase on stderr, shown while it is entered as a context manager.
 
-    Implements `jdetrt.types.Progress`. A bar has the time that is left, or the time that has passed
+    Implements `jdetrt.progress.Progress`. A bar shows the time left, or the time passed
     where the total is unknown. Bars of phases within another phase vanish when they finish. No bars
     are shown with ``quiet`` or where stderr is not a terminal; messages are, unless ``quiet``.
 

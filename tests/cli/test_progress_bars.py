@@ -10,7 +10,7 @@ import pytest
 import rich.console
 
 from jdetrt.cli.progress import ProgressBars, phase, watched
-from jdetrt.types import Progress
+from jdetrt.progress import Progress
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Progress of which the messages are kept."""
 
-from jdetrt.types import SilentProgress
+from jdetrt.progress import SilentProgress
 
 
 class Messages(SilentProgress):
