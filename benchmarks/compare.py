@@ -117,9 +117,9 @@ def compare(
     not_alike += _differing(a.settings, b.settings, _MUST_AGREE)
     if not_alike and not anyway:
         raise DataError(
-            "the results are not comparable: they differ in more than what is measured:\n  "
+            "the results are not comparable, because they differ in:\n  "
             + "\n  ".join(not_alike)
-            + "\n--anyway compares them all the same"
+            + "\nUse --anyway to compare them nevertheless"
         )
     before, after = _by_name(a), _by_name(b)
     common = [name for name in before if name in after]

@@ -105,7 +105,9 @@ def measure_system(model: str | Path, source: str, config: LatencyConfig) -> Sys
             alone = _network_fps(session, config.frames)
             with open_source(source) as opened:
                 if opened.live:
-                    raise ConfigError(f"{source}: a live source waits for its camera; use a file")
+                    raise ConfigError(
+                        f"{source}: a live source is limited by its camera; use a file"
+                    )
                 report = _track(session, opened, Path(folder), config)
             stages = {name: stage.mean for name, stage in report.stages.items()}
             rows.append(SystemRow(alone, report.system_fps, report.system_fps / alone, stages))

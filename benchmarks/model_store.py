@@ -160,8 +160,8 @@ class ModelStore:
             return self._quantised(target)
         if self._is_onnx:
             raise ConfigError(
-                f"{target}: none of the ONNX models is of this size and precision; name the "
-                "checkpoint, from which it can be made"
+                f"{target}: no ONNX model has this size and precision; name a checkpoint, "
+                f"from which it can be exported"
             )
         return self._exported(target)
 

@@ -109,7 +109,7 @@ def time_stages(
         SourceError, SessionError, OutputError: as in tracking.
     """
     if source.live:
-        raise ConfigError(f"{source.uri}: a live source waits for its camera; use a file")
+        raise ConfigError(f"{source.uri}: a live source is limited by its camera; use a file")
     [buffer] = Detector(session, size=size).buffers(1)
     rules = tracker.config
     tracker.warm_up()
@@ -129,8 +129,8 @@ def time_stages(
                 frame = next(images, None)
             if frame is None:
                 raise ConfigError(
-                    f"{source.uri}: has {count} frames, expected {config.frames} and "
-                    f"{config.warm_up} to warm up"
+                    f"{source.uri}: has {count} frames, expected {config.frames} plus "
+                    f"{config.warm_up} for warming up"
                 )
             with times.stage("preprocess"):
                 fit = buffer.fill(frame.image)

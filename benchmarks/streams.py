@@ -103,7 +103,8 @@ def measure_streams(
     """
     if not sources or not counts or min(counts) < 1 or frames < 3 or repeats < 1:
         raise ConfigError(
-            "expected a source, numbers of streams from 1 on, 3 frames and 1 repeat or more; got "
+            "expected a source, numbers of streams of at least 1, and at least 3 frames and "
+            "1 repeat; got "
             f"{len(sources)} sources, {list(counts)}, {frames} and {repeats}"
         )
     counts = list(dict.fromkeys(counts))
@@ -148,7 +149,7 @@ def _track(
         for index, uri in enumerate(islice(cycle(sources), count)):
             source = open_source(uri)
             if source.live:
-                raise ConfigError(f"{uri}: a live source waits for its camera; use a file")
+                raise ConfigError(f"{uri}: a live source is limited by its camera; use a file")
             tracker = Tracker(config, source.frame_rate)
             streams.append(Stream(source, tracker, [MotSink(Path(folder, f"{index}.txt"))]))
         done = MultiPipeline(streams, session, max_frames=frames).run()

@@ -154,7 +154,7 @@ def _resume(output: Path, fresh: SweepResult) -> SweepResult:
         return fresh
     result = read_result(output)
     if result.benchmark != "sweep":
-        raise DataError(f"{output}: is a result of another benchmark; name another file")
+        raise DataError(f"{output}: is the result of another benchmark; name another file")
     before, now = (msgspec.to_builtins(one.settings) for one in (result, fresh))
     changed = [
         f"{name} {before[name]} there and {value} here"
@@ -168,7 +168,7 @@ def _resume(output: Path, fresh: SweepResult) -> SweepResult:
         )
     if other := differences(result.machine, fresh.machine):
         raise DataError(
-            f"{output}: was made on another machine, or in another state of it "
+            f"{output}: was made on another machine, or with this machine in another state "
             f"({'; '.join(other)}); name another file"
         )
     result.settings = fresh.settings

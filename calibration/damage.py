@@ -131,7 +131,7 @@ class Observer:
         margins, deltas, embeddings = self._session.run(self._outputs, {self._input: image})
         if not (np.isfinite(margins).all() and np.isfinite(deltas).all()):
             raise CalibrationError(
-                "the model gives NaN or infinite numbers; its weights may be damaged"
+                "the model outputs NaN or infinite numbers; its weights may be damaged"
             )
         return Maps(margins[0], deltas[0], embeddings[0])
 
@@ -177,7 +177,7 @@ class Reference:
         self._threads = threads
         self._images = list(images)
         if not self._images:
-            raise CalibrationError("no frame to compare on")
+            raise CalibrationError("no frames to compare on")
         observer = Observer(model, threads)
         outputs = [(maps, *observer.detect(maps)) for maps in map(observer.run, self._images)]
         threshold = _TRACKED.score_threshold
@@ -258,8 +258,8 @@ def _ends(model: onnx.ModelProto) -> _Ends:
         deltas, embeddings = (n.input[0] for n in nodes if n.op_type == "GatherElements")
     except (KeyError, ValueError) as err:
         raise CalibrationError(
-            "the model does not end as jdetrt export has it (one top-k, boxes and embeddings "
-            "gathered by it); export the checkpoint with this version"
+            "the model does not end like one from jdetrt export (one top-k that gathers "
+            "boxes and embeddings); export the checkpoint with this version"
         ) from err
     return _Ends(top_k.input[0], deltas, embeddings, priors, cells)
 

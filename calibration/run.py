@@ -55,7 +55,7 @@ class CalibrationRun:
 
     def __init__(self, config: CalibrationConfig, progress: Progress = NO_PROGRESS) -> None:
         if config.output is None:
-            raise ConfigError("no output named for the INT8 model")
+            raise ConfigError("no output file given for the INT8 model")
         self._config, self._output, self._progress = config, config.output, progress
         self._model = FloatModel(config.model)
         self.record: CalibrationRecord | None = None

@@ -190,7 +190,7 @@ def _create(path: Path, options: Any, provider: str) -> Any:
         reason = _reason(err)
         if _WEIGHTS_FILE.search(reason):
             raise SessionError(
-                f"{path}: its weights are kept in a second file, which is missing or cut short "
+                f"{path}: its weights are in a second file, which is missing or truncated "
                 f"({reason}); copy that file beside the model"
             ) from err
         if type(err).__name__ == "InvalidProtobuf" or "No graph was found" in reason:

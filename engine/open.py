@@ -55,14 +55,16 @@ def open_session(
     is_plan = check(path, "track", SessionError) is FileKind.PLAN
     if is_plan and backend == "onnxruntime":
         raise SessionError(
-            f"{path}: is a TensorRT plan, which ONNX Runtime does not take; name the .onnx file "
-            "that it was made from, or leave --backend out"
+            f"{path}: is a TensorRT plan, which ONNX Runtime cannot run; name the .onnx "
+            f"file that it was built from, or leave --backend out"
         )
     # Nothing large is imported but what this file needs.
     session: Session
     if not is_plan and backend in ("auto", "onnxruntime"):
         if cuda_graph:
-            raise SessionError(f"{path}: CUDA graphs are for plans; build one: jdetrt build")
+            raise SessionError(
+                f"{path}: CUDA graphs need a TensorRT plan; build one with: jdetrt build"
+            )
         from jdetrt.engine.onnxruntime import OrtSession
 
         session = OrtSession(path, provider=provider, threads=threads)

@@ -88,7 +88,7 @@ def autocast(
     notes = {entry.key: entry.value for entry in source.metadata_props}
     if notes.get("precision", "fp32") != "fp32":
         raise ExportError(
-            f"{model}: is of the precision {notes['precision']} already; name a float32 model"
+            f"{model}: already has the precision {notes['precision']}; name a float32 model"
         )
     if not any(node.name.startswith(_DECODE) for node in source.graph.node):
         raise ExportError(
@@ -139,8 +139,8 @@ def _modelopt() -> Convert:
             "nvidia-modelopt[onnx]",
             "autocast",
             "Making an FP16 model without its torch network",
-            "It is large and wants other versions of onnx and ONNX Runtime: give it an environment "
-            "of its own. With the checkpoint at hand, export that instead.",
+            "It is large and needs other versions of onnx and ONNX Runtime: install it in "
+            "an environment of its own. If you have the checkpoint, export that instead.",
         ) from err
     logging.getLogger(_LOGGER).setLevel(logging.WARNING)  # else a line for each node
     convert: Convert = convert_to_mixed_precision
@@ -213,7 +213,8 @@ def _compare(halved: onnx.ModelProto, session: Session, images: Array, scratch: 
     found = agreement.result()
     if faults := found.faults(limits):
         raise ParityError(
-            f"the FP16 model gives other numbers than the one that it was made from: "
-            f"{'; '.join(faults)}. No model was written. Give --frames from where it is to be used"
+            f"the FP16 model's outputs differ from those of the original model: "
+            f"{'; '.join(faults)}. No model was written. Use --source with frames that are "
+            f"typical of its use"
         )
     return found

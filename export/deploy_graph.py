@@ -67,8 +67,8 @@ class Decode(nn.Module):
         priors = candidate_priors(*size, anchors)
         if not 1 <= top_k <= len(priors):
             raise ExportError(
-                f"top-k {top_k}: a network of {size[0]}x{size[1]} has {len(priors)} candidates; "
-                "ask for no more than that, or for a larger network"
+                f"top-k {top_k}: a network of {size[0]}x{size[1]} has only {len(priors)} "
+                f"candidates; lower top-k, or use a larger network size"
             )
         if top_k > TOP_K_LIMIT:
             raise ExportError(f"top-k {top_k}: TensorRT takes no more than {TOP_K_LIMIT}")

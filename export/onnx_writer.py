@@ -114,8 +114,8 @@ def export_onnx(
     half = config.precision == "fp16"
     if half and config.half_weights:
         raise ConfigError(
-            "half weights are for models that compute in float32; in precision fp16 the weights "
-            "are float16 anyway: leave one of the two out"
+            "half weights are for models that compute in float32; in precision fp16 the "
+            "weights are float16 anyway: use only one of the two"
         )
     for wanted in (config.size, trained_size):
         if wanted is not None:
@@ -124,8 +124,8 @@ def export_onnx(
     size = config.size or trained_size or info.config.size
     if size is None:
         raise ExportError(
-            f"{checkpoint}: does not record the size that it was trained at; name it, "
-            "for example --size 1088x608"
+            f"{checkpoint}: does not record the size that it was trained at; give it, for "
+            f"example --size 1088x608"
         )
     if not info.complete:
         raise ExportError(

@@ -222,5 +222,5 @@ def _judge(found: Parity, where: str, limits: Limits) -> None:
         raise ParityError(
             f"{where}: torch {torch.__version__} and ONNX Runtime {ort.__version__} disagree: "
             f"{'; '.join(faults)}. No model was written. Try other versions of the two, and "
-            "report the combination as a defect"
+            "report the combination as a bug"
         )

@@ -160,8 +160,8 @@ def _whole(
     size = size or info.config.size
     if size is None:
         raise ExportError(
-            f"{path}: does not record the size that it was trained at; name it, "
-            "for example --size 1088x608"
+            f"{path}: does not record the size that it was trained at; give it, for example "
+            f"--size 1088x608"
         )
     if not info.complete:
         raise ExportError(f"{path}: holds the body only (layers 0-74); train the network first")

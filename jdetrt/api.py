@@ -113,7 +113,10 @@ def load(
     path = shipped.resolve(model)
     if kind_of(path, CheckpointError) in CHECKPOINTS:
         if backend != "auto" or cuda_graph:
-            raise SessionError(f"{path}: is a checkpoint, which torch runs; export it first")
+            raise SessionError(
+                f"{path}: is a checkpoint, which only torch runs; leave "
+                f"backend and cuda_graph out, or export it first"
+            )
         session = _open_checkpoint(path, size, provider, threads)
     else:
         session = open_session(
@@ -123,8 +126,8 @@ def load(
         height, width = session.inputs[0].shape[2:]
         if size is not None and (width not in (-1, size[0]) or height not in (-1, size[1])):
             raise SessionError(
-                f"{path}: takes images of {width}x{height}, not of {Size(*size)}; leave the size "
-                "out, or export the checkpoint at that size"
+                f"{path}: takes images of {width}x{height}, not {Size(*size)}; leave the "
+                f"size out, or export the checkpoint at that size"
             )
         settings = tracker_config(session)
         return Detector(
@@ -150,7 +153,8 @@ def _open_checkpoint(
 
     if provider not in ("auto", "cpu", "cuda"):
         raise SessionError(
-            f"{path}: is a checkpoint, which torch runs on 'cpu' or 'cuda', not on '{provider}'"
+            f"{path}: is a checkpoint, which runs in torch: expected the provider 'cpu' or "
+            f"'cuda', got '{provider}'"
         )
     if threads is not None:
         torch.set_num_threads(threads)
@@ -298,7 +302,7 @@ def track(
     inputs = {os.path.realpath(file) for file in files if os.path.exists(file)}
     for name, path, _ in outputs:
         if os.path.realpath(path) in inputs:
-            raise ConfigError(f"{name}={path}: would replace what is read; give it another name")
+            raise ConfigError(f"{name}={path}: would overwrite an input; give it another name")
     with ExitStack() as stack:
         if isinstance(model, Detector):
             detector = model

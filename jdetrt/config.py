@@ -213,7 +213,7 @@ def load(path: str | Path, section: type[_T]) -> _T:
     except OSError as err:
         raise ConfigError(f"{path}: cannot be read ({err.strerror})") from err
     if len(text) > _LARGEST:
-        raise ConfigError(f"{path}: larger than 1 MiB, so these are no settings")
+        raise ConfigError(f"{path}: not a settings file (larger than 1 MiB)")
     try:
         return msgspec.toml.decode(text, type=section)
     except (msgspec.DecodeError, UnicodeDecodeError) as err:

@@ -66,8 +66,8 @@ def run_demo(
         for path in (mot, video):
             if path.exists():
                 raise OutputError(
-                    f"{path}: exists already, and not from an earlier demonstration; name another "
-                    "folder or delete it"
+                    f"{path}: exists already and is not from an earlier demo; name another "
+                    f"folder or delete it"
                 )
     folder = write_sequence(output / "clip", clip, overwrite=True)
     model = shipped.resolve(shipped.NANO) if shipped.sizes() else None

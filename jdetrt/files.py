@@ -126,8 +126,8 @@ def replace_folder(folder: Path, contents: Collection[str], origin: str) -> Iter
     """
     if os.path.lexists(folder) and not is_ours(folder, contents):
         raise OutputError(
-            f"{folder}: exists already and is not (or not only) what an earlier run wrote; name "
-            "another folder or delete it"
+            f"{folder}: exists already and has other files than those of an earlier run; "
+            f"name another folder or delete it"
         )
     parents = [parent for parent in folder.parents if not parent.exists()]
     try:
@@ -168,7 +168,7 @@ def check_writable(path: str | Path) -> None:
     except OSError as err:
         raise _refuse(path, err) from err
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(f"{path}: cannot be written: {folder} is no folder or not writable")
+        raise OutputError(f"{path}: cannot be written: {folder} is not a writable folder")
 
 
 def open_regular(path: str | Path) -> BinaryIO:

@@ -40,8 +40,9 @@ def resolve(model: str | Path) -> Path:
         raise _absent(model, f"{NANO}-*.onnx")
     if size not in there:
         raise ConfigError(
-            f"{model}: does not ship at the size {size}; there are: {', '.join(there)}. Another is "
-            f"made by: jdetrt export {NANO} -o {NANO}.onnx --size WIDTHxHEIGHT"
+            f"{model}: is not built in at the size {size}; built-in sizes: "
+            f"{', '.join(there)}. Make another with: jdetrt export {NANO} -o {NANO}.onnx "
+            f"--size WIDTHxHEIGHT"
         )
     return there[size]
 
@@ -68,6 +69,7 @@ def resolve_checkpoint(model: str | Path) -> Path:
 
 def _absent(model: str, what: str) -> ConfigError:
     return ConfigError(
-        f"{model}: does not come with this installation (no {FOLDER / what}); name a file instead. "
+        f"{model}: does not come with this installation (no {FOLDER / what}); name a file "
+        f"instead. "
         f"A file that has this very name is ./{model}"
     )

@@ -165,9 +165,9 @@ def _refuse_non_finite(name: str, array: npt.NDArray[np.float32]) -> None:
     finite = np.isfinite(array)
     if not finite.all():
         raise SessionError(
-            f"the model gives non-finite numbers: {array.size - np.count_nonzero(finite)} of "
+            f"the model outputs non-finite numbers: {array.size - np.count_nonzero(finite)} of "
             f"{array.size} values of its output {name} are NaN or infinite. Its weights may be "
-            "damaged, or a lower precision overflows; try the FP32 model"
+            "damaged, or its precision may be too low; try the FP32 model"
         )
 
 

@@ -249,8 +249,8 @@ def check_model(session: Session) -> None:
         raise SessionError(f"expected a float32 input [N, 3, H, W], the model takes {takes}")
     if batch not in (1, -1):
         raise SessionError(
-            f"the model takes exactly {batch} images at a time, tracking feeds one; "
-            "export it with a dynamic batch or a batch of 1"
+            f"the model takes exactly {batch} images at a time, but tracking uses one; "
+            f"export it with a dynamic batch or a batch of 1"
         )
 
 
@@ -262,7 +262,7 @@ def network_size(session: Session) -> Size:
     """
     height, width = session.inputs[0].shape[2:]
     if height < 1 or width < 1:
-        raise SessionError("the model leaves its input size free; say which network size to use")
+        raise SessionError("the model has no fixed input size; give the network size to use")
     return Size(width, height)
 
 

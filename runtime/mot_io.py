@@ -101,8 +101,8 @@ def read_mot(
         lines.append(number)
     if not lines and not allow_empty:
         raise DataError(
-            f"{path}: expected rows of frame,id,left,top,width,height,..., it is empty; "
-            "write it again, or name another file"
+            f"{path}: is empty, expected rows of frame,id,left,top,width,height,...; write "
+            f"it again, or name another file"
         )
     columns = columns or 6
     table = np.array(values, np.float64).reshape(-1, columns)
@@ -129,7 +129,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             while line := file.readline(_LONGEST_LINE + 1):
                 number += 1
                 if len(line) > _LONGEST_LINE:
-                    raise DataError(f"{path}:{number}: not a MOT text file (a line without end)")
+                    raise DataError(f"{path}:{number}: not a MOT text file (an endless line)")
                 try:
                     text = line.decode("utf-8-sig").strip()
                 except UnicodeDecodeError:

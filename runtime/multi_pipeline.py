@@ -157,7 +157,7 @@ class MultiPipeline:
                 if lane.ahead.error is not None:
                     raise lane.ahead.error
                 if lane.stopwatch.frames == 0:
-                    raise SourceError(f"{lane.stream.source.uri}: has no frame")
+                    raise SourceError(f"{lane.stream.source.uri}: has no frames")
         return self.report()
 
     def report(self) -> MultiReport:

@@ -253,7 +253,7 @@ def track_detections(
         for index in range(1, length + 1):
             frame = next(images, None)
             if frame is None:
-                raise SourceError(f"the images end at frame {index - 1}, expected {length}")
+                raise SourceError(f"the images end at frame {index - 1}, expected {length} frames")
             with interrupt_held():
                 associate(frame, detections.get(index, nothing))
     return associate.stopwatch.report()

@@ -38,9 +38,8 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
         config: AnyTrackerConfig = msgspec.json.decode(note, type=AnyTrackerConfig)
     except msgspec.MsgspecError as err:
         raise SessionError(
-            f"the settings of the tracker in the model's metadata cannot be used ({err}); "
-            "give others with --config or --preset where there is such an option, or export the "
-            "model again"
+            f"the tracker settings in the model's metadata are invalid ({err}); use "
+            f"--config or --preset if the command has them, or export the model again"
         ) from err
     return config
 

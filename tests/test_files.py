@@ -161,5 +161,5 @@ def test_where_a_file_can_be_written_is_known_before(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "newer" / "file")
     with pytest.raises(OutputError, match="is a folder; name a file"):
         check_writable(tmp_path)
-    with pytest.raises(OutputError, match=r"file/below: cannot be written: .*is no folder"):
+    with pytest.raises(OutputError, match=r"file/below: cannot be written: .*file is not"):
         check_writable(tmp_path / "file" / "below")

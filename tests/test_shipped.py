@@ -64,8 +64,8 @@ def test_a_size_that_does_not_ship(folder: Path, name: str) -> None:
         with pytest.raises(ConfigError) as caught:
             find(name)
         message = str(caught.value)
-        assert message.startswith(f"{name}: does not ship at the size {name[5:]}; ")
-        assert "there are: 576x320, 864x480." in message
+        assert message.startswith(f"{name}: is not built in at the size {name[5:]}; ")
+        assert "576x320, 864x480." in message
         assert "jdetrt export nano -o nano.onnx --size WIDTHxHEIGHT" in message
 
 

@@ -65,7 +65,7 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         distributed.init_process_group(backend, timeout=_PATIENCE)
     except (ValueError, RuntimeError) as err:  # an address is missing, or nobody answers there
         raise ConfigError(
-            f"the other {world - 1} processes cannot be reached ({err}); start with torchrun"
+            f"the other processes ({world - 1}) cannot be reached ({err}); start with torchrun"
         ) from err
     try:
         yield Processes(distributed.get_rank(), world, chosen)

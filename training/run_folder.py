@@ -41,10 +41,10 @@ def check(folder: Path, *, resume: bool) -> None:
     exists = (folder / STATE).exists()
     if exists and not resume:
         raise ConfigError(
-            f"{folder}: holds a run already; continue it with --resume, or name another folder"
+            f"{folder}: already holds a run; continue it with --resume, or name another folder"
         )
     if resume and not exists:
-        raise ConfigError(f"{folder}: there is no run to resume; train without --resume")
+        raise ConfigError(f"{folder}: no run to resume; train without --resume")
 
 
 def prepare(folder: Path, recipe: Recipe) -> None:

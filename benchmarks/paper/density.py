@@ -73,7 +73,7 @@ def measure_density(
     """
     if not people or min(people) < 1 or frames < 2:
         raise ConfigError(
-            f"expected people from 1 on and 2 frames or more, got {list(people)} and {frames}"
+            f"expected at least 1 person and 2 frames, got {list(people)} and {frames}"
         )
     rows = []
     with TemporaryDirectory(prefix="jdetrt-density-") as temporary, ExitStack() as stack:
@@ -88,7 +88,7 @@ def measure_density(
         )
         reid_session = stack.enter_context(OrtSession(reid_path, provider=provider))
         if detectors[0].embedding_dim is None:
-            raise SessionError("the model gives no embeddings; name a JDE model")
+            raise SessionError("the model outputs no embeddings; name a JDE model")
         progress.start("densities", len(people))
         for done, count in enumerate(people, start=1):
             progress.message("1 person" if count == 1 else f"{count} people")

@@ -121,7 +121,7 @@ def detect(session: Session, sequence: str | Path) -> DetectedSequence:
         SourceError: images are missing or broken.
     """
     if not has_embeddings(session):
-        raise SessionError("the model gives no embeddings, which JDE's association needs")
+        raise SessionError("the model outputs no embeddings, which JDE's association needs")
     detector = Detector(session, score_threshold=_SCORE)
     [buffer] = detector.buffers(1)
     frames, milliseconds = [], []

@@ -142,7 +142,7 @@ def _read(source: FrameSource, chosen: list[ChosenFrame]) -> Iterator[Frame]:
     if waiting:
         reason = "; ".join(faults) or "it no longer exists"
         raise CalibrationError(
-            f"{source.uri}: frame {min(waiting)} was chosen and cannot be read: {reason}; choose "
+            f"{source.uri}: frame {min(waiting)} was chosen but cannot be read: {reason}; choose "
             "the frames again"
         )
 
@@ -174,7 +174,8 @@ def read_json(path: str | Path, kind: type[_T], version: int, content: str, reme
         raise CalibrationError(f"{path}: is not {content} ({err})") from err
     if value.format != version:
         raise CalibrationError(
-            f"{path}: is {content} of format {value.format}, this jdetrt reads format {version}; "
+            f"{path}: is {content} of format {value.format}, but this jdetrt reads format "
+            f"{version}; "
             f"{remedy} again"
         )
     return value

@@ -203,14 +203,12 @@ def match_layers(model: onnx.ModelProto, patterns: Iterable[str]) -> tuple[str, 
 
 def _check(model: onnx.ModelProto) -> None:
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
-        raise CalibrationError(
-            "the model is quantised already; start from the float32 model that it was made from"
-        )
+        raise CalibrationError("the model is already quantised; start from its float32 model")
     opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if opset < _FIRST_OPSET:
         raise CalibrationError(
-            f"the model is of ONNX opset {opset}; one scale a channel needs {_FIRST_OPSET} or "
-            "later, so export it again"
+            f"the model is of ONNX opset {opset}; one scale per channel needs "
+            f"{_FIRST_OPSET} or later, so export it again"
         )
 
 

@@ -67,8 +67,8 @@ def check_options(trt: TensorRt, options: BuildOptions, *, calibrator: bool) -> 
             raise BuildError(f"{trt.backend} {trt.version} cannot {what}")
     if calibrator and options.precision != "int8":
         raise BuildError(
-            "--calibration-cache gives the ranges for --precision int8; name that too, or leave "
-            "the file out"
+            "--calibration-cache is for --precision int8; add that option, or leave "
+            "--calibration-cache out"
         )
     if options.calibration_cache is not None and not calibrator:
         raise BuildError(
@@ -77,7 +77,7 @@ def check_options(trt: TensorRt, options: BuildOptions, *, calibrator: bool) -> 
         )
     fewest, _, most = options.batch
     if options.dla_core is not None and fewest != most:
-        raise BuildError("the DLA takes one batch size only; give --batch one number")
+        raise BuildError("the DLA supports only one batch size; give --batch a single number")
 
 
 def configure(
@@ -177,14 +177,14 @@ def _set_batch(builder: Any, config: Any, network: Network, batch: tuple[int, in
         size, rest = spec.shape[0], spec.shape[1:]
         if -1 in rest:
             raise BuildError(
-                f"{network.path}: the input '{spec.name}' leaves more than its batch free, "
-                f"{spec.shape}; export the model with a fixed size"
+                f"{network.path}: the input '{spec.name}' has free dimensions besides the "
+                f"batch, {spec.shape}; export the model with a fixed size"
             )
         if size != -1:
             if batch not in ((1, 1, 1), (size, size, size)):
                 raise BuildError(
-                    f"{network.path}: takes exactly {size} images at a time; leave --batch out, "
-                    "or export it with --dynamic-batch"
+                    f"{network.path}: has a fixed batch size of {size}; leave --batch out, "
+                    f"or export it with --dynamic-batch"
                 )
             continue
         profile = profile or builder.create_optimization_profile()
@@ -201,7 +201,8 @@ def _set_precision(
     quantised = "int8" in network.precision
     if options.precision == "int8" and not (quantised or calibrator):
         raise BuildError(
-            f"{network.path}: INT8 needs the ranges of the tensors: give --calibration-cache FILE, "
+            f"{network.path}: INT8 needs the ranges of the tensors: give "
+            f"--calibration-cache FILE, "
             "or quantise the model with `jdetrt calibrate`"
         )
     if options.precision == "int8" or quantised:
@@ -222,8 +223,8 @@ def _set_dla(
 ) -> tuple[str, ...]:
     if core >= builder.num_DLA_cores:
         raise BuildError(
-            f"there is no DLA core {core} here: TensorRT {trt.version} finds "
-            f"{builder.num_DLA_cores}. Leave --dla-core out"
+            f"this machine has no DLA core {core}: TensorRT {trt.version} reports "
+            f"{builder.num_DLA_cores} cores. Leave --dla-core out"
         )
     config.DLA_core = core
     config.set_flag(trt.module.BuilderFlag.GPU_FALLBACK)
@@ -236,6 +237,6 @@ def _set_dla(
             refused.append(layer.name)
     if len(refused) == len(body):
         raise BuildError(
-            f"{network.path}: the DLA runs no layer of this model's body; leave --dla-core out"
+            f"{network.path}: the DLA supports no layer of this model's body; leave --dla-core out"
         )
     return tuple(refused)

@@ -84,7 +84,7 @@ def parse_batch(text: str) -> tuple[int, int, int]:
     fewest, usual, most = numbers * 3 if len(numbers) == 1 else numbers or (0, 0, 0)
     if not 1 <= fewest <= usual <= most <= 1024:
         raise ConfigError(
-            f"batch '{text}': expected a number from 1 to 1024, or fewest:usual:most, "
-            "for example 1:4:8"
+            f"batch '{text}': expected a number from 1 to 1024, or "
+            f"smallest:typical:largest, for example 1:4:8"
         )
     return fewest, usual, most

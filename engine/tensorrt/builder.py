@@ -96,8 +96,8 @@ def build_plan(
     device = current_device()
     if device is None and not trt.ahead_of_time:
         raise BuildError(
-            f"TensorRT {trt.version} builds plans on the GPU that they are for, and there is no "
-            "GPU or no driver here; `jdetrt doctor` says what is missing"
+            f"TensorRT {trt.version} builds plans on the GPU that will run them, but this "
+            f"machine has no GPU or no driver; `jdetrt doctor` says what is missing"
         )
     check_memory(facts.bytes)
 
@@ -158,7 +158,7 @@ def _build(
     strong = is_strong(trt, options)
     network = parse(trt, builder, log, model, strong=strong, for_dla=options.dla_core is not None)
     if onnx_file.fingerprint(model) != facts.sha256:
-        raise BuildError(f"{model}: was changed while it was read; build it again")
+        raise BuildError(f"{model}: was changed while it was being read; build again")
     watch.check()
     config = builder.create_builder_config()
     fallback = configure(
@@ -190,7 +190,7 @@ def _keep(built: _Built, cache: Path, output: Path, *, wanted: bool) -> None:
         keep_timings(built.config, built.timings, cache)
     except OutputError as err:
         if wanted:
-            raise OutputError(f"{err}. The plan {output} is whole") from err
+            raise OutputError(f"{err}. The plan {output} is complete") from err
         _log.warning("the timings of this build are not kept: %s", err)
 
 
@@ -208,9 +208,7 @@ def _facts(model: Path) -> FileFacts:
 def _check_outputs(output: Path, timings: Path | None) -> None:
     """Before the minutes of a build, see to it that its plan can be written, and found again."""
     if output.suffix.lower() not in PLAN_SUFFIXES:
-        raise OutputError(
-            f"{output}: a plan is known by its name; let it end in {', '.join(PLAN_SUFFIXES)}"
-        )
+        raise OutputError(f"{output}: the name of a plan must end in {', '.join(PLAN_SUFFIXES)}")
     needed = [output, sidecar_path(output), layers_path(output)]
     if timings is not None:
         needed += [timings, lock_path(timings)]

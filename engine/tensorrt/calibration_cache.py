@@ -81,7 +81,9 @@ def write_cache(path: str | Path, scales: Mapping[str, float], version: str) -> 
                 f"the scale of '{tensor}' is {scale}: expected a positive number of float32"
             )
         if not tensor or "\n" in tensor or "\r" in tensor:
-            raise CalibrationError(f"tensor name {tensor!r}: cannot stand in a calibration cache")
+            raise CalibrationError(
+                f"tensor name {tensor!r}: cannot be stored in a calibration cache"
+            )
         lines.append(f"{tensor}: {struct.pack('!f', stored).hex()}")
     files.write_text(path, "\n".join(lines) + "\n")
 

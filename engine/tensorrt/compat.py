@@ -285,7 +285,7 @@ def io_specs(trt: TensorRt, engine: Any) -> tuple[list[TensorSpec], list[TensorS
 def dtype_name(dtype: Any, tensor: str) -> str:
     """NumPy's name of a TensorRT ``DataType``; ``tensor`` is for the message. SessionError."""
     if dtype.name not in _DTYPES:
-        raise SessionError(f"'{tensor}' is of the type {dtype.name}, which NumPy does not have")
+        raise SessionError(f"'{tensor}' has the type {dtype.name}, which NumPy does not support")
     return _DTYPES[dtype.name]
 
 

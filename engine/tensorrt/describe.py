@@ -71,13 +71,14 @@ def describe_plan(path: Path) -> PlanContent:
     except PlanMismatchError as err:
         if not has_mark:
             raise SessionError(
-                f"{path}: is named like a plan but is not one; name a plan of `jdetrt build`"
+                f"{path}: has the name of a plan but is not one; name a plan from `jdetrt build`"
             ) from err
         return PlanContent(str(path), size, digest, None, read_layers(path, digest), str(err))
     if digest != sidecar.plan.sha256:
         raise PlanMismatchError(
-            f"{path}: is not the file that {sidecar_path(path).name} describes: it has {size} "
-            f"bytes, that one {sidecar.plan.bytes}, and another SHA-256. Copy both again, or build "
+            f"{path}: is not the file that {sidecar_path(path).name} describes: it has "
+            f"{size} bytes instead of {sidecar.plan.bytes}, and a different SHA-256. Copy "
+            f"both again, or build "
             f"it again:\n  {sidecar.command(path)}"
         )
     compiled, note = read_layers(path, digest), ""

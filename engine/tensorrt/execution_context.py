@@ -224,8 +224,8 @@ class Execution:
         for spec in self.outputs:
             if min(self._shape(spec.name), default=0) < 0:
                 raise SessionError(
-                    f"output '{spec.name}': its size {self._shape(spec.name)} is known only when "
-                    "the plan has run; such plans are not served"
+                    f"output '{spec.name}': its size {self._shape(spec.name)} is known only "
+                    f"after a run; such plans are not supported"
                 )
 
     def _shape(self, name: str) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ class FrameBuffer:
         """Take an image and start its way to the GPU. Raises DataError, SessionError."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise DataError(
-                f"picture: expected uint8 of shape (H, W, 3), got {image.dtype} of shape "
+                f"image: expected uint8 of shape (H, W, 3), got {image.dtype} of shape "
                 f"{image.shape}"
             )
         with self._lock:
@@ -99,7 +99,7 @@ class FrameBuffer:
     def submit(self) -> None:
         """Start the network on the picture. Raises SessionError."""
         if not self._filled:
-            raise SessionError("the buffer holds no picture: fill it before it is submitted")
+            raise SessionError("the buffer holds no image: call fill() before submit()")
         self._run(self)
 
     def free(self) -> None:

@@ -73,7 +73,7 @@ def parse(
         raise BuildError(
             f"{path}: TensorRT {trt.version} cannot read this model:\n  "
             + "\n  ".join(refused or [log.reason()])
-            + (f"\nIts weights are in {beside}: are they whole?" if beside else "")
+            + (f"\nIts weights are in {beside}: is that file complete?" if beside else "")
         )
     try:
         inputs = tuple(_specs(definition.num_inputs, definition.get_input))

@@ -145,8 +145,8 @@ def read_sidecar(path: Path) -> Sidecar:
         version = msgspec.json.decode(data, type=dict[str, Any]).get("format")
         if version != _FORMAT:
             raise PlanMismatchError(
-                f"{sidecar}: is of the format {version}, this jdetrt ({__version__}) knows "
-                f"{_FORMAT}; {again}"
+                f"{sidecar}: has format {version}, but this jdetrt ({__version__}) reads "
+                f"format {_FORMAT}; {again}"
             )
         return msgspec.json.decode(data, type=Sidecar)
     except (msgspec.DecodeError, UnicodeDecodeError) as err:

@@ -56,8 +56,8 @@ def find_or_build(
     device = current_device()
     if device is None:
         raise SessionError(
-            f"{trt.backend} runs plans on an NVIDIA GPU, and there is none here, or no driver; "
-            "`jdetrt doctor` says what is missing. ONNX Runtime runs the model without one"
+            f"{trt.backend} needs an NVIDIA GPU, but this machine has no GPU or no driver; "
+            f"`jdetrt doctor` says what is missing. ONNX Runtime runs the model without a GPU"
         )
     here = Host.here(trt, device)
     digest = onnx_file.fingerprint(model)
@@ -66,7 +66,9 @@ def find_or_build(
         try:
             sidecar, _ = open_plan(plan, here)
             if sidecar.model.sha256 != digest:  # the file changed just before it was built
-                raise PlanMismatchError(f"{plan}: is of another content of {model.name}.")
+                raise PlanMismatchError(
+                    f"{plan}: was built from a different version of {model.name}."
+                )
         except SessionError:
             announce(f"No plan of {model.name} for {here} yet: building {plan}")
         except PlanMismatchError as err:

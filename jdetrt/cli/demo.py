@@ -34,10 +34,9 @@ def command(output: Path, max_frames: int, seed: int) -> None:
     print_run(result.report, str(result.clip), [result.video, result.mot])
     if result.model is None:
         click.echo(
-            "This installation has no trained model: the detections are the clip's own ground\n"
-            "truth with noise, misses and false alarms, and 'network' is only the time to look\n"
-            "them up.\n"
-            "Everything else is the real pipeline."
+            "This installation has no trained model: the detections are the clip's own\n"
+            "ground truth with noise, misses and false alarms, and 'network' is only the time\n"
+            "to look them up. Everything else is the real pipeline."
         )
     else:
         click.echo(f"The network was the built-in model: {result.model}")

@@ -47,9 +47,7 @@ def refuse_collisions(
             if place == other_place:
                 raise ConfigError(f"{option} {path}: is also {other}; give it another name")
             if _lies_in(place, other_place) or _lies_in(other_place, place):
-                raise ConfigError(
-                    f"{option} {path}: {other} is in it, or it in {other}; keep them apart"
-                )
+                raise ConfigError(f"{option} {path}: overlaps with {other}; name separate folders")
         places[place] = option
     standing = [option for option, (_, place) in wanted.items() if os.path.lexists(place)]
     if not standing:

@@ -40,7 +40,7 @@ def tracker_settings(
     config = default() if file is None else read_tracker_settings(file)
     if preset not in (None, preset_of(config)):
         raise ConfigError(
-            f"{file}: holds settings of the preset '{preset_of(config)}', but --preset says "
+            f"{file}: has settings of the preset '{preset_of(config)}', but --preset is "
             f"'{preset}'; leave one of them out"
         )
     given = {key: value for key, value in changes.items() if value is not None}

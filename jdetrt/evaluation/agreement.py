@@ -198,8 +198,8 @@ class Agreement:
         iou, px, scores = (np.concatenate(x) for x in (self._iou, self._px, self._scores))
         if not len(iou):
             raise SessionError(
-                f"nothing to compare: no candidate with a score above {self._threshold:g} is in "
-                f"both models (frames: {self._frames}, candidates in one model alone: "
+                f"nothing to compare: no candidate with a score above {self._threshold:g} "
+                f"is in both models (frames: {self._frames}, candidates in only one model: "
                 f"{self._unmatched}). Use frames with people in them, or a lower score threshold; "
                 "0 compares everything, for random weights"
             )
@@ -225,8 +225,8 @@ def _entries(outputs: Mapping[str, Array], which: str) -> dict[str, _F64]:
             entries[name] = outputs[name][0].astype(np.float64)
             if not np.isfinite(entries[name]).all():
                 raise SessionError(
-                    f"{which} model gives NaN or infinite numbers in its output {name}; its "
-                    "weights may be damaged, or its precision overflows"
+                    f"{which} model has NaN or infinite numbers in its output {name}; its "
+                    f"weights may be damaged, or its precision may be too low"
                 )
     return entries
 
@@ -267,8 +267,8 @@ def verify(
     size = network_size(session)
     if size != network_size(reference):
         raise SessionError(
-            f"the model takes images of {Size(*size)}, the one it is compared with of "
-            f"{Size(*network_size(reference))}; export both at one size"
+            f"the model takes images of {Size(*size)}, but the model to compare with takes "
+            f"{Size(*network_size(reference))}; export both at the same size"
         )
     agreement = Agreement(score_threshold, edge)
     for frame in frames:

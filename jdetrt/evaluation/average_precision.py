@@ -91,7 +91,7 @@ def judge(
     if not len(found) == len(truth) == len(regions):
         raise DataError(
             f"detections of {len(found)} images, people of {len(truth)}, "
-            f"regions to ignore of {len(regions)}: expected as many of each"
+            f"regions to ignore of {len(regions)}: expected the same number of images for each"
         )
     people = sum(map(len, truth))
     if not people:

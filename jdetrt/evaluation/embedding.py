@@ -104,11 +104,12 @@ class EmbeddingTest:
         if rule not in (None, *RULES):
             raise ConfigError(f"rule '{rule}': expected {' or '.join(RULES)}")
         if "embeddings" not in given:
-            raise SessionError("the model gives no embeddings, so there are none to measure")
+            raise SessionError("the model has no output with embeddings: nothing to measure")
         if rule == "cells" and _MAPS not in given:
             raise SessionError(
-                "the model gives the embeddings of its best candidates only; for the rule 'cells' "
-                "evaluate the checkpoint that it was made from, or choose the rule 'candidates'"
+                "the model outputs embeddings only for its best candidates; for the rule "
+                "'cells' evaluate the checkpoint that it was exported from, or use the rule "
+                "'candidates'"
             )
         self.rule = rule or ("cells" if _MAPS in given else "candidates")
         self._fars = fars
@@ -142,12 +143,12 @@ class EmbeddingTest:
             DataError: nobody is identified, or too few people have an embedding.
         """
         if not self._boxes:
-            raise DataError("no identified person in the ground truth: nothing to measure")
+            raise DataError("nobody in the ground truth has an identity: nothing to measure")
         ids = np.concatenate(self._ids)
         if not len(ids):
             raise DataError(
-                f"the model has no embedding for any of the identified people ({self._boxes}); "
-                "it detects nobody"
+                f"the model has no embedding for any ground-truth box with an identity "
+                f"({self._boxes} boxes): it detects none of them"
             )
         return EmbeddingScores(
             tpr=tpr_at_far(np.concatenate(self._embeddings), ids, self._fars),

@@ -94,7 +94,7 @@ def retrieve(
         raise DataError(f"box {person[0].tolist()}: has no area")
     if not ((middle >= 0) & (middle < (width, height))).all():
         raise DataError(
-            f"box {person[0].tolist()}: its middle is outside of the frame, {width}x{height}"
+            f"box {person[0].tolist()}: its centre is outside the frame of {width}x{height}"
         )
     images, fits = zip(*(letterbox(image, size) for image in (query, target)), strict=True)
     found = best_anchors(to_network(person, fits[0]), size, anchors)

@@ -93,7 +93,9 @@ def quick_score(
     info = read_seqinfo(folder)
     data = open_data_set(folder)
     if len(data) != info.length:
-        raise DataError(f"{folder}: seqinfo.ini has {info.length} images, the folder {len(data)}")
+        raise DataError(
+            f"{folder}: seqinfo.ini states {info.length} images, but the folder has {len(data)}"
+        )
     detection, embedding = DetectionTest(), EmbeddingTest(session, fars=[FAR])
     settings = tracker_config(session) if tracker is None else tracker
     threshold = settings.score_threshold

@@ -170,10 +170,10 @@ def _choose(
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
     if not found:
-        raise DataError(f"{gt_root}: no sequence in it; expected <sequence>/gt/gt.txt")
+        raise DataError(f"{gt_root}: no sequences; expected <sequence>/gt/gt.txt")
     names = sorted(found if sequences is None else set(sequences))
     if not names:
-        raise DataError(f"no sequence named; {gt_root} has {', '.join(sorted(found))}")
+        raise DataError(f"no sequence given; {gt_root} has {', '.join(sorted(found))}")
     if unknown := [name for name in names if name not in found]:
         raise DataError(
             f"{gt_root}: no ground truth for {', '.join(unknown)}; "
@@ -190,8 +190,8 @@ def _choose(
     elif missing:
         raise DataError(
             f"{results_dir}: no results for {', '.join(missing)}; "
-            f"expected {missing[0]}.txt. An empty file means that nothing was found; "
-            "--only-present or --sequences leaves sequences out"
+            f"expected {missing[0]}.txt. If nothing was detected, write an empty file; to "
+            f"leave sequences out, use --only-present or --sequences"
         )
     return names
 
@@ -246,7 +246,7 @@ def _prepare(trackeval: Any, sequence: Path, results: Path, rules: str) -> tuple
             raw = dataset.get_raw_seq_data("results", "sequence")
             return dataset.get_preprocessed_seq_data(raw, "pedestrian"), applied
         except trackeval.utils.TrackEvalException as err:
-            raise DataError(f"{results}: TrackEval refuses it: {err}") from err
+            raise DataError(f"{results}: TrackEval cannot read it: {err}") from err
 
 
 def _check(path: Path, rows: MotRows, length: int) -> None:

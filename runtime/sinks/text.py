@@ -58,7 +58,7 @@ class _TextSink(Output):
         except OSError as err:
             self.discard()
             raise OutputError(
-                f"{self._pending.path}: cannot be completed ({err.strerror}); nothing is kept"
+                f"{self._pending.path}: cannot be completed ({err.strerror}); it is discarded"
             ) from err
         self._file.close()
         self._pending.commit()

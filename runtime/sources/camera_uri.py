@@ -112,13 +112,14 @@ def _open_usb(uri: str, number: int, options: dict[str, int]) -> Capture:
     present = sorted(glob.glob("/dev/video*"))
     if Path("/dev").is_dir() and f"/dev/video{number}" not in present:
         raise SourceError(
-            f"{uri}: there is no /dev/video{number}; cameras here: {', '.join(present) or 'none'}"
+            f"{uri}: /dev/video{number} does not exist; cameras on this machine: "
+            f"{', '.join(present) or 'none'}"
         )
     capture = cv2.VideoCapture(number, cv2.CAP_V4L2 if present else cv2.CAP_ANY)
     if not capture.isOpened():
         raise SourceError(
-            f"{uri}: the camera does not open; is another program using it, and may you read "
-            f"/dev/video{number} (group video)?"
+            f"{uri}: the camera does not open; check that no other program is using it and "
+            f"that you may read /dev/video{number} (group video)"
         )
     if options:
         # Uncompressed images above 640 x 480 do not fit through USB 2 at a full frame rate.

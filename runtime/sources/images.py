@@ -75,8 +75,8 @@ class Images(Closing):
             image = read_image(path)
             if Size.of(image) != self.size:
                 raise SourceError(
-                    f"{path}: the image is {Size.of(image)}, those before it are {self.size}; "
-                    "one source has one size"
+                    f"{path}: the image is {Size.of(image)}, those before it are "
+                    f"{self.size}; all images of a source must have the same size"
                 )
             yield Frame(image, index, (index - 1) / self.frame_rate, path.name)
 
@@ -100,13 +100,13 @@ def folder_images(folder: Path) -> tuple[list[Path], float]:
     inside = folder / info.image_dir
     if not inside.is_dir():
         raise SourceError(
-            f"{folder}: seqinfo.ini says that the images are in {info.image_dir}, which is "
-            "not there; public detections can be tracked without images: --detections"
+            f"{folder}: seqinfo.ini names the image folder {info.image_dir}, which does not "
+            f"exist; public detections can be tracked without images: --detections"
         )
     paths = _images_in(inside, {info.extension.lower()})
     if len(paths) != info.length:
         raise SourceError(
-            f"{folder}: seqinfo.ini promises {info.length} images ({info.extension}), "
+            f"{folder}: seqinfo.ini states {info.length} images ({info.extension}), but "
             f"{info.image_dir} holds {len(paths)}{_first_gap(paths, info)}"
         )
     return paths, info.frame_rate

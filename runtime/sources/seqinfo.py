@@ -57,7 +57,7 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
         reason = str(err).splitlines()[0]
         raise DataError(f"{path}: expected an INI file with [Sequence] ({reason})") from err
     if not parser.has_section("Sequence"):
-        raise DataError(f"{path}: expected a section [Sequence], it has none")
+        raise DataError(f"{path}: has no section [Sequence]")
     section = parser["Sequence"]
 
     def number(key: str) -> float:

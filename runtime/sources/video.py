@@ -80,8 +80,8 @@ class VideoFile(Closing):
                 index += 1
                 if Size.of(image) != self.size:
                     raise SourceError(
-                        f"{self._path}: frame {index} is {Size.of(image)}, not "
-                        f"{self.size}; one source has one size"
+                        f"{self._path}: frame {index} is {Size.of(image)}, not {self.size}; "
+                        f"all frames of a source must have the same size"
                     )
                 stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 # Some files and backends state no time, or the same one again and again.
@@ -127,8 +127,8 @@ class VideoFile(Closing):
             cut_off = True
         if cut_off:
             raise SourceError(
-                f"{self._path}: the video breaks off: the last good frame is {index}, its "
-                f"container promises {self.length or 'more'}; copy it here again"
+                f"{self._path}: the video breaks off: the last good frame is {index}, but "
+                f"its container states {self.length or 'more'}; copy the file again"
             )
 
 

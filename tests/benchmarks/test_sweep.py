@@ -175,7 +175,7 @@ def test_what_cannot_be_made(store: ModelStore, tmp_path: Path) -> None:
     onnx = store.prepare(Configuration(LARGER, "fp32", "onnxruntime"))
     given = ModelStore(onnx, tmp_path / "other")
     assert given.prepare(Configuration(LARGER, "fp32", "onnxruntime")) == onnx
-    with pytest.raises(ConfigError, match="none of the ONNX models is of this size"):
+    with pytest.raises(ConfigError, match="no ONNX model has this size"):
         given.prepare(Configuration(SIZE, "fp32", "onnxruntime"))
     with pytest.raises(ConfigError, match="torch runs checkpoints"):
         given.prepare(Configuration(LARGER, "fp32", "torch"))

@@ -158,7 +158,7 @@ def test_read_back_and_verified(tmp_path: Path) -> None:
     (folder / "0003.png").write_bytes((folder / "0004.png").read_bytes())
     with pytest.raises(CalibrationError, match=r"frame 4 .*has changed since"):
         list(again.batches())
-    with pytest.raises(CalibrationError, match=r"frame 6 was chosen and cannot.*has 5 images"):
+    with pytest.raises(CalibrationError, match=r"frame 6 was chosen .*cannot.*5 images"):
         list(again.batches(start=4))
 
 
@@ -205,7 +205,7 @@ def test_lists_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "frames.json"
     choose(folder).write(path)
     path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(CalibrationError, match="of format 2, this jdetrt reads format 1"):
+    with pytest.raises(CalibrationError, match=r"of format 2, .* reads format 1"):
         FrameList.read(path)
 
 

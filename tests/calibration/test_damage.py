@@ -127,13 +127,13 @@ def test_quantised_models_are_close(tiny: onnx.ModelProto) -> None:
 
 
 def test_refused(tiny: onnx.ModelProto, tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match="no frame to compare on"):
+    with pytest.raises(CalibrationError, match="to compare on"):
         Reference(tiny, [])
     headless = onnx.ModelProto()
     headless.CopyFrom(tiny)
     (top_k,) = (node for node in headless.graph.node if node.op_type == "TopK")
     headless.graph.node.remove(top_k)
-    with pytest.raises(CalibrationError, match="does not end as jdetrt export has it"):
+    with pytest.raises(CalibrationError, match="does not end like one from jdetrt export"):
         Observer(headless)
     broken = changed(tiny, "network.levels.0.detection.1.bias", np.full(24, np.nan, np.float32))
     with pytest.raises(CalibrationError, match="NaN or infinite"):

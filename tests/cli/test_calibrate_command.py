@@ -220,7 +220,7 @@ def test_what_is_read_is_not_replaced(
     options = ("--all-layers", "--method", "min-max", "--compare-frames", "1", "--no-people", "-q")
     assert run(model, "--source", footage, "-o", quantised, *options) == 0
     assert run(quantised, "--source", footage, "-o", output, *options) == 1
-    assert "CalibrationError: the model is quantised already" in one_error(capsys)
+    assert "CalibrationError: the model is already quantised" in one_error(capsys)
 
 
 def test_a_missing_package_is_named() -> None:

@@ -47,7 +47,7 @@ def test_track_by_name(models: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert run("track", "walkers", "--model", name, *output) == 0
         assert capsys.readouterr().err == ""
     assert run("track", "walkers", "--model", "nano:32x32") == 1
-    assert "there are: 576x320, 64x64" in capsys.readouterr().err
+    assert "576x320, 64x64" in capsys.readouterr().err
     options = ("--model", "./nano", "--mot", "t.txt")  # the user's own, which is no model
     assert run("track", "walkers", *options) == 1
     assert capsys.readouterr().err.startswith("SessionError: nano: ")

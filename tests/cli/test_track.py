@@ -233,7 +233,7 @@ def test_a_bad_input_gives_one_message_and_no_file(
         (["--images", "."], "--images .: is the working folder"),
         (["--images", ""], "is the working folder"),
         (["--mot", ""], "is the working folder"),
-        (["--mot", "fr/t.txt", "--images", "fr"], "--mot is in it"),
+        (["--mot", "fr/t.txt", "--images", "fr"], "--mot; name separate folders"),
         (["--mot", "model.weights"], "--mot model.weights: is also --model"),
         (["--mot", "walk"], "walk: is a folder"),
         (["--mot", "clip.mp4/t.txt"], "clip.mp4/t.txt: cannot be written"),

@@ -153,7 +153,7 @@ def test_on_a_terminal_it_draws_a_table(
         (("clips = 1", "clips = 0"), [], "ConfigError: no training data"),
         (("batch = 4", 'batch = 4\nstart = "x.pt"'), [], "CheckpointError: x.pt"),
         (("", ""), ["--device", "gpu"], "ConfigError: device 'gpu': expected auto, cpu, cuda or"),
-        (("", ""), ["--resume"], "ConfigError: out: there is no run to resume; train without"),
+        (("", ""), ["--resume"], "ConfigError: out: no run to resume; "),
         (("", ""), ["--validate", "nowhere"], "DataError: nowhere: cannot be read"),
         (("batch", "validation_size = [50, 50]\nbatch"), ["--validate", "walkers"], "ConfigError"),
         (("", ""), ["-o", "tiny.toml"], "OutputError: tiny.toml"),
@@ -195,7 +195,7 @@ def test_a_folder_that_holds_a_run(here: Path, capsys: pytest.CaptureFixture[str
     before = {file.name: file.read_bytes() for file in Path("out").iterdir()}
     capsys.readouterr()
     assert run("tiny.toml", "-o", "out", "--workers", 0) == 1
-    message = "ConfigError: out: holds a run already;"
+    message = "ConfigError: out: already holds a run;"
     assert capsys.readouterr().err.startswith(message)
     Path("tiny.toml").write_text(Path("tiny.toml").read_text().replace("batch = 4", "batch = 2"))
     assert run("tiny.toml", "-o", "out", "--workers", 0, "--resume") == 1
@@ -252,7 +252,7 @@ def test_two_processes_of_torchrun_give_what_one_gives(here: Path) -> None:
 
     again = call(*TORCHRUN, "jdetrt", *args)
     assert again.returncode == 1
-    assert "ConfigError: two: holds a run already" in again.stderr
+    assert "ConfigError: two: already holds a run" in again.stderr
     finished = call(*TORCHRUN, "jdetrt", *args, "--resume")
     assert (finished.returncode, finished.stderr) == (0, "")
 

@@ -165,7 +165,7 @@ def test_int8_without_ranges_or_with_foreign_ones(
     with pytest.raises(BuildError, match="nothing reads ranges: give `build_plan` a calibrator"):
         build(install(V10), model, BuildOptions(precision="int8", calibration_cache="ranges"))
     for options in (BuildOptions(), BuildOptions(precision="fp16")):
-        with pytest.raises(BuildError, match="gives the ranges for --precision int8"):
+        with pytest.raises(BuildError, match="is for --precision int8"):
             build(install(V10), model, options, calibrator=lambda trt: None)
 
 
@@ -194,10 +194,10 @@ def test_a_fixed_batch(install: Any, model: Path, on_orin: Device) -> None:
     trt = install(V10, Scenario(inputs=[("images", "FLOAT", (4, 3, 32, 64))]))
     for batch in ((1, 1, 1), (4, 4, 4)):  # not given, and what it is
         assert build(trt, model, BuildOptions(batch=batch))[0]["profiles"] == []
-    with pytest.raises(BuildError, match="exactly 4 pictures"):
+    with pytest.raises(BuildError, match="batch size of 4"):
         build(trt, model, BuildOptions(batch=(2, 2, 2)))
     free = Scenario(inputs=[("images", "FLOAT", (1, 3, -1, -1))])
-    with pytest.raises(BuildError, match="leaves more than its batch free"):
+    with pytest.raises(BuildError, match="besides the batch"):
         build(install(V10, free), model)
 
 
@@ -282,7 +282,7 @@ def test_no_gpu(
         with pytest.raises(BuildError, match="cannot start: CUDA initialization failure"):
             build(trt, model)
     monkeypatch.setattr(builder, "current_device", lambda: None)
-    with pytest.raises(BuildError, match="no GPU or no driver here"):
+    with pytest.raises(BuildError, match="no GPU or no driver"):
         build(trt, model)
 
 
@@ -304,12 +304,12 @@ def test_the_dla_runs_the_body_alone(
 
 def test_what_a_dla_does_not_do(install: Any, model: Path, on_orin: Device) -> None:
     one = BuildOptions(dla_core=0)
-    with pytest.raises(BuildError, match="no DLA core 0 here"):
+    with pytest.raises(BuildError, match="no DLA core 0"):
         build(install(V10), model, one)
     scenario = Scenario(dla_cores=1, dla_refuses=frozenset({"/network/body/conv"}))
-    with pytest.raises(BuildError, match="runs no layer of this model's body"):
+    with pytest.raises(BuildError, match="no layer of this model's body"):
         build(install(V10, scenario), model, one)
-    with pytest.raises(BuildError, match="one batch size only"):
+    with pytest.raises(BuildError, match="--batch"):
         build(install(V10), model, BuildOptions(dla_core=0, batch=(1, 2, 2)))
 
 
@@ -421,7 +421,7 @@ def test_a_timing_cache_that_cannot_be_written_is_seen_before_the_build(
     install: Any, model: Path, on_orin: Device
 ) -> None:
     trt = install(V10)
-    with pytest.raises(OutputError, match=r"model\.onnx/timings: .*no folder") as caught:
+    with pytest.raises(OutputError, match=r"model\.onnx/timings: .*folder") as caught:
         build(trt, model, timings=model / "timings")
     assert "XDG_CACHE_HOME" not in str(caught.value)
     with pytest.raises(OutputError, match="File name too long"):
@@ -468,7 +468,9 @@ def test_timings_that_fill_the_disk_leave_the_plan(
 ) -> None:
     _no_room_for(monkeypatch, b"[")
     output, timings = model.with_name("out.plan"), model.with_name("timings")
-    with pytest.raises(OutputError, match=r"timings: cannot .*free some space\. The plan .* whole"):
+    with pytest.raises(
+        OutputError, match=r"timings: cannot .*free some space\. The plan .* complete"
+    ):
         build_plan(install(V10), model, output, timings=timings)
     assert read_plan(output.read_bytes())["version"] == V10
     assert sidecar_path(output).is_file()
@@ -659,7 +661,7 @@ def test_a_model_that_changes_before_its_notes_are_read(
         return notes
 
     monkeypatch.setattr(onnx_file, "metadata", read_then_change)
-    with pytest.raises(BuildError, match=r"model\.onnx: was changed while it was read"):
+    with pytest.raises(BuildError, match=r"model\.onnx: was changed"):
         build(install(V10), model)
 
 
@@ -668,7 +670,7 @@ def test_a_model_that_changes_while_it_is_read(
 ) -> None:
     trt = install(V10)
     when_said("Parsing", lambda: model.write_bytes(b"another"))
-    with pytest.raises(BuildError, match=r"model\.onnx: was changed while it was read"):
+    with pytest.raises(BuildError, match=r"model\.onnx: was changed"):
         build(trt, model)
     assert trt.module._scenario.builds == []
 
@@ -686,7 +688,7 @@ def test_a_tensor_of_a_type_that_numpy_does_not_have(
     install: Any, model: Path, on_orin: Device
 ) -> None:
     scenario = Scenario(inputs=[("images", "BF16", (1, 3, 32, 64))])
-    with pytest.raises(BuildError, match=r"model\.onnx: 'images' is of the type BF16.*export"):
+    with pytest.raises(BuildError, match=r"model\.onnx: 'images' has the type BF16.*export"):
         build(install(V10, scenario), model)
 
 
@@ -699,11 +701,11 @@ def test_outputs_that_cannot_be_written_are_seen_before_the_build(
     (model.parent / "again.plan.layers.json").mkdir()
     for output, words in (
         (model.parent / "folder.plan", "is a folder"),
-        (model / "out.plan", "no folder or not writable"),
+        (model / "out.plan", "is not a writable folder"),
         (model.parent / "beside.plan", r"beside\.plan\.json: is a folder"),
         (model.parent / "again.plan", r"again\.plan\.layers\.json: is a folder"),
         (model.parent / ("n" * 250 + ".plan"), "File name too long"),
-        (model.parent / "out.rtx", r"known by its name; let it end in \.plan, \.engine, \.trt"),
+        (model.parent / "out.rtx", r"must end in \.plan, \.engine, \.trt"),
     ):
         with pytest.raises(OutputError, match=words):
             build_plan(trt, model, output)

@@ -162,7 +162,7 @@ def test_an_engine_tells_its_tensors_memory_and_layers(version: str, install: An
 def test_a_type_that_numpy_does_not_have(install: Any) -> None:
     trt = install(V10, Scenario(outputs=[("boxes", "BF16", (1, 4))]))
     engine = deserialize(trt, Log(trt), PLAN, host_code=False)
-    with pytest.raises(SessionError, match="'boxes' is of the type BF16"):
+    with pytest.raises(SessionError, match="'boxes' has the type BF16"):
         io_specs(trt, engine)
 
 

@@ -156,7 +156,7 @@ def test_no_plan(plan: Path) -> None:
 )
 def test_a_sidecar_that_is_none(plan: Path, text: str) -> None:
     sidecar_path(plan).write_bytes(text.encode("latin-1"))
-    with pytest.raises(PlanMismatchError, match=r"out\.plan\.json: is .*build the plan again"):
+    with pytest.raises(PlanMismatchError, match=r"out\.plan\.json: .*build the plan again"):
         open_plan(plan, ORIN)
 
 
@@ -178,7 +178,7 @@ def test_a_model_that_ships_is_named_as_people_name_it(
 def test_a_sidecar_of_a_later_format(plan: Path) -> None:
     text = sidecar_path(plan).read_text().replace('"format": 1', '"format": 2')
     sidecar_path(plan).write_text(text)
-    with pytest.raises(PlanMismatchError, match=r"is of the format 2, this jdetrt .* knows 1"):
+    with pytest.raises(PlanMismatchError, match=r"format 2, .* format 1"):
         open_plan(plan, ORIN)
 
 

@@ -69,7 +69,7 @@ def test_a_model_that_takes_one_gets_one() -> None:
 
 def test_a_model_without_a_size_needs_one() -> None:
     session = OneAtATime(mean_colour, size=SIZE)
-    with pytest.raises(SessionError, match="leaves its input size free"):
+    with pytest.raises(SessionError, match="network size to use"):
         next(infer(session, samples(1)))
 
 

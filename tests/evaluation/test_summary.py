@@ -82,12 +82,12 @@ def test_settings_reach_the_tracker(folder: Path) -> None:
 
 
 def test_refusals(folder: Path) -> None:
-    with pytest.raises(SessionError, match="gives no embeddings"):
+    with pytest.raises(SessionError, match="embeddings"):
         quick_score(FakeSession([], size=(64, 32)), folder)
     (folder / "img1" / "000003.png").unlink()
     with pytest.raises(DataError, match="frame 3 has no "):
         quick_score(true_session(samples_of(walkers(folder.parent / "b"))), folder)
     rows = (folder / "gt" / "gt.txt").read_text().splitlines(keepends=True)
     (folder / "gt" / "gt.txt").write_text("".join(r for r in rows if not r.startswith("3,")))
-    with pytest.raises(DataError, match=r"seqinfo\.ini has 6 images, the folder 5"):
+    with pytest.raises(DataError, match=r"seqinfo\.ini .* 6 images, .* 5"):
         quick_score(true_session(samples_of(folder)), folder)

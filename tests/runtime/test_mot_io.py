@@ -127,7 +127,7 @@ def test_files_that_are_no_mot_text(text: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gt.txt:1: not a text file"):
         read_mot(text)
     text.write_text("\n \n")
-    with pytest.raises(DataError, match="it is empty"):
+    with pytest.raises(DataError, match="is empty"):
         read_mot(text)
     assert len(read_mot(text, allow_empty=True)) == 0
 
@@ -135,7 +135,7 @@ def test_files_that_are_no_mot_text(text: Path, tmp_path: Path) -> None:
 def test_a_huge_file_without_lines_is_not_read_whole(text: Path) -> None:
     with text.open("wb") as file:
         file.truncate(1 << 40)  # sparse; a terabyte
-    with pytest.raises(DataError, match=r"gt.txt:1: not a MOT text file \(a line without end\)"):
+    with pytest.raises(DataError, match=r"gt.txt:1: not a MOT text file"):
         read_mot(text)
 
 

@@ -425,7 +425,7 @@ def test_leaving_early_tells_of_a_sink_that_is_lost() -> None:
 
 def test_another_model_is_refused_before_anything_is_read() -> None:
     source = _Source(3)
-    with pytest.raises(SessionError, match="leaves its input size free"):
+    with pytest.raises(SessionError, match="network size to use"):
         Pipeline(source, FakeSession([], size=(-1, -1)), Tracker("iou"))
     assert source.given == 0
 
@@ -446,7 +446,9 @@ def test_detections_alone() -> None:
 
 def test_detections_with_pictures_that_end_early() -> None:
     sink = _Sink()
-    with pytest.raises(SourceError, match=r"end at frame 3, expected 5\nResults up to frame 3 are"):
+    with pytest.raises(
+        SourceError, match=r"end at frame 3, expected 5 frames\nResults up to frame 3 are"
+    ):
         track_detections({5: PERSON}, Tracker("iou"), [sink], frames=_Source(3))
     assert (sink.indices, sink.state) == ([1, 2, 3], "complete")
 

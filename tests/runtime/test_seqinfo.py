@@ -48,7 +48,7 @@ def test_a_seqinfo_without_a_frame_rate_counts_as_30(tmp_path: Path) -> None:
         ("seqLength=837", "seqLength=9e99", "for seqLength, got 9e99"),
         ("seqLength=837", "seqLength=9999999", r"\(at most 1,000,000\) for seqLength, got 9999999"),
         ("imWidth=640", "imWidth=-640", "for imWidth, got -640"),
-        ("[Sequence]", "[Other]", r"expected a section \[Sequence\]"),
+        ("[Sequence]", "[Other]", r"no section \[Sequence\]"),
         ("[Sequence]", "", r"expected an INI file"),
         ("seqLength=837", "seqLength=837\nseqLength=838", "expected an INI file"),
     ],

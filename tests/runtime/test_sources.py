@@ -146,10 +146,10 @@ def test_a_mot_sequence_has_the_name_of_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seqLength": 2}, "promises 2 images .*, img1 holds 3"),
-        ({"seqLength": 5}, "promises 5 images .*, img1 holds 3; .* missing is 000004.jpg"),
-        ({"imExt": ".png"}, "promises 3 images .*, img1 holds 0"),
-        ({"imDir": "frames"}, "the images are in frames, which is not there; .*--detections"),
+        ({"seqLength": 2}, "states 2 images .* img1 holds 3"),
+        ({"seqLength": 5}, "states 5 images .* img1 holds 3; .* missing is 000004.jpg"),
+        ({"imExt": ".png"}, "states 3 images .* img1 holds 0"),
+        ({"imDir": "frames"}, "folder frames, which does not exist; .*--detections"),
         ({"frameRate": "x"}, "seqinfo.ini: expected a number above 0"),
     ],
 )
@@ -286,8 +286,8 @@ def test_a_video_that_breaks_off(tmp_path: Path, suffix: str, codec: str, share:
         list(range(1, len(frames) + 1)), abs=2
     )
     assert error == (
-        f"{path}: the video breaks off: the last good frame is {len(frames)}, its container "
-        "promises 60; copy it here again"
+        f"{path}: the video breaks off: the last good frame is {len(frames)}, but its container "
+        "states 60; copy the file again"
     )
 
 
@@ -463,7 +463,7 @@ def test_the_rule_for_a_video_that_is_short(
         frames, error = _until_error(source)
         assert len(frames) == decoded
         assert (
-            f"the last good frame is {decoded}, its container promises {promised or 'more'}"
+            f"the last good frame is {decoded}, but its container states {promised or 'more'}"
             in error
         )
     assert all(capture.released for capture in captures)
@@ -543,7 +543,7 @@ def test_uris_that_mean_nothing(uri: str, message: str) -> None:
 
 @pytest.mark.parametrize("uri", ["camera:97", "/dev/video97"])
 def test_a_camera_that_is_not_there(uri: str) -> None:
-    with pytest.raises(SourceError, match=r"there is no /dev/video97; cameras here: "):
+    with pytest.raises(SourceError, match=r"/dev/video97 "):
         open_source(uri)
 
 
@@ -655,10 +655,10 @@ def test_a_usb_camera_and_its_options(
     open_source("camera:0?width=1280&height=720&fps=30")
     assert fake.opened[1:] == [(2, 200), (0, 200)]
     assert fake.set_to == {6: "MJPG", 3: 1280, 4: 720, 5: 30}
-    with pytest.raises(SourceError, match=r"no /dev/video1; cameras .* /dev/video0, /dev/video2"):
+    with pytest.raises(SourceError, match=r"/dev/video1 .*/dev/video0, /dev/video2"):
         open_source("camera:1")
     fake_cv2(opens=False)
-    with pytest.raises(SourceError, match="does not open; is another program using it"):
+    with pytest.raises(SourceError, match=r"does not open; .*no other program is using it"):
         open_source("camera:0")
 
 

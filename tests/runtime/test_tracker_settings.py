@@ -34,5 +34,5 @@ def test_what_travels_with_a_model_is_taken_unless_a_preset_is_named() -> None:
     "note", ["", "{}", "[1]", '{"preset": "sort"}', '{"preset": "iou", "buffer": -1}']
 )
 def test_settings_that_cannot_be_read_are_named(note: str) -> None:
-    with pytest.raises(SessionError, match=r"the settings of the tracker in the model's metadata"):
+    with pytest.raises(SessionError, match=r"model's metadata"):
         tracker_config(session({"tracker": note}))

@@ -306,7 +306,7 @@ def test_pickles_that_want_to_run_code(how: str, tmp_path: Path) -> None:
         path.write_bytes(pickle.dumps(content, protocol=int(how[-1])))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=how == "zip")
-    with pytest.raises(CheckpointError, match=r"nothing of it was run"):
+    with pytest.raises(CheckpointError, match=r"none of its code was run"):
         checkpoint.load(path)
     assert not trap.exists()
 

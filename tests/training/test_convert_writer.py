@@ -134,7 +134,7 @@ def test_an_interrupted_run_leaves_nothing_half(raw: Path, tmp_path: Path) -> No
 
 def test_other_peoples_folders_stay(raw: Path, tmp_path: Path) -> None:
     images = [labelled("a.png", raw / "a.png", [], [])]
-    with pytest.raises(OutputError, match=r"raw: exists already and is not .* run wrote"):
+    with pytest.raises(OutputError, match=r"raw: exists already"):
         write_data_set(images, tmp_path, "raw", "list")
     write_data_set(images, tmp_path, "set", "list")
     (tmp_path / "set" / "notes.txt").write_text("mine")
@@ -160,6 +160,6 @@ def test_bad_pictures_are_named(raw: Path, tmp_path: Path) -> None:
         write(*[labelled("a.png", raw / "a.png", [], [])] * 2)
     with pytest.raises(DataError, match=r"a\.png: expected finite"):
         write(labelled("a.png", raw / "a.png", [[1, float("nan"), 3, 4]], [None]))
-    with pytest.raises(DataError, match="there is no image to list"):
+    with pytest.raises(DataError, match="no images to list"):
         write()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]

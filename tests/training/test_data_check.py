@@ -177,7 +177,7 @@ def test_every_bad_row_of_a_sequence_is_named(mot: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "fault"),
     [
-        ("gt/gt.txt", "", "gt.txt: there are no rows"),
+        ("gt/gt.txt", "", "gt.txt: has no rows"),
         ("seqinfo.ini", "[Sequence]\nseqLength=3\nimExt=.png", "states 3 images, there are 2"),
         ("seqinfo.ini", "[Sequence]\nseqLength=no", "expected a number above 0"),
         ("img1/000002.png", "no image", "000002.png: not a"),

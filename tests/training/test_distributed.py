@@ -129,7 +129,7 @@ def test_an_environment_that_torchrun_did_not_make(monkeypatch: pytest.MonkeyPat
         pass
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    message = r"the other 1 processes cannot be reached .* start with torchrun"
+    message = r"other processes .* torchrun"
     with pytest.raises(ConfigError, match=message), processes("cpu"):
         pass
 

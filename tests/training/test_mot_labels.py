@@ -86,7 +86,7 @@ def test_pictures_are_named_by_their_frame(sequence: Path) -> None:
 
 def test_a_sequence_without_pictures_or_rows(sequence: Path) -> None:
     (sequence / "gt/gt.txt").write_text("")
-    with pytest.raises(DataError, match="it is empty"):
+    with pytest.raises(DataError, match="is empty"):
         frames(sequence)
     for path in (sequence / "img1").iterdir():
         path.unlink()

@@ -40,13 +40,13 @@ def test_a_recipe_that_is_written_reads_back(tmp_path: Path) -> None:
 
 def test_folders(tmp_path: Path) -> None:
     check(tmp_path / "new", resume=False)
-    with pytest.raises(ConfigError, match="there is no run to resume; train without --resume"):
+    with pytest.raises(ConfigError, match=r"no run to resume; .* --resume"):
         check(tmp_path / "new", resume=True)
     prepare(tmp_path, Recipe())  # a run that ended before it had anything to keep
     check(tmp_path, resume=False)
     (tmp_path / STATE).touch()
     check(tmp_path, resume=True)
-    with pytest.raises(ConfigError, match=r"holds a run already; .* --resume, or"):
+    with pytest.raises(ConfigError, match=r"already holds a run; .* --resume, or"):
         check(tmp_path, resume=False)
 
 

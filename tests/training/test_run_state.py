@@ -96,7 +96,7 @@ class Code:
 def test_a_state_never_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"format": Code()}, "state.pt")
-    with pytest.raises(CheckpointError, match="nothing of it was run"):
+    with pytest.raises(CheckpointError, match="none of its code was run"):
         read_state(Path("state.pt"), RECIPE, DATA)
     assert not Path("ran").exists()
 

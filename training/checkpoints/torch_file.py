@@ -34,7 +34,7 @@ def read_torch(path: Path) -> object:
         match = re.search(r"GLOBAL ([\w.]+)", str(err))
         what = f"wants to run or build '{match[1]}'" if match else "is no plain torch file"
         raise CheckpointError(
-            f"{path}: {what}; nothing of it was run. Only tensors and plain values are read. If "
+            f"{path}: {what}; none of its code was run. Only tensors and plain values are read. If "
             "you trust the file, load it with weights_only=False and save the weights alone: "
             "torch.save(checkpoint['model'], file), or model.state_dict() if it is a module"
         ) from err
@@ -73,6 +73,6 @@ def _check_archive(path: Path) -> None:
     stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
     if not stored or sum(member.file_size for member in members) > path.stat().st_size:
         raise CheckpointError(
-            f"{path}: is a zip archive that torch.save did not write: it would take more space "
-            "unpacked; if a checkpoint is in it, unpack it yourself"
+            f"{path}: is a zip archive that torch.save did not write: it would be larger "
+            f"when unpacked; if it contains a checkpoint, unpack it yourself"
         )

@@ -103,7 +103,7 @@ def write_data_set(
             lines.append(f"{folder}/images/{image.name}\n")
             boxes += len(rows)
         if not lines:
-            raise DataError(f"{list_path}: there is no image to list; is the raw folder right?")
+            raise DataError(f"{list_path}: no images to list; check the folder of the download")
         list_path.unlink(missing_ok=True)
     write_text(list_path, "".join(lines))
     return Converted(list_path, len(lines), boxes, len(numbers))

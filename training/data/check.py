@@ -225,7 +225,7 @@ def _check_sequence(folder: Path, survey: _Survey) -> None:
         before = len(survey.faults)
         rows = read_mot(path, allow_empty=True, on_fault=survey.faults.append)
         if not len(rows) and len(survey.faults) == before:
-            raise DataError(f"{path}: there are no rows; label the sequence, or leave it out")
+            raise DataError(f"{path}: has no rows; label the sequence, or leave it out")
         _check_rows(path, rows, sizes, survey)
 
 

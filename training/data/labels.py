@@ -93,7 +93,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file") from None
     if len(text) > _LARGEST:
-        raise DataError(f"{path}: larger than {_LARGEST >> 20} MiB, so not a list or label file")
+        raise DataError(f"{path}: larger than {_LARGEST >> 20} MiB: not a list or label file")
     for number, line in enumerate(text.split("\n"), start=1):
         if line := line.strip():
             yield number, line

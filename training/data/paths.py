@@ -81,7 +81,7 @@ def _in_folder(folder: Path) -> JdeImages | MotSequences:
 def _in_list(path: Path, root: Path) -> JdeImages:
     lines = list(text_lines(path))
     if not lines:
-        raise DataError(f"{path}: expected one image a line, it is empty")
+        raise DataError(f"{path}: is empty, expected one image per line")
     named_in = [f"{path}:{number}" for number, _ in lines]
     return JdeImages([root / line for _, line in lines], named_in, folder=None)
 
