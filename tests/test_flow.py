@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from small_onnx import write_small_onnx
 
 from jdetrt.errors import OutputError, SourceError
 from jdetrt.runtime.mot_io import read_mot
@@ -170,7 +171,7 @@ def session(model, **options):
     return FakeSession(slow, size=(96, 64), seconds=0.02)
 
 jdetrt.engine.open.open_session = session
-main(["track", "pictures/", "--model", "m", "--mot", "t.txt", "--jsonl", "t.jsonl",
+main(["track", "pictures/", "--model", "m.onnx", "--mot", "t.txt", "--jsonl", "t.jsonl",
       "--video", "t.mp4"])
 """
 
@@ -178,6 +179,7 @@ main(["track", "pictures/", "--model", "m", "--mot", "t.txt", "--jsonl", "t.json
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_completes_the_files(tmp_path: Path, number: int) -> None:
     """A process that would run for a minute is interrupted once it has begun."""
+    write_small_onnx(tmp_path / "m.onnx")  # what the command line looks at; the session is slow
     (tmp_path / "pictures").mkdir()
     picture = np.full((CLIP[1], CLIP[0], 3), 90, np.uint8)
     cv2.imwrite(str(tmp_path / "pictures" / "1.png"), picture)
@@ -210,4 +212,4 @@ def test_a_signal_in_the_middle_completes_the_files(tmp_path: Path, number: int)
     video = cv2.VideoCapture(str(tmp_path / "t.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == len(frames)
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"pictures", "running", "t.txt", "t.jsonl", "t.mp4"}
+    assert left == {"m.onnx", "pictures", "running", "t.txt", "t.jsonl", "t.mp4"}

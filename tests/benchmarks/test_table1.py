@@ -95,8 +95,8 @@ def test_table1_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("high", "JDE"),
     ]
     assert "Paper's FPS" in capsys.readouterr().out
-    assert run("bench", "table1", "--low", "somewhere") == 1
-    assert "need a --model" in capsys.readouterr().err
+    assert run("bench", "table1", "--low", "somewhere") == 2
+    assert "need --model" in capsys.readouterr().err
     assert run("bench", "table1", "--people", "3") == 2
 
 

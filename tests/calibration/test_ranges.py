@@ -325,7 +325,7 @@ def test_what_cannot_be_measured(tmp_path: Path) -> None:
         measure_ranges(path, frames, ["images"], "percentile", percent=0)
     with pytest.raises(CalibrationError, match="failed to run the model"):
         measure_ranges(path, Pictures([np.zeros((1, 4, 8, 8), np.float32)]), ["images"])
-    with pytest.raises(CalibrationError, match="cannot be read"):
+    with pytest.raises(CalibrationError, match=r"absent\.onnx"):
         measure_ranges(tmp_path / "absent.onnx", frames, ["images"])
     (tmp_path / "m.onnx").write_bytes(b"\x08no model")
     with pytest.raises(CalibrationError, match="cut short or not an ONNX model"):

@@ -638,6 +638,6 @@ def test_tracks_from_the_command_line(graph: bool, machine: Make) -> None:
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 0, done.exception
     assert (here.folder / "tracks.txt").exists()
-    assert re.search(r"GPU memory +\d+\.\d MB +at most \d+\.\d MB", done.output)
+    assert re.search(r"GPU memory +\d+\.\d MB +peak \d+\.\d MB", done.output)
     assert "kernel" in here.cuda.freed  # the GPU letterboxed
     assert [g.launches for g in here.cuda.graphs] == ([2] if graph else [])
