@@ -101,13 +101,13 @@ def _rows(index: Index) -> Index:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
     Attributes:
         image: ``(H, W, 3)`` uint8, BGR as OpenCV reads it.
         index: frame number in the source, from 1 (MOT Challenge counts so).
         timestamp: capture time in seconds, or None where the source has none.
-        name: file name of the picture where there is one, else "".
+        name: file name of the image where there is one, else "".
     """
 
     image: npt.NDArray[np.uint8]
