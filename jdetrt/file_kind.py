@@ -203,9 +203,10 @@ def _next(path: Path, kind: FileKind) -> str:
 
 
 def _size_option(path: Path, kind: FileKind) -> str:
-    recorded = kind is FileKind.CHECKPOINT and json.loads(
-        safetensors_metadata(path).get("config", "{}")
-    ).get("size")
+    recorded = None
+    if kind is FileKind.CHECKPOINT:
+        with suppress(ValueError, AttributeError):  # damaged metadata: the export says so
+            recorded = json.loads(safetensors_metadata(path).get("config", "{}")).get("size")
     return "" if recorded else " --size 1088x608"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from small_onnx import write_small_onnx
 from jdetrt import shipped
 from jdetrt.engine.open import open_session
 from jdetrt.errors import CalibrationError, DataError, SessionError
-from jdetrt.file_kind import CHECKPOINTS, FileKind, Purpose, check, kind_of
+from jdetrt.file_kind import CHECKPOINT_FORMAT, CHECKPOINTS, FileKind, Purpose, check, kind_of
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.network.model import random_network
 
@@ -174,3 +175,11 @@ def test_recipes_and_results_of_the_repository() -> None:
     assert {FileKind.RESULT, FileKind.REPORT} <= kinds
     for name in ("nano", "paper"):
         assert kind_of(root / "training" / "recipes" / f"{name}.toml") is FileKind.RECIPE
+
+
+def test_a_checkpoint_with_damaged_settings_is_still_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    header = json.dumps({"__metadata__": {"format": CHECKPOINT_FORMAT, "config": "{"}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(DataError, match="--size 1088x608"):
+        check(path, "track")

@@ -1,4 +1,8 @@
-"""Where plans and timings are kept between runs, and how two runs keep out of each other's way."""
+"""Cache folder of plans and kernel timings, with a lock between runs that write.
+
+Own code, not platformdirs and filelock: a relative ``XDG_CACHE_HOME`` has to be ignored, and a
+waiting process wakes at once with ``flock``; the tests hold both, and file systems without locks.
+"""
 
 from __future__ import annotations
 

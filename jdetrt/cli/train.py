@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @click.argument(
     "recipe",
     shell_complete=opt.complete_file,
-    help="A TOML file, or a built-in recipe: paper or nano.",
+    help="A TOML file, or a built-in recipe: paper, nano, nano-embedding, nano-large or "
+    "nanodet-embedding.",
 )
 @click.option(
     "-o", "--output", type=opt.FILE, required=True, metavar="DIR", help="Folder of the run."
