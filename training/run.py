@@ -255,7 +255,7 @@ def _size(recipe: Recipe) -> Size:
             f"{recipe.accumulate} equal parts"
         )
     body = BODIES.get(recipe.network.body)
-    anchored = body is not None and body.boxes == "anchors"
+    anchored = body is None or body.boxes == "anchors"
     if recipe.sizes and recipe.network.anchors is None and anchored:
         raise ConfigError(
             "sizes: anchors follow from one size; give network.anchors to train at several"

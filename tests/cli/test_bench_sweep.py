@@ -90,7 +90,7 @@ def test_latency_prints_stages_rates_and_power(
     assert run("bench", "report", output, "-o", tmp_path / "page.html") == 0
     for command in ("latency", "system"):
         assert run("bench", command, clip, "--model", model, "--cuda-graph") == 1
-        assert "CUDA graphs are for plans" in capsys.readouterr().err
+        assert "CUDA graphs need a TensorRT plan" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

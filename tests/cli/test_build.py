@@ -108,7 +108,10 @@ def test_ahead_of_time(
             ["model.onnx", "-o", "out.plan", "--timing-cache", "out.plan.layers.json"],
             "is also its l",
         ),
-        (["model.onnx", "-o", "out.plan", "--timing-cache", "model.onnx/x"], "is no folder or not"),
+        (
+            ["model.onnx", "-o", "out.plan", "--timing-cache", "model.onnx/x"],
+            "is not a writable folder",
+        ),
         (["model.onnx", "-o", "out.plan", "--calibration-cache", "absent"], "absent: cannot be"),
         (["model.onnx", "-o", "out.plan", "--dla-core", "0"], "no DLA core 0"),
     ],

@@ -85,7 +85,7 @@ def test_no_sequence_named(
     folders: tuple[Path, Path], sequences: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*folders, "--sequences", sequences) == 1
-    assert "no sequence named" in capsys.readouterr().err
+    assert "gt has a, b" in capsys.readouterr().err
 
 
 def test_an_unwritable_json_is_one_message(

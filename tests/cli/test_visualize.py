@@ -46,7 +46,7 @@ def test_by_box_and_by_id(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ("args", "message"),
     [
         ((*FRAMES, "--id", "9"), "the id 9"),
-        ((*FRAMES, "--box", "500,0,20,40"), "its middle is outside of the frame"),
+        ((*FRAMES, "--box", "500,0,20,40"), "outside the frame of 256x128"),
         ((FRAMES[0], "missing.png", "--box", "0,0,20,40"), "missing.png: cannot be read"),
         (("walkers/gt/gt.txt", FRAMES[0], "--box", "0,0,20,40"), "not an image"),
         (("still.png", FRAMES[0], "--id", "1"), "a MOT sequence with ground truth (gt/gt.txt)"),

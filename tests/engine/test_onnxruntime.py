@@ -187,8 +187,8 @@ def _broken(folder: Path, kind: str) -> Path:
         ("truncated", "not an ONNX model, or is cut short"),
         ("huge", "not an ONNX model, or is cut short"),
         ("pipe", "not a regular file"),
-        ("weights missing", "weights are kept in a second file"),
-        ("weights cut short", "weights are kept in a second file"),
+        ("weights missing", "weights are in a second file"),
+        ("weights cut short", "weights are in a second file"),
     ],
 )
 def test_a_bad_file_is_refused_by_name(

@@ -97,8 +97,8 @@ def test_it_works_on_nano_and_leaves_no_hook() -> None:
     [
         ([10, 10, 10, 40], "has no area"),
         ([50, 50, 40, 80], "has no area"),
-        ([120, 10, 150, 40], "its middle is outside of the frame, 128x96"),
-        ([10, -60, 30, 20], "its middle is outside"),
+        ([120, 10, 150, 40], "outside the frame of 128x96"),
+        ([10, -60, 30, 20], "outside the frame of 128x96"),
     ],
 )
 def test_boxes_that_are_no_person(network: JdeNetwork, box: list[float], why: str) -> None:

@@ -120,7 +120,7 @@ def test_runaway_sizes_stay_finite() -> None:
 
 @pytest.mark.parametrize("top_k", [0, 505])
 def test_top_k_out_of_range(top_k: int) -> None:
-    with pytest.raises(ExportError, match=r"96x64 has 504 candidates"):
+    with pytest.raises(ExportError, match=r"96x64 has only 504 candidates"):
         decode(top_k)
 
 

@@ -262,7 +262,7 @@ def test_refused(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "model.onnx"
     with pytest.raises(ConfigError, match=r"130x96: .* multiples of 32, for example 128x96"):
         export_onnx(tmp_path / "not-even-looked-for.pt", output, replace_config(size=(130, 96)))
-    with pytest.raises(ExportError, match="has 1008 candidates"):
+    with pytest.raises(ExportError, match="has only 1008 candidates"):
         export_onnx(tiny, output, replace_config(top_k=1024))
     with pytest.raises(ExportError, match="is the checkpoint itself"):
         export_onnx(tiny, tiny, CONFIG)

@@ -55,7 +55,7 @@ def test_what_is_missing_or_wrong(tmp_path: Path) -> None:
 
     refuse(r"raw: expected <sequence>/\*\.idl")
     folder = write_sequence(raw / "bahnhof", range(1, 2), "")
-    refuse(r"ethz\.train: there is no image")
+    refuse(r"ethz\.train: no images")
     idl = folder / "annot.idl"
     for text, message in [
         ('"left/image_00000009_0.png": (1, 2, 3, 4):-1;', r"idl:1: names left/image_0+9_0\.png"),

@@ -78,7 +78,7 @@ def test_what_is_missing_or_wrong(tmp_path: Path) -> None:
     truth.write_text("1,1,0,0,10,20,1,1,1\n1,1,0,0,1")
     refuse(r"gt\.txt:2: expected 9 columns")
     truth.write_text("")
-    refuse(r"gt\.txt: expected rows")
+    refuse(r"gt\.txt: is empty, expected rows")
     truth.unlink()
     refuse(r"gt\.txt: cannot be read")
     truth.write_text("1,1,0,0,10,20,1,1,1\n")
