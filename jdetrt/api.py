@@ -642,7 +642,7 @@ def train(
         settings = msgspec.structs.replace(settings, start=start)
     with processes(device) as process:
         check(output, resume=resume)
-        score = None if validate is None else _scorer(settings, Path(validate))
+        score = None if validate is None else validation_scorer(settings, Path(validate))
         data_set = open_training_set(settings, Path(data_root), cache=cache)
         if process.first:
             if not resume:
@@ -664,8 +664,10 @@ def train(
         )
 
 
-def _scorer(recipe: Recipe, sequence: Path) -> Callable[[JdeNetwork], Mapping[str, float]]:
-    """Score a network in training on a sequence."""
+def validation_scorer(
+    recipe: Recipe, sequence: Path
+) -> Callable[[JdeNetwork], Mapping[str, float]]:
+    """Make a function that scores a network in training on a sequence, as `quick_score` does."""
     from jdetrt.evaluation.summary import quick_score
     from jdetrt.export.torch_session import TorchSession
     from jdetrt.runtime.sources.seqinfo import read_seqinfo

@@ -305,7 +305,7 @@ def test_a_plan_needs_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_build_reports_its_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the caller gives reaches the builder, which tests/engine/test_builder.py has watched."""
+    """Arguments reach the builder; tests/engine/test_builder.py tests the rest."""
     given: dict[str, Any] = {}
     monkeypatch.setattr("jdetrt.engine.tensorrt.compat.load", lambda backend: backend)
     monkeypatch.setattr(

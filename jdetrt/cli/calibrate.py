@@ -14,8 +14,7 @@ from jdetrt.calibration.config import METHODS, CalibrationConfig
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
 from jdetrt.cli.progress import ProgressBars
-from jdetrt.cli.results import needs
-from jdetrt.errors import CalibrationError
+from jdetrt.errors import CalibrationError, requiring
 from jdetrt.file_kind import check
 from jdetrt.shipped import resolve
 
@@ -207,7 +206,7 @@ def command(model: Path, output: Path, quantizer: str, quiet: bool, **given: Any
 
     The report compares methods, layers and precisions; --gt adds HOTA, MOTA and IDF1.
     """
-    with needs("export", "Calibrating a model"):
+    with requiring("export", "Calibrating a model"):
         from jdetrt.calibration.run import CalibrationRun
 
     opt.refuse_both(source=given["sources"], frame_list=given["frame_list"])

@@ -15,7 +15,8 @@ import click
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions
 from jdetrt.cli.progress import OnFrame, ProgressBars, phase, watched
-from jdetrt.cli.results import needs, show, write_json
+from jdetrt.cli.results import show, write_json
+from jdetrt.errors import requiring
 
 if TYPE_CHECKING:
     from jdetrt.training.data.sample import Sample
@@ -257,7 +258,7 @@ def summary(
 def _opened(
     model: Path, size: Size | None, provider: str, threads: int | None
 ) -> Iterator[Session]:
-    with needs("export", "Evaluating a checkpoint, or on labelled images,"):
+    with requiring("export", "Evaluating a checkpoint, or on labelled images,"):
         from jdetrt.api import load
 
         with load(model, size=size, provider=provider, threads=threads) as detector:

@@ -11,10 +11,10 @@ import click
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars, phase
-from jdetrt.cli.results import needs, plural, shapes
+from jdetrt.cli.results import plural, shapes
 from jdetrt.cli.settings import read_tracker_settings
 from jdetrt.config import TOP_K_LIMIT, ExportConfig
-from jdetrt.errors import CheckpointError, ConfigError
+from jdetrt.errors import CheckpointError, ConfigError, requiring
 
 if TYPE_CHECKING:
     from jdetrt.export.autocast import Autocast
@@ -99,7 +99,7 @@ def command(
     With --precision fp16, CHECKPOINT may also be a float32 ONNX model, which NVIDIA ModelOpt
     AutoCast converts (extra: autocast).
     """
-    with needs("export", "Exporting a network"):
+    with requiring("export", "Exporting a network"):
         from jdetrt.export.autocast import autocast
         from jdetrt.export.onnx_writer import export_onnx
         from jdetrt.file_kind import FileKind, kind_of

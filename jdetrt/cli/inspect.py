@@ -13,7 +13,8 @@ import msgspec
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions
-from jdetrt.cli.results import needs, shapes, write_json
+from jdetrt.cli.results import shapes, write_json
+from jdetrt.errors import requiring
 from jdetrt.shipped import resolve_checkpoint
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def command(file: Path, json_path: Path | None) -> None:
         _show(_plan(plan), json_path)
         write_json(plan, json_path)
         return
-    with needs("export", "Inspecting a checkpoint"):
+    with requiring("export", "Inspecting a checkpoint"):
         from jdetrt.export.describe import CheckpointContent, describe
 
         content = describe(file)

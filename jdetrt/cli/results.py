@@ -1,17 +1,15 @@
-"""Output of commands: tables, summaries, JSON; and the packages that a command needs."""
+"""Output of commands: tables, summaries, JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jdetrt.cli.options import STDOUT, stdout
-from jdetrt.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,26 +18,9 @@ if TYPE_CHECKING:
     from jdetrt.runtime.timing import RunReport
     from jdetrt.types import TensorSpec
 
-__all__ = ["needs", "plural", "print_run", "print_table", "shapes", "show", "write_json"]
+__all__ = ["plural", "print_run", "print_table", "shapes", "show", "write_json"]
 
 _WIDE = 200  # characters
-
-
-@contextmanager
-def needs(extra: str, purpose: str) -> Iterator[None]:
-    """Turn a package that the block cannot import into a message; ours missing is a defect.
-
-    Args:
-        extra: of jdetrt, which has the package.
-        purpose: the subject of the message, such as "Exporting a network".
-    """
-    try:
-        yield
-    except ModuleNotFoundError as err:
-        package = (err.name or "?").split(".")[0]
-        if package == "jdetrt":
-            raise
-        raise MissingDependencyError(package, extra, purpose) from err
 
 
 def plural(count: int, noun: str, many: str | None = None) -> str:

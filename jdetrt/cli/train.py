@@ -11,12 +11,12 @@ import click
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.progress import ProgressBars
-from jdetrt.cli.results import needs, plural
+from jdetrt.cli.results import plural
+from jdetrt.errors import requiring
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from jdetrt.training.network.model import JdeNetwork
     from jdetrt.training.progress import Report
     from jdetrt.training.recipe import Recipe
 
@@ -85,7 +85,8 @@ def command(
     """
     import msgspec
 
-    with needs("train", "Training a network"):
+    with requiring("train", "Training a network"):
+        from jdetrt.api import validation_scorer
         from jdetrt.training.data.training_set import open_training_set
         from jdetrt.training.distributed import processes
         from jdetrt.training.recipe import open_recipe
@@ -96,7 +97,7 @@ def command(
         settings = msgspec.structs.replace(settings, start=start)
     with processes(device) as process:
         check(output, resume=resume)
-        score = None if validate is None else _scorer(settings, validate)
+        score = None if validate is None else validation_scorer(settings, validate)
         data_set = open_training_set(settings, data_root, cache=cache_images)
         if process.first:
             if not resume:
@@ -121,25 +122,6 @@ def command(
     if process.first:
         ap = "" if trained.score is None else f", AP {trained.score:.3f}"
         click.echo(f"{trained.best}: best of {trained.epochs} epochs{ap}; last: {trained.last}")
-
-
-def _scorer(recipe: Recipe, sequence: Path) -> Callable[[JdeNetwork], Mapping[str, float]]:
-    from jdetrt.evaluation.summary import quick_score
-    from jdetrt.export.torch_session import TorchSession
-    from jdetrt.runtime.sources.seqinfo import read_seqinfo
-    from jdetrt.training.network.anchors import grids, network_anchors
-
-    size = recipe.validation_size or recipe.network.size
-    assert size is not None
-    grids(*size)  # complain now rather than after the first epoch
-    read_seqinfo(sequence)
-
-    def score(network: JdeNetwork) -> Mapping[str, float]:
-        anchors = network_anchors(recipe.network, size)
-        with TorchSession(network, size, anchors, tracker=recipe.network.tracker) as session:
-            return quick_score(session, sequence).to_dict()
-
-    return score
 
 
 def _reporter(bars: ProgressBars, recipe: Recipe) -> Callable[[Report], None]:

@@ -14,8 +14,8 @@ import click
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars, watched
-from jdetrt.cli.results import needs, plural, show, write_json
-from jdetrt.errors import SessionError
+from jdetrt.cli.results import plural, show, write_json
+from jdetrt.errors import SessionError, requiring
 from jdetrt.file_kind import check
 from jdetrt.shipped import resolve_checkpoint
 
@@ -115,7 +115,7 @@ def command(
     Candidates are paired by the overlap of their boxes, not by rank. If a difference is outside the
     tolerance, the exit code is 3. The --min and --max options replace single tolerances.
     """
-    with needs("export", "Comparing models"):
+    with requiring("export", "Comparing models"):
         from jdetrt.api import load
         from jdetrt.evaluation.agreement import precision_of, verify
     from jdetrt.evaluation.agreement import LIMITS

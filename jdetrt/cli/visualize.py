@@ -9,8 +9,7 @@ import click
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions
-from jdetrt.cli.results import needs
-from jdetrt.errors import DataError
+from jdetrt.errors import DataError, requiring
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +84,7 @@ def retrieval(
         same = _truth(target_frame, identity)
     if box is None:
         raise DataError(f"{query_frame}: has no person with the id {identity}")
-    with needs("export", "Looking into a network"):
+    with requiring("export", "Looking into a network"):
         from jdetrt.evaluation.retrieval import draw, retrieve
         from jdetrt.export.torch_session import load_network
     network, network_size, anchors = load_network(checkpoint, size)

@@ -20,7 +20,7 @@ RUNS = sorted(
 
 
 def included(part: Any, whole: Any) -> bool:
-    """Whether everything in one JSON value is in another, at the same place."""
+    """Tell whether everything in one JSON value is in another, at the same place."""
     if isinstance(part, dict):
         return all(key in whole and included(part[key], whole[key]) for key in part)
     if isinstance(part, list):

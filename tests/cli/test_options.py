@@ -104,7 +104,7 @@ def test_counts_have_a_plural() -> None:
 
 
 def complete(line: str) -> list[str]:
-    """What bash is offered at the end of a line, as its completion function reads it."""
+    """Completions that bash offers at the end of a line."""
     words = line.split(" ")
     done = subprocess.run(
         [sys.executable, "-m", "jdetrt"],

@@ -1,4 +1,4 @@
-"""What is read of a model file of any kind, against onnx and the checkpoint's own reader."""
+"""Facts read from a model file of any kind, against onnx and the checkpoint reader."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ import click
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars
-from jdetrt.cli.results import needs, print_table, write_json
+from jdetrt.cli.results import print_table, write_json
+from jdetrt.errors import requiring
 from jdetrt.shipped import resolve
 
 __all__ = ["density", "losses", "table1"]
@@ -69,7 +70,7 @@ def table1(
     For sequences named by --low and --high these come from --model; synthetic sequences have
     synthetic detections with noisy embeddings.
     """
-    with needs("train", "Synthetic crowds"):
+    with requiring("train", "Synthetic crowds"):
         from jdetrt.benchmarks.paper.table1 import compare_association, detect, synthetic_densities
     from jdetrt.engine.open import open_session
 
@@ -140,7 +141,7 @@ def density(
     turn, with more and more people. The people are synthetic: the networks are only timed, and
     synthetic detections are tracked.
     """
-    with needs("export", "Comparing networks"):
+    with requiring("export", "Comparing networks"):
         from jdetrt.benchmarks.paper.density import draw_density, measure_density
 
     refuse_collisions({"--model": model_files(model)}, {"--png": png, "--json": json_path})
@@ -202,7 +203,7 @@ def losses(epochs: int, seed: int, json_path: Path | None) -> None:
 
     The networks are trained on rendered clips.
     """
-    with needs("train", "Training networks"):
+    with requiring("train", "Training networks"):
         from jdetrt.benchmarks.paper.losses import COLUMNS, compare_losses
 
     refuse_collisions({}, {"--json": json_path})

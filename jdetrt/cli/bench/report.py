@@ -9,7 +9,8 @@ import click
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions
-from jdetrt.cli.results import needs, print_table, write_json
+from jdetrt.cli.results import print_table, write_json
+from jdetrt.errors import requiring
 
 if TYPE_CHECKING:
     from jdetrt.benchmarks.compare import Change
@@ -35,7 +36,7 @@ def report(result: Path, output: Path | None, markdown: Path | None, png: Path |
     refuse_collisions(
         {"RESULT": [result]}, {"--output": output, "--markdown": markdown, "--png": png}
     )
-    with needs("bench", "Reporting"):
+    with requiring("bench", "Reporting"):
         from jdetrt.benchmarks.report.page import html_report, markdown_report
         from jdetrt.benchmarks.report.png import write_png
         from jdetrt.benchmarks.result import read_result

@@ -11,9 +11,9 @@ import click
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars
-from jdetrt.cli.results import needs, print_table
+from jdetrt.cli.results import print_table
 from jdetrt.config import TOP_K_LIMIT, ExportConfig
-from jdetrt.errors import ConfigError
+from jdetrt.errors import ConfigError, requiring
 from jdetrt.shipped import resolve_checkpoint
 from jdetrt.types import Size
 
@@ -188,7 +188,7 @@ def sweep(
     """
     if gt is None and (min_fps is not None or max_watts is not None):
         raise click.UsageError("A recommendation goes by accuracy: add --gt SEQUENCE.")
-    with needs("bench", "Sweeping"):
+    with requiring("bench", "Sweeping"):
         from jdetrt.benchmarks.decide import decide
         from jdetrt.benchmarks.model_store import Configuration, ModelStore
         from jdetrt.benchmarks.result import SweepConfig
