@@ -14,7 +14,7 @@ import numpy.typing as npt
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.types import Tracks
 
-__all__ = ["Trails", "draw_tracks", "id_color"]
+__all__ = ["Trails", "draw_label", "draw_tracks", "id_color"]
 
 Color = tuple[int, int, int]
 
@@ -79,9 +79,9 @@ def draw_tracks(
     for i in order:  # labels after all boxes, so that no line runs through a number
         track = int(tracks.ids[i])
         corner = tracks.boxes[i, :2] - thickness / 2
-        _draw_label(canvas, str(track), (corner[0], corner[1]), id_color(track), above=True)
+        draw_label(canvas, str(track), (corner[0], corner[1]), id_color(track), above=True)
     if caption:
-        _draw_label(canvas, caption, (0, 0), (32, 32, 32), above=False)
+        draw_label(canvas, caption, (0, 0), (32, 32, 32), above=False)
     return canvas
 
 
@@ -112,7 +112,7 @@ def _draw_trail(
         cv2.polylines(canvas, [fixed], False, color, thickness, cv2.LINE_AA, _FRACTION_BITS)
 
 
-def _draw_label(
+def draw_label(
     canvas: npt.NDArray[np.uint8],
     text: str,
     corner: tuple[float, float],
@@ -120,7 +120,15 @@ def _draw_label(
     *,
     above: bool,
 ) -> None:
-    """Text on a filled label, above a corner or below it, moved into the image if need be."""
+    """Draw text on a filled label, moved into the image if need be.
+
+    Args:
+        canvas: ``(H, W, 3)`` uint8, BGR; it is drawn on.
+        text: ASCII.
+        corner: x y in pixels of the label's lower left corner (``above``), or its upper left one.
+        color: of the label, BGR; the text is black or white.
+        above: whether the label stands above the corner.
+    """
     cv2 = load_cv2()
     height, width = canvas.shape[:2]
     scale = max(0.4, min(height, width) / 1100)

@@ -1,0 +1,1 @@
+"""Events: crossings of lines and stays in zones."""
