@@ -26,7 +26,7 @@ from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.signals import interrupt_held
-from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sinks.base import Sink, Watcher
 from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
 from jdetrt.runtime.sinks.video import FramesSink, VideoSink
 from jdetrt.runtime.sources.open import Source, open_source
@@ -243,6 +243,7 @@ def track(
     video: str | Path | None = None,
     images: str | Path | None = None,
     sinks: Sequence[Sink] = (),
+    watchers: Sequence[Watcher] = (),
     backend: str = "auto",
     provider: str = "auto",
     threads: int | None = None,
@@ -269,6 +270,8 @@ def track(
         video: write a video with the tracks drawn to this file.
         images: write images with the tracks drawn to this folder.
         sinks: outputs of your own (`jdetrt.runtime.sinks.base.Sink`), which are completed too.
+        watchers: functions that get each frame with its tracks, age and times as it is finished
+            (`jdetrt.runtime.sinks.base.FrameResult`).
         backend: as in `load`.
         provider: as in `load`.
         threads: as in `load`.
@@ -329,7 +332,7 @@ def track(
                 sinks = [*sinks, make(path)]
                 stack.callback(sinks[-1].discard)  # which does nothing to a complete one
         follows = Tracker(settings, opened.frame_rate)
-        run = Pipeline(opened, detector, follows, sinks, max_frames=max_frames)
+        run = Pipeline(opened, detector, follows, sinks, max_frames=max_frames, watchers=watchers)
         return Tracking(opened, detector, follows, run, stack.pop_all())
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from jdetrt.errors import DataError, JdetrtError, OutputError
 from jdetrt.runtime.signals import interrupt_held
-from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sinks.base import FrameResult, Sink, Watcher
 from jdetrt.runtime.timing import Stopwatch
 from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
@@ -28,7 +29,10 @@ class Associate:
         sinks: get every frame with its reported tracks, in this order.
         on_frame: called after each frame is written.
         stopwatch: gets the stages "associate" and "write".
-        name: of the stream, where there are several.
+        name: of the stream.
+        several: whether the run has other streams.
+        live: whether timestamps of frames are times of ``time.monotonic()``.
+        watchers: called with each result, after ``on_frame``.
     """
 
     def __init__(
@@ -37,7 +41,11 @@ class Associate:
         sinks: Sequence[Sink],
         on_frame: OnFrame | None,
         stopwatch: Stopwatch,
+        *,
         name: str = "",
+        several: bool = False,
+        live: bool = False,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         with interrupt_held():  # what compiles would swallow Ctrl-C
             tracker.warm_up()
@@ -46,6 +54,9 @@ class Associate:
         self._sinks = sinks
         self._on_frame = on_frame
         self._name = name
+        self._several = several
+        self._live = live
+        self._watchers = watchers
 
     def __call__(self, frame: Frame, detections: Detections) -> Tracks:
         """Take in the next frame and return its reported tracks.
@@ -64,9 +75,16 @@ class Associate:
         with self.stopwatch.stage("write"):
             for sink in self._sinks:
                 sink.write(frame, tracks)
-        self.stopwatch.finish(frame.index, tracks.ids.tolist())
+        age = None
+        if self._live and frame.timestamp is not None:
+            age = time.monotonic() - frame.timestamp
+        self.stopwatch.finish(frame.index, tracks.ids.tolist(), age)
         if self._on_frame is not None:
             self._on_frame(frame, tracks)
+        if self._watchers:
+            result = FrameResult(self._name, frame, tracks, age, self.stopwatch.latest())
+            for watcher in self._watchers:
+                watcher(result)
         return tracks
 
     @contextmanager
@@ -93,7 +111,7 @@ class Associate:
             return
         lines = [str(err)] if str(err) else []
         if len(failed) < len(self._sinks):
-            of_whom = f" of {self._name}" if self._name else ""
+            of_whom = f" of {self._name}" if self._several else ""
             last = self.stopwatch.report().last_frame
             lines.append(f"Results{of_whom} up to frame {last} are kept.")
         lines += [str(lost) for lost in failed if str(lost) != str(err)]

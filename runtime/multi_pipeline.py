@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jdetrt.errors import ConfigError, JdetrtError, SourceError
-from jdetrt.runtime.associate import ASSOCIATION, Associate
+from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame
 from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.input_buffer import ArrayBuffer
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
-from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sinks.base import Sink, Watcher
 from jdetrt.runtime.sources.open import Source
 from jdetrt.runtime.timing import RunReport, Stopwatch
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Array, Session
 
-__all__ = ["MultiPipeline", "MultiReport", "Stream"]
+__all__ = ["MultiPipeline", "MultiReport", "Stream", "unique"]
 
 _LOOK_AGAIN = 0.001  # seconds, where no camera has a frame
 
@@ -38,11 +38,15 @@ class Stream:
         source: it is iterated once and then closed.
         tracker: of this source alone.
         sinks: get every frame of it, in order.
+        on_frame: called after each frame is written.
+        name: by default that of the source; a second stream of a name becomes ``name-2``.
     """
 
     source: Source
     tracker: Tracker
     sinks: Sequence[Sink] = ()
+    on_frame: OnFrame | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,10 @@ class MultiPipeline:
             thresholds of its tracker's settings. Either stays open; close it yourself.
         size: width and height of the network input of a session; by default as the model says.
         max_frames: end each stream after so many frames.
+        watchers: get each frame of every stream with its tracks and times, once it is written.
+
+    Attributes:
+        names: of the streams, in their order, each once.
 
     Raises:
         ConfigError: no stream, or two streams with one tracker.
@@ -114,6 +122,7 @@ class MultiPipeline:
         *,
         size: tuple[int, int] | None = None,
         max_frames: int | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         if not streams:
             raise ConfigError("no stream given: nothing to track")
@@ -122,12 +131,22 @@ class MultiPipeline:
         self._session = session = model.session if isinstance(model, Detector) else model
         limit = float("inf") if max_frames is None else max_frames
         self._lanes = []
-        for stream in streams:
+        self.names = unique([stream.name or stream.source.name for stream in streams])
+        for stream, name in zip(streams, self.names, strict=True):
             detector = detector_for(model, stream.tracker.config, size)
             watch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
             buffers = [ArrayBuffer(session, detector.size) for _ in range(BUFFERS)]
             ahead = ReadAhead(stream.source, buffers, watch)
-            associate = Associate(stream.tracker, stream.sinks, None, watch, stream.source.name)
+            associate = Associate(
+                stream.tracker,
+                stream.sinks,
+                stream.on_frame,
+                watch,
+                name=name,
+                several=True,
+                live=stream.source.live,
+                watchers=watchers,
+            )
             self._lanes.append(_Lane(stream, detector, ahead, associate, watch, limit))
         self._input = session.inputs[0].name
         self._batched = session.inputs[0].shape[0] == -1
@@ -233,6 +252,23 @@ class MultiPipeline:
         if batch:
             frames = sum(lane.stopwatch.frames for lane in self._lanes)
             self._finished = [*self._finished[:1], (time.perf_counter(), frames)]
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Make names of streams differ: the second of a name gets ``-2`` behind it, and so on.
+
+    >>> unique(["door", "door", "yard", "door"])
+    ['door', 'door-2', 'yard', 'door-3']
+    """
+    taken: set[str] = set(names)
+    result: list[str] = []
+    for name in names:
+        number, other = 1, name
+        while other in result or (number > 1 and other in taken):
+            number += 1
+            other = f"{name}-{number}"
+        result.append(other)
+    return result
 
 
 def _tensor(item: Prepared) -> Array:

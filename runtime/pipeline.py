@@ -14,7 +14,7 @@ from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame
 from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
-from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sinks.base import Sink, Watcher
 from jdetrt.runtime.sources.open import Source
 from jdetrt.runtime.timing import RunReport, Stopwatch
 from jdetrt.runtime.tracking.tracker import Tracker
@@ -42,6 +42,8 @@ class Pipeline:
         size: width and height of the network input of a session; by default as the model says.
         max_frames: end after so many frames.
         on_frame: called after each frame is written, for progress or a preview.
+        name: of the stream; by default that of the source.
+        watchers: get each frame with its tracks and times, once it is written.
 
     Raises:
         SessionError: the session holds another model than a JDE model.
@@ -77,12 +79,22 @@ class Pipeline:
         size: tuple[int, int] | None = None,
         max_frames: int | None = None,
         on_frame: OnFrame | None = None,
+        name: str | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self._source = source
         self._detector = detector_for(model, tracker.config, size)
         self._session = self._detector.session
         self._stopwatch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
-        self._associate = Associate(tracker, sinks, on_frame, self._stopwatch)
+        self._associate = Associate(
+            tracker,
+            sinks,
+            on_frame,
+            self._stopwatch,
+            name=name or source.name,
+            live=source.live,
+            watchers=watchers,
+        )
         self._frames_left = float("inf") if max_frames is None else max_frames
         self._ahead = ReadAhead(source, self._detector.buffers(BUFFERS), self._stopwatch)
         self._depth = 1 if source.live else self._detector.depth  # runs that are open at a time

@@ -50,6 +50,7 @@ class RunReport:
         association_fps: FPSA, what the association could do if nothing else took time.
         stages: by name, in the order of the flow. Stages overlap: their sum is more than the time
             of a frame. "read" of a camera includes the wait for its next image.
+        age: of a live source, from the capture of a frame to its result; else None.
     """
 
     frames: int
@@ -61,6 +62,7 @@ class RunReport:
     network_fps: float | None
     association_fps: float | None
     stages: Mapping[str, StageTime]
+    age: StageTime | None = None
 
 
 class _Durations:
@@ -73,6 +75,7 @@ class _Durations:
         self._count = 0
         self._total = 0.0
         self._recent = np.zeros(_RECENT)
+        self.last = 0.0
 
     def add(self, seconds: float) -> None:
         if self._count == 1:
@@ -80,6 +83,7 @@ class _Durations:
         self._recent[max(self._count - 1, 0) % _RECENT] = seconds
         self._total += seconds
         self._count += 1
+        self.last = seconds
 
     def summary(self) -> StageTime | None:
         if self._count == 0:
@@ -100,6 +104,7 @@ class Stopwatch:
 
     def __init__(self, stages: Iterable[str]) -> None:
         self._stages = {name: _Durations() for name in stages}
+        self._age = _Durations()
         self._started = self._first = self._last = time.perf_counter()
         self._frames = 0
         self._last_frame = 0
@@ -116,8 +121,20 @@ class Stopwatch:
         """Count ``seconds`` as one frame's ``name``."""
         self._stages[name].add(seconds)
 
-    def finish(self, index: int, ids: Iterable[int]) -> None:
-        """Frame ``index`` is done, with tracks of these ids on it."""
+    def latest(self) -> dict[str, float]:
+        """Seconds that each stage took last, 0 for one that has not run."""
+        return {name: durations.last for name, durations in self._stages.items()}
+
+    def finish(self, index: int, ids: Iterable[int], age: float | None = None) -> None:
+        """Frame ``index`` is done, with tracks of these ids on it.
+
+        Args:
+            index: of the frame in its source.
+            ids: of the tracks reported.
+            age: seconds since its capture, of a live source.
+        """
+        if age is not None:
+            self._age.add(age)
         self._last = time.perf_counter()
         if self._frames == 0:
             self._first = self._last
@@ -152,6 +169,7 @@ class Stopwatch:
             network_fps=_fps(stages.get("network")),
             association_fps=_fps(stages.get("associate")),
             stages=stages,
+            age=self._age.summary(),
         )
 
 

@@ -1,12 +1,16 @@
-"""Sinks, which write tracks to files.
+"""Sinks, which write tracks to files; results for those who watch a run.
 
-A sink writes to a temporary file beside its output. ``close`` gives it its name, so that an output
-appears whole and what stood there before stays until then; ``discard`` removes it.
+A sink belongs to one stream; it writes to a temporary file beside its output. ``close`` gives it
+its name, so that an output appears whole and what stood there before stays until then; ``discard``
+removes it. A watcher belongs to the run: it gets each frame of every stream with its tracks and
+times, once the sinks have it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
@@ -15,9 +19,32 @@ from jdetrt.errors import OutputError
 from jdetrt.files import atomic_path
 from jdetrt.types import Frame, Tracks
 
-__all__ = ["Output", "PendingFile", "Sink", "frames_kept"]
+__all__ = ["FrameResult", "Output", "PendingFile", "Sink", "Watcher", "frames_kept"]
 
 _Self = TypeVar("_Self", bound="Output")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult:
+    """A frame of a stream with its tracks and times, as it is finished.
+
+    Attributes:
+        stream: name of the stream, unique in its run.
+        frame: its image (BGR) is read-only for watchers: a copy is theirs to draw on.
+        tracks: those that are reported, boxes in pixels of the image.
+        age: seconds from the capture of the frame to its result; None where the source is not live.
+        stages: seconds that each stage took last, by name in the order of the flow.
+    """
+
+    stream: str
+    frame: Frame
+    tracks: Tracks
+    age: float | None
+    stages: Mapping[str, float]
+
+
+# Called in the thread of the run, after the sinks: it must return at once and not raise.
+Watcher = Callable[[FrameResult], None]
 
 
 class Sink(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jdetrt.runtime.sinks.base import Output, PendingFile, frames_kept
 from jdetrt.runtime.sinks.draw import Trails, draw_tracks
 from jdetrt.types import Frame, Size, Tracks
 
-__all__ = ["FramesSink", "VideoSink"]
+__all__ = ["FramesSink", "Overlay", "VideoSink"]
 
 # Codecs by suffix, tried in this order. MPEG-4 is in every build with FFmpeg, H.264 in few.
 _CODECS = {
@@ -31,17 +32,25 @@ _HIGHEST_RATE = 1000
 _MISCOUNT = 2  # frames; containers that state a duration and no count are off by one or so
 
 
-class _Painter:
-    """Draws frames, with or without trails."""
+# Draws more on a frame, in place: image (H, W, 3) uint8 BGR, the frame and its tracks.
+Overlay = Callable[[npt.NDArray[np.uint8], Frame, Tracks], None]
 
-    def __init__(self, trail_length: int) -> None:
+
+class _Painter:
+    """Draws frames, with or without trails, and what ``overlay`` adds."""
+
+    def __init__(self, trail_length: int, overlay: Overlay | None) -> None:
         self._trails = Trails(trail_length) if trail_length else None
+        self._overlay = overlay
 
     def __call__(self, path: Path, frame: Frame, tracks: Tracks) -> npt.NDArray[np.uint8]:
         if not frame.image.size:
             raise OutputError(f"{path}: frame {frame.index} has no image to draw on")
         trails = self._trails.update(tracks) if self._trails else None
-        return draw_tracks(frame.image, tracks, trails=trails, caption=str(frame.index))
+        image = draw_tracks(frame.image, tracks, trails=trails, caption=str(frame.index))
+        if self._overlay is not None:
+            self._overlay(image, frame, tracks)
+        return image
 
 
 class VideoSink(Output):
@@ -56,13 +65,19 @@ class VideoSink(Output):
         path: ends in .mp4, .avi or .mkv; its folder is made.
         frame_rate: of the video, frames per second.
         trail_length: frames of the trail behind each person; 0 for none.
+        overlay: draws more on each frame.
 
     Raises:
         OutputError: another suffix, a name that OpenCV cannot take, or the file cannot be made.
     """
 
     def __init__(
-        self, path: str | Path, frame_rate: float = 30.0, *, trail_length: int = 30
+        self,
+        path: str | Path,
+        frame_rate: float = 30.0,
+        *,
+        trail_length: int = 30,
+        overlay: Overlay | None = None,
     ) -> None:
         self._path = Path(path)
         if self._path.suffix.lower() not in _CODECS:
@@ -77,7 +92,7 @@ class VideoSink(Output):
         load_cv2()
         native_name(self._path, OutputError)
         self._frame_rate = frame_rate
-        self._paint = _Painter(trail_length)
+        self._paint = _Painter(trail_length, overlay)
         self._pending: PendingFile | None = PendingFile(path)
         self._writer: Any = None
         self._size: Size | None = None
@@ -174,18 +189,26 @@ class FramesSink(Output):
         folder: its parent is made.
         suffix: ``.jpg`` or ``.png``.
         trail_length: frames of the trail behind each person; 0 for none.
+        overlay: draws more on each frame.
 
     Raises:
         OutputError: another suffix; ``folder`` is a file, holds other files or cannot be made.
     """
 
-    def __init__(self, folder: str | Path, suffix: str = ".jpg", *, trail_length: int = 30) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        suffix: str = ".jpg",
+        *,
+        trail_length: int = 30,
+        overlay: Overlay | None = None,
+    ) -> None:
         if suffix not in (".jpg", ".png"):
             raise OutputError(f"{folder}: expected images ending in .jpg or .png, got '{suffix}'")
         self._cv2 = load_cv2()
         self._folder = Path(folder)
         self._suffix = suffix
-        self._paint = _Painter(trail_length)
+        self._paint = _Painter(trail_length, overlay)
         try:
             _refuse_foreign(self._folder)
             self._folder.parent.mkdir(parents=True, exist_ok=True)

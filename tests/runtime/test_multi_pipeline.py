@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from jdetrt.errors import ConfigError, SessionError, SourceError
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream
 from jdetrt.runtime.pipeline import Pipeline
+from jdetrt.runtime.sinks.base import FrameResult
 from jdetrt.runtime.sinks.text import MotSink
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.testing import FakeSession
@@ -186,3 +188,40 @@ def test_what_makes_no_streams() -> None:
         pair = [Stream(Film(name, [1]), shared) for name in "ab"]
         with pytest.raises(ConfigError, match="same tracker"):
             MultiPipeline(pair, session)
+
+
+def test_watchers_hear_of_every_stream_and_on_frame_of_its_own(tmp_path: Path) -> None:
+    own: list[int] = []
+    heard: list[FrameResult] = []
+    cameras = [Film("door", [1, 2], live=True), Film("door", [1, 2, 3])]
+    made = [
+        Stream(cameras[0], Tracker("iou"), on_frame=lambda frame, _: own.append(frame.index)),
+        Stream(cameras[1], Tracker("iou"), name="yard"),
+    ]
+    with fake() as session:
+        pipeline = MultiPipeline(made, session, watchers=[heard.append])
+        report = pipeline.run()
+    assert pipeline.names == ["door", "yard"]
+    assert own == [1, 2]
+    assert [one.frame.index for one in heard if one.stream == "yard"] == [1, 2, 3]
+    assert {len(one.tracks) for one in heard} == {2}
+    last = heard[-1]
+    assert list(last.stages) == ["read", "preprocess", "network", "decode", "associate", "write"]
+    assert last.stages["network"] > 0
+    assert (last.age, report.streams[1].age) == (None, None)  # neither states a time
+
+
+def test_age_is_from_the_capture_to_the_result() -> None:
+    class Late(Film):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield Frame(frame.image, frame.index, time.monotonic() - 5)
+
+    ages: list[float | None] = []
+    with fake() as session:
+        made = [Stream(Late("a", [1, 2, 3], live=True), Tracker("iou"))]
+        watch = [lambda result: ages.append(result.age)]
+        report = MultiPipeline(made, session, watchers=watch).run()
+    assert all(age is not None and 5 <= age < 60 for age in ages)
+    assert report.streams[0].age is not None
+    assert 5e3 <= report.streams[0].age.p50 <= report.streams[0].age.p99 < 60e3
