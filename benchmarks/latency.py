@@ -106,7 +106,7 @@ def measure_system(model: str | Path, source: str, config: LatencyConfig) -> Sys
             with open_source(source) as opened:
                 if opened.live:
                     raise ConfigError(
-                        f"{source}: a live source is limited by its camera; use a file"
+                        f"{opened.uri}: a live source is limited by its camera; use a file"
                     )
                 report = _track(session, opened, Path(folder), config)
             stages = {name: stage.mean for name, stage in report.stages.items()}

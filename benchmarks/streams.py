@@ -149,7 +149,9 @@ def _track(
         for index, uri in enumerate(islice(cycle(sources), count)):
             source = open_source(uri)
             if source.live:
-                raise ConfigError(f"{uri}: a live source is limited by its camera; use a file")
+                raise ConfigError(
+                    f"{source.uri}: a live source is limited by its camera; use a file"
+                )
             tracker = Tracker(config, source.frame_rate)
             streams.append(Stream(source, tracker, [MotSink(Path(folder, f"{index}.txt"))]))
         done = MultiPipeline(streams, session, max_frames=frames).run()

@@ -19,9 +19,11 @@ import numpy.typing as npt
 
 from jdetrt import files
 from jdetrt.errors import CalibrationError, SourceError
+from jdetrt.passwords import without_passwords
 from jdetrt.progress import Progress
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.opencv import load_cv2
+from jdetrt.runtime.sources.camera_uri import is_camera_uri
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.open import image_paths, open_source
 from jdetrt.types import Frame
@@ -69,14 +71,15 @@ class FrameSource:
             SourceError: there is no such source, or nothing in it.
             CalibrationError: it is a camera, whose frames cannot be read a second time.
         """
+        if is_camera_uri(str(uri)):  # not even opened: a pipeline may do anything
+            shown = without_passwords(uri)
+            raise CalibrationError(
+                f"{shown}: a camera's frames cannot be read again; record a clip with: "
+                f"jdetrt track {shown} --video clip.mp4, or by other means"
+            )
         paths = image_paths(uri)
         if not paths:
-            with open_source(uri) as source:
-                if source.live:
-                    raise CalibrationError(
-                        f"{source.uri}: a camera's frames cannot be read again; record a clip "
-                        f"with: jdetrt track {source.uri} --video clip.mp4, or by other means"
-                    )
+            open_source(uri).close()
         return cls(str(uri), paths)
 
     def read(

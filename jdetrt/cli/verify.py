@@ -181,7 +181,7 @@ def _frames(sources: tuple[str, ...], max_frames: int) -> Iterator[Iterator[Fram
         for uri in sources:
             with open_source(uri) as source:
                 total = min(source.length or max_frames, max_frames)
-                yield from watched(bars, uri, itertools.islice(source, max_frames), total)
+                yield from watched(bars, source.uri, itertools.islice(source, max_frames), total)
 
     with ProgressBars() as bars:
         yield frames(bars)

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from jdetrt.errors import SourceError
+from jdetrt.passwords import HASH_HINT, without_passwords
 from jdetrt.runtime.opencv import has_gstreamer, load_cv2, native_name
 from jdetrt.runtime.sources.camera import Camera, Capture
 
@@ -19,7 +20,6 @@ __all__ = [
     "on_jetson",
     "open_camera",
     "rtsp_pipeline",
-    "without_password",
 ]
 
 _CONNECT_MS = 10_000
@@ -77,17 +77,17 @@ def _csi(uri: str, frame_rate: float | None) -> Camera:
 
 
 def _rtsp(uri: str, frame_rate: float | None, tries: int) -> Camera:
-    url, _, codec = uri.partition("#")
-    codec = codec or "h264"
-    shown = without_password(url)
-    if codec not in ("h264", "h265"):
-        raise SourceError(f"{shown}: expected #h264 or #h265 at its end, got #{codec}")
+    codec = next((name for name in ("h264", "h265") if uri.endswith(f"#{name}")), None)
+    url = uri.removesuffix(f"#{codec}")
+    shown = without_passwords(url)
+    if "#" in url:
+        raise SourceError(f"{shown}: expected #h264 or #h265 at its end, if any; {HASH_HINT}")
     host_and_path = shown.partition("://")[2].rpartition("@")[2]
     name = re.sub(r"[^A-Za-z0-9]+", "-", host_and_path).strip("-")
     if not name:
         raise SourceError(f"{shown}: expected rtsp://host/stream")
     if has_gstreamer():
-        pipeline = rtsp_pipeline(url, codec=codec, hardware=on_jetson())
+        pipeline = rtsp_pipeline(url, codec=codec or "h264", hardware=on_jetson())
         return _gstreamer(uri, pipeline, name=name, frame_rate=frame_rate, reconnect_tries=tries)
     return Camera(
         shown, partial(_open_ffmpeg, url), name=name, frame_rate=frame_rate, reconnect_tries=tries
@@ -97,7 +97,7 @@ def _rtsp(uri: str, frame_rate: float | None, tries: int) -> Camera:
 def _gstreamer(
     uri: str, pipeline: str, *, name: str, frame_rate: float | None, reconnect_tries: int = 0
 ) -> Camera:
-    shown = without_password(uri)
+    shown = without_passwords(uri)
     return Camera(
         shown,
         partial(_open_gstreamer, shown, pipeline),
@@ -150,7 +150,7 @@ def _open_ffmpeg(url: str) -> Capture:
     )
     if not capture.isOpened():
         raise SourceError(
-            f"{without_password(url)}: does not open (tried FFmpeg over TCP; this OpenCV has no "
+            f"{without_passwords(url)}: does not open (tried FFmpeg over TCP; this OpenCV has no "
             "GStreamer); check the address, the password and that the camera is on"
         )
     opened: Capture = capture
@@ -159,7 +159,7 @@ def _open_ffmpeg(url: str) -> Capture:
 
 def _open_gstreamer(shown_uri: str, pipeline: str) -> Capture:
     cv2 = load_cv2()
-    shown = f"The pipeline is:\n  {without_password(pipeline)}"
+    shown = f"The pipeline is:\n  {without_passwords(pipeline)}"
     if not has_gstreamer():
         raise SourceError(f"{shown_uri}: {how_to_get_gstreamer()}. {shown}")
     if "appsink" not in pipeline:
@@ -178,24 +178,18 @@ def _options(uri: str, text: str, known: set[str]) -> tuple[int, dict[str, int]]
     """Split ``0?width=640&fps=30`` into the number of the device and its options."""
     device, _, query = text.partition("?")
     if not re.fullmatch("[0-9]{1,3}", device):
-        raise SourceError(f"{uri}: expected the number of a camera, as in camera:0 or csi://0")
+        raise SourceError(
+            f"{without_passwords(uri)}: expected the number of a camera, as in camera:0 or csi://0"
+        )
     options = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in known or not re.fullmatch("[0-9]{1,5}", value):
             raise SourceError(
-                f"{uri}: expected whole numbers for {', '.join(sorted(known))}, got {key}={value}"
+                f"{without_passwords(uri)}: expected whole numbers for {', '.join(sorted(known))}, "
+                f"got {without_passwords(f'{key}={value}')}"
             )
         options[key] = int(value)
     return int(device), options
-
-
-def without_password(text: str) -> str:
-    """Hide the password of a URL.
-
-    >>> without_password("rtsp://admin:secret@10.0.0.7/stream")
-    'rtsp://admin:***@10.0.0.7/stream'
-    """
-    return re.sub(r'(://[^/:@\s]*):[^/\s"]*@', r"\1:***@", text)
 
 
 def on_jetson() -> bool:

@@ -22,7 +22,8 @@ from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 from jdetrt.errors import SourceError
-from jdetrt.runtime.sources.camera_uri import is_camera_uri, open_camera, without_password
+from jdetrt.passwords import without_passwords
+from jdetrt.runtime.sources.camera_uri import is_camera_uri, open_camera
 from jdetrt.runtime.sources.images import (
     IMAGE_SUFFIXES,
     Images,
@@ -95,11 +96,13 @@ def open_source(
     if not text.strip():
         raise SourceError(f"no source given; expected {_FORMS}")
     if frame_rate is not None and not 0 < frame_rate < float("inf"):
-        raise SourceError(f"{text}: expected a frame rate above 0, got {frame_rate}")
+        raise SourceError(
+            f"{without_passwords(text)}: expected a frame rate above 0, got {frame_rate}"
+        )
     if is_camera_uri(text):
         return open_camera(text, frame_rate=frame_rate, reconnect_tries=reconnect_tries)
     if scheme := re.match(r"[a-z][a-z0-9+.-]+://", text):
-        shown = without_password(text)
+        shown = without_passwords(text)
         raise SourceError(f"{shown}: {scheme[0]} is not supported; expected {_FORMS}")
     return _files(text, frame_rate)
 
