@@ -120,13 +120,14 @@ class EventCounter:
     def __init__(
         self, regions: Regions, *, frame_rate: float = 30.0, size: tuple[int, int] | None = None
     ) -> None:
-        self.regions = regions
-        self.lines = {x.name: LineCount(dict.fromkeys(x.directions, 0)) for x in regions.line}
-        self.zones = {zone.name: ZoneCount() for zone in regions.zone}
+        self.lines: dict[str, LineCount] = {}
+        self.zones: dict[str, ZoneCount] = {}
         self.latest: list[Event] = []
+        self._people: dict[int, _Person] = {}
+        self._apply(regions)
+        self._next: Regions | None = None  # set by another thread
         self._frame_rate = frame_rate
         self._size = size
-        self._people: dict[int, _Person] = {}
         self._time = -np.inf
 
     def update(self, frame: Frame, tracks: Tracks) -> list[Event]:
@@ -142,6 +143,9 @@ class EventCounter:
         Raises:
             DataError: the frame has no image, and no ``size`` was given.
         """
+        following, self._next = self._next, None
+        if following is not None:
+            self._apply(following)
         size = Size.of(frame.image) if frame.image.size else self._size
         if size is None:
             raise DataError(
@@ -167,6 +171,29 @@ class EventCounter:
             events += self._stay(zone, border, people, tracks, points, margins)
         self.latest = events
         return events
+
+    def replace(self, regions: Regions) -> None:
+        """Take other regions from the next frame on; any thread may call it.
+
+        Lines and zones that keep their name keep their counts. Who is inside of a zone is found
+        out anew.
+        """
+        self._next = regions
+
+    def _apply(self, regions: Regions) -> None:
+        lines: dict[str, LineCount] = {}
+        for line in regions.line:
+            count = self.lines.get(line.name)
+            if count is None or set(count.crossings) != set(line.directions):
+                count = LineCount(dict.fromkeys(line.directions, 0))
+            lines[line.name] = count
+        zones = {zone.name: self.zones.get(zone.name, ZoneCount()) for zone in regions.zone}
+        for zone_count in zones.values():
+            zone_count.occupancy = 0
+        self.regions, self.lines, self.zones = regions, lines, zones
+        for person in self._people.values():
+            person.sides.clear()
+            person.stays.clear()
 
     def counts(self) -> Mapping[str, LineCount | ZoneCount]:
         """The counts so far, by the name of the line or zone."""

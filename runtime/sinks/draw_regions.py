@@ -42,8 +42,8 @@ def draw_regions(canvas: npt.NDArray[np.uint8], counter: EventCounter) -> None:
     for zone in regions.zone:
         border = regions.pixels(zone.points, size)
         cv2.polylines(canvas, [_rounded(border)], True, _ZONE, thickness, cv2.LINE_AA)
-        count = counter.zones[zone.name]
-        label = _ascii(f"{zone.name}: {count.occupancy}")
+        count = counter.zones.get(zone.name)  # another thread may replace the regions meanwhile
+        label = _ascii(f"{zone.name}: {count.occupancy if count else 0}")
         draw_label(canvas, label, tuple(border[border[:, 1].argmin()]), _ZONE, above=False)
     for line in regions.line:
         ends = regions.pixels(line.points, size)
@@ -54,8 +54,9 @@ def draw_regions(canvas: npt.NDArray[np.uint8], counter: EventCounter) -> None:
         tip = middle + right * min(size) / 16
         tail, head = _rounded(np.array([middle, tip])).tolist()
         cv2.arrowedLine(canvas, tail, head, _LINE, thickness, cv2.LINE_AA, tipLength=0.4)
-        crossings = counter.lines[line.name].crossings
-        counts = ", ".join(f"{name} {number}" for name, number in crossings.items())
+        line_count = counter.lines.get(line.name)
+        crossings = line_count.crossings.items() if line_count else ()
+        counts = ", ".join(f"{name} {number}" for name, number in crossings)
         draw_label(canvas, _ascii(f"{line.name}: {counts}"), tuple(ends[0]), _LINE, above=True)
 
 

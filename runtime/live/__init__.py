@@ -1,0 +1,1 @@
+"""Live page: watch tracks in a browser while they are made."""
