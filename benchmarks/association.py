@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from jdetrt.errors import ConfigError, DataError, MissingDependencyError
 from jdetrt.evaluation.trackeval import score
+from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import Machine, manifest
 from jdetrt.runtime.mot_io import every_frame, mot_lines, read_detections
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
@@ -208,7 +208,7 @@ def compare_trackers(
     passes = run_passes(makers, inputs, repeats)
     rows = []
     for label in makers:
-        with TemporaryDirectory() as folder:
+        with scratch_folder("trackers") as folder:
             for name in names:
                 Path(folder, f"{name}.txt").write_text(passes[label, name].lines)
             scores = score(root, folder, sequences=names)

@@ -21,7 +21,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import msgspec
 import numpy as np
@@ -39,6 +38,7 @@ from jdetrt.benchmarks.stages import ENGINE, LEFT_OUT, PAPER, time_stages
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.session import memory_of
 from jdetrt.errors import ConfigError
+from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import Machine, manifest
 from jdetrt.machine.power import Monitor
 from jdetrt.machine.sensors.open import open_sensors
@@ -99,7 +99,7 @@ def measure_system(model: str | Path, source: str, config: LatencyConfig) -> Sys
         SessionError: the model cannot be run.
     """
     rows = []
-    with _open(model, config) as session, TemporaryDirectory() as folder:
+    with _open(model, config) as session, scratch_folder("bench") as folder:
         _network_fps(session, WARM_UP)
         for _ in range(config.repeats):
             alone = _network_fps(session, config.frames)
@@ -167,7 +167,7 @@ def measure_run(
     Raises:
         ConfigError, SourceError, SessionError: as in ``measure_latency``.
     """
-    with TemporaryDirectory(prefix="jdetrt-bench-") as temporary:
+    with scratch_folder("bench") as temporary:
         folder = Path(temporary)
         opened = open_source(source)
         tracker = Tracker(tracker_config(session, config.preset), opened.frame_rate)

@@ -6,7 +6,6 @@ import random
 from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import msgspec
 import numpy as np
@@ -15,6 +14,7 @@ from jdetrt.benchmarks.result import counted
 from jdetrt.config import TrackerConfig, preset_of
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
+from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import Machine, manifest
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import network_size
@@ -145,7 +145,7 @@ def _track(
     session: Session, sources: Sequence[str], count: int, config: TrackerConfig, frames: int
 ) -> StreamsRun:
     streams = []
-    with TemporaryDirectory(prefix="jdetrt-streams-") as folder:
+    with scratch_folder("streams") as folder:
         for index, uri in enumerate(islice(cycle(sources), count)):
             source = open_source(uri)
             if source.live:

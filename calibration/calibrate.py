@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from jdetrt.calibration.ranges.probe import activations
 from jdetrt.calibration.ranges.ranges import Ranges, measure_ranges
 from jdetrt.calibration.search import ApDropOf, Choice, LayerDamage, choose_layers, measure_layers
 from jdetrt.errors import CalibrationError
+from jdetrt.files import scratch_folder
 from jdetrt.progress import NO_PROGRESS, Progress
 
 __all__ = ["Calibration", "calibrate", "quantised_note"]
@@ -145,7 +145,7 @@ def _measure(
         tensors += [name for name in activations(source.proto) if name not in tensors]
     methods = METHODS if config.method == "auto" else (config.method,)
     ranges: dict[Method, Ranges] = {}
-    with tempfile.TemporaryDirectory(prefix="jdetrt-calibrate-") as folder:
+    with scratch_folder("calibrate") as folder:
         # Histograms serve all methods; with a state they are counted once.
         state = config.state or Path(folder, "state.npz")
         for name in sorted(methods, key=lambda method: method == "min-max"):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -61,7 +60,7 @@ def quantise_with_modelopt(
     ]
     quantise = _modelopt()
     images = np.concatenate(list(frames.batches()))
-    with TemporaryDirectory(prefix="jdetrt-modelopt-") as folder:
+    with files.scratch_folder("modelopt") as folder:
         temporary = Path(folder, "int8.onnx")
         try:
             quantise(

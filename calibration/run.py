@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -75,7 +74,7 @@ class CalibrationRun:
         if config.report is not None and config.report.is_file():
             raise CalibrationError(f"{config.report}: is a file; name a folder for the report")
         rows = self._score({_FLOAT: config.model})  # what is wrong with --gt shows at once
-        with TemporaryDirectory(prefix="jdetrt-int8-") as folder:
+        with files.scratch_folder("int8") as folder:
             scratch = Path(folder)
             frames = self._frames()
             result = self._calibrate(frames, scratch)

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -149,7 +148,7 @@ def _modelopt() -> Convert:
 
 def _convert(convert: Convert, model: Path, session: Session, images: Array) -> onnx.ModelProto:
     batch = max(session.inputs[0].shape[0], 1)
-    with TemporaryDirectory(prefix="jdetrt-autocast-") as folder:
+    with files.scratch_folder("autocast") as folder:
         seen = Path(folder) / "pictures.npz"
         feeds: dict[str, Any] = {session.inputs[0].name: np.repeat(images[:1], batch, axis=0)}
         np.savez(seen, **feeds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from jdetrt.errors import OutputError
 from jdetrt.files import (
+    atomic_folder,
     atomic_path,
     check_writable,
     remove_leftovers,
@@ -125,25 +127,108 @@ def test_the_first_of_them_appears_last(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_the_killed_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a[b].txt"
     code = (
-        "import os, signal, sys; from jdetrt.files import atomic_path\n"
-        "with atomic_path(sys.argv[1]) as t: t.write_text('half'); os.kill(os.getpid(), 9)"
+        "import os, sys; from pathlib import Path; from jdetrt import files\n"
+        "with files.atomic_path(sys.argv[1]) as t, files.atomic_folder(Path(sys.argv[2])):\n"
+        "    t.write_text('half'); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", code, path], check=False)
-    (left,) = tmp_path.iterdir()
-    others = [tmp_path / name for name in (".a[b]-12345678.txt", ".c.jdetrt-12345678.txt")]
+    subprocess.run([sys.executable, "-c", code, path, tmp_path / "folder"], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    others = [tmp_path / name for name in (".a[b]-12345678.txt", "c.jdetrt-12345678.txt")]
     for other in others:
         other.write_text("mine")
-    long_ago = time.time() - 3700
-    for each in (left, *others):
-        os.utime(each, (long_ago, long_ago))
-    with atomic_path(path) as at_work:
-        remove_leftovers(path)
-        assert not left.exists()
-        at_work.write_text("whole")
-        remove_leftovers(path)
+    # Whatever they are of, and at once; what is in work stays, in this process and in others.
+    with atomic_path(tmp_path / "another.txt") as first, atomic_path(path) as second:
+        first.write_text("first")
+        second.write_text("whole")
+        call = "import sys; from jdetrt.files import write_text; write_text(sys.argv[1], 'x')"
+        subprocess.run([sys.executable, "-c", call, tmp_path / "third.txt"], check=True)
     assert path.read_text() == "whole"
-    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+    names = [path.name, "another.txt", "third.txt", *(other.name for other in others)]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(names)
     remove_leftovers(tmp_path / "absent" / "a.txt")
+
+
+def test_without_locks_what_is_old_is_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    old, young = (tmp_path / f".a.jdetrt-{name}" for name in ("12345678", "23456789"))
+    for each in (old, young):
+        each.write_text("half")
+    os.utime(old, (time.time() - 3700,) * 2)
+    write_text(tmp_path / "a", "x")
+    assert sorted(tmp_path.iterdir()) == [young, tmp_path / "a"]
+
+
+def test_a_folder_is_exchanged_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    renames: list[str] = []
+    rename = Path.rename
+
+    def told(self: Path, to: Path) -> Path:
+        renames.append(self.name)
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", told)
+    for number in range(2):
+        with atomic_folder(folder) as new:
+            (new / "number").write_text(str(number))
+    assert renames == ["new"]  # of the first; the second exchanged the two
+    assert (folder / "number").read_text() == "1"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_where_folders_cannot_be_exchanged_the_next_run_puts_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    with atomic_folder(folder) as new:
+        (new / "old").write_text("old")
+    code = (
+        "import os, sys; from pathlib import Path; from jdetrt import atomic\n"
+        "atomic._exchange = lambda one, other: False\n"
+        "rename = Path.rename\n"
+        "def killed(self, to):\n"
+        "    if self.name == 'new': os.kill(os.getpid(), 9)\n"
+        "    return rename(self, to)\n"
+        "Path.rename = killed\n"
+        "with atomic.atomic_folder(Path(sys.argv[1])): pass\n"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], check=False)
+    assert not folder.exists()
+    write_text(tmp_path / "other", "x")
+    assert (folder / "old").read_text() == "old"
+    assert sorted(tmp_path.iterdir()) == [folder, tmp_path / "other"]
+
+
+def test_content_is_on_the_disk_before_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut may leave the new name with nothing behind it."""
+    order: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flushed(handle: int) -> None:
+        order.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    def renamed(self: Path, to: Path) -> Path:
+        order.append("rename")
+        return replace(self, to)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_text(tmp_path / "a", "x")
+    content, rename, names = order
+    assert ".jdetrt-" in content
+    assert (rename, names) == ("rename", str(tmp_path))
+    order.clear()
+    with atomic_folder(tmp_path / "b") as new:
+        (new / "file").write_text("x")
+    assert [Path(path).name for path in order] == ["file", "new", tmp_path.name]
 
 
 def test_a_name_as_long_as_the_system_allows(tmp_path: Path) -> None:

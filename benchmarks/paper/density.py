@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from jdetrt.benchmarks.paper_numbers import FIGURE_3
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError, SessionError
+from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import manifest
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector
@@ -76,7 +76,7 @@ def measure_density(
             f"expected at least 1 person and 2 frames, got {list(people)} and {frames}"
         )
     rows = []
-    with TemporaryDirectory(prefix="jdetrt-density-") as temporary, ExitStack() as stack:
+    with scratch_folder("density") as temporary, ExitStack() as stack:
         jde = stack.enter_context(open_session(model, backend="onnxruntime", provider=provider))
         progress.message("making the detector and the re-identification network")
         detector_path, reid_path = Path(temporary, "detector.onnx"), Path(temporary, "reid.onnx")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -18,6 +17,7 @@ import msgspec
 from jdetrt.config import NetworkConfig
 from jdetrt.evaluation.summary import QuickScore, quick_score
 from jdetrt.export.torch_session import TorchSession
+from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import manifest
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
@@ -109,7 +109,7 @@ def compare_losses(
         TrainingError: a loss is no longer a finite number.
     """
     rows = []
-    with TemporaryDirectory(prefix="jdetrt-losses-") as temporary:
+    with scratch_folder("losses") as temporary:
         unseen = SyntheticClip(
             seed=_FIRST_UNSEEN + seed,
             frames=_VALIDATION_FRAMES,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from jdetrt.benchmarks.association import Maker, Passes, ours, peers, run_passes
 from jdetrt.benchmarks.paper_numbers import TABLE_1
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.evaluation.trackeval import score_files
+from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import manifest
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector, has_embeddings
@@ -207,7 +207,7 @@ def _unit(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _row(density: str, name: str, sequence: DetectedSequence, passes: Passes) -> dict[str, Any]:
-    with TemporaryDirectory(prefix="jdetrt-table1-") as temporary:
+    with scratch_folder("table1") as temporary:
         results = Path(temporary, "tracks.txt")
         results.write_text(passes.lines)
         scores = score_files({"sequence": (sequence.folder, results)}).combined.to_dict()

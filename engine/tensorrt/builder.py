@@ -26,11 +26,11 @@ from jdetrt.engine.tensorrt.device import Device, current_device
 from jdetrt.engine.tensorrt.layers import from_log, layers_path
 from jdetrt.engine.tensorrt.memory import check_memory, default_workspace
 from jdetrt.engine.tensorrt.onnx_parser import Network, parse
-from jdetrt.engine.tensorrt.plan import FileFacts, Host, Sidecar, sidecar_path
+from jdetrt.engine.tensorrt.plan import FileFacts, Host, Sidecar, sidecar_path, write_plan
 from jdetrt.engine.tensorrt.timing_cache import default_timing_cache, keep_timings, use_timings
 from jdetrt.errors import BuildError, OutputError, SessionError
 from jdetrt.file_kind import PLAN_SUFFIXES, check
-from jdetrt.files import check_writable, remove_leftovers, to_json, write_together
+from jdetrt.files import check_writable, write_json
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.signals import interrupt_held
 
@@ -128,14 +128,11 @@ def build_plan(
         metadata=metadata,
         build_seconds=round(seconds, 3),
     )
-    contents = {output: built.plan, sidecar_path(output): to_json(sidecar)}
     compiled = from_log(log.compiled, digest)
-    if compiled is not None:  # where no GPU can load the plan to tell it
-        contents[layers_path(output)] = to_json(compiled, indent=1)
     with interrupt_held():
-        for path in contents:
-            remove_leftovers(path)
-        write_together(contents)
+        write_plan(output, built.plan, sidecar)
+        if compiled is not None:  # where no GPU can load the plan to tell it
+            write_json(layers_path(output), compiled, indent=1)
     if cache is not None:
         _keep(built, cache, output, wanted=timings is not None)
     return sidecar

@@ -8,6 +8,7 @@ TensorRT itself refuses others with an internal assertion, or loads them and is 
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from jdetrt.config import Section
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.compat import BACKENDS, Backend, TensorRt
 from jdetrt.engine.tensorrt.device import Device, jetpack, l4t_release, platform_name
-from jdetrt.errors import PlanMismatchError, SessionError
-from jdetrt.files import read_bytes
+from jdetrt.errors import EngineError, PlanMismatchError, SessionError
+from jdetrt.files import atomic_path, read_bytes, sha256, to_json, write_together
 from jdetrt.types import TensorSpec
 
-__all__ = ["Host", "Sidecar", "open_plan", "read_sidecar", "sidecar_path"]
+__all__ = ["Host", "Sidecar", "open_plan", "read_sidecar", "sidecar_path", "write_plan"]
 
 _FORMAT = 1
+_PREVIOUS = "previous"  # in a sidecar while its plan is replaced: the sidecar of the plan before
 _AMPERE = 8  # major compute capability, from which on plans for "ampere+" run
 
 
@@ -142,15 +144,36 @@ def read_sidecar(path: Path) -> Sidecar:
         )
     data = read_bytes(sidecar, PlanMismatchError, again)
     try:
-        version = msgspec.json.decode(data, type=dict[str, Any]).get("format")
-        if version != _FORMAT:
+        content = msgspec.json.decode(data, type=dict[str, Any])
+        if (version := content.get("format")) != _FORMAT:
             raise PlanMismatchError(
                 f"{sidecar}: has format {version}, but this jdetrt ({__version__}) reads "
                 f"format {_FORMAT}; {again}"
             )
-        return msgspec.json.decode(data, type=Sidecar)
+        previous = content.pop(_PREVIOUS, None)
+        newest = msgspec.convert(content, Sidecar)
+        if previous is not None and sha256(path) != newest.plan.sha256:
+            return msgspec.convert(previous, Sidecar)
+        return newest
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
         raise PlanMismatchError(f"{sidecar}: is not a plan's sidecar ({err}); {again}") from err
+
+
+def write_plan(path: Path, plan: bytes, sidecar: Sidecar) -> None:
+    """Write a plan and its sidecar; at any moment what stands there is a pair that opens.
+
+    Between the names of the one and the other, the sidecar describes the plan before as well.
+
+    Raises:
+        OutputError: one of them cannot be written; what stood there before stands there still.
+    """
+    content = msgspec.to_builtins(sidecar)
+    both = dict(content)
+    with suppress(EngineError):  # there was none
+        both[_PREVIOUS] = msgspec.to_builtins(read_sidecar(path))
+    with atomic_path(sidecar_path(path)) as temporary:
+        temporary.write_bytes(to_json(content))
+        write_together({path: plan, sidecar_path(path): to_json(both)})
 
 
 def open_plan(path: Path, here: Host) -> tuple[Sidecar, bytes]:

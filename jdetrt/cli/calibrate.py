@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 from statistics import mean, stdev
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +15,7 @@ from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, sou
 from jdetrt.cli.progress import ProgressBars
 from jdetrt.errors import CalibrationError, requiring
 from jdetrt.file_kind import check
+from jdetrt.files import scratch_folder
 from jdetrt.shipped import resolve
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def command(model: Path, output: Path, quantizer: str, quiet: bool, **given: Any
     check(model, "calibrate", CalibrationError)
     given["count"] = given.pop("max_frames")
     given["state"] = given["state"] or output.with_name(f"{output.name}.state")
-    with TemporaryDirectory(prefix="jdetrt-json-") as folder, ProgressBars(quiet=quiet) as bars:
+    with scratch_folder("json") as folder, ProgressBars(quiet=quiet) as bars:
         printed = Path(folder, "result.json") if given["json_path"] == opt.STDOUT else None
         given["json_path"] = printed or given["json_path"]
         run = CalibrationRun(CalibrationConfig(model=model, output=output, **given), bars)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from jdetrt.config import TrackerConfig
 from jdetrt.evaluation.trackeval import Score, score_files
+from jdetrt.files import scratch_folder
 from jdetrt.runtime.decode import Candidates
 from jdetrt.runtime.mot_io import mot_lines
 from jdetrt.runtime.tracking.filter import reportable
@@ -60,7 +60,7 @@ def score_tracks(
         above = candidates[candidates.scores > settings.score_threshold]
         tracks = tracker.update(above.suppress(settings.nms_iou).to_source())
         lines.append(mot_lines(frame, reportable(tracks, settings.max_aspect, settings.min_area)))
-    with TemporaryDirectory(prefix="jdetrt-score-") as temporary:
+    with scratch_folder("score") as temporary:
         results = Path(temporary, "tracks.txt")
         results.write_text("".join(lines))
         return score_files({sequence.resolve().name: (sequence, results)}).combined

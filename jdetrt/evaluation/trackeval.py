@@ -17,7 +17,6 @@ MOT20     the same, and non-motorised vehicles (6) are ignored too
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, MissingDependencyError
+from jdetrt.files import scratch_folder
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 
@@ -226,7 +226,7 @@ def _prepare(trackeval: Any, sequence: Path, results: Path, rules: str) -> tuple
     applied = _rules(truth, sequence.resolve().name) if rules == "auto" else rules
     if applied != "MOT15":
         _check_classes(gt_path, truth)
-    with tempfile.TemporaryDirectory(prefix="jdetrt-score-") as temporary:
+    with scratch_folder("score") as temporary:
         root = Path(temporary)
         _write(root / "truth" / "sequence" / "gt" / "gt.txt", truth)
         _write(root / "trackers" / "results" / "sequence.txt", replace(found, classes=None))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from jdetrt.config import TrackerConfig
 from jdetrt.errors import DataError
 from jdetrt.evaluation.trackeval import Scores, score_files
+from jdetrt.files import scratch_folder
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
 from jdetrt.runtime.settings import tracker_config
@@ -55,7 +55,7 @@ def evaluate_tracking(
         read_mot(folder / "gt" / "gt.txt")  # refused now and not after minutes of tracking
     settings = tracker_config(session) if tracker is None else tracker
     with ExitStack() as stack:
-        kept = Path(results_dir or stack.enter_context(TemporaryDirectory(prefix="jdetrt-track-")))
+        kept = Path(results_dir or stack.enter_context(scratch_folder("track")))
         files = {name: (folder, kept / f"{name}.txt") for name, folder in folders.items()}
         for folder, results in files.values():
             with open_source(folder) as source, MotSink(results) as sink:

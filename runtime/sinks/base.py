@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Protocol, TypeVar
 
 from jdetrt.errors import OutputError
-from jdetrt.files import atomic_path
+from jdetrt.files import atomic_folder, atomic_path
 from jdetrt.types import Frame, Tracks
 
 __all__ = ["FrameResult", "Output", "PendingFile", "Sink", "Watcher", "frames_kept"]
@@ -113,11 +113,15 @@ class Output(ABC):
 
 
 class PendingFile:
-    """A temporary file beside ``path`` that gets its name by ``commit`` or is gone by ``drop``."""
+    """A temporary file or folder beside ``path``: ``commit`` gives it its name, ``drop`` ends it.
 
-    def __init__(self, path: str | Path) -> None:
+    Raises:
+        OutputError: it cannot be made.
+    """
+
+    def __init__(self, path: str | Path, *, folder: bool = False) -> None:
         self.path = Path(path)
-        self._context = atomic_path(path)
+        self._context = atomic_folder(self.path) if folder else atomic_path(self.path)
         self.temporary = self._context.__enter__()
 
     def commit(self) -> None:

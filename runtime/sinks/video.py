@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,20 +208,15 @@ class FramesSink(Output):
         self._folder = Path(folder)
         self._suffix = suffix
         self._paint = _Painter(trail_length, overlay)
-        try:
-            _refuse_foreign(self._folder)
-            self._folder.parent.mkdir(parents=True, exist_ok=True)
-            name = tempfile.mkdtemp(prefix=f".{self._folder.name}-", dir=self._folder.parent)
-        except OSError as err:
-            raise OutputError(f"{folder}: cannot be written ({err.strerror or err})") from err
-        self._temporary: Path | None = Path(name)
+        _refuse_foreign(self._folder)
+        self._pending: PendingFile | None = PendingFile(folder, folder=True)
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Draw and write one image. Raises OutputError."""
-        if self._temporary is None:
+        if self._pending is None:
             raise OutputError(f"{self._folder}: is closed; frame {frame.index} is not written")
         image = self._paint(self._folder, frame, tracks)
-        path = self._temporary / f"tracked-{frame.index:06d}{self._suffix}"
+        path = self._pending.temporary / f"tracked-{frame.index:06d}{self._suffix}"
         try:
             path.write_bytes(self._cv2.imencode(self._suffix, image)[1])
         except OSError as err:
@@ -236,25 +230,16 @@ class FramesSink(Output):
 
     def close(self) -> None:
         """Put the images in their folder. Raises OutputError."""
-        if self._temporary is None:
-            return
-        try:
+        if self._pending is not None:
             _refuse_foreign(self._folder)
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._temporary.chmod(0o755)
-            self._temporary.replace(self._folder)
-        except OSError as err:
-            raise OutputError(
-                f"{self._folder}: cannot be completed ({err.strerror or err}); the images are in "
-                f"{self._temporary}"
-            ) from err
-        self._temporary = None
+            pending, self._pending = self._pending, None
+            pending.commit()
 
     def discard(self) -> None:
         """Leave no images."""
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-            self._temporary = None
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.drop()
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -893,10 +893,8 @@ def test_killed_in_the_middle_of_a_build(
     assert done.returncode == -signal.Signals[name], done.stderr
     files = {f.name: f.read_bytes() for f in model.parent.iterdir() if f.is_file()}
     left = {name for name in files if name.startswith((".out.jdetrt-", ".out.plan.jdetrt-"))}
-    assert len(left) == 2 * (when == "written")
+    assert bool(left) == (when == "written")
     assert {name: data for name, data in files.items() if name not in left} == before
-    for name in left:
-        os.utime(model.with_name(name), (0, 0))
     again, _ = build(install(version), model, timings=timings)  # no lock is left
     assert again["timings_before"] == ["timed"]
     assert {f.name for f in model.parent.iterdir() if f.is_file()} == set(before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from fake_tensorrt import RTX, VERSIONS
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.device import Device
-from jdetrt.engine.tensorrt.plan import Host, open_plan, read_sidecar, sidecar_path
+from jdetrt.engine.tensorrt.plan import Host, open_plan, read_sidecar, sidecar_path, write_plan
 from jdetrt.errors import PlanMismatchError, SessionError
 from jdetrt.files import write_json
 from jdetrt.shipped import resolve
@@ -231,3 +233,41 @@ def test_a_plan_of_rtx_is_not_one_of_tensorrt(install: Any, model: Path, on_orin
     assert sidecar.command(path) == command
     with pytest.raises(PlanMismatchError, match="for tensorrt_rtx, not tensorrt"):
         open_plan(path, Host.here(install(V11), on_orin))
+
+
+def test_a_plan_replaced_by_a_process_that_is_killed_opens_as_the_old_or_the_new_one(
+    plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, old_bytes = open_plan(plan, ORIN)
+    new_bytes = old_bytes + b" "
+    digest = hashlib.sha256(new_bytes).hexdigest()
+    facts = msgspec.structs.replace(old.plan, sha256=digest, bytes=len(new_bytes))
+    new = msgspec.structs.replace(old, plan=facts, build_seconds=9.0)
+    pairs = ((old, old_bytes), (new, new_bytes))
+    seen = []
+    replace = Path.replace
+
+    def watched(self: Path, to: Path) -> Path:
+        done = replace(self, to)
+        seen.append(pairs.index(open_plan(plan, ORIN)))  # what is there is one of the two
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", watched)
+        write_plan(plan, new_bytes, new)
+    assert seen == [0, 1, 1]
+    assert "previous" not in json.loads(sidecar_path(plan).read_text())
+
+    # Between the first two, a plan of neither is refused; and a third takes the old one's place.
+    write_plan(plan, old_bytes, old)
+    both = {**msgspec.to_builtins(new), "previous": msgspec.to_builtins(old)}
+    write_json(sidecar_path(plan), both)
+    seen.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", watched)
+        write_plan(plan, new_bytes, new)
+    assert seen == [0, 1, 1]
+    write_json(sidecar_path(plan), both)
+    plan.write_bytes(new_bytes + b" ")
+    with pytest.raises(PlanMismatchError, match="changed or replaced"):
+        open_plan(plan, ORIN)

@@ -1,3 +1,4 @@
+import errno
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -91,6 +92,32 @@ def test_how_pictures_get_there(
     assert placed.samefile(raw / "a.png") == (link != "copy")
 
 
+def test_the_list_of_an_earlier_version_is_replaced_too(raw: Path, tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    images = [labelled("a.png", raw / "a.png", [[1, 2, 3, 4]], [7])]
+    done = write_data_set(images, root, "Set/train", "set.train")
+    text = done.listing.read_text()
+    done.listing.unlink()
+    done.listing.write_text("Set/train/images/of-before.png\n")  # a file, not a link
+    write_data_set(images, root, "Set/train", "set.train")
+    assert done.listing.read_text() == text
+    done.listing.unlink()  # the next list of this folder has another name
+    assert write_data_set(images, root, "Set/train", "other").listing.read_text() == text
+
+
+def test_a_file_system_without_links_gets_a_copy_of_the_list(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    images = [labelled("a.png", raw / "a.png", [[1, 2, 3, 4]], [7])]
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    done = write_data_set(images, tmp_path / "out", "Set/train", "set.train", link="copy")
+    assert not done.listing.is_symlink()
+    assert len(open_data_set(done.listing)) == 1
+
+
 def test_a_second_run_replaces_the_first(raw: Path, tmp_path: Path) -> None:
     root = tmp_path / "out"
     first = [labelled("a.png", raw / "a.png", [[1, 2, 3, 4]], [7])]
@@ -102,6 +129,7 @@ def test_a_second_run_replaces_the_first(raw: Path, tmp_path: Path) -> None:
         files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
         assert files == [
             "Set/train/.jdetrt",
+            "Set/train/images.list",
             "Set/train/images/b.png",
             "Set/train/labels_with_ids/b.txt",
             "set.train",

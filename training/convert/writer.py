@@ -33,6 +33,7 @@ __all__ = ["Converted", "LabelledImage", "Link", "write_data_set"]
 
 Link = Literal["symlink", "hard", "copy"]
 
+_LIST = "images.list"
 _ORIGIN = "Written by jdetrt data convert"
 
 
@@ -68,8 +69,8 @@ def write_data_set(
 
     Every image is decoded once, for its size and to find damaged downloads. Identities are
     numbered in order of appearance. A box without area, or completely outside of the image, is
-    left out. The result of a former call is replaced; its list is deleted first and written last,
-    so that all images of a list exist.
+    left out. The result of a former call is replaced in one step: the list lies in the folder, and
+    its name in ``root`` is a link to it, so that all images of a list exist.
 
     Args:
         images: in the order of the list.
@@ -90,7 +91,7 @@ def write_data_set(
     lines: list[str] = []
     boxes = 0
     numbers: dict[Hashable, int] = {}
-    with replace_folder(target, ("images", "labels_with_ids"), _ORIGIN) as temporary:
+    with replace_folder(target, ("images", "labels_with_ids", _LIST), _ORIGIN) as temporary:
         for image in images:
             path = temporary / "images" / image.name
             label = (temporary / "labels_with_ids" / image.name).with_suffix(".txt")
@@ -104,9 +105,22 @@ def write_data_set(
             boxes += len(rows)
         if not lines:
             raise DataError(f"{list_path}: no images to list; check the folder of the download")
-        list_path.unlink(missing_ok=True)
-    write_text(list_path, "".join(lines))
+        (temporary / _LIST).write_text("".join(lines))
+        if not list_path.is_symlink():  # of an earlier version
+            list_path.unlink(missing_ok=True)
+    _name_list(list_path, target / _LIST)
     return Converted(list_path, len(lines), boxes, len(numbers))
+
+
+def _name_list(name: Path, file: Path) -> None:
+    """Give a list its name in the folder of all data sets."""
+    if name.exists() and name.samefile(file):
+        return
+    try:
+        name.unlink(missing_ok=True)
+        name.symlink_to(os.path.relpath(file, name.parent))
+    except OSError:  # a file system without links
+        write_text(name, file.read_text())
 
 
 def _place(image: LabelledImage, target: Path, link: Link) -> Size:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.results import print_table, write_json
 from jdetrt.errors import requiring
+from jdetrt.files import scratch_folder
 from jdetrt.shipped import resolve
 
 __all__ = ["density", "losses", "table1"]
@@ -88,7 +88,7 @@ def table1(
     densities = opt.numbers(people)
     if len(densities) != 2:
         raise click.BadParameter(f"--people: expected two numbers, got {people!r}")
-    with TemporaryDirectory(prefix="jdetrt-crowds-") as temporary:
+    with scratch_folder("crowds") as temporary:
         sequences = synthetic_densities(
             densities[0], densities[1], Path(temporary), max_frames, seed
         )
