@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from jdetrt.errors import SourceError
 from jdetrt.runtime.session import Closing
+from jdetrt.runtime.sources.status import Say, SourceStatus, silent
 from jdetrt.types import Frame, Size
 
-__all__ = ["Camera", "Capture"]
+__all__ = ["FPS", "FRAME_HEIGHT", "FRAME_WIDTH", "STALLED_AFTER", "Camera", "Capture"]
 
-_FIRST_WAIT = 0.5  # seconds before the first new try; each further one waits twice as long
+STALLED_AFTER = 10.0  # seconds without a frame; cameras send at least one a second
+_CONNECTING = 30.0  # seconds that opening may take before it counts as hung
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # seconds between two tries, twice as long each time
+_SETTLED = 10.0  # seconds with frames after which the next outage begins with the first wait
+_MOST_HUNG = 5  # threads that hang in a driver and are left behind
 
 _HIGHEST_RATE = 1000.0  # frames per second; a camera that states more states nonsense
 # cv2.CAP_PROP_FRAME_WIDTH and so on, the same in all versions
-_FRAME_WIDTH, _FRAME_HEIGHT, _FPS = 3, 4, 5
+FRAME_WIDTH, FRAME_HEIGHT, FPS = 3, 4, 5
 
 
 class Capture(Protocol):
@@ -34,22 +41,30 @@ class Capture(Protocol):
 
 
 class Camera(Closing):
-    """A camera or a network stream.
+    """A camera or a network stream, opened again for as long as it takes.
 
     Whoever iterates gets the newest frame each time; frames that came in between are counted in
     ``dropped`` and left out, so that a slow consumer lags by one frame and not by a backlog. The
     reader starts with the iteration, which may be done once.
+
+    A source that ends, fails or falls silent is opened again, at first after half a second, then
+    after twice as long each time, at most 15 s. A reader that hangs in its driver is left behind
+    and another one started. Numbers of frames go on; timestamps tell how long it was away. Frames
+    may come back in another size.
 
     Args:
         uri: what the user asked for, without passwords, for messages.
         open_capture: opens the camera; raises SourceError.
         name: of the source.
         frame_rate: frames per second; by default what the camera says, or 30.
-        reconnect_tries: how often in a row a stream that fails is opened again; 0 for a camera.
-        stall_timeout: seconds without a frame after which the source counts as lost.
+        reconnect_for: seconds that it may be away before it counts as lost for good; None for any
+            time, 0 to end with the first failure.
+        stall_timeout: seconds without a frame after which it counts as away.
+        wait: do not open it now: one that is away at the beginning is waited for, too.
+        say: gets a line when it goes away, comes back or changes the size of its frames.
 
     Attributes:
-        size: width and height, of the frames once there are some; before, as the camera says.
+        size: width and height of the newest frame; before the first, as the camera says.
         dropped: frames that were not taken.
 
     Raises:
@@ -67,26 +82,36 @@ class Camera(Closing):
         *,
         name: str,
         frame_rate: float | None = None,
-        reconnect_tries: int = 0,
-        stall_timeout: float = 30.0,
+        reconnect_for: float | None = None,
+        stall_timeout: float = STALLED_AFTER,
+        wait: bool = False,
+        say: Say = silent,
     ) -> None:
         self.uri = uri
         self.name = name
         self.dropped = 0
+        self.size: tuple[int, int] | None = None
+        self.frame_rate = frame_rate or 30.0
         self._open_capture = open_capture
-        self._tries = reconnect_tries
+        self._patience = float("inf") if reconnect_for is None else reconnect_for
         self._stall_timeout = stall_timeout
-        self._capture = open_capture()
-        stated = self._capture.get(_FPS)
-        self.frame_rate = frame_rate or (stated if 0 < stated <= _HIGHEST_RATE else 30.0)
-        size = Size(*(int(self._capture.get(side)) for side in (_FRAME_WIDTH, _FRAME_HEIGHT)))
-        self.size: tuple[int, int] | None = size if min(size) > 0 else None
-        self._news = threading.Condition()
+        self._say = say
+        self._unsaid: deque[str] = deque()
+        self._capture: Capture | None = None
+        if not wait:
+            self._capture = open_capture()
+            stated = self._capture.get(FPS)
+            self.frame_rate = frame_rate or (stated if 0 < stated <= _HIGHEST_RATE else 30.0)
+            size = Size(*(int(self._capture.get(side)) for side in (FRAME_WIDTH, FRAME_HEIGHT)))
+            self.size = size if min(size) > 0 else None
+        self._news = threading.Condition()  # of all that follows
         self._newest: Frame | None = None
         self._captured = 0
         self._error: SourceError | None = None
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._read_all, name="camera", daemon=True)
+        self._outage = _Outage(since=time.monotonic() if wait else None)
+        self._readers: list[threading.Thread] = []  # the last one counts, others hang
+        self._deadline = 0.0  # when the reader counts as hung
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the newest frame, numbered as captured: a dropped frame leaves a gap.
@@ -95,7 +120,8 @@ class Camera(Closing):
         is ``time.monotonic() - frame.timestamp``.
         """
         if not self._closed.is_set():
-            self._thread.start()
+            with self._news:
+                self._start_reader(self._capture)
         while (frame := self._wait()) is not None:
             yield frame
 
@@ -104,68 +130,242 @@ class Camera(Closing):
         self._closed.set()
         with self._news:
             self._news.notify_all()
-        if self._thread.ident is None:
-            self._capture.release()
-        elif self._thread is not threading.current_thread():
-            # The thread releases the capture; one that hangs in a driver is left behind.
-            self._thread.join(timeout=2.0)
+            readers, capture = self._readers[:], self._capture
+            self._capture = None
+        if not readers and capture is not None:
+            capture.release()
+        for reader in readers[-1:]:
+            if reader is not threading.current_thread():
+                # The thread releases the capture; one that hangs in a driver is left behind.
+                reader.join(timeout=2.0)
+
+    def status(self) -> SourceStatus:
+        """The state now; from any thread."""
+        with self._news:
+            return self._outage.status(self._captured)
 
     def _wait(self) -> Frame | None:
-        with self._news:
-            self._news.wait_for(
-                lambda: self._newest or self._error or self._closed.is_set(), self._stall_timeout
-            )
-            if self._closed.is_set():
-                return None
-            if self._newest is not None:
-                frame, self._newest = self._newest, None
-                return frame
-            if self._error is not None:
-                raise self._error
-        raise SourceError(f"{self.uri}: no frame for {self._stall_timeout:g} s; is it connected?")
-
-    def _read_all(self) -> None:
-        try:
-            while not self._closed.is_set():
-                if not self._read_one() and not self._closed.is_set():
-                    self._reconnect()
-        except Exception as err:  # handed to the thread that takes the frames
-            lost = err if isinstance(err, SourceError) else SourceError(f"{self.uri}: {err}")
+        """The newest frame; sees to it that a reader that hangs is replaced."""
+        while True:
             with self._news:
-                self._error = lost
-                self._news.notify_all()
-        finally:
-            self._capture.release()
+                left = self._deadline - time.monotonic()
+                if left > 0:
+                    self._news.wait_for(self._has_news, left)
+                if self._closed.is_set():
+                    return None
+                if self._newest is not None:
+                    frame, self._newest = self._newest, None
+                    return frame
+                if self._error is not None:
+                    raise self._error
+                if self._deadline <= time.monotonic():
+                    self._replace_reader()
+            self._tell()
 
-    def _read_one(self) -> bool:
-        """Read a frame and let it take the place of the newest; False where there is none."""
-        ok, image = self._capture.read()
-        if not ok or image is None:
-            return False
+    def _has_news(self) -> bool:
+        return bool(self._newest or self._error or self._closed.is_set())
+
+    def _tell(self) -> None:
+        """Say what there is to say; without the lock, for nobody knows what ``say`` does."""
+        while self._unsaid:
+            with suppress(IndexError):  # another thread was faster
+                self._say(self._unsaid.popleft())
+
+    # What follows runs with the lock held.
+
+    def _start_reader(self, capture: Capture | None) -> None:
+        self._capture = None
+        self._deadline = time.monotonic() + (self._stall_timeout if capture else _CONNECTING)
+        reader = threading.Thread(
+            target=self._read_all, args=[capture], name=f"camera {self.name}", daemon=True
+        )
+        self._readers.append(reader)
+        reader.start()
+
+    def _replace_reader(self) -> None:
+        """Leave a reader that hangs, and start another."""
+        if self._outage.since is None:
+            self._go_away(f"no frame for {self._stall_timeout:g} s", stalled=True)
+        self._give_up_if_too_long()
+        self._readers = [one for one in self._readers if one.is_alive()]
+        if self._error is None and len(self._readers) == _MOST_HUNG:
+            self._error = SourceError(
+                f"{self.uri}: lost after frame {self._captured}: {_MOST_HUNG} readers hang in its "
+                "driver; restart the program, and the camera too if that does not help"
+            )
+        if self._error is None:
+            self._start_reader(None)
+
+    def _go_away(self, reason: str, *, stalled: bool = False) -> None:
+        self._outage.begin(reason, stalled)
+        after = f" after frame {self._captured}" if self._captured else ""
+        if self._patience:
+            self._unsaid.append(f"{self.uri}: lost{after} ({reason}); opening it again")
+
+    def _give_up_if_too_long(self) -> None:
+        outage = self._outage
+        if outage.seconds_now() < self._patience or self._error is not None:
+            return
+        tried = ""
+        if self._patience:
+            times = f"{outage.tries} time{'' if outage.tries == 1 else 's'}"
+            tried = f"; away for {outage.seconds_now():.1f} s, opened again {times} in vain"
+        after = f"lost after frame {self._captured}" if self._captured else "gave no frame"
+        self._error = SourceError(f"{self.uri}: {after} ({outage.reason}){tried}")
+        self._news.notify_all()
+
+    def _take(self, image: Any, now: float) -> None:
+        """Let a frame take the place of the newest."""
         self._captured += 1
         size = Size.of(image)
+        came_back = self._outage.end(now)
+        if came_back is not None and self._captured > 1:
+            self._unsaid.append(f"{self.uri}: back after {came_back:.1f} s")
         if self._captured > 1 and size != self.size:
-            raise SourceError(f"{self.uri}: frame {self._captured} is {size}, not {self.size}")
+            self._outage.size_changes += 1
+            before = Size(*self.size) if self.size else "unknown"
+            self._unsaid.append(
+                f"{self.uri}: frame {self._captured} is {size}, those before it {before}"
+            )
         self.size = size
-        with self._news:
-            self.dropped += self._newest is not None
-            self._newest = Frame(image, self._captured, time.monotonic())
-            self._news.notify_all()
-        return True
+        self.dropped += self._newest is not None
+        self._newest = Frame(image, self._captured, now)
+        self._deadline = now + self._stall_timeout
+        self._news.notify_all()
 
-    def _reconnect(self) -> None:
-        """Open the stream again and read a frame; raise SourceError when it stays away."""
-        reason = "gives no more frames"
-        for attempt in range(self._tries):
-            if self._closed.wait(_FIRST_WAIT * 2**attempt):
-                return
-            self._capture.release()
+    # What follows runs in the reader's thread, without the lock.
+
+    def _current(self) -> bool:
+        """Whether this thread is still the one that counts; with the lock held."""
+        return (
+            not self._closed.is_set()
+            and self._error is None
+            and self._readers[-1] is threading.current_thread()
+        )
+
+    def _read_all(self, capture: Capture | None) -> None:
+        try:
+            while (capture := capture or self._reopen()) is not None:
+                reason = self._read_on(capture)
+                with suppress(Exception):
+                    capture.release()
+                capture = None
+                with self._news:
+                    if not self._current():
+                        return
+                    if self._outage.since is None:
+                        self._go_away(reason)
+                    self._give_up_if_too_long()
+                self._tell()
+        finally:
+            if capture is not None:
+                capture.release()
+
+    def _read_on(self, capture: Capture) -> str:
+        """Read until there is no frame; return why."""
+        while True:
             try:
-                self._capture = self._open_capture()
-            except SourceError as err:
-                reason = str(err)
+                ok, image = capture.read()
+            except Exception as err:  # of the driver; whatever it is, the camera is away
+                return " ".join(str(err).split()) or type(err).__name__
+            now = time.monotonic()
+            if not ok or image is None:
+                return "gives no more frames"
+            with self._news:
+                if not self._current():
+                    return "closed"
+                self._take(image, now)
+            self._tell()
+
+    def _reopen(self) -> Capture | None:
+        """Try until the source opens; None when it is no longer for this thread to try."""
+        while True:
+            with self._news:
+                if not self._current():
+                    return None
+                self._give_up_if_too_long()
+                if self._error is not None:
+                    return None
+                wait = self._outage.wait()
+                self._deadline = time.monotonic() + wait + _CONNECTING
+                left = max(0.0, self._patience - self._outage.seconds_now())
+            if self._closed.wait(min(wait, left)):
+                return None
+            with self._news:
+                if not self._current():
+                    return None
+            try:
+                capture = self._open_capture()
+            except Exception as err:
+                with self._news:
+                    if self._current() and self._outage.failed(str(err)):
+                        self._unsaid.append(f"{err}; trying again")
+                self._tell()
                 continue
-            if self._read_one():
-                return
-        tried = f"; opened again {self._tries} times in vain" if self._tries else ""
-        raise SourceError(f"{self.uri}: lost after frame {self._captured} ({reason}){tried}")
+            with self._news:
+                if self._current():
+                    self._deadline = time.monotonic() + self._stall_timeout
+                    return capture
+            capture.release()
+            return None
+
+
+class _Outage:
+    """Account of the times that a source was away.
+
+    Args:
+        since: when it went away (``time.monotonic()``), or None where it is there.
+    """
+
+    def __init__(self, since: float | None) -> None:
+        self.since = since
+        self.tries = 0
+        self.reason = ""
+        self.size_changes = 0
+        self._count = self._stalls = 0
+        self._seconds = 0.0
+        self._back_since = time.monotonic()
+        self._next_wait = 0.0 if since is not None else _FIRST_WAIT
+
+    def begin(self, reason: str, stalled: bool) -> None:
+        now = time.monotonic()
+        if now - self._back_since > _SETTLED:
+            self._next_wait = _FIRST_WAIT
+        self.since, self.reason, self.tries = now, reason, 0
+        self._count += 1
+        self._stalls += stalled
+
+    def wait(self) -> float:
+        """Seconds to wait before the next try."""
+        wait = self._next_wait
+        self._next_wait = min(max(2 * wait, _FIRST_WAIT), _LONGEST_WAIT)
+        return wait
+
+    def failed(self, reason: str) -> bool:
+        """Note a try in vain; True if its reason is another one than before."""
+        self.tries += 1
+        another, self.reason = reason != self.reason, reason
+        return another
+
+    def end(self, now: float) -> float | None:
+        """Note a frame; return how long the source was away, None where it was not."""
+        if self.since is None:
+            return None
+        away = now - self.since
+        self._seconds += away
+        self.since, self._back_since = None, now
+        return away
+
+    def seconds_now(self) -> float:
+        return 0.0 if self.since is None else time.monotonic() - self.since
+
+    def status(self, captured: int) -> SourceStatus:
+        return SourceStatus(
+            connected=self.since is None,
+            captured=captured,
+            outages=self._count,
+            stalls=self._stalls,
+            away_seconds=self._seconds + self.seconds_now(),
+            size_changes=self.size_changes,
+            reason=self.reason,
+        )

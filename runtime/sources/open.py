@@ -5,10 +5,14 @@
 ``folder/``                     its images, in natural order
 ``MOT17-09/``                   a MOT Challenge sequence (a folder with a seqinfo.ini)
 ``"folder/*.jpg"``              the images that a pattern finds (``**`` goes into folders)
-``camera:0``, ``/dev/video0``   a USB camera; ``camera:0?width=1280&height=720&fps=30``
+``0``, ``camera:0``             a USB camera, as ``/dev/video0`` is;
+                                ``camera:0?width=1280&height=720&fps=30``
 ``csi://0``                     a CSI camera of a Jetson; the same options, and ``flip``
 ``rtsp://host/stream``          a network camera; ``#h265`` at the end says its codec on a Jetson
-``gst:PIPELINE``                a GStreamer pipeline that ends in an appsink, word for word
+``http://host/video.mjpg``      a stream that FFmpeg reads: http, https, udp, rtp, tcp, srt, rtmp;
+                                a recording on a web server is read to its end
+``gst:PIPELINE``                a GStreamer pipeline that ends in an appsink, word for word; one
+                                that reads a file is read to its end
 ==============================  ============================================================
 """
 
@@ -23,6 +27,7 @@ from typing import Protocol, runtime_checkable
 
 from jdetrt.errors import SourceError
 from jdetrt.passwords import without_passwords
+from jdetrt.runtime.sources.camera import STALLED_AFTER
 from jdetrt.runtime.sources.camera_uri import is_camera_uri, open_camera
 from jdetrt.runtime.sources.images import (
     IMAGE_SUFFIXES,
@@ -30,6 +35,7 @@ from jdetrt.runtime.sources.images import (
     folder_images,
     natural_order,
 )
+from jdetrt.runtime.sources.status import Say, silent
 from jdetrt.runtime.sources.video import VideoFile
 from jdetrt.types import Frame
 
@@ -37,7 +43,7 @@ __all__ = ["Source", "image_paths", "open_source"]
 
 _FORMS = (
     "a video file, a folder of images, a MOT sequence, a pattern such as 'folder/*.jpg', "
-    "camera:0, /dev/video0, csi://0, rtsp://host/stream or gst:PIPELINE"
+    "0 or camera:0, csi://0, rtsp://host/stream, http://host/stream or gst:PIPELINE"
 )
 
 
@@ -78,14 +84,24 @@ class Source(Protocol):
 
 
 def open_source(
-    uri: str | Path, *, frame_rate: float | None = None, reconnect_tries: int = 5
+    uri: str | Path,
+    *,
+    frame_rate: float | None = None,
+    reconnect_for: float | None = None,
+    stall_timeout: float = STALLED_AFTER,
+    wait: bool = False,
+    say: Say = silent,
 ) -> Source:
     """Open a source of frames.
 
     Args:
         uri: one of the forms above; a file whose name looks like a camera is given as ./camera:0.
         frame_rate: frames per second, in place of what the source says about itself.
-        reconnect_tries: how often in a row a network stream that fails is opened again.
+        reconnect_for: seconds that a live source may be away before it counts as lost for good;
+            None for any time, 0 to end with its first failure.
+        stall_timeout: seconds without a frame after which a live source counts as away.
+        wait: also wait for a live source that is away at the beginning.
+        say: gets a line when a live source goes away and when it comes back.
 
     Raises:
         SourceError: there is no such thing, or it cannot be opened; the message says what was
@@ -100,7 +116,14 @@ def open_source(
             f"{without_passwords(text)}: expected a frame rate above 0, got {frame_rate}"
         )
     if is_camera_uri(text):
-        return open_camera(text, frame_rate=frame_rate, reconnect_tries=reconnect_tries)
+        return open_camera(
+            text,
+            frame_rate=frame_rate,
+            reconnect_for=reconnect_for,
+            stall_timeout=stall_timeout,
+            wait=wait,
+            say=say,
+        )
     if scheme := re.match(r"[a-z][a-z0-9+.-]+://", text):
         shown = without_passwords(text)
         raise SourceError(f"{shown}: {scheme[0]} is not supported; expected {_FORMS}")

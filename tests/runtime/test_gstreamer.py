@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from jdetrt.runtime.sources import camera_uri
-from jdetrt.runtime.sources.camera_uri import csi_pipeline, how_to_get_gstreamer, rtsp_pipeline
+from jdetrt.runtime.sources import gstreamer
+from jdetrt.runtime.sources.gstreamer import csi_pipeline, how_to_get_gstreamer, rtsp_pipeline
 
 NEWEST = "video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 
@@ -18,7 +18,7 @@ def test_csi() -> None:
 
 def test_rtsp_with_the_decoder_of_the_jetson() -> None:
     assert rtsp_pipeline("rtsp://h/s", codec="h265", hardware=True, latency_ms=50) == (
-        'rtspsrc location="rtsp://h/s" protocols=tcp latency=50 ! '
+        'rtspsrc location="rtsp://h/s" protocols=tcp latency=50 tcp-timeout=20000000 ! '
         "rtph265depay ! h265parse ! nvv4l2decoder enable-max-performance=1 ! "
         "nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! " + NEWEST
     )
@@ -26,7 +26,7 @@ def test_rtsp_with_the_decoder_of_the_jetson() -> None:
 
 def test_rtsp_elsewhere_lets_gstreamer_choose() -> None:
     assert rtsp_pipeline("rtsp://h/s") == (
-        'rtspsrc location="rtsp://h/s" protocols=tcp latency=200 ! '
+        'rtspsrc location="rtsp://h/s" protocols=tcp latency=200 tcp-timeout=20000000 ! '
         "decodebin ! videoconvert ! " + NEWEST
     )
 
@@ -39,7 +39,7 @@ def test_a_url_cannot_break_out_of_its_quotes() -> None:
 def test_how_to_get_it_depends_on_the_machine(
     monkeypatch: pytest.MonkeyPatch, jetson: bool, hint: str
 ) -> None:
-    monkeypatch.setattr(camera_uri, "on_jetson", lambda: jetson)
+    monkeypatch.setattr(gstreamer, "on_jetson", lambda: jetson)
     text = how_to_get_gstreamer()
     assert hint in text
     assert "--system-site-packages" in text

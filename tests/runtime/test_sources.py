@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import SourceError
-from jdetrt.runtime.sources import camera, camera_uri
+from jdetrt.runtime.sources import camera, camera_uri, network
+from jdetrt.runtime.sources import gstreamer as gstreamer_module
 from jdetrt.runtime.sources.camera import Camera
 from jdetrt.runtime.sources.open import Source, open_source
 from jdetrt.runtime.sources.video import VideoFile
@@ -521,14 +522,14 @@ def test_nothing_to_see(tmp_path: Path, uri: str) -> None:
         ("", "no source given"),
         ("  ", "no source given"),
         ("/nowhere/at/all", "no such file or folder"),
-        ("http://host/v.mp4", "http:// is not supported; expected"),
+        ("http://no.such.host.invalid/v.mp4", "does not open .there is no host no.such.host"),
         ("ftp://me:secret@host/v", r"ftp://me:\*\*\*@host/v: ftp:// is not supported"),
         ("camera:", "expected the number of a camera"),
         ("camera:front", "expected the number of a camera"),
         ("csi://x", "expected the number of a camera"),
         ("camera:0?size=3", "expected whole numbers for fps, height, width, got size=3"),
         ("csi://0?width=full", "expected whole numbers for .*, got width=full"),
-        ("rtsp://", "expected rtsp://host/stream"),
+        ("rtsp://", "expected a host, as in rtsp://host/stream"),
         ("rtsp://host/s#av1", "expected #h264 or #h265 at its end, if any"),
         ("x" * 5000, "File name too long"),
     ],
@@ -557,7 +558,7 @@ def test_a_camera_that_is_not_there(uri: str) -> None:
 def test_without_gstreamer_the_pipeline_is_shown(
     monkeypatch: pytest.MonkeyPatch, uri: str, pipeline: str
 ) -> None:
-    monkeypatch.setattr(camera_uri, "has_gstreamer", lambda: False)
+    monkeypatch.setattr(gstreamer_module, "has_gstreamer", lambda: False)
     with pytest.raises(
         SourceError, match=f"built without GStreamer(?s:.)*The pipeline is:\n  {pipeline}"
     ):
@@ -591,8 +592,10 @@ class _Cv2:
 def fake_cv2(monkeypatch: pytest.MonkeyPatch) -> Callable[..., _Cv2]:
     def install(*, opens: bool = True, gstreamer: bool = True) -> _Cv2:
         fake = _Cv2(opens)
-        monkeypatch.setattr(camera_uri, "load_cv2", lambda: fake)
-        monkeypatch.setattr(camera_uri, "has_gstreamer", lambda: gstreamer)
+        for module in (camera_uri, network, gstreamer_module):
+            monkeypatch.setattr(module, "load_cv2", lambda: fake)
+            monkeypatch.setattr(module, "has_gstreamer", lambda: gstreamer)
+        monkeypatch.setattr(network, "explain", lambda url: "")
         return fake
 
     return install
@@ -715,9 +718,9 @@ def test_a_slow_consumer_gets_the_newest_frame() -> None:
     assert capture.released
 
 
-def test_a_camera_that_is_unplugged_is_lost() -> None:
+def test_without_reconnecting_a_camera_that_is_unplugged_is_lost() -> None:
     capture = _Capture(1)
-    frames, error = _until_error(_camera(capture))
+    frames, error = _until_error(_camera(capture, reconnect_for=0))
     # The camera may fail before anyone has taken its last frame; that frame still comes first.
     assert [frame.index for frame in frames] == [1]
     assert error == "cam: lost after frame 1 (gives no more frames)"
@@ -727,45 +730,100 @@ def test_a_camera_that_is_unplugged_is_lost() -> None:
 @pytest.fixture
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(camera, "_LONGEST_WAIT", 0.05)
 
 
 @pytest.mark.usefixtures("no_wait")
-def test_a_stream_is_opened_again() -> None:
+def test_a_stream_is_opened_again_for_a_time() -> None:
     first, dead, second = _Capture(2), _Capture(0), _Capture(3)
-    source = _camera(first, dead, second, reconnect_tries=3)
+    said: list[str] = []
+    source = _camera(first, dead, second, reconnect_for=0.3, say=said.append)
     frames, error = _until_error(source)
     assert frames[-1].index == 5  # frame numbers go on
     assert len(frames) + source.dropped == 5
-    assert error == (
-        "cam: lost after frame 5 (cam: connection refused); opened again 3 times in vain"
+    match = re.fullmatch(
+        r"cam: lost after frame 5 \(cam: connection refused\); away for 0\.\d s, "
+        r"opened again (\d+) times in vain",
+        error,
     )
-    assert first.released
-    assert dead.released
-    assert second.released
+    assert match is not None
+    assert int(match[1]) >= 6  # waits of 1, 2, 4, 8, 16, 32, then 50 ms
+    assert all(capture.released for capture in (first, dead, second))
+    status = source.status()
+    assert (status.connected, status.captured, status.outages, status.stalls) == (False, 5, 2, 0)
+    assert 0.3 <= status.away_seconds < 5
+    assert said[0] == "cam: lost after frame 2 (gives no more frames); opening it again"
+    assert re.fullmatch(r"cam: back after \d\.\d s", said[1])
+    assert said[3] == "cam: connection refused; trying again"
+    assert len(said) == 4  # and not once for each try
 
 
 @pytest.mark.usefixtures("no_wait")
 def test_a_stream_that_comes_back_in_another_size() -> None:
     class Wide(_Capture):
         def read(self) -> tuple[bool, Any]:
-            return True, _picture(1, (80, 48))
+            ok, _ = super().read()
+            return ok, _picture(1, (80, 48))
 
-    _, error = _until_error(_camera(_Capture(1), Wide(1), reconnect_tries=1))
-    assert error == "cam: frame 2 is 80x48, not 64x48"
+    said: list[str] = []
+    source = _camera(_Capture(1), Wide(3), reconnect_for=0.1, say=said.append)
+    frames, _ = _until_error(source)
+    assert (frames[0].image.shape, frames[-1].image.shape) == ((48, 64, 3), (48, 80, 3))
+    assert source.size == (80, 48)
+    assert source.status().size_changes == 1
+    assert "cam: frame 2 is 80x48, those before it 64x48" in said
 
 
-def test_a_camera_that_hangs() -> None:
-    capture = _Live()
-    source = _camera(capture, stall_timeout=0.05)
-    with pytest.raises(SourceError, match=r"cam: no frame for 0.05 s"):
+@pytest.mark.usefixtures("no_wait")
+def test_a_source_that_is_away_at_the_beginning_is_waited_for() -> None:
+    tries: Iterator[SourceError | _Capture] = iter(
+        [SourceError("cam: off"), SourceError("cam: off"), _Capture(2)]
+    )
+    said: list[str] = []
+
+    def open_capture() -> _Capture:
+        capture = next(tries, SourceError("cam: gone"))
+        if isinstance(capture, SourceError):
+            raise capture
+        return capture
+
+    source = Camera("cam", open_capture, name="cam", wait=True, reconnect_for=0.5, say=said.append)
+    assert not source.status().connected
+    frames, error = _until_error(source)
+    assert frames[-1].index == 2
+    assert error.startswith("cam: lost after frame 2 (cam: gone); away for 0.5 s")
+    assert said[0] == "cam: off; trying again"
+
+
+@pytest.mark.usefixtures("no_wait")
+def test_a_reader_that_hangs_is_replaced() -> None:
+    hung, good = _Live(), _Capture(2)
+    said: list[str] = []
+    source = _camera(hung, good, stall_timeout=0.05, reconnect_for=0.5, say=said.append)
+    frames, error = _until_error(source)
+    assert frames[-1].index == 2
+    assert error.startswith("cam: lost after frame 2 ")
+    assert said[0] == "cam: lost (no frame for 0.05 s); opening it again"
+    assert (source.status().outages, source.status().stalls) == (2, 1)
+    hung.let.release()  # it comes to life at last, and goes
+    _until(lambda: hung.released)
+    assert frames[-1].index == 2
+
+
+@pytest.mark.usefixtures("no_wait")
+def test_a_driver_that_always_hangs_is_given_up() -> None:
+    captures = [_Live() for _ in range(9)]
+    source = _camera(*captures, stall_timeout=0.02)
+    with pytest.raises(SourceError, match=r"cam: lost after frame 0: 5 readers hang"):
         next(iter(source))
-    capture.let.release()
+    for capture in captures[:5]:
+        capture.let.release()
     source.close()
-    assert capture.released
+    _until(lambda: all(capture.released for capture in captures[:5]))
 
 
 def test_an_error_in_the_driver_reaches_the_consumer() -> None:
-    _, error = _until_error(_camera(_Capture(0, error=cv2.error("boom"))))
+    _, error = _until_error(_camera(_Capture(0, error=cv2.error("boom")), reconnect_for=0))
     assert error.startswith("cam: ")
     assert "boom" in error
 
