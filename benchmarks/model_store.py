@@ -18,7 +18,8 @@ from jdetrt.config import ExportConfig
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.compat import BACKENDS as PLAN_BACKENDS
 from jdetrt.errors import ConfigError, MissingDependencyError
-from jdetrt.files import sha256, write_bytes
+from jdetrt.files import write_bytes
+from jdetrt.inputs import sha256
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import network_size
 from jdetrt.types import Session, Size

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from jdetrt import __version__, files
+from jdetrt import __version__, inputs
 from jdetrt.calibration.calibrate import Calibration
 from jdetrt.calibration.config import Targets
 from jdetrt.calibration.damage import Closeness, Comparison
-from jdetrt.calibration.frames.frame_list import FrameList, read_json
+from jdetrt.calibration.frames.frame_list import FrameList, read_versioned
 from jdetrt.calibration.quantize.layers import Layers
 from jdetrt.calibration.score import Speed
 from jdetrt.calibration.search import Attempt
@@ -154,7 +154,7 @@ class CalibrationRecord(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             CalibrationError: it cannot be read, or is another file.
         """
-        return read_json(path, cls, _FORMAT, "the report of a calibration", "calibrate")
+        return read_versioned(path, cls, _FORMAT, "the report of a calibration", "calibrate")
 
 
 def record(
@@ -182,7 +182,7 @@ def record(
             metadata=result.source.metadata,
         ),
         written=[
-            OutputRecord(what, path.name, path.stat().st_size, files.sha256(path))
+            OutputRecord(what, path.name, path.stat().st_size, inputs.sha256(path))
             for what, path in (outputs or {}).items()
         ],
         frames=_frames(result.frames),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from jdetrt import files
+from jdetrt import inputs
 from jdetrt.engine import onnx_file
 from jdetrt.engine.tensorrt.plan import read_sidecar
 from jdetrt.errors import JdetrtError, SessionError
@@ -53,8 +53,8 @@ class Model:
         """Hexadecimal SHA-256; of an ONNX model with weights in other files, over all of them."""
         if self.kind is FileKind.ONNX:
             return onnx_file.fingerprint(self.path, self._error)
-        with files.reading(self.path, self._error):
-            return files.sha256(self.path)
+        with inputs.reading(self.path, self._error):
+            return inputs.sha256(self.path)
 
     @cached_property
     def metadata(self) -> dict[str, str]:

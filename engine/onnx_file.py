@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from jdetrt import files
+from jdetrt import inputs
 from jdetrt.errors import JdetrtError, SessionError
 
 __all__ = ["fingerprint", "input_shape", "metadata", "model_files"]
@@ -36,7 +36,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
 def model_files(path: Path) -> Iterator[Path]:
     """An ONNX model, and the files beside it that hold its weights if it does not itself."""
     yield path
-    with suppress(OSError, ValueError, IndexError), files.open_regular(path) as file:
+    with suppress(OSError, ValueError, IndexError), inputs.open_regular(path) as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             found = set()
             for match in _EXTERNAL.finditer(data):
@@ -53,8 +53,8 @@ def fingerprint(path: Path, error: type[JdetrtError] = SessionError) -> str:
     """
     hashes = []
     for file in model_files(path):
-        with files.reading(file, error):
-            hashes.append(files.sha256(file))
+        with inputs.reading(file, error):
+            hashes.append(inputs.sha256(file))
     if len(hashes) == 1:
         return hashes[0]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
@@ -108,8 +108,8 @@ def _dimensions(data: mmap.mmap, start: int, end: int) -> Iterator[int]:
 def _mapped(path: Path, error: type[JdetrtError]) -> Iterator[mmap.mmap]:
     try:
         with (
-            files.reading(path, error),
-            files.open_regular(path) as file,
+            inputs.reading(path, error),
+            inputs.open_regular(path) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
             yield data

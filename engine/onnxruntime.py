@@ -13,7 +13,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from jdetrt import files
+from jdetrt import inputs
 from jdetrt.errors import SessionError
 from jdetrt.runtime.opencv import native_name
 from jdetrt.runtime.session import SessionBase
@@ -138,12 +138,12 @@ def products_overflow(machine: str | None = None, cpu_info: Path = _CPU_INFO) ->
 
 
 def _check_file(path: Path) -> None:
-    with files.reading(path, SessionError):
+    with inputs.reading(path, SessionError):
         if path.is_dir():
             raise SessionError(f"{path}: is a folder; name the .onnx file in it")
         if not path.exists():
             raise SessionError(f"{path}: no such file")
-        with files.open_regular(path) as file:
+        with inputs.open_regular(path) as file:
             if not file.read(1):
                 raise SessionError(f"{path}: is empty (0 bytes); export the model again")
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from jdetrt import files
+from jdetrt import files, inputs
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.errors import ExportError, MissingDependencyError, ParityError
 from jdetrt.evaluation.agreement import LIMITS, Agreement, Comparison
@@ -112,12 +112,12 @@ def autocast(
                     **notes,
                     "precision": "fp16",
                     "weights": "float16",
-                    "autocast_of": f"{model.name} {files.sha256(model)}",
+                    "autocast_of": f"{model.name} {inputs.sha256(model)}",
                     "parity": json.dumps(note),
                 },
             )
             temporary.write_bytes(halved.SerializeToString())
-            digest = files.sha256(temporary)
+            digest = inputs.sha256(temporary)
     total, in_half = _convolutions(halved)
     return Autocast(
         path=output,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jdetrt import files
+from jdetrt import inputs
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.file_kind import CHECKPOINTS, check
 from jdetrt.types import TensorSpec
@@ -89,7 +89,7 @@ def _describe_checkpoint(path: Path) -> CheckpointContent:
     return CheckpointContent(
         path=str(path),
         bytes=path.stat().st_size,
-        sha256=files.sha256(path),
+        sha256=inputs.sha256(path),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         info=info,
     )
@@ -106,7 +106,7 @@ def _describe_onnx(path: Path) -> OnnxContent:
     return OnnxContent(
         path=str(path),
         bytes=path.stat().st_size,
-        sha256=files.sha256(path),
+        sha256=inputs.sha256(path),
         inputs=onnx_graph.inputs(model),
         outputs=onnx_graph.tensor_specs(model.graph.output),
         metadata={entry.key: entry.value for entry in model.metadata_props},
@@ -122,7 +122,7 @@ def _describe_without_onnx(path: Path) -> OnnxContent:
         return OnnxContent(
             path=str(path),
             bytes=path.stat().st_size,
-            sha256=files.sha256(path),
+            sha256=inputs.sha256(path),
             inputs=tuple(session.inputs),
             outputs=tuple(session.outputs),
             metadata=dict(session.metadata),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from jdetrt import __version__, files
+from jdetrt import __version__, files, inputs
 from jdetrt.config import STRIDES, AnyTrackerConfig, ExportConfig
 from jdetrt.errors import ConfigError, ExportError, JdetrtError
 from jdetrt.export.deploy_graph import DeployGraph
@@ -175,13 +175,13 @@ def export_onnx(
             "weights": "float16" if half or config.half_weights else "float32",
             "checkpoint": checkpoint.name,
             "checkpoint_kind": info.kind,
-            "checkpoint_sha256": files.sha256(checkpoint),
+            "checkpoint_sha256": inputs.sha256(checkpoint),
             "parity": json.dumps(note),
             **tracker_note(tracker or info.config.tracker),
         }
         onnx.helper.set_model_props(model, metadata)
         temporary.write_bytes(model.SerializeToString())
-        digest = files.sha256(temporary)
+        digest = inputs.sha256(temporary)
     return Exported(
         path=output,
         bytes=output.stat().st_size,

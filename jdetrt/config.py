@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from jdetrt.documents import read_toml
 from jdetrt.errors import ConfigError
 
 __all__ = [
@@ -42,7 +43,6 @@ Anchor = tuple[Positive, Positive]
 HeadAnchors = tuple[Anchor, Anchor, Anchor, Anchor]
 
 _T = TypeVar("_T")
-_LARGEST = 1 << 20  # bytes of a settings file
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -204,17 +204,4 @@ def load(path: str | Path, section: type[_T]) -> _T:
     Raises:
         ConfigError: the file is missing, is not TOML, or has an unknown or wrong key.
     """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_file():
-            raise ConfigError(f"{path}: not a regular file; name a TOML file")
-        with path.open("rb") as file:
-            text = file.read(_LARGEST + 1)
-    except OSError as err:
-        raise ConfigError(f"{path}: cannot be read ({err.strerror})") from err
-    if len(text) > _LARGEST:
-        raise ConfigError(f"{path}: not a settings file (larger than 1 MiB)")
-    try:
-        return msgspec.toml.decode(text, type=section)
-    except (msgspec.DecodeError, UnicodeDecodeError) as err:
-        raise ConfigError(f"{path}: {err}") from err
+    return read_toml(path, section, ConfigError)

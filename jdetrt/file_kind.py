@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jdetrt.errors import DataError, JdetrtError
-from jdetrt.files import reading
+from jdetrt.inputs import reading
 
 __all__ = [
     "CHECKPOINTS",

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular
+from jdetrt.inputs import open_regular
 from jdetrt.runtime.sources.seqinfo import LAST_FRAME
 from jdetrt.types import Detections, Tracks
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from jdetrt.config import AnyTrackerConfig, default_config
+from jdetrt.documents import decode_json
 from jdetrt.errors import SessionError
 from jdetrt.types import Session
 
@@ -35,8 +36,8 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
         gives = {spec.name for spec in session.outputs}
         return default_config("reference" if "embeddings" in gives else "iou")
     try:
-        config: AnyTrackerConfig = msgspec.json.decode(note, type=AnyTrackerConfig)
-    except msgspec.MsgspecError as err:
+        config: AnyTrackerConfig = decode_json(note, AnyTrackerConfig)  # type: ignore[arg-type]
+    except ValueError as err:
         raise SessionError(
             f"the tracker settings in the model's metadata are invalid ({err}); use "
             f"--config or --preset if the command has them, or export the model again"

@@ -18,10 +18,10 @@ from jdetrt.files import (
     atomic_path,
     check_writable,
     remove_leftovers,
-    sha256,
     write_text,
     write_together,
 )
+from jdetrt.inputs import sha256
 
 
 def test_a_file_appears_when_the_block_ends_well(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from jdetrt.api import load
 from jdetrt.config import IouConfig
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
-from jdetrt.files import sha256
+from jdetrt.inputs import sha256
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.shipped import resolve, resolve_checkpoint
 from jdetrt.training.recipe import open_recipe

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
 from jdetrt.config import BelowOne, Count, Fraction, NetworkConfig, Positive, Section, load
+from jdetrt.documents import convert
 from jdetrt.errors import ConfigError
 from jdetrt.types import Size
 
@@ -205,8 +205,8 @@ def open_recipe(name: str | Path) -> Recipe:
     """
     path = _recipe_path(name)
     try:
-        return msgspec.convert(_settings(path), Recipe)
-    except msgspec.ValidationError as err:
+        return convert(_settings(path), Recipe)
+    except ValueError as err:
         raise ConfigError(f"{path}: {err}") from err
 
 

@@ -16,11 +16,13 @@ from msgspec import Meta
 
 from jdetrt import __version__, files
 from jdetrt.calibration.frames.scan import FrameSource
+from jdetrt.documents import read_json
 from jdetrt.errors import CalibrationError
 from jdetrt.runtime.preprocess import letterbox
+from jdetrt.runtime.sources.seqinfo import LAST_FRAME
 from jdetrt.types import Frame
 
-__all__ = ["ChosenFrame", "FrameList", "read_json"]
+__all__ = ["ChosenFrame", "FrameList", "read_versioned"]
 
 _FORMAT = 1
 _Side = Annotated[int, Meta(ge=1, le=1 << 20)]
@@ -40,11 +42,11 @@ class ChosenFrame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     source: str
-    index: Annotated[int, Meta(ge=1)]
+    index: Annotated[int, Meta(ge=1, le=LAST_FRAME)]
     name: str
     sha256: str
-    brightness: float
-    people: int | None = None
+    brightness: Annotated[float, Meta(ge=0.0, le=255.0)]
+    people: Annotated[int, Meta(ge=0)] | None = None
 
 
 class FrameList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,7 +66,7 @@ class FrameList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     format: int = _FORMAT
     jdetrt_version: str = __version__
     seed: int
-    asked: int
+    asked: Annotated[int, Meta(ge=1)]
     network_size: tuple[_Side, _Side]
     frames: Annotated[tuple[ChosenFrame, ...], Meta(min_length=1)]
     skipped: tuple[str, ...] = ()
@@ -86,7 +88,9 @@ class FrameList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         Raises:
             CalibrationError: it cannot be read, or is no list of frames.
         """
-        return read_json(path, cls, _FORMAT, "a list of calibration frames", "choose the frames")
+        return read_versioned(
+            path, cls, _FORMAT, "a list of calibration frames", "choose the frames"
+        )
 
     def write(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all. Raises OutputError."""
@@ -155,7 +159,7 @@ class _Versioned(Protocol):
 _T = TypeVar("_T", bound=_Versioned)
 
 
-def read_json(path: str | Path, kind: type[_T], version: int, content: str, remedy: str) -> _T:
+def read_versioned(path: str | Path, kind: type[_T], version: int, content: str, remedy: str) -> _T:
     """Read a JSON file of the calibration that `jdetrt.files.write_json` wrote.
 
     Args:
@@ -168,10 +172,7 @@ def read_json(path: str | Path, kind: type[_T], version: int, content: str, reme
     Raises:
         CalibrationError: it cannot be read, is another file or of another format.
     """
-    try:
-        value = msgspec.json.decode(files.read_bytes(path, CalibrationError), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as err:
-        raise CalibrationError(f"{path}: is not {content} ({err})") from err
+    value = read_json(path, kind, CalibrationError, content)
     if value.format != version:
         raise CalibrationError(
             f"{path}: is {content} of format {value.format}, but this jdetrt reads format "

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt import files
+from jdetrt import inputs
 from jdetrt.errors import CalibrationError, SourceError
 from jdetrt.passwords import without_passwords
 from jdetrt.progress import Progress
@@ -103,7 +103,7 @@ class FrameSource:
             OSError: the file is gone.
         """
         if self.paths:
-            return files.sha256(self.paths[frame.index - 1])
+            return inputs.sha256(self.paths[frame.index - 1])
         return hashlib.sha256(frame.image.data).hexdigest()
 
     def _images(

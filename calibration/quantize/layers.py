@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from jdetrt import files
+from jdetrt import inputs
 from jdetrt.engine.model import Model
 from jdetrt.errors import CalibrationError
 
@@ -152,7 +152,7 @@ def read_model(path: str | Path) -> onnx.ModelProto:
         CalibrationError: it cannot be read, or is no ONNX model.
     """
     try:
-        with files.reading(path, CalibrationError):
+        with inputs.reading(path, CalibrationError):
             return onnx.load(path)
     except CalibrationError:
         raise

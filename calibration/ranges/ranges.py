@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from jdetrt import __version__, files
 from jdetrt.calibration.config import METHODS, CalibrationConfig, Method
-from jdetrt.calibration.frames.frame_list import read_json
+from jdetrt.calibration.frames.frame_list import read_versioned
 from jdetrt.calibration.quantize.layers import FloatModel
 from jdetrt.calibration.ranges.measure import BUDGET, Frames, measure
 from jdetrt.calibration.ranges.statistics import Histogram, Statistics
@@ -30,6 +32,7 @@ __all__ = ["METHODS", "Method", "Range", "Ranges", "measure_ranges"]
 _FORMAT = 1
 # A tensor that is 0 in all frames stays 0 with any scale but 0, which TensorRT 8.5 cannot take.
 _SCALE_OF_ZEROS = 1.0 / LEVELS
+_LARGEST_FLOAT = 3.4028234663852886e38  # of float32
 _LEAST_LIMIT = 1e-30  # so that scales stay normal numbers in float32
 
 
@@ -40,11 +43,18 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         low: its smallest value in all frames.
         high: its largest.
         limit: the largest magnitude that INT8 holds; 0 for a tensor that is 0 throughout.
+
+    Raises:
+        ValueError: the values are out of order, or beyond float32.
     """
 
     low: float
     high: float
-    limit: float
+    limit: Annotated[float, Meta(ge=0.0, le=_LARGEST_FLOAT)]
+
+    def __post_init__(self) -> None:
+        if not -_LARGEST_FLOAT <= self.low <= self.high <= _LARGEST_FLOAT:
+            raise ValueError(f"low {self.low} and high {self.high} are no range of float32")
 
 
 class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,10 +74,10 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     format: int = _FORMAT
     jdetrt_version: str = __version__
     method: Method
-    percent: float | None = None
+    percent: Annotated[float, Meta(gt=0.0, le=100.0)] | None = None
     model_sha256: str
     frames_sha256: str
-    frames: int
+    frames: Annotated[int, Meta(ge=1)]
     tensors: dict[str, Range]
 
     def scale(self, tensor: str) -> float:
@@ -99,7 +109,7 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Raises:
             CalibrationError: the file cannot be read, or holds no ranges.
         """
-        return read_json(path, cls, _FORMAT, "a file of calibration ranges", "measure them")
+        return read_versioned(path, cls, _FORMAT, "a file of calibration ranges", "measure them")
 
     def write(self, path: str | Path) -> None:
         """Write them as JSON, whole or not at all. Raises OutputError."""

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt import files
+from jdetrt import files, inputs
 from jdetrt.calibration.ranges.probe import Extremes
 from jdetrt.errors import CalibrationError
 from jdetrt.runtime.jit import kernel
@@ -186,7 +186,7 @@ class Statistics:
         if not path.exists():
             return statistics
         try:
-            with files.open_regular(path) as file, np.load(file, allow_pickle=False) as saved:
+            with inputs.open_regular(path) as file, np.load(file, allow_pickle=False) as saved:
                 head = msgspec.json.decode(saved["head"].tobytes(), type=_Head)
                 arrays = {name: saved[name] for name in ("low", "high", "elements", "counts")}
         except OSError as err:

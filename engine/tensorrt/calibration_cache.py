@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jdetrt import files
+from jdetrt import files, inputs
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.errors import BuildError, CalibrationError
 
@@ -95,7 +95,7 @@ def read_cache(path: str | Path) -> CalibrationCache:
         CalibrationError: it cannot be read, or is no calibration cache; the message says the line.
     """
     try:
-        text = files.read_bytes(path, CalibrationError).decode()
+        text = inputs.read_bytes(path, CalibrationError).decode()
     except UnicodeDecodeError as err:
         raise CalibrationError(f"{path}: is no calibration cache: not a text file") from err
     head, *lines = text.split("\n")
@@ -132,7 +132,7 @@ def cache_calibrator(path: Path) -> Callable[[TensorRt], Any]:
     Raises:
         BuildError: the file cannot be read, or is no calibration cache.
     """
-    data = files.read_bytes(path, BuildError)
+    data = inputs.read_bytes(path, BuildError)
     if not data.startswith(b"TRT-"):
         raise BuildError(f"{path}: is no calibration cache of TensorRT: it begins with 'TRT-'")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jdetrt import files
+from jdetrt import inputs
 from jdetrt.engine.tensorrt.compat import (
     Log,
     deserialize,
@@ -60,8 +60,8 @@ def describe_plan(path: Path) -> PlanContent:
         PlanMismatchError: it is cut short or changed: its sidecar describes another file.
         DataError: what the build kept is damaged.
     """
-    with files.reading(path, SessionError):
-        size, digest = path.stat().st_size, files.sha256(path)
+    with inputs.reading(path, SessionError):
+        size, digest = path.stat().st_size, inputs.sha256(path)
         with path.open("rb") as file:
             has_mark = file.read(4) in PLAN_MARKS
     if not size:

@@ -13,11 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from jdetrt.config import Section
+from jdetrt.documents import read_json
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular
 from jdetrt.types import TensorSpec
 
 __all__ = ["Compiled", "Layer", "from_inspector", "from_log", "layers_path", "read_layers"]
@@ -127,15 +125,10 @@ def read_layers(plan: Path, plan_sha256: str) -> Compiled | None:
         DataError: the file is damaged.
     """
     path = layers_path(plan)
-    try:
-        with open_regular(path) as file:
-            found = msgspec.json.decode(file.read(), type=Compiled)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as err:
-        raise DataError(
-            f"{path}: cannot be read ({err}); delete it, and build the plan again to have it"
-        ) from err
+    remedy = "delete it, and build the plan again to have it"
+    found = read_json(path, Compiled, DataError, "the list of layers of a plan", remedy)
     return found if found.plan_sha256 == plan_sha256 else None
 
 

@@ -8,25 +8,30 @@ TensorRT itself refuses others with an internal assertion, or loads them and is 
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from jdetrt import __version__
 from jdetrt.config import Section
+from jdetrt.documents import read_json
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.compat import BACKENDS, Backend, TensorRt
 from jdetrt.engine.tensorrt.device import Device, jetpack, l4t_release, platform_name
 from jdetrt.errors import EngineError, PlanMismatchError, SessionError
-from jdetrt.files import atomic_path, read_bytes, sha256, to_json, write_together
+from jdetrt.files import atomic_path, to_json, write_together
+from jdetrt.inputs import open_regular, reading, sha256
 from jdetrt.types import TensorSpec
 
 __all__ = ["Host", "Sidecar", "open_plan", "read_sidecar", "sidecar_path", "write_plan"]
 
 _FORMAT = 1
-_PREVIOUS = "previous"  # in a sidecar while its plan is replaced: the sidecar of the plan before
+_SIDECAR = "a plan's sidecar"
+_Tensors = Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
 _AMPERE = 8  # major compute capability, from which on plans for "ampere+" run
 
 
@@ -72,7 +77,11 @@ class FileFacts(Section, frozen=True):
 
     name: str
     sha256: str
-    bytes: int
+    bytes: Annotated[int, Meta(ge=0)]
+
+
+class _Head(msgspec.Struct):
+    format: int | None = None
 
 
 class Sidecar(Section, frozen=True):
@@ -102,8 +111,8 @@ class Sidecar(Section, frozen=True):
     options: BuildOptions
     typing: str
     precision: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    inputs: _Tensors
+    outputs: _Tensors
     calibration: str | None
     workspace_mib: int | None
     fallback: tuple[str, ...]
@@ -115,6 +124,12 @@ class Sidecar(Section, frozen=True):
     def command(self, plan: Path) -> str:
         """The command line that builds it again as ``plan``, typed in the folder of the model."""
         return self.options.command(self.model.name, str(plan.absolute()), self.host.backend)
+
+
+class _Both(Sidecar, frozen=True):
+    """A sidecar while its plan is replaced: that of the plan before, too."""
+
+    previous: Sidecar | None = None
 
 
 def sidecar_path(plan: Path) -> Path:
@@ -142,21 +157,18 @@ def read_sidecar(path: Path) -> Sidecar:
             f"{path}: its sidecar {sidecar.name}, which records how it was built, is missing; "
             f"copy it beside the plan, or {again}"
         )
-    data = read_bytes(sidecar, PlanMismatchError, again)
-    try:
-        content = msgspec.json.decode(data, type=dict[str, Any])
-        if (version := content.get("format")) != _FORMAT:
-            raise PlanMismatchError(
-                f"{sidecar}: has format {version}, but this jdetrt ({__version__}) reads "
-                f"format {_FORMAT}; {again}"
-            )
-        previous = content.pop(_PREVIOUS, None)
-        newest = msgspec.convert(content, Sidecar)
-        if previous is not None and sha256(path) != newest.plan.sha256:
-            return msgspec.convert(previous, Sidecar)
-        return newest
-    except (msgspec.DecodeError, UnicodeDecodeError) as err:
-        raise PlanMismatchError(f"{sidecar}: is not a plan's sidecar ({err}); {again}") from err
+    head = read_json(sidecar, _Head, PlanMismatchError, _SIDECAR, again)
+    if head.format != _FORMAT:
+        raise PlanMismatchError(
+            f"{sidecar}: has format {head.format}, but this jdetrt ({__version__}) reads "
+            f"format {_FORMAT}; {again}"
+        )
+    both = read_json(sidecar, _Both, PlanMismatchError, _SIDECAR, again)
+    if both.previous is not None:
+        with reading(path, SessionError):
+            if sha256(path) != both.plan.sha256:
+                return both.previous
+    return Sidecar(**{name: getattr(both, name) for name in Sidecar.__struct_fields__})
 
 
 def write_plan(path: Path, plan: bytes, sidecar: Sidecar) -> None:
@@ -170,7 +182,7 @@ def write_plan(path: Path, plan: bytes, sidecar: Sidecar) -> None:
     content = msgspec.to_builtins(sidecar)
     both = dict(content)
     with suppress(EngineError):  # there was none
-        both[_PREVIOUS] = msgspec.to_builtins(read_sidecar(path))
+        both["previous"] = msgspec.to_builtins(read_sidecar(path))
     with atomic_path(sidecar_path(path)) as temporary:
         temporary.write_bytes(to_json(content))
         write_together({path: plan, sidecar_path(path): to_json(both)})
@@ -197,12 +209,14 @@ def open_plan(path: Path, here: Host) -> tuple[Sidecar, bytes]:
             f"{path}: was made with {sidecar.host}; here is {here}. "
             f"{'; '.join(differences)}. Build it again on this machine:\n  {sidecar.command(path)}"
         )
-    data = read_bytes(path, SessionError)
-    if len(data) < sidecar.plan.bytes:
-        raise PlanMismatchError(
-            f"{path}: is cut short, {len(data)} of {sidecar.plan.bytes} bytes; copy it again, or "
-            f"build it again:\n  {sidecar.command(path)}"
-        )
+    with reading(path, SessionError), open_regular(path) as file:
+        length = os.fstat(file.fileno()).st_size
+        if length < sidecar.plan.bytes:
+            raise PlanMismatchError(
+                f"{path}: is cut short, {length} of {sidecar.plan.bytes} bytes; copy it again, or "
+                f"build it again:\n  {sidecar.command(path)}"
+            )
+        data = file.read(sidecar.plan.bytes + 1)  # one more: then its hash is another
     if hashlib.sha256(data).hexdigest() != sidecar.plan.sha256:
         raise PlanMismatchError(
             f"{path}: is not the file that {sidecar_path(path).name} describes: its bytes were "

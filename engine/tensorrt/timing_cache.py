@@ -14,7 +14,9 @@ from typing import Any
 from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import Device
+from jdetrt.errors import SessionError
 from jdetrt.files import write_bytes
+from jdetrt.inputs import read_bytes
 from jdetrt.runtime.signals import interrupt_held
 
 __all__ = ["default_timing_cache", "keep_timings", "use_timings"]
@@ -62,9 +64,12 @@ def keep_timings(config: Any, cache: Any, path: Path) -> None:
 
 def _read(config: Any, path: Path) -> Any | None:
     """The cache in a file; None where there is none, or where TensorRT does not take it."""
+    if not path.exists():
+        return None
     try:
-        data = path.read_bytes()
-    except OSError:
+        data = read_bytes(path, SessionError)
+    except SessionError as err:
+        _log.warning("%s; kernels are timed anew", err)
         return None
     cache = config.create_timing_cache(data)
     if cache is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from jdetrt.cli.options import STDOUT
 from jdetrt.engine.onnx_file import model_files
 from jdetrt.errors import ConfigError, DataError
-from jdetrt.files import open_regular
+from jdetrt.inputs import open_regular
 
 __all__ = ["model_files", "refuse_collisions", "sequence_files", "source_files"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular
+from jdetrt.inputs import open_regular
 
 __all__ = ["LAST_FRAME", "SequenceInfo", "read_seqinfo"]
 

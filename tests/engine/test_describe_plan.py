@@ -18,7 +18,8 @@ from jdetrt.engine.tensorrt.layers import Compiled, Layer, layers_path
 from jdetrt.engine.tensorrt.plan import sidecar_path
 from jdetrt.errors import DataError, PlanMismatchError, SessionError
 from jdetrt.file_kind import FileKind, kind_of
-from jdetrt.files import sha256, write_json
+from jdetrt.files import write_json
+from jdetrt.inputs import sha256
 
 LAYERS = (("/network/body/conv + act", "CONVOLUTION", "FLOAT"), ("top", "TOPK", "FLOAT"))
 

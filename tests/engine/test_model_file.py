@@ -10,7 +10,7 @@ import pytest
 from fake_tensorrt import RTX
 from small_onnx import write_external_onnx, write_small_onnx
 
-from jdetrt import files, shipped
+from jdetrt import inputs, shipped
 from jdetrt.engine import model as model_module
 from jdetrt.engine.model import Model
 from jdetrt.engine.onnx_file import fingerprint
@@ -31,7 +31,7 @@ def test_a_shipped_model(name: str) -> None:
     assert model.size is not None
     assert [1, 3, *model.size.shape] == shape
     assert str(model.size) == name.partition(":")[2]
-    assert model.sha256 == files.sha256(model.path)
+    assert model.sha256 == inputs.sha256(model.path)
 
 
 def test_a_checkpoint(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_checkpoint(tmp_path: Path) -> None:
         model = Model(path)
         assert (model.kind, model.size) == (FileKind.CHECKPOINT, size)
         assert model.metadata["format"] == "jdetrt-checkpoint-1"
-        assert model.sha256 == files.sha256(path)
+        assert model.sha256 == inputs.sha256(path)
 
 
 def test_a_plan(install: Any, model: Path, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_plan(install: Any, model: Path, tmp_path: Path) -> None:
 def test_weights_in_another_file_count(tmp_path: Path) -> None:
     path = write_external_onnx(tmp_path / "model.onnx", "weights.bin")
     assert Model(path).files == (path, tmp_path / "weights.bin")
-    assert Model(path).sha256 == fingerprint(path) != files.sha256(path)
+    assert Model(path).sha256 == fingerprint(path) != inputs.sha256(path)
 
 
 def test_nothing_is_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,7 @@ def test_a_sidecar_that_is_none(plan: Path, text: str) -> None:
 def test_a_sidecar_of_a_backend_that_nobody_has(plan: Path) -> None:
     text = sidecar_path(plan).read_text()
     sidecar_path(plan).write_text(text.replace('"backend": "tensorrt"', '"backend": "foo"'))
-    with pytest.raises(PlanMismatchError, match=r"is not a plan's sidecar \(Invalid enum value"):
+    with pytest.raises(PlanMismatchError, match=r"a plan's sidecar \(made\.backend: Invalid enum"):
         read_sidecar(plan)
 
 

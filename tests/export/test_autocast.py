@@ -24,7 +24,7 @@ from jdetrt.errors import (
 )
 from jdetrt.export.autocast import autocast
 from jdetrt.export.onnx_writer import export_onnx
-from jdetrt.files import sha256
+from jdetrt.inputs import sha256
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

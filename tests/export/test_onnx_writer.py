@@ -13,7 +13,7 @@ import torch
 from scipy.spatial import cKDTree
 from tiny_network import save_tiny
 
-from jdetrt import files
+from jdetrt import inputs
 from jdetrt.config import ExportConfig
 from jdetrt.engine.open import open_session
 from jdetrt.errors import CheckpointError, ConfigError, ExportError, OutputError, ParityError
@@ -108,10 +108,10 @@ def test_metadata(tiny: Path, tmp_path: Path) -> None:
     assert json.loads(metadata["strides"]) == [32, 16, 8]
     assert metadata["checkpoint"] == "tiny.safetensors"
     assert metadata["checkpoint_kind"] == "jdetrt"
-    assert metadata["checkpoint_sha256"] == files.sha256(tiny)
+    assert metadata["checkpoint_sha256"] == inputs.sha256(tiny)
     assert metadata["precision"] == "fp32"
     assert json.loads(metadata["parity"])["real_frames"] is False
-    assert done.sha256 == files.sha256(output)
+    assert done.sha256 == inputs.sha256(output)
     assert done.bytes == output.stat().st_size
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from jdetrt import __version__, files
 from jdetrt.config import AnyTrackerConfig, HeadAnchors, NetworkConfig
+from jdetrt.documents import decode_json
 from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.file_kind import CHECKPOINT_FORMAT, FileKind, check
 from jdetrt.training.checkpoints.darknet_weights import read_darknet
@@ -155,6 +156,6 @@ def _config(path: Path, metadata: Mapping[str, str]) -> NetworkConfig:
 
 def _decode(path: Path, metadata: Mapping[str, str], key: str, kind: type[_T]) -> _T:
     try:
-        return msgspec.json.decode(metadata.get(key, "{}"), type=kind)
-    except msgspec.MsgspecError as err:
+        return decode_json(metadata.get(key, "{}"), kind)
+    except ValueError as err:
         raise CheckpointError(f"{path}: '{key}' in its metadata: {err}") from err

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from jdetrt.errors import DataError
-from jdetrt.files import read_bytes
+from jdetrt.inputs import read_bytes
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
 from jdetrt.training.convert.writer import LabelledImage
 

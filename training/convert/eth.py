@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.files import read_bytes
+from jdetrt.inputs import read_bytes
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["eth"]

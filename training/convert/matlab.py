@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, MissingDependencyError
-from jdetrt.files import read_bytes
+from jdetrt.inputs import read_bytes
 
 __all__ = ["as_boxes", "as_list", "read_mat"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, JdetrtError
-from jdetrt.files import open_regular
+from jdetrt.inputs import open_regular
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.seqinfo import read_seqinfo

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.files import open_regular, reading
+from jdetrt.inputs import open_regular, reading
 
 __all__ = [
     "IMAGES",

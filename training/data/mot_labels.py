@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.files import reading
+from jdetrt.inputs import reading
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.sources.images import IMAGE_SUFFIXES
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
