@@ -195,6 +195,11 @@ class Detections:
         """
         return _supervision(self.boxes, self.scores, None, {"embedding": self.embeddings})
 
+    def scaled(self, x: float, y: float) -> Detections:
+        """The same people in an image that is ``x`` times as wide and ``y`` times as high."""
+        boxes = self.boxes * np.array([x, y, x, y], np.float32)
+        return Detections.unchecked(boxes, self.scores, self.embeddings)
+
     def __len__(self) -> int:
         return len(self.boxes)
 
@@ -312,6 +317,13 @@ class Tracks:
         """
         data = {"detection": self.detection, "embedding": self.embeddings, "age": self.age}
         return _supervision(self.boxes, self.scores, self.ids, data)
+
+    def scaled(self, x: float, y: float) -> Tracks:
+        """The same people in an image that is ``x`` times as wide and ``y`` times as high."""
+        boxes = self.boxes * np.array([x, y, x, y], np.float32)
+        return Tracks.unchecked(
+            self.ids, boxes, self.scores, self.detection, self.embeddings, self.age
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

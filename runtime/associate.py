@@ -12,13 +12,14 @@ from jdetrt.runtime.sinks.base import FrameResult, Sink, Watcher
 from jdetrt.runtime.timing import Stopwatch
 from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.types import Detections, Frame, Tracks
+from jdetrt.types import Detections, Frame, Size, Tracks
 
-__all__ = ["ASSOCIATION", "Associate", "OnFrame"]
+__all__ = ["ASSOCIATION", "STAGES", "Associate", "OnFrame"]
 
 OnFrame = Callable[[Frame, Tracks], None]
 
 ASSOCIATION = ("associate", "write")  # the stages of tracking without a network
+STAGES = ("read", "preprocess", "network", "decode", *ASSOCIATION)
 
 
 class Associate:
@@ -57,6 +58,7 @@ class Associate:
         self._several = several
         self._live = live
         self._watchers = watchers
+        self._size: Size | None = None  # of the first frame: the pixels that the tracker counts in
 
     def __call__(self, frame: Frame, detections: Detections) -> Tracks:
         """Take in the next frame and return its reported tracks.
@@ -66,11 +68,16 @@ class Associate:
             OutputError: a sink cannot be written.
         """
         config = self.tracker.config
+        scale = self._scale(frame)
+        if scale is not None:
+            detections = detections.scaled(1 / scale[0], 1 / scale[1])
         with self.stopwatch.stage("associate"):
             try:
                 tracks = self.tracker.update(detections)
             except DataError as err:
                 raise DataError(f"frame {frame.index}: {err}") from err
+            if scale is not None:
+                tracks = tracks.scaled(*scale)
             tracks = reportable(tracks, config.max_aspect, config.min_area)
         with self.stopwatch.stage("write"):
             for sink in self._sinks:
@@ -86,6 +93,21 @@ class Associate:
             for watcher in self._watchers:
                 watcher(result)
         return tracks
+
+    def _scale(self, frame: Frame) -> tuple[float, float] | None:
+        """Frame size of a camera by that of its first frame, in x and y; None for the same.
+
+        The tracker goes on in pixels of the first frame, so that people keep their ids when a
+        camera comes back in another resolution.
+        """
+        if not self._live:
+            return None
+        size = Size.of(frame.image)
+        if self._size is None:
+            self._size = size
+        if size == self._size or min(*size, *self._size) < 1:
+            return None
+        return size.width / self._size.width, size.height / self._size.height
 
     @contextmanager
     def completing_sinks(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ report, and its tracks are those that it would have alone.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -14,20 +15,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jdetrt.errors import ConfigError, JdetrtError, SourceError
-from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame
+from jdetrt.runtime.associate import STAGES, Associate, OnFrame
 from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.input_buffer import ArrayBuffer
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink, Watcher
 from jdetrt.runtime.sources.open import Source
+from jdetrt.runtime.sources.status import Say, silent
 from jdetrt.runtime.timing import RunReport, Stopwatch
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Array, Session
 
 __all__ = ["MultiPipeline", "MultiReport", "Stream", "unique"]
 
-_LOOK_AGAIN = 0.001  # seconds, where no camera has a frame
+_LOOK_AGAIN = 0.5  # seconds; the readers say earlier when they have a frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class _Lane:
     """A stream on its way."""
 
     stream: Stream
+    name: str
     detector: Detector
     ahead: ReadAhead
     associate: Associate
@@ -78,26 +81,36 @@ class _Lane:
     frames_left: float
     ended: bool = field(default=False)
 
-    def next(self) -> Prepared | None:
-        """The next frame; None where there is none, or a camera has none yet."""
+    def next(self, *, wait: bool) -> Prepared | None:
+        """The next frame; None where there is none, or without ``wait`` none yet."""
         if self.ended or self.frames_left <= 0:
             self.ended = True
             return None
-        live = self.stream.source.live
-        item = self.ahead.get(wait=not live)
+        item = self.ahead.get(wait=wait)
         if item is not None:
             self.frames_left -= 1
-        elif not live or self.ahead.finished:
+        elif wait or self.ahead.finished:
             self.ended = True
         return item
+
+    def failure(self) -> SourceError | None:
+        """Why the stream ended early or had nothing; None where all is well, or it goes on."""
+        error = self.ahead.error if self.ended else None
+        if error is not None:
+            return error if isinstance(error, SourceError) else SourceError(str(error))
+        if self.ended and self.stopwatch.frames == 0:
+            return SourceError(f"{self.stream.source.uri}: has no frames")
+        return None
 
 
 class MultiPipeline:
     """Tracks people through several sources with one network.
 
-    Each round takes the next frame of every source that has one, runs them as one batch where the
-    model leaves its batch free (else one after the other), and finishes the round before meanwhile.
-    A source that breaks off or ends early leaves the round, and the others go on.
+    Each round takes the next frame of every source that has one and runs them as one batch; where
+    the model takes one image at a time, the sources take turns. Meanwhile the frames before are
+    finished.
+    A source that breaks off or ends early leaves the round, and the others go on. Where one of the
+    sources is live, no round waits for a source that has no frame yet.
 
     Args:
         streams: the sources with their trackers and sinks.
@@ -106,6 +119,7 @@ class MultiPipeline:
         size: width and height of the network input of a session; by default as the model says.
         max_frames: end each stream after so many frames.
         watchers: get each frame of every stream with its tracks and times, once it is written.
+        say: gets a line when a stream ends with an error while others go on.
 
     Attributes:
         names: of the streams, in their order, each once.
@@ -123,6 +137,7 @@ class MultiPipeline:
         size: tuple[int, int] | None = None,
         max_frames: int | None = None,
         watchers: Sequence[Watcher] = (),
+        say: Say = silent,
     ) -> None:
         if not streams:
             raise ConfigError("no stream given: nothing to track")
@@ -130,13 +145,16 @@ class MultiPipeline:
             raise ConfigError("two streams have the same tracker; each needs its own")
         self._session = session = model.session if isinstance(model, Detector) else model
         limit = float("inf") if max_frames is None else max_frames
-        self._lanes = []
+        self._lanes: list[_Lane] = []
+        self._news = threading.Event()
+        self._live = any(stream.source.live for stream in streams)
+        self._say = say
         self.names = unique([stream.name or stream.source.name for stream in streams])
         for stream, name in zip(streams, self.names, strict=True):
             detector = detector_for(model, stream.tracker.config, size)
-            watch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
+            watch = Stopwatch(STAGES, stream.source)
             buffers = [ArrayBuffer(session, detector.size) for _ in range(BUFFERS)]
-            ahead = ReadAhead(stream.source, buffers, watch)
+            ahead = ReadAhead(stream.source, buffers, watch, self._news)
             associate = Associate(
                 stream.tracker,
                 stream.sinks,
@@ -147,10 +165,10 @@ class MultiPipeline:
                 live=stream.source.live,
                 watchers=watchers,
             )
-            self._lanes.append(_Lane(stream, detector, ahead, associate, watch, limit))
+            self._lanes.append(_Lane(stream, name, detector, ahead, associate, watch, limit))
         self._input = session.inputs[0].name
         self._batched = session.inputs[0].shape[0] == -1
-        self._batches = self._images = 0
+        self._batches = self._images = self._turn = 0
         self._finished: list[tuple[float, int]] = []  # first and last: when, frames until then
 
     def run(self) -> MultiReport:
@@ -160,7 +178,7 @@ class MultiPipeline:
         the sinks of all streams completed before the error goes on.
 
         Raises:
-            SourceError: a source broke off or had no frame; the other streams are complete.
+            SourceError: sources broke off or had no frame; the other streams are complete.
             SessionError: the network fails.
             OutputError: a sink cannot be written.
             DataError: a tracker refuses what the network gave.
@@ -172,12 +190,17 @@ class MultiPipeline:
                 for lane in self._lanes:
                     readers.enter_context(lane.ahead)
                 self._loop()
-            for lane in self._lanes:
-                if lane.ahead.error is not None:
-                    raise lane.ahead.error
-                if lane.stopwatch.frames == 0:
-                    raise SourceError(f"{lane.stream.source.uri}: has no frames")
+            failures = [failure for lane in self._lanes if (failure := lane.failure()) is not None]
+            if len(failures) == 1:
+                raise failures[0]
+            if failures:
+                raise SourceError("\n".join(map(str, failures)))
         return self.report()
+
+    def stop(self) -> None:
+        """End the run after the frames in hand, as if all sources had ended there."""
+        for lane in self._lanes:
+            lane.ahead.stop()
 
     def report(self) -> MultiReport:
         """The run so far; also good after an error."""
@@ -194,36 +217,44 @@ class MultiPipeline:
 
     def _loop(self) -> None:
         at_network: list[tuple[_Lane, Prepared]] = []
-        waiting: list[list[tuple[_Lane, Prepared]]] = []
         try:
             while True:
+                self._news.clear()
                 outputs = self._collect(at_network)
-                if not waiting:
-                    waiting = self._round()
+                following = self._next_batch()
                 with interrupt_held():
                     done, at_network = at_network, []
                     try:
-                        if waiting:
-                            at_network = waiting.pop(0)
-                            self._submit(at_network)
+                        if following:
+                            self._submit(following)
+                            at_network = following
                     finally:
                         self._finish(done, outputs)
                 if not at_network:
                     if all(lane.ended for lane in self._lanes):
                         return
-                    time.sleep(_LOOK_AGAIN)
+                    if self._live:  # a source that is not live was waited for
+                        self._news.wait(_LOOK_AGAIN)
         finally:
             if at_network:  # left by an error: give the session back idle
                 with suppress(JdetrtError):
                     self._session.wait()
 
-    def _round(self) -> list[list[tuple[_Lane, Prepared]]]:
-        """The next frame of every stream that has one: one batch, or one by one."""
-        found = [(lane, lane.next()) for lane in self._lanes]
-        there = [(lane, item) for lane, item in found if item is not None]
-        if self._batched:
-            return [there] if there else []
-        return [[pair] for pair in there]
+    def _next_batch(self) -> list[tuple[_Lane, Prepared]]:
+        """The next frame of every stream that has one; without a free batch of the next in turn."""
+        batch: list[tuple[_Lane, Prepared]] = []
+        lanes = self._lanes[self._turn :] + self._lanes[: self._turn]
+        for lane in lanes:
+            ended = lane.ended
+            item = lane.next(wait=not self._live)
+            if item is not None:
+                batch.append((lane, item))
+                if not self._batched:
+                    self._turn = (self._lanes.index(lane) + 1) % len(lanes)
+                    break
+            elif lane.ended and not ended and (failure := lane.failure()) is not None:
+                self._say(f"{lane.name}: {failure}")
+        return batch
 
     def _submit(self, batch: list[tuple[_Lane, Prepared]]) -> None:
         tensors = [_tensor(item) for _, item in batch]

@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 
 from jdetrt.errors import DataError, JdetrtError, SourceError
-from jdetrt.runtime.associate import ASSOCIATION, Associate, OnFrame
+from jdetrt.runtime.associate import ASSOCIATION, STAGES, Associate, OnFrame
 from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
@@ -85,7 +85,7 @@ class Pipeline:
         self._source = source
         self._detector = detector_for(model, tracker.config, size)
         self._session = self._detector.session
-        self._stopwatch = Stopwatch(("read", "preprocess", "network", "decode", *ASSOCIATION))
+        self._stopwatch = Stopwatch(STAGES, source)
         self._associate = Associate(
             tracker,
             sinks,

@@ -41,23 +41,29 @@ class ReadAhead:
     """Frames of a source in order, each read and prepared before it is asked for.
 
     The buffers go round in a ring, so a reader that is faster than the network waits, and memory
-    stays bounded. A live source cannot wait: there the newest frame takes the place of one that
+    stays bounded. A live source cannot wait: there the newest frame takes the place of the one that
     nobody has asked for yet.
 
     Args:
         source: iterated in the thread, once, and closed at the end.
         buffers: that go round, usually ``BUFFERS`` of them.
         stopwatch: gets the stages "read" and "preprocess".
+        news: is set whenever ``get`` has something new to give.
 
     Attributes:
         error: what broke the source off, once ``get`` has given None.
     """
 
     def __init__(
-        self, source: Source, buffers: Iterable[InputBuffer], stopwatch: Stopwatch
+        self,
+        source: Source,
+        buffers: Iterable[InputBuffer],
+        stopwatch: Stopwatch,
+        news: threading.Event | None = None,
     ) -> None:
         self.error: Exception | None = None
         self._source = source
+        self._news = news or threading.Event()
         self._stopwatch = stopwatch
         self._free: queue.SimpleQueue[InputBuffer | None] = queue.SimpleQueue()
         for buffer in buffers:
@@ -94,6 +100,7 @@ class ReadAhead:
         self._stopped.set()
         self._free.put(None)
         self._ready.put(None)
+        self._news.set()
 
     def __enter__(self) -> ReadAhead:
         self._thread.start()
@@ -116,6 +123,7 @@ class ReadAhead:
             self.error = err
         finally:
             self._ready.put(None)
+            self._news.set()
 
     def _read_until_stopped(self) -> None:
         frames = iter(self._source)
@@ -131,11 +139,21 @@ class ReadAhead:
                     return
                 with self._stopwatch.stage("preprocess"):
                     placed = buffer.fill(frame.image)
+                if self._source.live:
+                    self._leave_out_stale()
                 self._ready.put(Prepared(frame, buffer, placed))
+                self._news.set()
         finally:
             close = getattr(frames, "close", None)  # a generator closes its file here, not later
             if close is not None:
                 close()
+
+    def _leave_out_stale(self) -> None:
+        """Take back the frame that nobody has asked for."""
+        with suppress(queue.Empty):
+            while (stale := self._ready.get_nowait()) is not None:
+                self._free.put(stale.buffer)
+            self._ready.put(None)  # stopped meanwhile
 
     def _buffer(self) -> InputBuffer | None:
         """A buffer to fill; None when stopped."""

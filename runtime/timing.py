@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from jdetrt.runtime.sources.status import SourceStatus
 
 __all__ = ["RunReport", "StageTime", "Stopwatch", "summary"]
 
@@ -51,6 +53,7 @@ class RunReport:
         stages: by name, in the order of the flow. Stages overlap: their sum is more than the time
             of a frame. "read" of a camera includes the wait for its next image.
         age: of a live source, from the capture of a frame to its result; else None.
+        source: outages and changes of a live source; None for others.
     """
 
     frames: int
@@ -63,6 +66,7 @@ class RunReport:
     association_fps: float | None
     stages: Mapping[str, StageTime]
     age: StageTime | None = None
+    source: SourceStatus | None = None
 
 
 class _Durations:
@@ -100,9 +104,11 @@ class Stopwatch:
 
     Args:
         stages: names, in the order of the flow.
+        source: whose outages are reported too, where it has a ``status``.
     """
 
-    def __init__(self, stages: Iterable[str]) -> None:
+    def __init__(self, stages: Iterable[str], source: object = None) -> None:
+        self._status: Callable[[], SourceStatus] | None = getattr(source, "status", None)
         self._stages = {name: _Durations() for name in stages}
         self._age = _Durations()
         self._started = self._first = self._last = time.perf_counter()
@@ -170,6 +176,7 @@ class Stopwatch:
             association_fps=_fps(stages.get("associate")),
             stages=stages,
             age=self._age.summary(),
+            source=None if self._status is None else self._status(),
         )
 
 
