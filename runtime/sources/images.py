@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError, SourceError
+from jdetrt.inputs import read_bytes
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.session import Closing
+from jdetrt.runtime.sources.image_header import check_pixels, declared_size
 from jdetrt.runtime.sources.seqinfo import SequenceInfo, read_seqinfo
 from jdetrt.types import Frame, Size
 
@@ -125,22 +127,23 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
     """Read one image as ``(H, W, 3)`` uint8, BGR, turned as its EXIF data say.
 
     Raises:
-        SourceError: the file is missing, is no image, or is truncated. Damage inside a file
+        SourceError: the file is missing, is no image, is truncated, or declares more than
+            `jdetrt.runtime.sources.image_header.LARGEST_IMAGE` pixels. Damage inside a file
             that is whole in length is only seen where its decoder sees it.
     """
     cv2 = load_cv2()
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            raise SourceError(f"{path}: the image is empty (0 bytes)")
-        if size > _LARGEST:
-            raise SourceError(f"{path}: not an image ({size >> 20} MiB)")
-        data = path.read_bytes()
-    except OSError as err:
-        raise SourceError(f"{path}: cannot be read ({err.strerror or err})") from err
+    data = read_bytes(path, SourceError, largest=_LARGEST)
+    if not data:
+        raise SourceError(f"{path}: the image is empty (0 bytes)")
     if _is_truncated(data):
         raise SourceError(f"{path}: the image is truncated ({len(data)} bytes)")
+    declared = declared_size(data)
+    if declared is None:
+        raise SourceError(
+            f"{path}: not an image, or a damaged one ({len(data)} bytes); expected a JPEG, PNG, "
+            "BMP, WebP, TIFF or GIF file"
+        )
+    check_pixels(path, declared, SourceError)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as err:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from jdetrt.errors import SourceError
 from jdetrt.runtime.opencv import load_cv2, native_name
 from jdetrt.runtime.session import Closing
+from jdetrt.runtime.sources.image_header import check_pixels
 from jdetrt.types import Frame, Size
 
 __all__ = ["VideoFile"]
@@ -56,6 +57,9 @@ class VideoFile(Closing):
         cv2 = load_cv2()
         capture = self._open()
         try:
+            sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+            declared = tuple(int(capture.get(side)) for side in sides)
+            check_pixels(path, (declared[0], declared[1]), SourceError)
             stated = capture.get(cv2.CAP_PROP_FPS)
             promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
             ok, image = capture.read()

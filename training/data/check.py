@@ -12,9 +12,10 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.errors import DataError, JdetrtError
+from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.inputs import open_regular
 from jdetrt.runtime.mot_io import MotRows, read_mot
+from jdetrt.runtime.sources.image_header import check_pixels, declared_size
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import LABELS, label_path, parse_row, text_lines
@@ -26,6 +27,9 @@ __all__ = ["Report", "check", "image_size"]
 
 Edges = tuple[float, float, float, float]
 
+_LONGEST_HEADER = 1 << 20  # bytes, profiles and thumbnails included
+_HEADED = (b"\xff\xd8", b"\x89PNG")
+_EXIF = re.compile(rb"Exif\0|eXIf")
 _FAR = 0.5  # of an image beyond its edge; no person reaches as far
 
 
@@ -83,12 +87,12 @@ def image_size(path: Path) -> Size:
     Raises:
         SourceError: the file is missing or not an image.
     """
-    with suppress(ImportError, OSError, SyntaxError, ValueError):  # decoding says what is wrong
-        from PIL import Image
-
-        with open_regular(path) as file, Image.open(file, formats=("JPEG", "PNG")) as image:
-            if "exif" not in image.info:
-                return Size(*image.size)
+    with suppress(OSError), open_regular(path) as file:  # decoding says what is wrong
+        head = file.read(_LONGEST_HEADER)
+        declared = declared_size(head)
+        if declared is not None and head.startswith(_HEADED) and not _EXIF.search(head):
+            check_pixels(path, declared, SourceError)
+            return declared
     return Size.of(read_image(path))
 
 
