@@ -19,7 +19,7 @@ from torch import Tensor, distributed
 
 from jdetrt.errors import ConfigError, TrainingError
 
-__all__ = ["Processes", "mean", "processes", "total"]
+__all__ = ["Processes", "is_first", "mean", "processes", "total"]
 
 _PATIENCE = timedelta(hours=2)  # the other processes wait while the first one validates
 # Threads of a broken group outlive it, and one that frees a tensor while Python ends aborts the
@@ -39,6 +39,11 @@ class Processes:
     def first(self) -> bool:
         """True for the process that writes files and reports."""
         return self.rank == 0
+
+
+def is_first() -> bool:
+    """Tell whether this is the first of torchrun's processes, or the only one."""
+    return _number("RANK", 0) == 0
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from jdetrt.training.network.model import JdeNetwork
 from jdetrt.training.network.pyramid import BOX_AND_LOGITS
 from jdetrt.training.recipe import OptimiserConfig, Recipe, ScheduleConfig
 
-__all__ = ["Learner", "NetworkWithLoss", "optimiser", "rate", "set_prior"]
+__all__ = ["Learner", "NetworkWithLoss", "burn_in_steps", "optimiser", "rate", "set_prior"]
 
 _BURN_IN_POWER = 4  # reference train.py
 _DROP = 0.1  # paper section 4.2
@@ -262,6 +262,11 @@ def optimiser(model: NetworkWithLoss, config: OptimiserConfig) -> torch.optim.Op
     )
 
 
+def burn_in_steps(config: ScheduleConfig, steps_per_epoch: int) -> int:
+    """Steps of the burn-in, which ends with the first epoch as in the reference, or later."""
+    return min(config.burn_in, config.burn_in_epochs * steps_per_epoch)
+
+
 def rate(config: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
     """Share of the base learning rate for a step.
 
@@ -270,22 +275,22 @@ def rate(config: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
         step: from 0, over all epochs.
         steps_per_epoch: 1 or more.
 
-    The burn-in is part of the first epoch, as in the reference: there the share is
-    ``(step / burn_in) ** 4``. A fall in steps takes whole epochs; a cosine goes from 1 to
-    ``config.final``, step by step.
+    In the burn-in (`burn_in_steps`) the share is ``(step / burn_in) ** 4``. A fall in steps takes
+    whole epochs; a cosine goes from 1 to ``config.final``, step by step.
 
     >>> config = ScheduleConfig(epochs=30, burn_in=0)
     >>> [round(rate(config, 10 * epoch, 10), 6) for epoch in (0, 14, 15, 21, 22, 29)]
     [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
     """
     epoch = step // steps_per_epoch
-    burn_in = min(config.burn_in, steps_per_epoch)
+    burn_in = burn_in_steps(config, steps_per_epoch)
     start = (step / burn_in) ** _BURN_IN_POWER if step < burn_in else 1.0
     if config.fall == "cosine":
         done = step / (config.epochs * steps_per_epoch)
         share = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
     else:
-        drops = sum(epoch >= int(part * config.epochs) for part in config.steps)
+        # Never before the first epoch ends: a run of one epoch has no fall.
+        drops = sum(epoch >= max(int(part * config.epochs), 1) for part in config.steps)
         share = _DROP**drops
     return start * share
 

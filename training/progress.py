@@ -19,8 +19,9 @@ class Report:
     """Position, losses and scores of a run.
 
     Attributes:
-        epoch: from 0; after a validation, the number of epochs done.
-        step: steps done in this epoch.
+        epoch: from 1.
+        epochs: of the run.
+        step: steps done in this epoch; 0 after a validation.
         steps: in an epoch.
         rate: the learning rate.
         losses: means since the last report: ``total``, and ``task/stride`` before weighting.
@@ -29,6 +30,7 @@ class Report:
     """
 
     epoch: int
+    epochs: int
     step: int
     steps: int
     rate: float
@@ -60,7 +62,7 @@ class Means:
 
 
 class Table:
-    """A CSV file that grows row by row; each row has ``epoch`` and ``step``.
+    """A CSV file that grows row by row; each row has ``epoch``, from 1, and may have ``step``.
 
     Rows after the point where a run resumes are dropped, as they are written again; so is a last
     row that was cut short.
@@ -112,4 +114,4 @@ def _up_to(row: Mapping[str, str | None], where: tuple[int, int]) -> bool:
     """Tell whether a row is complete and not after a point of the run."""
     if None in row.values() or None in row:
         return False
-    return (int(row["epoch"] or 0), int(row["step"] or 0)) <= where
+    return (int(row["epoch"] or 0), int(row.get("step") or 0)) <= where

@@ -22,6 +22,7 @@ __all__ = [
     "ScheduleConfig",
     "SyntheticConfig",
     "TargetsConfig",
+    "changed",
     "open_recipe",
 ]
 
@@ -155,7 +156,8 @@ class ScheduleConfig(Section, frozen=True):
     """Length of the training, and decay of the learning rate."""
 
     epochs: Annotated[int, Meta(ge=1)] = 30  # paper section 4.2
-    burn_in: Count = 1000  # steps, at most an epoch, of a rate rising with the 4th power; reference
+    burn_in: Count = 1000  # steps of a rate rising with the 4th power; reference
+    burn_in_epochs: Annotated[int, Meta(ge=1)] = 1  # that they take at most; reference
     fall: Literal["steps", "cosine"] = "steps"
     # Epochs, as shares of all, after which the rate is a tenth; reference train.py (the paper has
     # the 15th and the 23rd of 30).
@@ -174,7 +176,8 @@ class Recipe(Section, frozen=True):
     batch: Annotated[int, Meta(ge=1)] = 32  # images a step, over all devices; reference README
     accumulate: Annotated[int, Meta(ge=1)] = 1  # parts that a batch is computed in
     seed: Count = 0
-    mixed_precision: bool = True  # on GPUs, and on CPUs that multiply bfloat16
+    # On GPUs, and on CPUs that multiply bfloat16 (ours; the reference and recipe paper: float32).
+    mixed_precision: bool = True
     # "scales": scales of all batch norms are frozen, statistics move (reference); "body": the
     # body's batch norms are frozen with their statistics; "all": the pyramid's too.
     frozen_norms: Literal["none", "scales", "body", "all"] = "scales"
@@ -208,6 +211,45 @@ def open_recipe(name: str | Path) -> Recipe:
         return convert(_settings(path), Recipe)
     except ValueError as err:
         raise ConfigError(f"{path}: {err}") from err
+
+
+def changed(
+    recipe: Recipe,
+    *,
+    start: str | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    size: tuple[int, int] | None = None,
+    learning_rate: float | None = None,
+) -> Recipe:
+    """Change the settings that are most often changed; None leaves one as it is.
+
+    Args:
+        recipe: it stays as it is.
+        start: weights to start from.
+        epochs: of the schedule, whose other settings are shares of it.
+        batch: images a step.
+        size: width and height of the network input, in training and validation; it replaces
+            ``sizes``.
+        learning_rate: of the optimiser.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    changes: dict[str, Any] = {"start": start, "batch": batch}
+    if epochs is not None:
+        changes["schedule"] = {"epochs": epochs}
+    if learning_rate is not None:
+        changes["optimiser"] = {"learning_rate": learning_rate}
+    if size is not None:
+        changes |= {"network": {"size": size}, "sizes": (), "validation_size": size}
+    given = {name: value for name, value in changes.items() if value is not None}
+    if not given:
+        return recipe
+    try:
+        return msgspec.convert(_merged(msgspec.to_builtins(recipe), given), Recipe)
+    except msgspec.ValidationError as err:
+        raise ConfigError(f"recipe: {err}") from err
 
 
 def _recipe_path(name: str | Path, folder: Path = Path()) -> Path:

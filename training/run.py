@@ -18,12 +18,12 @@ from jdetrt.training.checkpoints.pretrained import start_from
 from jdetrt.training.data.datasets import DataSet
 from jdetrt.training.data.sample import Batch
 from jdetrt.training.distributed import Processes
-from jdetrt.training.learner import Learner, rate, set_prior
+from jdetrt.training.learner import Learner, burn_in_steps, rate, set_prior
 from jdetrt.training.losses.loss import PARTS
 from jdetrt.training.network.anchors import grids
 from jdetrt.training.network.model import BODIES, JdeNetwork, initialise
 from jdetrt.training.progress import Means, Report, Table
-from jdetrt.training.recipe import Recipe
+from jdetrt.training.recipe import Recipe, ScheduleConfig
 from jdetrt.training.run_folder import (
     BEST,
     LAST,
@@ -31,6 +31,7 @@ from jdetrt.training.run_folder import (
     STATE,
     VALIDATION,
     read_state,
+    upgrade_tables,
     write_state,
 )
 from jdetrt.training.score_calibration import calibrate_scores
@@ -93,8 +94,11 @@ class Run:
             self._load()
         self._saved, self._saved_at = self._position(), time.monotonic()
         if processes.first:
+            if resume:
+                upgrade_tables(output)
             columns = ("epoch", "step", "rate", "speed", "total", *PARTS)
-            self._log = Table(output / LOG, columns, (self.epoch, self.step) if resume else None)
+            last = (self.epoch + 1, self.step) if resume else None
+            self._log = Table(output / LOG, columns, last)
             self._scores = Table(
                 output / VALIDATION, resume=(self.validated, 0) if resume else None
             )
@@ -130,6 +134,8 @@ class Run:
             world=self._processes.world,
             sizes=recipe.sizes,
         )
+        if epoch == 0 and not self.step and (note := _burn_in_note(recipe.schedule, steps)):
+            progress.message(note)
         self._learner.model.train()
         phase = f"epoch {epoch + 1} of {recipe.schedule.epochs}"
         progress.start(phase, steps)
@@ -175,9 +181,18 @@ class Run:
             speed = (self.step - before) * recipe.batch / max(time.monotonic() - begun, 1e-9)
             learning_rate = recipe.optimiser.learning_rate * share
             losses = self._means.take()
-            report = Report(self.epoch, self.step, steps, learning_rate, losses, speed, {})
+            report = Report(
+                self.epoch + 1,
+                recipe.schedule.epochs,
+                self.step,
+                steps,
+                learning_rate,
+                losses,
+                speed,
+                {},
+            )
             if self._processes.first:
-                row = {"epoch": self.epoch, "step": self.step, "rate": learning_rate}
+                row = {"epoch": self.epoch + 1, "step": self.step, "rate": learning_rate}
                 self._log.add({**row, "speed": speed, **losses})
         if self.step == steps:
             self.epoch, self.step = self.epoch + 1, 0
@@ -192,9 +207,9 @@ class Run:
             if self.best is None or first > self.best:
                 self._write(BEST)
                 self.best = first
-            self._scores.add({"epoch": self.epoch, "step": 0, **scores})
+            self._scores.add({"epoch": self.epoch, **scores})
             self.validated = self.epoch
-        return Report(self.epoch, 0, 0, 0.0, {}, 0.0, scores)
+        return Report(self.epoch, self._recipe.schedule.epochs, 0, 0, 0.0, {}, 0.0, scores)
 
     def save(self) -> None:
         """Write the state, and the weights at the end of an epoch; nothing in the middle of a step.
@@ -241,6 +256,18 @@ class Run:
         self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
         self.validated, self._means.values = state["validated"], state["means"]
         self._learner.load(state)
+
+
+def _burn_in_note(schedule: ScheduleConfig, steps_per_epoch: int) -> str:
+    """Warn where an epoch is too short for the burn-in; empty where it is not."""
+    steps = burn_in_steps(schedule, steps_per_epoch)
+    if steps == schedule.burn_in:
+        return ""
+    return (
+        f"Warning: the burn-in has only {steps} of {schedule.burn_in} steps, because an epoch of "
+        f"these data has {steps_per_epoch}, which may not protect the weights; lower the learning "
+        "rate, raise schedule.burn_in_epochs, or add data"
+    )
 
 
 def _size(recipe: Recipe) -> Size:

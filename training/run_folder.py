@@ -1,7 +1,14 @@
-"""Folder of a training run: its files, its recipe, and the state to resume from."""
+"""Folder of a training run: its files, its recipe, and the state to resume from.
+
+Earlier versions counted epochs from 0 in ``log.csv`` and wrote AP, TPR and coverage as fractions;
+such a run can be resumed, and its tables are brought up to date.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +29,18 @@ __all__ = [
     "VALIDATION",
     "check",
     "prepare",
+    "read_recipe",
     "read_state",
+    "upgrade_tables",
     "write_state",
 ]
 
 LAST, BEST, STATE = "last.safetensors", "best.safetensors", "state.pt"
 LOG, VALIDATION = "log.csv", "validation.csv"
 _RECIPE = "recipe.json"
-_FORMAT = "jdetrt-training-2"  # of the state
+_FORMAT = "jdetrt-training-3"  # of the state
+_FRACTIONS_FORMAT = "jdetrt-training-2"  # whose best score is a fraction
+_RATES = ("ap50", "tpr", "coverage")  # fractions in tables of earlier versions
 
 
 def check(folder: Path, *, resume: bool) -> None:
@@ -50,6 +61,62 @@ def check(folder: Path, *, resume: bool) -> None:
 def prepare(folder: Path, recipe: Recipe) -> None:
     """Write the recipe into the folder of a new run. Raises OutputError."""
     files.write_json(folder / _RECIPE, recipe)
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Read the recipe of a run.
+
+    Raises:
+        ConfigError: it is missing or damaged.
+    """
+    path = folder / _RECIPE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Recipe)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as err:
+        raise ConfigError(
+            f"{path}: cannot be read ({err}); name the recipe that the run began with"
+        ) from err
+
+
+def upgrade_tables(folder: Path) -> None:
+    """Count epochs from 1 and give rates in percent in tables of an earlier version.
+
+    Tables of this version stay as they are. Raises OutputError.
+    """
+    for name, old, new in ((LOG, _counted_from_0, _from_1), (VALIDATION, _has_step, _in_percent)):
+        path = folder / name
+        if not path.is_file():
+            continue
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if None not in row.values() and None not in row]
+            if rows and old(rows[0]):
+                rows = [new(row) for row in rows]
+                text = io.StringIO(newline="")
+                writer = csv.DictWriter(text, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+                files.write_text(path, text.getvalue())
+
+
+def _counted_from_0(row: Mapping[str, str]) -> bool:
+    return row["epoch"] == "0"
+
+
+def _from_1(row: Mapping[str, str]) -> dict[str, str]:
+    return {**row, "epoch": str(int(row["epoch"]) + 1)}
+
+
+def _has_step(row: Mapping[str, str]) -> bool:
+    return "step" in row
+
+
+def _in_percent(row: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: f"{100 * float(value):.6g}" if name in _RATES else value
+        for name, value in row.items()
+        if name != "step"
+    }
 
 
 def write_state(path: Path, state: dict[str, Any], recipe: Recipe, data_set: DataSet) -> None:
@@ -80,20 +147,26 @@ def read_state(path: Path, recipe: Recipe, data_set: DataSet) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no state to resume from; train without --resume")
     state = read_torch(path)
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+    if not isinstance(state, dict) or state.get("format") not in (_FORMAT, _FRACTIONS_FORMAT):
         raise CheckpointError(f"{path}: is not the state of a training run of this version")
-    before = msgspec.json.decode(state["recipe"])
-    now = msgspec.json.decode(msgspec.json.encode(recipe))
-    changes = [name for name in now if before.get(name) != now[name]]
+    try:
+        before = msgspec.json.decode(state["recipe"], type=Recipe)
+    except msgspec.MsgspecError as err:
+        raise CheckpointError(f"{path}: its recipe cannot be read ({err})") from err
+    changes = [
+        name for name in Recipe.__struct_fields__ if getattr(before, name) != getattr(recipe, name)
+    ]
     if changes:
         raise ConfigError(
             f"{path}: was written with another {', '.join(changes)}; resume with the recipe that "
-            "the run began with, or start a new run"
+            "the run began with, which --resume without a recipe does, or start a new run"
         )
+    if state["format"] == _FRACTIONS_FORMAT and state["best"] is not None:
+        state["best"] *= 100
     for name, count in _counts(data_set).items():
-        if (before := state["data"][name]) != count:
+        if (earlier := state["data"][name]) != count:
             raise ConfigError(
-                f"{path}: was written with {before} {name.replace('pictures', 'images')}, "
+                f"{path}: was written with {earlier} {name.replace('pictures', 'images')}, "
                 f"now there are {count}; resume with the data of that run, or start a new run"
             )
     return state

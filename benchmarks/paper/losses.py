@@ -1,14 +1,15 @@
-"""Table 3 of the paper in form: embedding losses and balances, trained alike on rendered clips.
+"""Table 3 of the paper in form: embedding losses and balances, trained alike.
 
 Seven small networks (body darknet-small, whose tasks share a pyramid as the paper's do) are trained
-from scratch on the same images, and scored on a clip that they have not seen. What a table like
-this can show on a few rendered people in a few minutes is how a loss or a balance goes wrong, not
-by how many points one is better than another on real streets.
+from scratch on the same images, rendered clips or data of your own, and scored on a clip that they
+have not seen. What a table like this can show on a few rendered people in a few minutes is how a
+loss or a balance goes wrong, not by how many points one is better than another on real streets.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +28,7 @@ from jdetrt.training.distributed import processes
 from jdetrt.training.network.anchors import network_anchors
 from jdetrt.training.recipe import (
     AugmentConfig,
+    DataConfig,
     LossConfig,
     Recipe,
     ScheduleConfig,
@@ -64,15 +66,17 @@ _VALIDATION_FRAMES = 90
 _FIRST_UNSEEN = 1000  # seed of the clip that is not trained on
 
 
-def recipe(setting: Setting, epochs: int, seed: int) -> Recipe:
-    """Recipe of one network of the table: as in the paper, but small.
+def recipe(setting: Setting, epochs: int, seed: int, data: Sequence[DataConfig] = ()) -> Recipe:
+    """Recipe of one network of the table: as in the paper, but small; on ``data`` if there are any.
 
     SGD with the paper's rate and steps, its losses and thresholds, on rendered clips: many short
     ones, for more people than in a few long ones. Of its augmentation, colours and flips; rendered
     people stand everywhere and come in all sizes without moving the image.
     """
+    clips = 0 if data else 48
     return Recipe(
-        synthetic=SyntheticConfig(clips=48, frames=6, people=8, size=_SIZE, seed=1 + seed),
+        data=tuple(data),
+        synthetic=SyntheticConfig(clips=clips, frames=6, people=8, size=_SIZE, seed=1 + seed),
         network=NetworkConfig(body="darknet-small", size=_SIZE, embedding_dim=64),
         batch=8,
         seed=seed,
@@ -88,14 +92,21 @@ def compare_losses(
     *,
     epochs: int = 30,
     seed: int = 0,
+    data: Sequence[str | Path] = (),
+    root: str | Path | None = None,
+    validate: str | Path | None = None,
     workers: int = 0,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, Any]:
     """Train and score a network for each row of the paper's table.
 
     Args:
-        epochs: of each network; an epoch has 288 images.
+        epochs: of each network; an epoch of rendered clips has 288 images.
         seed: of weights, order, augmentation and the clips that are trained on.
+        data: data sets to train on (`jdetrt.training.data.paths.find`) in place of rendered clips;
+            the triplet losses need consecutive frames in them.
+        root: of the images in lists.
+        validate: MOT sequence to score on, in place of a rendered clip that is not trained on.
         workers: processes that prepare images.
         progress: phase "networks", and a message for each row.
 
@@ -106,24 +117,23 @@ def compare_losses(
 
     Raises:
         MissingDependencyError: TrackEval is not installed.
+        DataError: data are missing or malformed, or have no consecutive frames.
         TrainingError: a loss is no longer a finite number.
     """
     rows = []
+    base = None if root is None else str(Path(root).absolute())
+    data_sets = [DataConfig(path=str(Path(path).absolute()), root=base) for path in data]
     with scratch_folder("losses") as temporary:
-        unseen = SyntheticClip(
-            seed=_FIRST_UNSEEN + seed,
-            frames=_VALIDATION_FRAMES,
-            size=(2 * _SIZE[0], 2 * _SIZE[1]),
-            people=8,
-            moving_camera=False,
-        )
-        sequence = write_sequence(Path(temporary, "unseen"), unseen)
+        sequence = Path(validate) if validate else _unseen(Path(temporary, "unseen"), seed)
         progress.start("networks", len(PAPER))
         for number, setting in enumerate(PAPER, start=1):
             progress.message(f"{number} of {len(PAPER)}: {setting.identity}, {setting.balance}")
             begun = time.perf_counter()
             score = _train_and_score(
-                recipe(setting, epochs, seed), sequence, Path(temporary, str(number)), workers
+                recipe(setting, epochs, seed, data_sets),
+                sequence,
+                Path(temporary, str(number)),
+                workers,
             )
             rows.append(
                 {
@@ -144,8 +154,10 @@ def compare_losses(
         "settings": {
             "epochs": epochs,
             "seed": seed,
-            "recipe": msgspec.to_builtins(recipe(next(iter(PAPER)), epochs, seed)),
-            "validation": f"{_VALIDATION_FRAMES} frames of a rendered clip that is not trained on",
+            "recipe": msgspec.to_builtins(recipe(next(iter(PAPER)), epochs, seed, data_sets)),
+            "validation": str(validate)
+            if validate
+            else f"{_VALIDATION_FRAMES} frames of a rendered clip that is not trained on",
         },
         "rows": rows,
         "rank_correlation": {
@@ -155,6 +167,18 @@ def compare_losses(
             for column in COLUMNS
         },
     }
+
+
+def _unseen(folder: Path, seed: int) -> Path:
+    """Render a clip that is not trained on."""
+    clip = SyntheticClip(
+        seed=_FIRST_UNSEEN + seed,
+        frames=_VALIDATION_FRAMES,
+        size=(2 * _SIZE[0], 2 * _SIZE[1]),
+        people=8,
+        moving_camera=False,
+    )
+    return write_sequence(folder, clip)
 
 
 def _train_and_score(settings: Recipe, sequence: Path, folder: Path, workers: int) -> QuickScore:

@@ -39,7 +39,7 @@ def _options(function: _F) -> _F:
 
 def _data_options(function: _F) -> _F:
     """Options of those that read data sets."""
-    for option in (opt.ROOT, opt.BATCH, opt.MIN_VISIBILITY):
+    for option in (opt.ROOT, opt.batch("Images per batch."), opt.MIN_VISIBILITY):
         function = option(function)
     return function
 

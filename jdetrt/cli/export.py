@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -12,7 +12,6 @@ from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars, phase
 from jdetrt.cli.results import plural, shapes
-from jdetrt.cli.settings import read_tracker_settings
 from jdetrt.config import TOP_K_LIMIT, ExportConfig
 from jdetrt.errors import CheckpointError, ConfigError, requiring
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from jdetrt.export.onnx_writer import Exported
     from jdetrt.types import Size
 
-_FRAMES_OF_A_SOURCE = 4
 _CHECKPOINT_OPTIONS = (
     *("size", "trained_size", "top_k", "dynamic_batch", "half_weights", "tracker"),
 )
@@ -101,8 +99,8 @@ def command(
     """
     with requiring("export", "Exporting a network"):
         from jdetrt.export.autocast import autocast
-        from jdetrt.export.onnx_writer import export_onnx
         from jdetrt.file_kind import FileKind, kind_of
+        from jdetrt.tasks import export_onnx, first_images
     refuse_collisions(
         {
             "CHECKPOINT": [checkpoint],
@@ -111,28 +109,24 @@ def command(
         },
         {"--output": output},
     )
-    images = _images(sources)
     if precision == "fp16" and kind_of(checkpoint, CheckpointError) is FileKind.ONNX:
         _refuse_checkpoint_options(context)
         with ProgressBars() as bars, phase(bars, "Converting and comparing"):
-            converted = autocast(checkpoint, output, images)
+            converted = autocast(checkpoint, output, first_images(sources))
         click.echo(_autocast_summary(converted))
         return
-    config = ExportConfig(
-        size=size,
-        top_k=top_k,
-        dynamic_batch=dynamic_batch,
-        precision=precision,
-        half_weights=half_weights,
-    )
     with ProgressBars() as bars, phase(bars, "Exporting and comparing"):
         exported = export_onnx(
             checkpoint,
             output,
-            config,
+            size=size,
             trained_size=trained_size,
-            tracker=read_tracker_settings(tracker) if tracker else None,
-            frames=images,
+            top_k=top_k,
+            dynamic_batch=dynamic_batch,
+            precision=precision,
+            half_weights=half_weights,
+            tracker=tracker,
+            sources=sources,
         )
     click.echo(_summary(exported))
 
@@ -144,16 +138,6 @@ def _refuse_checkpoint_options(context: click.Context) -> None:
                 f"--{name.replace('_', '-')} needs a checkpoint: it cannot be changed in an ONNX "
                 "model. Export the checkpoint, or leave the option out"
             )
-
-
-def _images(sources: tuple[str, ...]) -> list[Any]:
-    from jdetrt.runtime.sources.open import open_source
-
-    images = []
-    for uri in sources:
-        with open_source(uri) as source:
-            images += [frame.image for frame in itertools.islice(source, _FRAMES_OF_A_SOURCE)]
-    return images
 
 
 def _count(frames: int, *, real: bool) -> str:

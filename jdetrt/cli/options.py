@@ -20,9 +20,9 @@ from jdetrt.types import Size
 __all__ = [
     "ANY_MODEL",
     "BACKEND",
-    "BATCH",
     "CHECKPOINT",
     "CUDA_GRAPH",
+    "DATA",
     "FILE",
     "FRACTION",
     "JSON",
@@ -45,8 +45,10 @@ __all__ = [
     "WORSE",
     "Command",
     "Group",
+    "batch",
     "complete_file",
     "complete_model",
+    "epochs",
     "max_frames",
     "names",
     "numbers",
@@ -228,6 +230,14 @@ PATHS = click.argument(
     "and labels_with_ids/, a MOT sequence, a folder of these, or a pattern such as "
     "'train/MOT17-*'.",
 )
+DATA = click.option(
+    "--data",
+    metavar="PATH",
+    multiple=True,
+    shell_complete=complete_file,
+    help="Data set to train on: a list of images, a folder with images and labels, a MOT sequence, "
+    "a folder or a pattern of these; may be repeated.",
+)
 SEQUENCES = click.option(
     "--sequences",
     type=names,
@@ -236,14 +246,6 @@ SEQUENCES = click.option(
 )
 ROOT = click.option(
     "--root", type=FILE, metavar="DIR", help="Base folder of the paths in image lists."
-)
-BATCH = click.option(
-    "--batch",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Images per batch.",
 )
 MIN_VISIBILITY = click.option(
     "--min-visibility",
@@ -274,6 +276,30 @@ WARM_UP = click.option(
     metavar="N",
     help="Number of frames to run before the timed ones.",
 )
+
+
+def batch(help: str, default: int | None = 1) -> Callable[[Any], Any]:
+    """``--batch``, a number of images in every command."""
+    return click.option(
+        "--batch",
+        type=click.IntRange(1),
+        default=default,
+        show_default=default is not None,
+        metavar="N",
+        help=help,
+    )
+
+
+def epochs(help: str, default: int | None = None) -> Callable[[Any], Any]:
+    """``--epochs``, a number of epochs in every command."""
+    return click.option(
+        "--epochs",
+        type=click.IntRange(1),
+        default=default,
+        show_default=default is not None,
+        metavar="N",
+        help=help,
+    )
 
 
 def max_frames(help: str, default: int | None = None, least: int = 1) -> Callable[[Any], Any]:

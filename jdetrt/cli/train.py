@@ -11,22 +11,22 @@ import click
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.progress import ProgressBars
-from jdetrt.cli.results import plural
 from jdetrt.errors import requiring
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from jdetrt.training.progress import Report
-    from jdetrt.training.recipe import Recipe
+    from jdetrt.types import Size
 
 
 @click.command(cls=opt.Command, renamed={"--cache": "--cache-images"})
 @click.argument(
     "recipe",
+    required=False,
     shell_complete=opt.complete_file,
-    help="A TOML file, or a built-in recipe: paper, nano, nano-embedding, nano-large or "
-    "nanodet-embedding.",
+    help="A TOML file, or a built-in recipe: paper, nano, nanodet-embedding, nano-efficientnet, "
+    "nano-efficientnet-embedding or nano-efficientnet-large. With --resume it may be left out.",
 )
 @click.option(
     "-o", "--output", type=opt.FILE, required=True, metavar="DIR", help="Folder of the run."
@@ -43,6 +43,20 @@ if TYPE_CHECKING:
     metavar="FILE",
     shell_complete=opt.complete_file,
     help="Weights to start from, instead of those that the recipe names.",
+)
+@opt.epochs("Number of epochs, instead of the recipe's.")
+@opt.batch("Images per step, over all devices, instead of the recipe's.", default=None)
+@click.option(
+    "--size",
+    type=opt.parse_size,
+    metavar="WxH",
+    help="Network input size, multiples of 32, instead of the recipe's.",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0.0, min_open=True),
+    metavar="RATE",
+    help="Learning rate, instead of the recipe's.",
 )
 @click.option(
     "--validate",
@@ -69,10 +83,14 @@ if TYPE_CHECKING:
 )
 @click.option("--cache-images", is_flag=True, help="Keep all images in memory.")
 def command(
-    recipe: str,
+    recipe: str | None,
     output: Path,
     data_root: Path,
     start: str | None,
+    epochs: int | None,
+    batch: int | None,
+    size: Size | None,
+    learning_rate: float | None,
     validate: Path | None,
     resume: bool,
     device: str,
@@ -83,48 +101,38 @@ def command(
 
     For several GPUs: torchrun --nproc-per-node 4 -m jdetrt train RECIPE ...
     """
-    import msgspec
-
+    if recipe is None and not resume:
+        raise click.UsageError("Give a RECIPE, or --resume.")
     with requiring("train", "Training a network"):
-        from jdetrt.api import validation_scorer
-        from jdetrt.training.data.training_set import open_training_set
-        from jdetrt.training.distributed import processes
-        from jdetrt.training.recipe import open_recipe
-        from jdetrt.training.run_folder import check, prepare
-        from jdetrt.training.train import train
-    settings = open_recipe(recipe)
-    if start is not None:
-        settings = msgspec.structs.replace(settings, start=start)
-    with processes(device) as process:
-        check(output, resume=resume)
-        score = None if validate is None else validation_scorer(settings, validate)
-        data_set = open_training_set(settings, data_root, cache=cache_images)
-        if process.first:
-            if not resume:
-                prepare(output, settings)
-            click.echo(
-                f"{plural(len(data_set), 'image')} per epoch, "
-                f"{plural(data_set.identities, 'identity', 'identities')}, "
-                f"{settings.network.body} on {process.device}"
-            )
-        with ProgressBars(quiet=not process.first) as bars:
-            trained = train(
-                settings,
-                data_set,
-                output,
-                process,
-                workers=workers,
-                resume=resume,
-                validate=score,
-                report=_reporter(bars, settings) if process.first else lambda _: None,
-                progress=bars,
-            )
-    if process.first:
-        ap = "" if trained.score is None else f", AP {trained.score:.3f}"
+        from jdetrt.tasks import train
+        from jdetrt.training.distributed import is_first
+
+    first = is_first()
+    with ProgressBars(quiet=not first) as bars:
+        trained = train(
+            recipe,
+            output,
+            data_root=data_root,
+            start=start,
+            epochs=epochs,
+            batch=batch,
+            size=size,
+            learning_rate=learning_rate,
+            validate=validate,
+            resume=resume,
+            device=device,
+            workers=workers,
+            cache=cache_images,
+            report=_reporter(bars),
+            announce=click.echo,
+            progress=bars,
+        )
+    if first:
+        ap = "" if trained.score is None else f", AP {trained.score:.1f} %"
         click.echo(f"{trained.best}: best of {trained.epochs} epochs{ap}; last: {trained.last}")
 
 
-def _reporter(bars: ProgressBars, recipe: Recipe) -> Callable[[Report], None]:
+def _reporter(bars: ProgressBars) -> Callable[[Report], None]:
     """Show a table of the run above the bars; print plain lines where there is no terminal."""
     begun = time.monotonic()
     scores: dict[str, float] = {}
@@ -132,30 +140,30 @@ def _reporter(bars: ProgressBars, recipe: Recipe) -> Callable[[Report], None]:
     def report(progress: Report) -> None:
         scores.update(progress.scores)
         if not bars.shown:
-            click.echo(_line(progress, recipe))
+            click.echo(_line(progress))
         elif progress.losses:
-            bars.show_above(_table(progress, recipe, scores, time.monotonic() - begun))
+            bars.show_above(_table(progress, scores, time.monotonic() - begun))
 
     return report
 
 
-def _line(progress: Report, recipe: Recipe) -> str:
+def _line(progress: Report) -> str:
     if progress.scores:
         found = ", ".join(f"{name} {value:.4g}" for name, value in progress.scores.items())
         return f"after epoch {progress.epoch}: {found}"
     tasks = ", ".join(f"{name} {value:.4g}" for name, value in _by_task(progress.losses).items())
     return (
-        f"epoch {progress.epoch + 1}/{recipe.schedule.epochs} step {progress.step}/{progress.steps}"
+        f"epoch {progress.epoch}/{progress.epochs} step {progress.step}/{progress.steps}"
         f": {tasks}; rate {progress.rate:.2e}, {progress.speed:.1f} images/s"
     )
 
 
-def _table(progress: Report, recipe: Recipe, scores: Mapping[str, float], seconds: float) -> Table:
+def _table(progress: Report, scores: Mapping[str, float], seconds: float) -> Table:
     from rich.table import Table
 
     table = Table(show_header=False)
     rows = {
-        "epoch": f"{progress.epoch + 1} of {recipe.schedule.epochs}",
+        "epoch": f"{progress.epoch} of {progress.epochs}",
         "step": f"{progress.step} of {progress.steps}",
         "learning rate": f"{progress.rate:.3g}",
         "images/s": f"{progress.speed:.1f}",

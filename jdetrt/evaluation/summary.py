@@ -58,6 +58,11 @@ class QuickScore:
     fn: int
     perturbed: dict[str, list[float]] | None = None
 
+    def in_percent(self) -> dict[str, Any]:
+        """Numbers by their name, those that are fractions in percent, as training logs them."""
+        fractions = {name: 100 * getattr(self, name) for name in ("ap50", "tpr", "coverage")}
+        return {**self.to_dict(), **fractions}
+
     def to_dict(self) -> dict[str, Any]:
         """Numbers by their name in JSON; those that are None are left out."""
         numbers = asdict(self)

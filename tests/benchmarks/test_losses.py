@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -10,7 +13,13 @@ from jdetrt.benchmarks.paper import losses
 from jdetrt.benchmarks.paper.losses import COLUMNS, PAPER, Setting, compare_losses, recipe
 from jdetrt.cli.bench import command
 from jdetrt.evaluation.summary import QuickScore
-from jdetrt.training.recipe import Recipe
+from jdetrt.synthetic.clip import SyntheticClip, write_sequence
+from jdetrt.training.data.datasets import open_data_set
+from jdetrt.training.data.labels import label_path
+from jdetrt.training.data.training_set import open_training_set
+from jdetrt.training.distributed import processes
+from jdetrt.training.recipe import DataConfig, Recipe
+from jdetrt.training.train import train
 
 
 def scored(ap: float, idsw: int) -> QuickScore:
@@ -65,8 +74,44 @@ def test_the_command_prints_and_writes_the_table(
     ]
 
 
+def test_the_rows_are_trained_on_a_list(tmp_path: Path) -> None:
+    """Triplet and upper-bound too: the frames of a list's folders follow each other."""
+    folder = write_sequence(tmp_path / "seq", SyntheticClip(seed=3, frames=8, people=5))
+    data_set = open_data_set(folder)
+    lines = []
+    for number in range(8):
+        sample = data_set[number]
+        name = f"images/seq/{number:06d}.jpg"
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "img1" / f"{number + 1:06d}.jpg", target)
+        h, w = sample.image.shape[:2]
+        rows = [
+            f"0 {i} {(x1 + x2) / 2 / w} {(y1 + y2) / 2 / h} {(x2 - x1) / w} {(y2 - y1) / h}\n"
+            for i, (x1, y1, x2, y2) in zip(sample.ids, sample.boxes, strict=True)
+        ]
+        label = label_path(target)
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text("".join(rows))
+        lines.append(f"{name}\n")
+    listing = tmp_path / "some.train"
+    listing.write_text("".join(lines))
+    for setting in list(PAPER)[:2]:
+        identity = setting.identity
+        settings = recipe(setting, 1, 0, [DataConfig(path=str(listing))])
+        settings = msgspec.structs.replace(settings, batch=2)
+        with processes("cpu") as process:
+            data = open_training_set(settings, tmp_path)
+            trained = train(settings, data, tmp_path / identity, process, workers=0)
+        with (tmp_path / identity / "log.csv").open() as file:
+            [row] = csv.DictReader(file)
+        assert trained.epochs == 1
+        assert float(row["identity/8"]) > 0
+
+
 @pytest.mark.slow
 def test_a_row_is_trained_and_scored() -> None:
+    assert [setting.identity for setting in list(PAPER)[:2]] == ["triplet", "upper-bound"]
     result = compare_losses(epochs=1)
     assert all(row["seconds"] > 0 for row in result["rows"])
     assert any(row["TPR"] > 10 for row in result["rows"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from walkers import walkers
 import jdetrt
 from jdetrt.cli import main
 from jdetrt.training.network.model import random_network
-from jdetrt.training.recipe import open_recipe
+from jdetrt.training.recipe import RECIPES, open_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,13 +105,14 @@ def test_the_best_by_a_sequence(here: Path, capsys: pytest.CaptureFixture[str]) 
     assert run(*args) == 0
     output = capsys.readouterr().out
     assert "after epoch 1: ap50 " in output
-    assert "out/best.safetensors: best of 2 epochs, AP 0." in output
+    assert re.search(r"out/best\.safetensors: best of 2 epochs, AP \d+\.\d %; ", output)
     scores = rows(Path("out/validation.csv"))
     assert [row["epoch"] for row in scores] == ["1", "2"]
     assert {"ap50", "tpr", "mota", "idf1", "hota"} <= set(scores[0])
+    assert scores[0]["coverage"] == "100"  # percent, as everything in it
     before = Path("out/state.pt").read_bytes()
     assert run(*args, "--resume") == 0
-    assert "best of 2 epochs, AP 0." in capsys.readouterr().out
+    assert "best of 2 epochs, AP " in capsys.readouterr().out
     assert Path("out/state.pt").read_bytes() == before
 
 
@@ -137,6 +139,32 @@ def test_on_a_terminal_it_draws_a_table(
     output = capsys.readouterr().err
     for text in ("learning rate", "images/s", "2 of 2", "identity", "ap50"):
         assert text in output
+
+
+def test_flags_are_kept_with_the_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--epochs", 1, "--batch", 2, "--size", "96x64", "--learning-rate", 0.002)
+    assert run("tiny.toml", "-o", "out", "--workers", 0, *flags) == 0
+    output = capsys.readouterr().out
+    assert "epoch 1/1 step 4/4" in output
+    assert "; rate 2.00e-03, " in output
+    recipe = json.loads(Path("out/recipe.json").read_text())
+    assert recipe["schedule"]["epochs"] == 1
+    assert (recipe["batch"], recipe["network"]["size"]) == (2, [96, 64])
+    assert recipe["validation_size"] == [96, 64]
+    assert recipe["optimiser"]["learning_rate"] == 0.002
+    assert {row["epoch"] for row in rows(Path("out/log.csv"))} == {"1"}
+    before = Path("out/state.pt").read_bytes()
+    assert run("tiny.toml", "-o", "out", "--workers", 0, "--resume") == 1
+    assert "another batch, optimiser, schedule" in capsys.readouterr().err.replace("network, ", "")
+    assert run("-o", "out", "--workers", 0, "--resume") == 0  # the recipe is the run's own
+    assert Path("out/state.pt").read_bytes() == before
+
+
+def test_a_run_without_a_recipe(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-o", "out") == 2
+    assert "RECIPE" in capsys.readouterr().err
+    assert run("-o", "out", "--resume") == 1
+    assert capsys.readouterr().err.startswith("ConfigError: out: no run to resume; ")
 
 
 # ---- what is wrong -------------------------------------------------------------------------
@@ -179,7 +207,7 @@ def test_what_is_wrong_is_one_message(
 
 def test_missing_recipes_and_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("none.toml", "-o", "out") == 1
-    names = "nano, nano-embedding, nano-large, nanodet-embedding, paper"
+    names = ", ".join(RECIPES)
     message = f"ConfigError: none.toml: no such file; recipes of jdetrt: {names}\n"
     assert capsys.readouterr().err == message
     assert run("paper", "-o", "out") == 1
@@ -281,6 +309,6 @@ def test_a_signal_to_all_processes_ends_it_with_its_state_kept(
     state = torch.load("out/state.pt", weights_only=True)
     done = 2 * state["epoch"] + state["step"]
     assert done >= 4
-    logged = [2 * int(row["epoch"]) + int(row["step"]) for row in rows(Path("out/log.csv"))]
+    logged = [2 * int(row["epoch"]) - 2 + int(row["step"]) for row in rows(Path("out/log.csv"))]
     assert logged[-1] == done - done % 2  # of each epoch the last of its two steps is told
     assert not [file for file in Path("out").iterdir() if file.name.startswith(".")]

@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jdetrt.errors import ConfigError, DataError, SourceError
+from jdetrt.training.batches import batches
 from jdetrt.training.data.datasets import (
     DataSet,
     Mixture,
@@ -19,6 +21,8 @@ from jdetrt.training.data.datasets import (
     open_data_set,
 )
 from jdetrt.training.data.sample import Sample
+from jdetrt.training.losses.identity import TripletLoss
+from jdetrt.training.recipe import AugmentConfig, LossConfig
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 
@@ -122,6 +126,73 @@ def test_what_is_no_data(tmp_path: Path) -> None:
     (tmp_path / "labels_with_ids").mkdir()
     with pytest.raises(DataError, match=r"images: no images \(.bmp"):
         open_data_set(tmp_path)
+
+
+def listed(folder: Path, *names_and_ids: tuple[str, tuple[int, ...]]) -> DataSet:
+    """A list of images with people of these ids."""
+    for name, ids in names_and_ids:
+        image(folder / "images" / name, 1)
+        label = (folder / "labels_with_ids" / name).with_suffix(".txt")
+        text(label, "".join(f"0 {one} .5 .5 .2 .{n}\n" for n, one in enumerate(ids, start=4)))
+    text(folder / "some.train", "".join(f"images/{name}\n" for name, _ in names_and_ids))
+    return open_data_set(folder / "some.train")
+
+
+def next_of(data: DataSet) -> list[int | None]:
+    return [data.successor(index) for index in range(len(data))]
+
+
+def test_frames_of_one_folder_in_a_list_follow_each_other(tmp_path: Path) -> None:
+    """As in mot17.train of the reference; the list may be in any order and have gaps."""
+    one, other = "MOT17-02-SDP/img1", "MOT17-04-SDP/img1"
+    data = listed(
+        tmp_path,
+        (f"{one}/000001.jpg", (1, 2)),
+        (f"{one}/000002.jpg", ()),
+        (f"{other}/000001.jpg", (1,)),
+        (f"{one}/000010.jpg", (2,)),
+        (f"{one}/000009.jpg", (2, -1)),
+        (f"{other}/000002.jpg", (1, 3)),
+    )
+    assert next_of(data) == [1, 4, 5, None, 3, None]
+
+
+def test_separate_images_do_not_follow_each_other(tmp_path: Path) -> None:
+    data = listed(
+        tmp_path,
+        ("s1.jpg", (1, 2)),  # CUHK-SYSU: a different place each
+        ("s2.jpg", (3,)),
+        ("s3.jpg", (4, 3)),
+        ("c1s1_000151.jpg", (9,)),  # PRW: the same camera
+        ("c1s1_000176.jpg", (9,)),
+        ("c1s2_000176.jpg", (9,)),
+        ("aachen_000000_000019.jpg", (-1,)),  # CityPersons
+        ("aachen_000001_000019.jpg", (-1,)),
+        ("house.jpg", (9,)),
+        ("mouse.jpg", (9,)),
+    )
+    expected: list[int | None] = [None] * 10
+    expected[1], expected[3] = 2, 4
+    assert next_of(data) == expected
+
+
+def test_the_triplet_losses_train_on_a_list(tmp_path: Path) -> None:
+    """Batches are pairs with somebody in common, and the loss has something to learn from."""
+    names = [(f"v{v}/{f:03d}.png", (v, 7 + v)) for v in range(3) for f in range(1, 5)]
+    data = listed(tmp_path, *names)
+    still = AugmentConfig(rotation=0, scale=(1, 1), translation=0, shear=0, flip=0)
+    made = list(batches(data, still, (64, 32), 4, 0, 0, 0, pairs=True))
+    assert len(made) >= 2
+    for batch in made:
+        for first in (0, 2):
+            people = [batch.ids[batch.image_index == first + n].tolist() for n in (0, 1)]
+            assert people[0] == people[1] != []
+        loss = TripletLoss(LossConfig().margin)
+        generator = torch.Generator().manual_seed(0)
+        embeddings = torch.nn.functional.normalize(
+            torch.randn(len(batch.ids), 8, generator=generator), dim=1
+        )
+        assert loss(embeddings, batch.ids, embeddings, batch.ids) > 0
 
 
 def test_kept_in_memory(jde: Path) -> None:

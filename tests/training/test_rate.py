@@ -38,6 +38,15 @@ def test_a_fall_may_be_in_the_burn_in_and_several_at_once() -> None:
     assert rates(config, 1) == pytest.approx([1, 0.01, 0.001])
 
 
+def test_a_single_epoch_has_the_whole_rate() -> None:
+    assert rates(ScheduleConfig(epochs=1, burn_in=0), 3) == pytest.approx([1, 1, 1])
+
+
+def test_a_burn_in_over_several_epochs() -> None:
+    config = ScheduleConfig(epochs=4, burn_in=1000, burn_in_epochs=2, steps=())
+    assert rates(config, 2) == pytest.approx([0, 1 / 256, 1 / 16, 81 / 256, 1, 1, 1, 1])
+
+
 def test_cosine_by_hand() -> None:
     config = ScheduleConfig(epochs=2, burn_in=0, fall="cosine", final=0.2)
     # 0.2 + 0.8 * (1 + cos(k pi / 6)) / 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -19,6 +21,7 @@ from torch import Tensor
 from jdetrt.errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
 from jdetrt.evaluation.detection import evaluate_detection
 from jdetrt.export.torch_session import TorchSession
+from jdetrt.progress import SilentProgress
 from jdetrt.training import run
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.data.sample import Batch, Sample
@@ -29,7 +32,7 @@ from jdetrt.training.network.anchors import network_anchors
 from jdetrt.training.network.model import JdeNetwork
 from jdetrt.training.progress import Report
 from jdetrt.training.recipe import Recipe
-from jdetrt.training.run_folder import BEST, LAST, LOG, STATE, VALIDATION
+from jdetrt.training.run_folder import BEST, LAST, LOG, STATE, VALIDATION, upgrade_tables
 from jdetrt.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -119,7 +122,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert network.embedding_dim == EMBEDDING_DIM
     assert_same_checkpoint(trained.best, trained.last)
     assert [(p.epoch, p.step, p.steps) for p in told] == [
-        (e, s + 1, 4) for e in (0, 1) for s in range(4)
+        (e, s + 1, 4) for e in (1, 2) for s in range(4)
     ]
     assert all(p.speed > 0 and not p.scores for p in told)
     assert {name for p in told for name in p.losses} <= {"total", *PARTS}
@@ -141,7 +144,7 @@ def test_reports_are_means_since_the_last_one(
     _, each = small_run(small_recipe(), tmp_path / "each")
     monkeypatch.setattr(run, "_REPORT_EVERY", 3)
     _, told = small_run(small_recipe(), tmp_path / "told")
-    assert [(p.epoch, p.step) for p in told] == [(0, 3), (0, 4), (1, 3), (1, 4)]
+    assert [(p.epoch, p.step) for p in told] == [(1, 3), (1, 4), (2, 3), (2, 4)]
     totals = [progress.losses["total"] for progress in each]
     expected = [sum(totals[0:3]) / 3, totals[3], sum(totals[4:7]) / 3, totals[7]]
     assert [progress.losses["total"] for progress in told] == pytest.approx(expected)
@@ -165,7 +168,7 @@ def test_the_best_network_is_kept(tmp_path: Path) -> None:
     assert checkpoint.load(trained.best)[1].epoch == 2
     assert [p.scores["ap50"] for p in told if p.scores] == [0.2, 0.7, 0.7, 0.4]
     assert [p.epoch for p in told if p.scores] == [1, 2, 3, 4]
-    assert rows(tmp_path / VALIDATION)[1] == {"epoch": "2", "step": "0", "ap50": "0.7", "idf1": "1"}
+    assert rows(tmp_path / VALIDATION)[1] == {"epoch": "2", "ap50": "0.7", "idf1": "1"}
 
 
 def test_not_every_epoch_is_validated_but_the_last(tmp_path: Path) -> None:
@@ -204,7 +207,7 @@ def stopping_at(epoch: int, step: int) -> Callable[[Report], None]:
 @forks
 @pytest.mark.parametrize(
     ("epoch", "step", "workers"),
-    [(0, 1, 0), (0, 3, 1), (0, 4, 0), (1, 0, 0), (1, 2, 2), (1, 4, 0), (2, 0, 0)],
+    [(1, 1, 0), (1, 3, 1), (1, 4, 0), (1, 0, 0), (2, 2, 2), (2, 4, 0), (2, 0, 0)],
 )
 def test_a_resumed_run_is_as_one_that_went_on(
     epoch: int, step: int, workers: int, whole: Path, tmp_path: Path
@@ -215,8 +218,8 @@ def test_a_resumed_run_is_as_one_that_went_on(
         small_run(recipe, folder, validate=by_size(), report=stopping_at(epoch, step))
     assert (folder / STATE).exists()
     _, told = small_run(recipe, folder, resume=True, workers=workers, validate=by_size())
-    positions = [(e, s) for e in (0, 1) for s in (1, 2, 3, 4)]
-    left = [where for where in positions if where > (epoch, step)]
+    positions = [(e, s) for e in (1, 2) for s in (1, 2, 3, 4)]
+    left = [where for where in positions if where > (epoch, step or 4)]
     assert [(p.epoch, p.step) for p in told if p.losses] == left
     assert_same_folder(folder, whole)
 
@@ -309,7 +312,7 @@ def test_the_state_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.M
         pass
 
     def die(progress: Report) -> None:
-        if (progress.epoch, progress.step) == (0, 3):
+        if (progress.epoch, progress.step) == (1, 3):
             raise DeadError
 
     with pytest.raises(DeadError):
@@ -324,6 +327,66 @@ def test_the_state_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.M
     small_run(small_recipe(), tmp_path / "often", resume=True)
     small_run(small_recipe(), tmp_path / "whole")
     assert rows(tmp_path / "often" / LOG) == rows(tmp_path / "whole" / LOG)
+
+
+def as_earlier_versions_wrote_it(folder: Path) -> None:
+    """Epochs from 0 in the log, and a validation in fractions with a step."""
+    for name in (LOG, VALIDATION):
+        with (folder / name).open(newline="") as file:
+            table = list(csv.DictReader(file))
+        for row in table:
+            if name == LOG:
+                row["epoch"] = str(int(row["epoch"]) - 1)
+            else:
+                row |= {"step": "0", "ap50": repr(float(row["ap50"]) / 100)}
+        with (folder / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)
+    state = torch.load(folder / STATE, weights_only=True)
+    settings = json.loads(state["recipe"])
+    del settings["schedule"]["burn_in_epochs"]  # a setting that it did not have
+    state |= {"format": "jdetrt-training-2", "recipe": json.dumps(settings)}
+    state["best"] /= 100
+    torch.save(state, folder / STATE)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_run_of_an_earlier_version_goes_on(times: int, whole: Path, tmp_path: Path) -> None:
+    recipe, folder = small_recipe(**RICH), tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        small_run(recipe, folder, validate=by_size(), report=stopping_at(2, 2))
+    as_earlier_versions_wrote_it(folder)
+    assert rows(folder / LOG)[0]["epoch"] == "0"
+    for _ in range(times):
+        upgrade_tables(folder)  # as a run that is killed at once does
+    small_run(recipe, folder, resume=True, validate=by_size())
+    assert [row["epoch"] for row in rows(folder / LOG)] == ["1"] * 4 + ["2"] * 4
+    assert rows(folder / LOG) == rows(whole / LOG)
+    found, expected = (rows(one / VALIDATION) for one in (folder, whole))
+    for row, other in zip(found, expected, strict=True):
+        assert row.keys() == other.keys()
+        assert float(row["ap50"]) == pytest.approx(float(other["ap50"]), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("burn_in", "epochs", "told"), [(9, 1, True), (4, 1, False), (9, 3, False)]
+)
+def test_a_burn_in_that_is_cut_short_is_told(
+    burn_in: int, epochs: int, told: bool, tmp_path: Path
+) -> None:
+    class Messages(SilentProgress):
+        texts: ClassVar[list[str]] = []
+
+        def message(self, text: str) -> None:
+            self.texts.append(text)
+
+    Messages.texts.clear()
+    schedule = {"burn_in": burn_in, "burn_in_epochs": epochs, "epochs": 3}
+    small_run(small_recipe(schedule=schedule), tmp_path, progress=Messages())
+    assert [text[:43] for text in Messages.texts] == told * [
+        "Warning: the burn-in has only 4 of 9 steps,"
+    ]
 
 
 def test_a_finished_run_has_nothing_left_to_do(whole: Path) -> None:
@@ -364,7 +427,7 @@ def test_unfinished_files_are_never_seen(
 def test_a_loss_that_is_not_finite_names_the_step_and_damages_nothing(tmp_path: Path) -> None:
     recipe, folder = small_recipe(schedule={"epochs": 3}), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        small_run(recipe, folder, report=stopping_at(1, 2))
+        small_run(recipe, folder, report=stopping_at(2, 2))
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != LOG}
 
     step, taken = Learner.step, 0

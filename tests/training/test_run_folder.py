@@ -13,7 +13,10 @@ from jdetrt.training.run_folder import STATE, check, prepare
 
 
 def test_recipes_by_name_and_by_file(tmp_path: Path) -> None:
-    assert set(RECIPES) == {"nano", "nano-embedding", "nano-large", "nanodet-embedding", "paper"}
+    former = {f"nano-efficientnet{step}" for step in ("", "-embedding", "-large")}
+    assert set(RECIPES) == {"nano", "nanodet-embedding", "paper"} | former
+    assert open_recipe("nano") == open_recipe("nanodet-embedding")
+    assert {open_recipe(name).network.body for name in former} == {"nano"}
     assert open_recipe("paper").network.body == "darknet53"
     file = tmp_path / "mine.toml"
     file.write_text('batch = 3\n[network]\nbody = "nano"\nsize = [64, 32]\n')
@@ -23,7 +26,7 @@ def test_recipes_by_name_and_by_file(tmp_path: Path) -> None:
 
 def test_no_such_recipe() -> None:
     with pytest.raises(
-        ConfigError, match=r"pico: no such file; .*: nano, nano-embedding, .*, paper"
+        ConfigError, match=r"pico: no such file; .*: nano, nano-efficientnet, .*, paper"
     ):
         open_recipe("pico")
 

@@ -13,6 +13,7 @@ from jdetrt.errors import ConfigError, DataError
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.training.data.labels import Labels, label_path, read_labels
 from jdetrt.training.data.mot_labels import frames
+from jdetrt.training.data.next_frames import next_frames
 from jdetrt.training.data.paths import MotSequences, find
 from jdetrt.training.data.sample import Sample
 
@@ -48,7 +49,8 @@ class LabelledImages:
 
     Args:
         sequences: image and labels of each frame; separate images are one "sequence".
-        is_video: the next image of a sequence is its next frame.
+        is_video: the next image of a sequence is its next frame; for separate images
+            `jdetrt.training.data.next_frames` says which follow each other.
         cache: read all images now and keep them in memory, read-only; worker processes that are
             forked later share them.
         alone: people without an id become identities of their own, each in one image.
@@ -70,7 +72,7 @@ class LabelledImages:
         self.paths: list[Path] = []
         self.labels: list[Labels] = []
         self.identities = 0
-        self._has_next: list[bool] = []
+        self._next: list[int | None] = []
         for sequence in sequences:
             ids = np.concatenate([labels.ids for _, labels in sequence])
             known = np.unique(ids[ids >= 0])
@@ -79,9 +81,11 @@ class LabelledImages:
                 dense[labels.ids < 0] = -1
                 self.paths.append(path)
                 self.labels.append(replace(labels, ids=dense))
-                self._has_next.append(is_video)
-            self._has_next[-1] = False
+                self._next.append(len(self.paths))
+            self._next[-1] = None
             self.identities += len(known)
+        if not is_video:
+            self._next = next_frames(self.paths, [labels.ids for labels in self.labels])
         if alone:
             for labels in self.labels:
                 unknown = labels.ids < 0
@@ -104,7 +108,7 @@ class LabelledImages:
 
     def successor(self, index: int) -> int | None:
         """Index of the next frame of the same video, or None."""
-        return index + 1 if self._has_next[index] else None
+        return self._next[index]
 
 
 class Repeated:

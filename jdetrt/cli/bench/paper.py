@@ -188,27 +188,43 @@ def density(
 
 
 @click.command(cls=opt.Command)
-@click.option(
-    "--epochs",
-    type=click.IntRange(1),
-    default=30,
-    show_default=True,
-    metavar="N",
-    help="Number of epochs for each network.",
-)
+@opt.epochs("Number of epochs for each network.", default=30)
 @opt.seed("the clips and the training")
+@opt.DATA
+@opt.ROOT
+@click.option(
+    "--validate",
+    type=opt.FILE,
+    metavar="SEQUENCE",
+    help="MOT sequence to score the networks on. Default: a rendered clip.",
+)
 @opt.JSON
-def losses(epochs: int, seed: int, json_path: Path | None) -> None:
+def losses(
+    epochs: int,
+    seed: int,
+    data: tuple[str, ...],
+    root: Path | None,
+    validate: Path | None,
+    json_path: Path | None,
+) -> None:
     """Compare embedding losses by training seven small networks (the paper's table 3).
 
-    The networks are trained on rendered clips.
+    The networks are trained on rendered clips, or on --data with --validate. The triplet losses
+    need frames of videos, such as a list of images of MOT17.
     """
+    if bool(data) != bool(validate):
+        raise click.UsageError("Give --data and --validate together.")
     with requiring("train", "Training networks"):
         from jdetrt.benchmarks.paper.losses import COLUMNS, compare_losses
 
-    refuse_collisions({}, {"--json": json_path})
+    refuse_collisions(
+        {"--data": data, "--validate": source_files(str(validate)) if validate else ()},
+        {"--json": json_path},
+    )
     with ProgressBars(calm=True) as bars:
-        result = compare_losses(epochs=epochs, seed=seed, progress=bars)
+        result = compare_losses(
+            epochs=epochs, seed=seed, data=data, root=root, validate=validate, progress=bars
+        )
     paper = {f"paper_{name}": (f"Paper's {name}", ".1f" * (name != "IDs")) for name in COLUMNS}
     print_table(
         [

@@ -31,7 +31,7 @@ _NAMES = ("ethz", "citypersons", "caltech", "mot16", "mot17", "cuhk-sysu", "prw"
     type=opt.FILE,
     required=True,
     metavar="DIR",
-    help="Folder for all converted data sets; the list of images is NAME.SPLIT in it.",
+    help="Folder for all converted data sets; it gets the list of images, such as mot17.train.",
 )
 @click.option(
     "--split",
