@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, to_builtins
 
 from jdetrt.config import BelowOne, Count, Fraction, NetworkConfig, Positive, Section, load
 from jdetrt.documents import convert
@@ -247,8 +247,8 @@ def changed(
     if not given:
         return recipe
     try:
-        return msgspec.convert(_merged(msgspec.to_builtins(recipe), given), Recipe)
-    except msgspec.ValidationError as err:
+        return convert(_merged(to_builtins(recipe), given), Recipe)
+    except ValueError as err:
         raise ConfigError(f"recipe: {err}") from err
 
 

@@ -16,6 +16,7 @@ import msgspec
 import torch
 
 from jdetrt import files
+from jdetrt.documents import read_json
 from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.training.checkpoints.torch_file import read_torch
 from jdetrt.training.data.datasets import DataSet
@@ -69,13 +70,8 @@ def read_recipe(folder: Path) -> Recipe:
     Raises:
         ConfigError: it is missing or damaged.
     """
-    path = folder / _RECIPE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Recipe)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as err:
-        raise ConfigError(
-            f"{path}: cannot be read ({err}); name the recipe that the run began with"
-        ) from err
+    remedy = "name the recipe that the run began with"
+    return read_json(folder / _RECIPE, Recipe, ConfigError, "the recipe of a run", remedy)
 
 
 def upgrade_tables(folder: Path) -> None:
@@ -88,15 +84,14 @@ def upgrade_tables(folder: Path) -> None:
         if not path.is_file():
             continue
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = [row for row in reader if None not in row.values() and None not in row]
-            if rows and old(rows[0]):
-                rows = [new(row) for row in rows]
-                text = io.StringIO(newline="")
-                writer = csv.DictWriter(text, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
-                files.write_text(path, text.getvalue())
+            whole = [row for row in csv.DictReader(file) if None not in {*row, *row.values()}]
+        if whole and old(whole[0]):
+            rows = [new(row) for row in whole]
+            text = io.StringIO(newline="")
+            writer = csv.DictWriter(text, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+            files.write_text(path, text.getvalue())
 
 
 def _counted_from_0(row: Mapping[str, str]) -> bool:
