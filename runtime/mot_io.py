@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import Account
 from jdetrt.errors import DataError
 from jdetrt.inputs import open_regular
+from jdetrt.runtime.confidences import Unit, to_scores
 from jdetrt.runtime.sources.seqinfo import LAST_FRAME
 from jdetrt.types import Detections, Tracks
 
 __all__ = [
+    "DetectionsByFrame",
     "MotRows",
     "every_frame",
     "kitti_lines",
@@ -32,7 +35,8 @@ __all__ = [
 _NAMES = ("frame", "id", "left", "top", "width", "height", "confidence", "class", "visibility")
 _LONGEST_LINE = 1024  # bytes; a longer one is no row, and the file may be anything, of any size
 _FARTHEST = 1_000_000  # pixels
-_ROUNDING = 1e-3  # confidences as little above 1 are 1
+_FROM_0 = "; where frames count from 0, add 1 to the first column of every row"
+_NO_AREA = "without area"  # why boxes are left out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +53,7 @@ class MotRows:
             MOT16 and later). With 10 columns the last three are world coordinates, not kept.
         visibility: ``(N,)`` float64, or None; column 9 of files with 9 columns.
         lines: ``(N,)`` int64, the line of the file that each row stands on, from 1.
+        account: of the rows that were taken and left out.
     """
 
     frames: npt.NDArray[np.int64]
@@ -58,6 +63,7 @@ class MotRows:
     classes: npt.NDArray[np.int64] | None
     visibility: npt.NDArray[np.float64] | None
     lines: npt.NDArray[np.int64]
+    account: Account = field(default_factory=lambda: Account("row"))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -68,16 +74,22 @@ def _raise(fault: str) -> None:
 
 
 def read_mot(
-    path: str | Path, *, allow_empty: bool = False, on_fault: Callable[[str], None] = _raise
+    path: str | Path,
+    *,
+    allow_empty: bool = False,
+    strict: bool = True,
+    on_fault: Callable[[str], None] = _raise,
 ) -> MotRows:
     """Read ground truth, results or detections.
 
-    Rows have 6 to 10 columns, all the same number, separated by commas or by blanks; empty lines
-    are passed over.
+    Rows have 6 to 10 columns, all the same number, separated by commas, semicolons or blanks; a
+    comma at the end of a row, a row of titles at the top, comments (``#``) and empty lines are
+    passed over.
 
     Args:
         path: of the text file.
         allow_empty: a file without a row is fine (results in which nobody was seen).
+        strict: a box without area is a fault; else it is left out and counted.
         on_fault: is told of every malformed row, which is then left out: its line, what was
             expected and what stands there. By default the first one is raised.
 
@@ -108,7 +120,13 @@ def read_mot(
     table = np.array(values, np.float64).reshape(-1, columns)
     line_numbers = np.array(lines, np.int64)
     has_class = columns in (8, 9)
-    whole = _well_formed(path, table, line_numbers, has_class, on_fault)
+    well_formed = _well_formed(path, table, line_numbers, has_class, strict, on_fault)
+    whole = well_formed & (table[:, 4:6] > 0).all(axis=1)
+    account = Account("row")
+    account.take(int(whole.sum()))
+    account.leave_out(_NO_AREA, int((well_formed & ~whole).sum()))
+    if account.lost and not account.taken and not allow_empty:
+        raise DataError(f"{path}: no row has a box with an area (width and height, columns 5, 6)")
     table, line_numbers = table[whole], line_numbers[whole]
     return MotRows(
         frames=table[:, 0].astype(np.int64),
@@ -118,14 +136,15 @@ def read_mot(
         classes=table[:, 7].astype(np.int64) if has_class else None,
         visibility=table[:, 8].copy() if columns == 9 else None,
         lines=line_numbers,
+        account=account,
     )
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every line that is not empty, without reading the file whole."""
+    """Line number and fields of every row, without reading the file whole."""
     try:
         with open_regular(path) as file:
-            number = 0
+            number, at_top = 0, True
             while line := file.readline(_LONGEST_LINE + 1):
                 number += 1
                 if len(line) > _LONGEST_LINE:
@@ -137,10 +156,27 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                         f"{path}:{number}: not a text file; name one with rows of "
                         "frame,id,left,top,width,height,..."
                     ) from None
-                if text:
-                    yield number, text.split(",") if "," in text else text.split()
+                if not text or text.startswith("#"):
+                    continue
+                fields = _fields(text)
+                if not (at_top and len(fields) > 1 and not any(map(_is_number, fields))):
+                    yield number, fields
+                at_top = False
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
+
+
+def _fields(text: str) -> list[str]:
+    """Split a row; blanks after a comma belong to no field.
+
+    >>> _fields("1;2;3"), _fields("1, 2"), _fields("1 2"), _fields("1,2,3,4,5,6,")
+    (['1', '2', '3'], ['1', ' 2'], ['1', '2'], ['1', '2', '3', '4', '5', '6'])
+    """
+    separator = next((mark for mark in ";," if mark in text), None)
+    fields = text.split(separator)
+    while separator and len(fields) > 6 and not fields[-1].strip():
+        fields.pop()
+    return fields
 
 
 def _number(field: str) -> float:
@@ -172,19 +208,22 @@ def _well_formed(
     table: npt.NDArray[np.float64],
     lines: npt.NDArray[np.int64],
     has_class: bool,
+    strict: bool,
     on_fault: Callable[[str], None],
 ) -> npt.NDArray[np.bool_]:
     """Which rows have values that can be; ``on_fault`` is told of the first fault of the others."""
     fine = np.ones(len(table), bool)
 
-    def refuse(bad: npt.NDArray[np.bool_], columns: list[int], expected: str) -> None:
+    def refuse(
+        bad: npt.NDArray[np.bool_], columns: list[int], expected: str, remedy: str = ""
+    ) -> None:
         """Strike out the rows in which ``bad`` (of these columns of the table) is true."""
         struck = bad.any(axis=1) & fine
         for row in np.flatnonzero(struck):
             column = columns[int(np.argmax(bad[row]))]
             on_fault(
                 f"{path}:{lines[row]}: expected {expected} in column {_column(column)}, "
-                f"got {table[row, column]:g}"
+                f"got {table[row, column]:g}{remedy}"
             )
         fine[struck] = False
 
@@ -194,30 +233,47 @@ def _well_formed(
     integers = table[:, whole]
     fraction = integers != np.floor(integers)
     refuse(fraction | (abs(integers) > 2**53), whole, "a whole number")
-    refuse(table[:, :1] < 1, [0], "a frame number from 1")
-    refuse(table[:, 4:6] <= 0, [4, 5], "a size above 0")
+    refuse(table[:, :1] < 1, [0], "a frame number from 1", _FROM_0)
+    sizes = table[:, 4:6]
+    refuse(sizes <= 0 if strict else sizes < 0, [4, 5], "a size above 0")
     refuse(abs(table[:, 2:6]) > _FARTHEST, [2, 3, 4, 5], f"at most {_FARTHEST:,} pixels")
     return fine
 
 
-def read_detections(path: str | Path, *, length: int | None = None) -> dict[int, Detections]:
+class DetectionsByFrame(dict[int, Detections]):
+    """Detections of frames that have any, by frame number in order.
+
+    Attributes:
+        account: of the rows; its notes say what was assumed.
+    """
+
+    def __init__(self, by_frame: Mapping[int, Detections], account: Account) -> None:
+        super().__init__(by_frame)
+        self.account = account
+
+
+def read_detections(
+    path: str | Path, *, length: int | None = None, unit: Unit = "auto", strict: bool = False
+) -> DetectionsByFrame:
     """Read public detections, for tracking without a network.
 
-    The rows need not be sorted; within a frame their order is kept. Confidences go through
-    ``_probabilities``: within 0 to 1 they stay as they are.
+    The rows need not be sorted; within a frame their order is kept. Boxes without area are left
+    out and counted.
 
     Args:
         path: a det.txt.
         length: number of frames of the sequence; by default the last frame with a detection.
+        unit: of the confidences, as in `jdetrt.runtime.confidences.to_scores`.
+        strict: boxes without area are refused.
 
     Returns:
-        Frame number to detections (without embeddings), in order, for every frame that has any;
-        ``every_frame`` fills the gaps.
+        Detections without embeddings; `every_frame` fills the gaps.
 
     Raises:
-        DataError: as ``read_mot``; or a row of a frame after ``length``.
+        DataError: as `read_mot`; a row of a frame after ``length``; or confidences that do not fit
+            the unit.
     """
-    rows = read_mot(path)
+    rows = read_mot(path, strict=strict)
     limit = LAST_FRAME if length is None else length
     if (late := rows.frames > limit).any():
         row = int(np.argmax(late))
@@ -225,17 +281,30 @@ def read_detections(path: str | Path, *, length: int | None = None) -> dict[int,
             f"{path}:{rows.lines[row]}: expected a frame number up to {limit}, "
             f"got {rows.frames[row]}"
         )
+    try:
+        scores, note = to_scores(rows.scores, unit)
+    except DataError as err:
+        raise DataError(f"{path}: {err}") from err
+    account = Account("detection")
+    if note:
+        account.note(f"{path}: {note}")
+    account.leave_out(_NO_AREA, rows.account.left_out[_NO_AREA])
     corners = np.hstack([rows.boxes[:, :2], rows.boxes[:, :2] + rows.boxes[:, 2:]])
+    boxes = corners.astype(np.float32)
+    # A sliver may have none in float32.
+    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    account.leave_out(_NO_AREA, int((~has_area).sum()))
+    account.take(int(has_area.sum()))
     order = np.argsort(rows.frames, kind="stable")
-    boxes = corners[order].astype(np.float32)
-    scores = _probabilities(rows.scores)[order].astype(np.float32)
+    order = order[has_area[order]]
+    boxes, scores = boxes[order], scores[order].astype(np.float32)
     frames, starts = np.unique(rows.frames[order], return_index=True)
-    return {
+    ends = pairwise([*starts.tolist(), len(order)])
+    by_frame = {
         frame: Detections(boxes[begin:end], scores[begin:end])
-        for frame, (begin, end) in zip(
-            frames.tolist(), pairwise([*starts.tolist(), len(rows)]), strict=True
-        )
+        for frame, (begin, end) in zip(frames.tolist(), ends, strict=True)
     }
+    return DetectionsByFrame(by_frame, account)
 
 
 def every_frame(seen: Mapping[int, Detections], length: int) -> list[Detections]:
@@ -247,27 +316,6 @@ def every_frame(seen: Mapping[int, Detections], length: int) -> list[Detections]
     """
     nothing = Detections.empty()
     return [seen.get(frame, nothing) for frame in range(1, length + 1)]
-
-
-def _probabilities(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Bring the confidences of a whole file into 0..1.
-
-    Detectors before the deep ones (DPM in MOT17, ACF in MOT15) give margins, not probabilities:
-    any real number, 0 at their own decision. The logistic function keeps the order and puts that
-    decision at 0.5. A file of nothing but -1 states no confidence; all its boxes count in full.
-
-    >>> _probabilities(np.array([0.2, 1.0004])).tolist()
-    [0.2, 1.0]
-    >>> _probabilities(np.array([-0.4, 0.0, 2.5])).round(3).tolist()
-    [0.401, 0.5, 0.924]
-    >>> _probabilities(np.array([-1.0, -1.0])).tolist()
-    [1.0, 1.0]
-    """
-    if (scores == -1).all():
-        return np.ones_like(scores)
-    if scores.min() >= 0 and scores.max() <= 1 + _ROUNDING:
-        return np.minimum(scores, 1.0)
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scores)))  # the logistic function, no overflow
 
 
 def mot_lines(index: int, tracks: Tracks) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from jdetrt.config import AnyTrackerConfig, default_config
+from jdetrt.config import AnyTrackerConfig, default_config, preset_of
 from jdetrt.documents import decode_json
 from jdetrt.errors import SessionError
-from jdetrt.types import Session
+from jdetrt.types import Session, Size
 
-__all__ = ["tracker_config", "tracker_note"]
+__all__ = ["assumptions", "tracker_config", "tracker_note"]
 
 _TRACKER = "tracker"  # key of a model's metadata: settings of the tracker, as JSON
 
@@ -43,6 +43,35 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
             f"--config or --preset if the command has them, or export the model again"
         ) from err
     return config
+
+
+def assumptions(session: Session, *, tracker_given: bool = False) -> list[str]:
+    """List what is assumed of a model because it does not say, or says something else than it is.
+
+    Args:
+        session: of the model.
+        tracker_given: the user names the settings of the tracker or a preset.
+
+    Returns:
+        A sentence each; nothing for a model of ``jdetrt export`` as it was written.
+    """
+    metadata, notes = session.metadata, []
+    if not tracker_given and _TRACKER not in metadata:
+        config = tracker_config(session)
+        lost = "" if metadata else " (it has no metadata at all; a tool may have dropped them)"
+        notes.append(
+            f"the model records no tracker settings{lost}: those of the preset "
+            f"{preset_of(config)} are used, with a score threshold of {config.score_threshold:g}; "
+            "--preset or --config names others"
+        )
+    height, width = session.inputs[0].shape[-2:]
+    stated = "x".join(metadata.get(key, "?") for key in ("width", "height"))
+    if min(height, width) > 0 and "?" not in stated and stated != str(Size(width, height)):
+        notes.append(
+            f"the model's metadata state a size of {stated}, its input is {Size(width, height)}; "
+            "the input counts"
+        )
+    return notes
 
 
 def tracker_note(config: AnyTrackerConfig | None) -> dict[str, str]:

@@ -15,7 +15,8 @@ import click
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions
 from jdetrt.cli.progress import OnFrame, ProgressBars, phase, watched
-from jdetrt.cli.results import show, write_json
+from jdetrt.cli.results import tell_notes, write_json
+from jdetrt.cli.score import report, score_limits
 from jdetrt.errors import requiring
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def embedding(
 )
 @opt.RULES
 @click.option("--results", type=opt.FILE, metavar="DIR", help="Keep the tracks in this folder.")
+@score_limits
 @_options
 def tracking(
     model: Path,
@@ -178,20 +180,24 @@ def tracking(
     provider: str,
     threads: int | None,
     json_path: Path | None,
-) -> None:
+    min_hota: float | None,
+    min_mota: float | None,
+    min_idf1: float | None,
+) -> int:
     """Track people through MOT sequences and score the tracks with TrackEval.
 
     HOTA, MOTA and IDF1 are in percent. The last row combines all boxes; it is not the mean of the
-    other rows.
+    other rows. If it is below a limit of --min-hota, --min-mota or --min-idf1, the exit code is 3.
     """
     _refuse(model, sequences, json_path, {"--config": config}, {"--results": results})
     with _opened(model, size, provider, threads) as session:
-        from jdetrt.cli.score import scores_table
         from jdetrt.cli.settings import tracker_settings
         from jdetrt.evaluation.tracking import evaluate_tracking
-        from jdetrt.runtime.settings import tracker_config
+        from jdetrt.runtime.settings import assumptions, tracker_config
 
         settings = tracker_settings(config, preset, lambda: tracker_config(session, preset), {})
+        notes = assumptions(session, tracker_given=bool(config or preset))
+        tell_notes(notes)
         with ProgressBars(rate="FPS") as bars, phase(bars, "Tracking"):
             scores = evaluate_tracking(
                 session,
@@ -202,8 +208,7 @@ def tracking(
                 results_dir=results,
                 on_frame=OnFrame(bars, "Tracking"),
             )
-    show(scores_table(scores))
-    write_json(scores.to_dict(), json_path)
+    return report(scores, json_path, notes, HOTA=min_hota, MOTA=min_mota, IDF1=min_idf1)
 
 
 @command.command(renamed={"--shakes": "--perturbed-runs"})
@@ -234,14 +239,17 @@ def summary(
     _refuse(model, [sequence], json_path)
     with _opened(model, size, provider, threads) as session:
         from jdetrt.evaluation.summary import PERTURBED_KEY, quick_score
-        from jdetrt.runtime.settings import tracker_config
+        from jdetrt.runtime.settings import assumptions, tracker_config
 
         tracker = tracker_config(session, preset)
+        notes = assumptions(session, tracker_given=preset is not None)
+        tell_notes(notes)
         with ProgressBars() as bars, phase(bars, "Evaluating"):
             summary = quick_score(
                 session, sequence, size=size, tracker=tracker, perturbed_runs=perturbed_runs or 0
             )
     scores = summary.to_dict()
+    assumed = {"notes": notes} if notes else {}
     titles = {"ap50": "AP50", "tpr": "TPR@0.1", "coverage": "Coverage"}
     rows: list[tuple[str, float | int | str]] = [
         (titles.get(name, name.upper()), value)
@@ -251,7 +259,7 @@ def summary(
     for name, values in (summary.perturbed or {}).items():
         rows.append((f"{name.upper()}, perturbed", f"{mean(values):.2f} ± {stdev(values):.2f}"))
     _print(*rows)
-    write_json(scores, json_path)
+    write_json(scores | assumed, json_path)
 
 
 @contextmanager

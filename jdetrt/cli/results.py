@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jdetrt.account import counted as plural
 from jdetrt.cli.options import STDOUT, stdout
 
 if TYPE_CHECKING:
@@ -18,14 +19,9 @@ if TYPE_CHECKING:
     from jdetrt.runtime.timing import RunReport
     from jdetrt.types import TensorSpec
 
-__all__ = ["plural", "print_run", "print_table", "shapes", "show", "write_json"]
+__all__ = ["plural", "print_run", "print_table", "shapes", "show", "tell_notes", "write_json"]
 
 _WIDE = 200  # characters
-
-
-def plural(count: int, noun: str, many: str | None = None) -> str:
-    """Count something: ``1 track``, ``2 tracks``."""
-    return f"{count} {noun if count == 1 else many or noun + 's'}"
 
 
 def shapes(specs: Iterable[TensorSpec]) -> str:
@@ -55,6 +51,12 @@ def write_json(result: Any, path: Path | None) -> None:
         return
     write_text(path, text)
     click.echo(f"Written: {path}")
+
+
+def tell_notes(notes: Iterable[str]) -> None:
+    """Print on stderr what was assumed."""
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
 
 
 def show(table: Table) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,7 +15,22 @@ from jdetrt.cli.results import show, write_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from jdetrt.evaluation.trackeval import Score, Scores
+    from jdetrt.evaluation.scores import Score, Scores
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def score_limits(function: _F) -> _F:
+    """Options with the least HOTA, MOTA and IDF1."""
+    for name in ("idf1", "mota", "hota"):
+        option = click.option(
+            f"--min-{name}",
+            type=float,
+            metavar="PERCENT",
+            help=f"Smallest acceptable {name.upper()} of all sequences together.",
+        )
+        function = option(function)
+    return function
 
 
 @click.command(cls=opt.Command)
@@ -27,6 +43,10 @@ if TYPE_CHECKING:
 @opt.RULES
 @opt.SEQUENCES
 @click.option("--only-present", is_flag=True, help="Skip sequences that have no results file.")
+@click.option(
+    "--strict", is_flag=True, help="Refuse boxes without area instead of leaving them out."
+)
+@score_limits
 @opt.JSON
 def command(
     gt_root: Path,
@@ -35,11 +55,17 @@ def command(
     rules: str,
     sequences: list[str] | None,
     only_present: bool,
-) -> None:
+    strict: bool,
+    min_hota: float | None,
+    min_mota: float | None,
+    min_idf1: float | None,
+) -> int:
     """Score tracking results against ground truth with TrackEval.
 
-    HOTA, MOTA and IDF1 are in percent. The last row combines all boxes; it is not the mean of the
-    other rows.
+    HOTA, MOTA and IDF1 are in percent. MT and ML are the people who are mostly tracked (in over
+    80 % of their frames) and mostly lost (in under 20 %). The last row combines all boxes; it is
+    not the mean of the other rows. If it is below a limit of --min-hota, --min-mota or --min-idf1,
+    the exit code is 3.
     """
     from jdetrt.evaluation.trackeval import score
 
@@ -48,12 +74,46 @@ def command(
         {"--json": json_path},
     )
     scores = score(
-        gt_root, results_dir, rules=rules, sequences=sequences, only_present=only_present
+        gt_root,
+        results_dir,
+        rules=rules,
+        sequences=sequences,
+        only_present=only_present,
+        strict=strict,
     )
+    return report(scores, json_path, HOTA=min_hota, MOTA=min_mota, IDF1=min_idf1)
+
+
+def report(
+    scores: Scores, json_path: Path | None, notes: Sequence[str] = (), **limits: float | None
+) -> int:
+    """Print scores, what they were read from and the limits that are missed; return the exit code.
+
+    Args:
+        scores: of one sequence or several.
+        json_path: of ``--json``.
+        notes: on what was assumed, for the JSON.
+        limits: the least of the combined scores, by name, in percent; None for no limit.
+    """
     show(scores_table(scores))
+    for name, truth in scores.truth.items():
+        for account in (truth, scores.results[name]):
+            if account.lost or account.by_design:
+                click.echo(f"{name}: {account.summary()}")
     if scores.unscored:
         click.echo(f"Not scored, because they have no ground truth: {', '.join(scores.unscored)}")
-    write_json(scores.to_dict(), json_path)
+    warnings = scores.warnings()
+    result = scores.to_dict() | {"warnings": warnings, "notes": [*notes]}
+    write_json({key: value for key, value in result.items() if value}, json_path)
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    values = scores.combined.to_dict()
+    missed = {
+        name: limit for name, limit in limits.items() if limit is not None and values[name] < limit
+    }
+    for name, limit in missed.items():
+        click.echo(f"Below the limit: {name} is {values[name]:.3f} (limit {limit:g})", err=True)
+    return opt.WORSE if missed else 0
 
 
 def scores_table(scores: Scores) -> Table:
@@ -61,7 +121,7 @@ def scores_table(scores: Scores) -> Table:
     from rich.table import Table
 
     table = Table("Sequence", "Rules")
-    for name in ("HOTA", "MOTA", "IDF1", "IDSW", "FP", "FN"):
+    for name in scores.combined.to_dict():
         table.add_column(name, justify="right", no_wrap=True)
     for name, one in scores.sequences.items():
         table.add_row(name, scores.rules[name], *_cells(one))

@@ -1,4 +1,4 @@
-"""Tracking accuracy with the official metric code: HOTA, MOTA, IDF1, ID switches, FP, FN.
+"""Tracking accuracy with the official metric code: HOTA, MOTA, IDF1, ID switches, FP, FN, MT, ML.
 
 TrackEval (PyPI: ``trackeval``) is the code that the MOT Challenge server runs. Its reader and its
 preprocessing are used as they are; this module checks the files first, so that a bad row is named
@@ -25,71 +25,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import Account
 from jdetrt.errors import DataError, MissingDependencyError
+from jdetrt.evaluation.scores import CLASS_HINT, Score, Scores
+from jdetrt.evaluation.truth import compare_ends, counted_rows, truth_account
 from jdetrt.files import scratch_folder
+from jdetrt.runtime.mot_classes import CLASSES
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 
 __all__ = ["RULES", "Score", "Scores", "score", "score_files"]
 
 RULES = ("MOT15", "MOT16", "MOT17", "MOT20")
-_LAST_CLASS = 13  # MOT Challenge classes are 1 (pedestrian) to 13 (crowd)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Scores of one sequence, or of all together.
-
-    Attributes:
-        hota: percent, mean over the localisation thresholds 0.05, 0.10, ... 0.95.
-        mota: percent, at an IoU of 0.5; negative when there are more errors than people.
-        idf1: percent, at an IoU of 0.5.
-        idsw: ID switches.
-        fp: false positives (boxes).
-        fn: false negatives (boxes).
-    """
-
-    hota: float
-    mota: float
-    idf1: float
-    idsw: int
-    fp: int
-    fn: int
-
-    def to_dict(self) -> dict[str, float | int]:
-        """Numbers under their usual names, for JSON."""
-        return {
-            "HOTA": self.hota,
-            "MOTA": self.mota,
-            "IDF1": self.idf1,
-            "IDSW": self.idsw,
-            "FP": self.fp,
-            "FN": self.fn,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Result of ``score``.
-
-    Attributes:
-        combined: over the boxes of all sequences (TrackEval's COMBINED), not a mean of rows.
-        sequences: by sequence, in the order of their names.
-        rules: by sequence, the rules it was scored with.
-        unscored: results files for which there is no ground truth.
-    """
-
-    combined: Score
-    sequences: dict[str, Score]
-    rules: dict[str, str]
-    unscored: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """``{"combined": {...}, "sequences": {name: {...}}}``."""
-        return {
-            "combined": self.combined.to_dict(),
-            "sequences": {name: one.to_dict() for name, one in self.sequences.items()},
-        }
 
 
 def score(
@@ -99,6 +46,7 @@ def score(
     rules: str = "auto",
     sequences: Iterable[str] | None = None,
     only_present: bool = False,
+    strict: bool = False,
 ) -> Scores:
     """Score MOT Challenge text files.
 
@@ -112,9 +60,11 @@ def score(
             or column 8 missing or -1), else MOT20 or MOT17 by the name of the sequence.
         sequences: score these only. Default: all of ``gt_root``.
         only_present: leave out sequences that have no results file, instead of refusing.
+        strict: refuse boxes without area, instead of leaving them out.
 
     Raises:
-        DataError: a folder, a file or a row is missing or wrong; the message has path and line.
+        DataError: a folder, a file or a row is missing or wrong, and the message has path and line;
+            or no row of any ground truth counts.
         MissingDependencyError: TrackEval is not installed.
     """
     gt_root, results_dir = Path(gt_root), Path(results_dir)
@@ -122,18 +72,22 @@ def score(
     results = {path.stem for path in results_dir.glob("*.txt")}
     names = _choose(gt_root, results_dir, found, results, sequences, only_present)
     files = {name: (gt_root / name, results_dir / f"{name}.txt") for name in names}
-    return replace(score_files(files, rules=rules), unscored=tuple(sorted(results - found)))
+    scores = score_files(files, rules=rules, strict=strict)
+    return replace(scores, unscored=tuple(sorted(results - found)))
 
 
-def score_files(files: Mapping[str, tuple[Path, Path]], *, rules: str = "auto") -> Scores:
+def score_files(
+    files: Mapping[str, tuple[Path, Path]], *, rules: str = "auto", strict: bool = False
+) -> Scores:
     """Score sequences wherever they are.
 
     Args:
         files: by name, the folder of a sequence and its results file, both as in ``score``.
         rules: as in ``score``.
+        strict: as in ``score``.
 
     Raises:
-        DataError: a file or a row is missing or wrong; the message has path and line.
+        DataError: as in ``score``.
         MissingDependencyError: TrackEval is not installed.
     """
     if rules != "auto" and rules not in RULES:
@@ -144,17 +98,26 @@ def score_files(files: Mapping[str, tuple[Path, Path]], *, rules: str = "auto") 
         "clear": trackeval.metrics.CLEAR({"PRINT_CONFIG": False}),
         "identity": trackeval.metrics.Identity({"PRINT_CONFIG": False}),
     }
+    pairs = {name: _Pair.read(*paths, rules, strict) for name, paths in files.items()}
+    truth = {name: truth_account(pair.truth, pair.rules) for name, pair in pairs.items()}
+    if not any(account.taken for account in truth.values()):
+        reasons = "; ".join(f"{name}: {account.warning()}" for name, account in truth.items())
+        raise DataError(f"nothing to measure: {reasons}. {CLASS_HINT.capitalize()}")
     raw: dict[str, dict[str, Any]] = {key: {} for key in metrics}
-    applied = {}
-    for name, (sequence, results_path) in files.items():
-        data, applied[name] = _prepare(trackeval, sequence, results_path, rules)
+    for name, pair in pairs.items():
+        data = pair.prepare(trackeval)
         for key, metric in metrics.items():
             raw[key][name] = metric.eval_sequence(data)
+    results = {
+        name: _results_account(pair, raw["clear"][name]["CLR_TP"]) for name, pair in pairs.items()
+    }
     together = {key: metric.combine_sequences(raw[key]) for key, metric in metrics.items()}
     return Scores(
         combined=_numbers(**together),
         sequences={name: _numbers(**{key: raw[key][name] for key in metrics}) for name in files},
-        rules=applied,
+        rules={name: pair.rules for name, pair in pairs.items()},
+        truth=truth,
+        results=results,
     )
 
 
@@ -212,41 +175,79 @@ def _numbers(*, hota: Any, clear: Any, identity: Any) -> Score:
         idsw=int(clear["IDSW"]),
         fp=int(clear["CLR_FP"]),
         fn=int(clear["CLR_FN"]),
+        mt=int(clear["MT"]),
+        ml=int(clear["ML"]),
     )
 
 
-def _prepare(trackeval: Any, sequence: Path, results: Path, rules: str) -> tuple[Any, str]:
-    """Check one sequence and have TrackEval read and preprocess it."""
-    gt_path = sequence / "gt" / "gt.txt"
-    truth, found = read_mot(gt_path), read_mot(results, allow_empty=True)
-    info = sequence / "seqinfo.ini"
-    length = read_seqinfo(info).length if info.is_file() else int(truth.frames.max())
-    _check(gt_path, truth, length)
-    _check(results, found, length)
-    applied = _rules(truth, sequence.resolve().name) if rules == "auto" else rules
-    if applied != "MOT15":
-        _check_classes(gt_path, truth)
-    with scratch_folder("score") as temporary:
-        root = Path(temporary)
-        _write(root / "truth" / "sequence" / "gt" / "gt.txt", truth)
-        _write(root / "trackers" / "results" / "sequence.txt", replace(found, classes=None))
-        try:
-            dataset = trackeval.datasets.MotChallenge2DBox(
-                {
-                    "BENCHMARK": applied,
-                    "GT_FOLDER": str(root / "truth"),
-                    "TRACKERS_FOLDER": str(root / "trackers"),
-                    "TRACKERS_TO_EVAL": ["results"],
-                    "TRACKER_SUB_FOLDER": "",
-                    "SKIP_SPLIT_FOL": True,
-                    "SEQ_INFO": {"sequence": length},
-                    "PRINT_CONFIG": False,
-                }
-            )
-            raw = dataset.get_raw_seq_data("results", "sequence")
-            return dataset.get_preprocessed_seq_data(raw, "pedestrian"), applied
-        except trackeval.utils.TrackEvalException as err:
-            raise DataError(f"{results}: TrackEval cannot read it: {err}") from err
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pair:
+    """Ground truth and results of one sequence, checked."""
+
+    path: Path  # of the results
+    truth: MotRows
+    results: MotRows
+    length: int
+    rules: str
+
+    @classmethod
+    def read(cls, sequence: Path, results_path: Path, rules: str, strict: bool) -> _Pair:
+        gt_path = sequence / "gt" / "gt.txt"
+        truth = read_mot(gt_path, strict=strict)
+        results = read_mot(results_path, allow_empty=True, strict=strict)
+        info = sequence / "seqinfo.ini"
+        length = read_seqinfo(info).length if info.is_file() else int(truth.frames.max())
+        _check(gt_path, truth, length)
+        _check(results_path, results, length)
+        applied = _rules(truth, sequence.resolve().name) if rules == "auto" else rules
+        if applied != "MOT15":
+            _check_classes(gt_path, truth)
+        return cls(results_path, truth, results, length, applied)
+
+    def prepare(self, trackeval: Any) -> Any:
+        """Have TrackEval read and preprocess them."""
+        with scratch_folder("score") as temporary:
+            root = Path(temporary)
+            # TrackEval cuts marks to whole numbers: 0.6 would be none.
+            marks = (self.truth.scores != 0).astype(np.float64)
+            truth = replace(self.truth, scores=marks)
+            _write(root / "truth" / "sequence" / "gt" / "gt.txt", truth)
+            results = replace(self.results, classes=None)
+            _write(root / "trackers" / "results" / "sequence.txt", results)
+            try:
+                dataset = trackeval.datasets.MotChallenge2DBox(
+                    {
+                        "BENCHMARK": self.rules,
+                        "GT_FOLDER": str(root / "truth"),
+                        "TRACKERS_FOLDER": str(root / "trackers"),
+                        "TRACKERS_TO_EVAL": ["results"],
+                        "TRACKER_SUB_FOLDER": "",
+                        "SKIP_SPLIT_FOL": True,
+                        "SEQ_INFO": {"sequence": self.length},
+                        "PRINT_CONFIG": False,
+                    }
+                )
+                raw = dataset.get_raw_seq_data("results", "sequence")
+                return dataset.get_preprocessed_seq_data(raw, "pedestrian")
+            except trackeval.utils.TrackEvalException as err:
+                raise DataError(f"{self.path}: TrackEval cannot read it: {err}") from err
+
+
+def _results_account(pair: _Pair, matched: int) -> Account:
+    account = Account("result box", "result boxes")
+    account.take(len(pair.results))
+    account.left_out.update(pair.results.account.left_out)
+    if not len(pair.results):
+        account.note(f"{pair.path}: there is no box in it")
+    elif not matched:
+        account.note(
+            f"{pair.path}: none of {len(pair.results)} boxes overlaps a person of the ground truth "
+            "by half; are they in pixels of the same images, and of the same sequence?"
+        )
+    people = pair.truth.frames[counted_rows(pair.truth, pair.rules)]
+    if (fault := compare_ends(pair.results.frames, people, pair.length)) is not None:
+        account.note(f"{pair.path}: {fault}")
+    return account
 
 
 def _check(path: Path, rows: MotRows, length: int) -> None:
@@ -259,11 +260,11 @@ def _check(path: Path, rows: MotRows, length: int) -> None:
 
 
 def _check_classes(path: Path, rows: MotRows) -> None:
-    hint = "with the rules MOT15 all marked rows count, whatever their class"
     if rows.classes is None:
-        raise DataError(f"{path}: expected 8 or 9 columns, the eighth a class; {hint}")
-    wrong = (rows.classes < 1) | (rows.classes > _LAST_CLASS)
-    _refuse(path, rows, wrong, f"the class (column 8) is not one of 1 to {_LAST_CLASS}; {hint}")
+        raise DataError(f"{path}: expected 8 or 9 columns, the eighth a class; {CLASS_HINT}")
+    wrong = ~np.isin(rows.classes, list(CLASSES))
+    last = max(CLASSES)
+    _refuse(path, rows, wrong, f"the class (column 8) is not one of 1 to {last}; {CLASS_HINT}")
 
 
 def _refuse(path: Path, rows: MotRows, wrong: npt.NDArray[np.bool_], why: str) -> None:

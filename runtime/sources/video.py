@@ -7,41 +7,58 @@ is the duration times the frame rate. The sizes in bytes that a container states
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.account import Account
 from jdetrt.errors import SourceError
 from jdetrt.runtime.opencv import load_cv2, native_name
 from jdetrt.runtime.session import Closing
+from jdetrt.runtime.sources.container import exact_frames, is_cut_off, lacks_index, states_rate
 from jdetrt.runtime.sources.image_header import check_pixels
+from jdetrt.runtime.sources.rate import choose_rate, differ, is_usual, measured_rate
 from jdetrt.types import Frame, Size
 
 __all__ = ["VideoFile"]
 
-_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # of MP4 and old MOV
-_NEEDED_BOXES = (b"moov", b"moof", b"mdat")  # of any other, junk may be behind the last
-_HIGHEST_RATE = 1000.0  # frames per second; above it the container states its clock, not a rate
+_LOG = logging.getLogger(__name__)
+_SLACK = 2  # frames by which a container may be off
+_TRIES, _MOST_TRIES = 64, 10_000  # reads that fail before the video counts as ended
+_MEASURED = 16  # frames whose times are looked at where the stated rate is in doubt
+_STEADY = 0.2  # share of a frame's time by which the next may be early or late
+_UNDECODED = "that cannot be decoded"
+
+
+class _Image(NamedTuple):
+    image: npt.NDArray[np.uint8]
+    time: float  # seconds, as the container states it
 
 
 class VideoFile(Closing):
     """A video that OpenCV can decode, one frame in memory at a time.
 
-    OpenCV ends alike at the end of a video and where it breaks off. So at the end the file is
-    looked at: when it is shorter than its container says, and frames
-    are missing, the iterator raises after the last good frame. Missing means more than two frames
-    and more than 1 % of what the container promises, because a file that lost no more than what
-    follows its frames is as good as whole.
+    A read that fails is no end: there may be a damaged block, so reading goes on for as many frames
+    as the container states. Frames behind a gap keep their numbers, as far as times tell; numbers
+    of frames that cannot be decoded are missing. At the end ``account`` says how many these are. A
+    file that is shorter in bytes than its container says, and lacks frames, raises after the last
+    good one.
 
     Args:
         path: of the file.
-        frame_rate: frames per second; by default what the file says, or 30 where it says none.
+        frame_rate: frames per second; by default what the file says, where its timestamps agree.
 
     Attributes:
         size: width and height as the container states them.
         length: number of frames that the container promises, or None. Of a video with a variable
             frame rate, gaps or hidden frames it can be far from what there is.
+        account: of the frames of the last iteration. More than two frames and more than 1 % may not
+            be missing.
 
     Raises:
         SourceError: the file is missing, empty, no video, or has no frame that decodes.
@@ -52,8 +69,12 @@ class VideoFile(Closing):
     def __init__(self, path: Path, frame_rate: float | None = None) -> None:
         self._path = path
         self._closed = False
+        self._damaged = False
         self.uri = str(path)
         self.name = path.stem
+        self.length: int | None = None
+        self.account = Account("frame", slack=_SLACK)
+        self._notes: list[str] = []
         cv2 = load_cv2()
         capture = self._open()
         try:
@@ -62,35 +83,54 @@ class VideoFile(Closing):
             check_pixels(path, (declared[0], declared[1]), SourceError)
             stated = capture.get(cv2.CAP_PROP_FPS)
             promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-            ok, image = capture.read()
+            if 0 < promised < 2**53:
+                self.length = int(promised)
+            first = self._read(capture, 0)
+            if first is None:
+                raise SourceError(
+                    f"{path}: the video opens, but not one frame of it can be decoded"
+                )
+            self.size: tuple[int, int] | None = Size.of(first.image)
+            self._states_rate = frame_rate is None
+            self.frame_rate = frame_rate or self._rate(capture, stated, first)
         finally:
             capture.release()
-        if not ok or image is None:
-            raise SourceError(f"{path}: the video opens, but not one frame of it can be decoded")
-        self.frame_rate = frame_rate or (stated if 0 < stated <= _HIGHEST_RATE else 30.0)
-        self.length: int | None = int(promised) if 0 < promised < 2**53 else None
-        self.size: tuple[int, int] | None = Size.of(image)
 
     def __iter__(self) -> Iterator[Frame]:
-        cv2 = load_cv2()
         capture = self._open()
-        index, timestamp = 0, -1.0 / self.frame_rate
+        self.account = account = Account("frame", slack=_SLACK)
+        account.notes += self._notes
+        self._damaged = False
+        period = 1 / self.frame_rate
+        index, timestamp, steady = 0, -period, 0
+        following: _Image | None = None
         try:
             while not self._closed:
-                ok, image = self._read(capture, index)
-                if not ok:
-                    self._refuse_early_end(index)
+                current, following = following or self._read(capture, index), None
+                if current is None:
+                    self._end(index, timestamp)
                     return
+                step, trusted = current.time - timestamp, True
+                steady += abs(step - period) < _STEADY * period
+                missing = round(step / period) - 1
+                if self._damaged and missing > 0 and 2 * steady > account.taken:
+                    # Frames that a decoder gives out at the end of a damaged part may have the time
+                    # of another one.
+                    following = self._read(capture, index)
+                    trusted = following is not None and following.time > current.time
+                    if trusted:
+                        index += missing
+                        account.leave_out(_UNDECODED, missing)
                 index += 1
-                if Size.of(image) != self.size:
+                account.take()
+                if (size := Size.of(current.image)) != self.size:
                     raise SourceError(
-                        f"{self._path}: frame {index} is {Size.of(image)}, not {self.size}; "
-                        f"all frames of a source must have the same size"
+                        f"{self._path}: frame {index} is {size}, not {self.size}; all frames of a "
+                        "source must have the same size"
                     )
-                stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 # Some files and backends state no time, or the same one again and again.
-                timestamp = stated if stated > timestamp else timestamp + 1 / self.frame_rate
-                yield Frame(image, index, timestamp)
+                timestamp = current.time if trusted and step > 0 else timestamp + period
+                yield Frame(current.image, index, timestamp)
         finally:
             capture.release()
 
@@ -110,29 +150,59 @@ class VideoFile(Closing):
             capture.release()
         raise SourceError(f"{self._path}: {_why_not(self._path)}")
 
-    def _read(self, capture: Any, index: int) -> tuple[bool, Any]:
-        cv2 = load_cv2()
-        try:
-            ok, image = capture.read()
-        except cv2.error as err:
-            raise SourceError(
-                f"{self._path}: frame {index + 1} cannot be decoded ({err.err}); the last good "
-                f"frame is {index} of {self.length or 'an unknown number'}"
-            ) from err
-        return ok and image is not None, image
+    def _rate(self, capture: Any, stated: float, first: _Image) -> float:
+        """Choose the frame rate; where the stated one is in doubt, by the times of some frames."""
+        measured = None
+        if not is_usual(stated) or not states_rate(self._path):
+            stamps = [first.time]
+            while len(stamps) < _MEASURED and (image := self._read(capture, 0)) is not None:
+                stamps.append(image.time)
+            measured = measured_rate(stamps)
+        rate, note = choose_rate(stated, measured)
+        if note is not None:
+            self._notes.append(f"{self._path}: {note}; --frame-rate states another")
+        return rate
 
-    def _refuse_early_end(self, index: int) -> None:
-        missing = math.inf if self.length is None else self.length - index
-        if missing <= max(2, 0.01 * (self.length or 0)):
-            return
+    def _read(self, capture: Any, index: int) -> _Image | None:
+        """Read the next image that decodes; None where there is none."""
+        cv2 = load_cv2()
+        tries = min(max((self.length or 0) - index, 0), _MOST_TRIES) + _TRIES
+        for attempt in range(tries):
+            try:
+                ok, image = capture.read()
+            except cv2.error as err:
+                raise SourceError(
+                    f"{self._path}: frame {index + 1} cannot be decoded ({err.err}); the last good "
+                    f"frame is {index} of {self.length or 'an unknown number'}"
+                ) from err
+            if ok and image is not None:
+                self._damaged |= attempt > 0
+                return _Image(image, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        return None
+
+    def _end(self, index: int, timestamp: float) -> None:
+        """Complete the account; raise SourceError where the file is cut off."""
+        account, promised = self.account, self.length
         try:
-            cut_off = _is_cut_off(self._path)
+            cut_off = is_cut_off(self._path)
+            exact = exact_frames(self._path)
         except OSError:  # its disk went away under it
-            cut_off = True
-        if cut_off:
+            cut_off, exact = True, None
+        missing = math.inf if promised is None else promised - index
+        if cut_off and missing > max(_SLACK, 0.01 * (promised or 0)):
             raise SourceError(
                 f"{self._path}: the video breaks off: the last good frame is {index}, but "
-                f"its container states {self.length or 'more'}; copy the file again"
+                f"its container states {promised or 'more'}; copy the file again"
+            )
+        if exact is not None and (self._damaged or exact - account.total > _SLACK):
+            account.leave_out(_UNDECODED, max(exact - account.total, 0))
+        measured = account.taken / (timestamp + 1 / self.frame_rate) if account.taken else 0.0
+        if account.lost:
+            _LOG.warning("%s: %s", self._path, account.summary())
+        elif self._states_rate and account.taken > _MEASURED and differ(self.frame_rate, measured):
+            account.note(
+                f"{self._path}: {account.taken} frames in {timestamp:.1f} s are {measured:.4g} FPS "
+                f"on average, {self.frame_rate:g} were assumed; --frame-rate states another"
             )
 
 
@@ -142,7 +212,7 @@ def _why_not(path: Path) -> str:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(4096)
-        if _lacks_index(path):
+        if lacks_index(path):
             return (
                 "the video is truncated: its index (moov) is missing, which is written last; "
                 "without it no frame can be decoded"
@@ -154,75 +224,3 @@ def _why_not(path: Path) -> str:
     if b"\0" not in head:
         return f"not a video: it looks like text ({size} bytes)"
     return f"not a video that this OpenCV can decode, or a damaged one ({size} bytes)"
-
-
-def _is_cut_off(path: Path) -> bool:
-    """Tell whether the file ends inside of a part that its container says is longer.
-
-    MP4 and MOV, AVI and Matroska (WebM) state sizes; of other files, and of recordings whose size
-    was never filled in, nobody can tell, and the answer is no. Raises OSError.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] == b"RIFF":
-            parts = _chunks(file, size)
-        elif head[:4] == b"\x1a\x45\xdf\xa3":
-            parts = _elements(file, size)
-        elif head[4:8] in _FIRST_BOXES:
-            parts = ((name, end) for name, end in _boxes(file, size) if name in _NEEDED_BOXES)
-        else:
-            return False
-        return any(end > size for _, end in parts)
-
-
-def _lacks_index(path: Path) -> bool:
-    """Tell whether an MP4 file lacks the index (moov) that is written last. Raises OSError."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(8)[4:] != b"ftyp":
-            return False
-        return not any(name == b"moov" and end <= size for name, end in _boxes(file, size))
-
-
-def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Names and ends of the boxes of an MP4 file (ISO/IEC 14496-12, 4.2)."""
-    start = 0
-    while start + 8 <= size:
-        file.seek(start)
-        header = file.read(16)
-        length = int.from_bytes(header[:4], "big")
-        if length == 1:
-            length = int.from_bytes(header[8:], "big")
-        if length < 8:  # 0: the box reaches to the end
-            return
-        start += length
-        yield header[4:8], start
-
-
-def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Names and ends of the RIFF chunks of an AVI file; a large one has several (OpenDML)."""
-    start = 0
-    while start + 8 <= size:
-        file.seek(start)
-        header = file.read(8)
-        if header[:4] != b"RIFF":
-            return
-        start += 8 + int.from_bytes(header[4:], "little")
-        yield b"RIFF", start
-
-
-def _elements(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Names and ends of the header and the segment of a Matroska file (RFC 8794, 4 to 6)."""
-    start = 0
-    while start + 12 <= size:
-        file.seek(start)
-        header = file.read(12)  # a name of 4 bytes, a size of 1 to 8 with its own length in front
-        width = 9 - header[4].bit_length()
-        length = int.from_bytes(header[4 : 4 + width], "big") - (1 << 7 * width)
-        if width > 8 or length == (1 << 7 * width) - 1:  # all ones: never filled in
-            return
-        start += 4 + width + length
-        yield header[:4], start
-        if header[:4] == b"\x18\x53\x80\x67":  # the segment: all there is
-            return

@@ -141,7 +141,7 @@ def test_tracking(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = json.loads((here / "t.json").read_text())["sequences"]["walkers"]
     # Found and reported in the frames 2 to 5, wrong in 6, nobody in 1.
     assert (scores["FP"], scores["FN"], scores["IDSW"]) == (PEOPLE, 2 * PEOPLE, 0)
-    assert row[-3:] == ["0", str(PEOPLE), str(2 * PEOPLE)]
+    assert row[-5:-2] == ["0", str(PEOPLE), str(2 * PEOPLE)]
     assert len((here / "tracks" / "walkers.txt").read_text().splitlines()) == 5 * PEOPLE
     (here / "strict.toml").write_text('preset = "paper"\nscore_threshold = 0.95\n')
     assert run("tracking", "model.onnx", "walkers", "--config", "strict.toml") == 0

@@ -35,13 +35,15 @@ def test_table_and_json(
     path = tmp_path / "new" / "scores.json"
     assert run(*folders, "--json", path) == 0
     rows = [[c for c in line.split() if c != "│"] for line in capsys.readouterr().out.splitlines()]
-    assert ["a", "MOT17", "100.000", "100.000", "100.000", "0", "0", "0"] in rows
-    assert ["b", "MOT17", "0.000", "0.000", "0.000", "0", "0", "2"] in rows
+    assert ["a", "MOT17", "100.000", "100.000", "100.000", "0", "0", "0", "1", "0"] in rows
+    assert ["b", "MOT17", "0.000", "0.000", "0.000", "0", "0", "2", "0", "1"] in rows
     scores = json.loads(path.read_text())
-    assert set(scores) == {"combined", "sequences"}
+    assert set(scores) == {"combined", "sequences", "read", "warnings"}
+    assert scores["read"]["a"]["truth"] == {"taken": 2, "left_out": {}}
+    assert "there is no box in it" in scores["warnings"][0]
     assert set(scores["sequences"]) == {"a", "b"}
     assert scores["combined"]["MOTA"] == 50
-    assert list(scores["combined"]) == ["HOTA", "MOTA", "IDF1", "IDSW", "FP", "FN"]
+    assert list(scores["combined"]) == ["HOTA", "MOTA", "IDF1", "IDSW", "FP", "FN", "MT", "ML"]
 
 
 def test_choice_of_sequences(
@@ -101,3 +103,26 @@ def test_an_unwritable_json_is_one_message(
 def test_wrong_usage(folders: tuple[Path, Path]) -> None:
     assert run(folders[0]) == 2
     assert run(*folders, "--rules", "MOT99") == 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"), [("--min-mota=50", 0), ("--min-mota=50.1", 3), ("--min-idf1=99", 3)]
+)
+def test_a_limit_that_is_missed(
+    folders: tuple[Path, Path], limit: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*folders, limit) == code  # MOTA is 50, IDF1 2 / 3
+    assert ("Below the limit: " in capsys.readouterr().err) is (code == 3)
+
+
+def test_ground_truth_of_another_class_is_no_score(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        (folders[0] / name / "gt" / "gt.txt").write_text(ROWS.replace("1,1,1\n", "1,2,1\n"))
+    assert run(*folders) == 1
+    error = capsys.readouterr().err
+    assert "nothing to measure" in error
+    assert "class 2 (person on a vehicle)" in error
+    assert run(*folders, "--rules", "MOT15") == 0
+    assert "Warning: b: " in capsys.readouterr().err

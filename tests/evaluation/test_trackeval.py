@@ -55,8 +55,23 @@ TRUTH = [person(1, 1, 0), person(2, 1, 0), person(1, 2, 200), person(2, 2, 200)]
 def test_the_truth_itself_scores_100(make: Make) -> None:
     scores = score(*make(TRUTH, [found(int(r[0]), int(r[1]), r[2]) for r in TRUTH]))
     assert scores.rules == {"MOT17-77": "MOT17"}
-    expected = {"HOTA": 100, "MOTA": 100, "IDF1": 100, "IDSW": 0, "FP": 0, "FN": 0}
-    assert scores.to_dict() == {"combined": expected, "sequences": {"MOT17-77": expected}}
+    expected = {
+        "HOTA": 100,
+        "MOTA": 100,
+        "IDF1": 100,
+        "IDSW": 0,
+        "FP": 0,
+        "FN": 0,
+        "MT": 2,
+        "ML": 0,
+    }
+    read = {name: {"taken": 4, "left_out": {}} for name in ("truth", "results")}
+    assert scores.to_dict() == {
+        "combined": expected,
+        "sequences": {"MOT17-77": expected},
+        "read": {"MOT17-77": read},
+    }
+    assert scores.warnings() == []
 
 
 def test_counts_worked_out_by_hand(make: Make) -> None:
@@ -71,6 +86,83 @@ def test_counts_worked_out_by_hand(make: Make) -> None:
     # HOTA, all thresholds alike as the boxes coincide: DetA = 3 TP / (3 + 1 + 1); AssA is the mean
     # over the 3 TP of shared / union of the two tracks: 1-7 1/2, 1-8 1/2, 2-9 1/3.
     assert one.hota == pytest.approx(100 * np.sqrt(3 / 5 * (1 / 2 + 1 / 2 + 1 / 3) / 3))
+
+
+def test_mostly_tracked_and_mostly_lost(make: Make) -> None:
+    # Of 10 frames, person 1 is tracked in 9, person 2 in 5, person 3 in 1.
+    truth = [person(frame, who, 200 * who) for who in (1, 2, 3) for frame in range(1, 11)]
+    results = [found(frame, who, 200 * who) for who, last in ((1, 9), (2, 5), (3, 1))
+               for frame in range(1, last + 1)]  # fmt: skip
+    one = score(*make(truth, results, length=10)).combined
+    assert (one.mt, one.ml) == (1, 1)
+
+
+@pytest.mark.parametrize("mark", [0.6, 2, -1])
+def test_every_mark_but_0_counts(make: Make, mark: float) -> None:
+    truth = [[*row[:6], mark, *row[7:]] for row in TRUTH]
+    scores = score(*make(truth, [found(int(r[0]), int(r[1]), r[2]) for r in TRUTH]))
+    assert scores.combined.mota == 100
+    (warning,) = scores.warnings()
+    assert f"4 of 4 marks (column 7) are neither 0 nor 1, such as {mark:g}" in warning
+
+
+@pytest.mark.parametrize(
+    ("kind", "mark", "name"),
+    [(2, 1, "4 of class 2 (person on a vehicle)"), (1, 0, "4 of class 1 (pedestrian) with mark 0"),
+     (3, 0, "4 of class 3 (car) with mark 0")],
+)  # fmt: skip
+def test_ground_truth_of_nobody_is_refused(make: Make, kind: int, mark: int, name: str) -> None:
+    truth = [person(int(r[0]), int(r[1]), r[2], kind, mark) for r in TRUTH]
+    folders = make(truth, [found(int(r[0]), int(r[1]), r[2]) for r in TRUTH])
+    with pytest.raises(DataError) as refused:
+        score(*folders)
+    assert str(refused.value).startswith("nothing to measure: MOT17-77: nothing was taken of 4")
+    assert name in str(refused.value)
+    assert score(*folders, rules="MOT15").combined.mota == 100 if mark else True
+
+
+def test_a_sequence_of_nobody_beside_another_is_told(make: Make) -> None:
+    make(TRUTH, [found(int(r[0]), int(r[1]), r[2]) for r in TRUTH], name="a")
+    truth = [person(int(r[0]), int(r[1]), r[2], kind=2) for r in TRUTH]
+    scores = score(*make(truth, [], name="b"))
+    assert scores.combined.mota == 100
+    assert "b: nothing was taken of 4 ground-truth boxes (4 of class 2" in scores.warnings()[0]
+    assert scores.to_dict()["read"]["b"]["truth"]["taken"] == 0
+
+
+def test_cars_and_occluders_are_left_out_by_design(make: Make) -> None:
+    cars = [person(1, 100 + i, 50 * i, kind=3, mark=0) for i in range(20)]
+    scores = score(*make([*TRUTH, *cars], [found(1, 1, 0)]))
+    assert scores.warnings() == []
+    assert scores.truth["MOT17-77"].summary() == (
+        "4 of 24 ground-truth boxes; left out: 20 of class 3 (car) with mark 0"
+    )
+
+
+def test_most_people_of_another_class_is_told(make: Make) -> None:
+    others = [person(frame, 100 + i, 50 * i, kind=7) for i in range(5) for frame in (1, 2)]
+    (warning,) = score(*make([*TRUTH, *others], [found(1, 1, 0)])).warnings()
+    assert "only 4 of 14 ground-truth boxes were taken (10 of class 7 (static person))" in warning
+
+
+def test_boxes_without_area_are_left_out_and_counted(make: Make) -> None:
+    folders = make(TRUTH, [found(1, 1, 0), [1, 2, 200, 100, 0, 100, 1, -1, -1, -1]])
+    scores = score(*folders)
+    assert scores.combined.fp == 0
+    assert scores.results["MOT17-77"].summary() == "1 of 2 result boxes; left out: 1 without area"
+    with pytest.raises(DataError, match=r"MOT17-77.txt:2: expected a size above 0"):
+        score(*folders, strict=True)
+
+
+def test_results_that_match_nobody_or_end_early_are_told(make: Make) -> None:
+    (warning,) = score(*make(TRUTH, [found(2, 1, 900)])).warnings()
+    assert "none of 1 boxes overlaps a person" in warning
+    truth = [person(frame, 1, 0) for frame in range(1, 101)]
+    short = [found(frame, 1, 0) for frame in range(1, 60)]
+    (warning,) = score(*make(truth, short, name="long", length=100), sequences=["long"]).warnings()
+    assert "the results end with frame 59, the ground truth with frame 100 of 100" in warning
+    (warning,) = score(*make(truth, [], name="none", length=100), sequences=["none"]).warnings()
+    assert "there is no box in it" in warning
 
 
 def test_half_overlap_counts_and_less_does_not(make: Make) -> None:
@@ -135,7 +227,8 @@ def test_the_rules_follow_from_the_class_column(
 
 def test_an_empty_results_file_is_a_tracker_that_found_nobody(make: Make) -> None:
     one = score(*make(TRUTH, [])).combined
-    assert one.to_dict() == {"HOTA": 0, "MOTA": 0, "IDF1": 0, "IDSW": 0, "FP": 0, "FN": 4}
+    numbers = {"HOTA": 0, "MOTA": 0, "IDF1": 0, "IDSW": 0, "FP": 0, "FN": 4, "MT": 0, "ML": 2}
+    assert one.to_dict() == numbers
 
 
 def test_combined_is_over_boxes_and_not_a_mean(make: Make) -> None:
@@ -166,7 +259,7 @@ def test_ids_may_be_as_large_as_they_like(make: Make) -> None:
         ("1.5,1,0,100,40,100,1,-1,-1,-1", "expected a whole number"),
         ("0,1,0,100,40,100,1,-1,-1,-1", "expected a frame number from 1"),
         ("1,1.5,0,100,40,100,1,-1,-1,-1", "expected a whole number"),
-        ("1,1,0,100,0,100,1,-1,-1,-1", "expected a size above 0"),
+        ("1,1,0,100,-1,100,1,-1,-1,-1", "expected a size above 0"),
         ("3,1,0,100,40,100,1,-1,-1,-1", "frame 3, id 1: the sequence ends with frame 2"),
         ("2,4,0,100,40,100,1,-1,-1,-1", "frame 2, id 4: the same frame already has this id"),
     ],

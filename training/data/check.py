@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.inputs import open_regular
+from jdetrt.runtime.mot_classes import CLASSES
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.sources.image_header import check_pixels, declared_size
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import LABELS, label_path, parse_row, text_lines
-from jdetrt.training.data.mot_labels import CLASSES, frame_images, people_and_ignored
+from jdetrt.training.data.mot_labels import frame_images, people_and_ignored
 from jdetrt.training.data.paths import JdeImages, MotSequences, find
 from jdetrt.types import Size
 
@@ -263,8 +264,8 @@ def _check_rows(path: Path, rows: MotRows, sizes: dict[int, Size | None], survey
         refuse(~np.isin(rows.frames, list(sizes)), rows.frames, "a frame with an image")
     refuse(rows.ids < -1, rows.ids, "an id from 0, or -1 (unknown)")
     if rows.classes is not None:
-        allowed = f"a class of {CLASSES.start} (a person) to {CLASSES.stop - 1}"
-        refuse(~np.isin(rows.classes, CLASSES), rows.classes, allowed)
+        allowed = f"a class of {min(CLASSES)} (a person) to {max(CLASSES)}"
+        refuse(~np.isin(rows.classes, list(CLASSES)), rows.classes, allowed)
     people, _ = people_and_ignored(rows, min_visibility=0.0)
     frames: dict[int, list[_Box]] = {}
     for row in np.flatnonzero(people):

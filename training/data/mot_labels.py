@@ -9,15 +9,14 @@ import numpy.typing as npt
 
 from jdetrt.errors import DataError
 from jdetrt.inputs import reading
+from jdetrt.runtime.mot_classes import PEDESTRIAN
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.sources.images import IMAGE_SUFFIXES
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import Labels
 
-__all__ = ["CLASSES", "frame_images", "frames", "people_and_ignored"]
+__all__ = ["frame_images", "frames", "people_and_ignored"]
 
-CLASSES = range(1, 14)  # arXiv 1603.00831, table 3, and the crowd of later ground truth
-_PERSON = 1
 # Person on a vehicle, static person, distractor and reflection, which scoring ignores too, and the
 # crowd.
 _IGNORED = (2, 7, 8, 12, 13)
@@ -68,7 +67,7 @@ def people_and_ignored(
     marked = rows.scores != 0
     if rows.classes is None:
         return marked, ~marked
-    person = rows.classes == _PERSON
+    person = rows.classes == PEDESTRIAN
     people = person & marked
     if rows.visibility is not None:
         people &= rows.visibility >= min_visibility
