@@ -92,6 +92,7 @@ class VideoFile(Closing):
                 )
             self.size: tuple[int, int] | None = Size.of(first.image)
             self._states_rate = frame_rate is None
+            self._stated_rate = stated if 0 < stated < math.inf else 0.0
             self.frame_rate = frame_rate or self._rate(capture, stated, first)
         finally:
             capture.release()
@@ -102,18 +103,21 @@ class VideoFile(Closing):
         account.notes += self._notes
         self._damaged = False
         period = 1 / self.frame_rate
-        index, timestamp, steady = 0, -period, 0
+        index, timestamp, steady, gaps = 0, -period, 0, 0
         following: _Image | None = None
         try:
             while not self._closed:
                 current, following = following or self._read(capture, index), None
                 if current is None:
-                    self._end(index, timestamp)
+                    self._end(index)
+                    self._judge_times(timestamp, gaps if steady > 0.9 * index else 0)
                     return
                 step, trusted = current.time - timestamp, True
                 steady += abs(step - period) < _STEADY * period
-                missing = round(step / period) - 1
-                if self._damaged and missing > 0 and 2 * steady > account.taken:
+                missing = max(round(step / period) - 1, 0)
+                if missing and not self._damaged:
+                    gaps += missing
+                elif missing and 2 * steady > account.taken:
                     # Frames that a decoder gives out at the end of a damaged part may have the time
                     # of another one.
                     following = self._read(capture, index)
@@ -180,8 +184,8 @@ class VideoFile(Closing):
                 return _Image(image, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         return None
 
-    def _end(self, index: int, timestamp: float) -> None:
-        """Complete the account; raise SourceError where the file is cut off."""
+    def _end(self, index: int) -> None:
+        """Count what is missing; raise SourceError where the file is cut off."""
         account, promised = self.account, self.length
         try:
             cut_off = is_cut_off(self._path)
@@ -196,14 +200,36 @@ class VideoFile(Closing):
             )
         if exact is not None and (self._damaged or exact - account.total > _SLACK):
             account.leave_out(_UNDECODED, max(exact - account.total, 0))
-        measured = account.taken / (timestamp + 1 / self.frame_rate) if account.taken else 0.0
         if account.lost:
             _LOG.warning("%s: %s", self._path, account.summary())
-        elif self._states_rate and account.taken > _MEASURED and differ(self.frame_rate, measured):
-            account.note(
-                f"{self._path}: {account.taken} frames in {timestamp:.1f} s are {measured:.4g} FPS "
-                f"on average, {self.frame_rate:g} were assumed; --frame-rate states another"
+
+    def _judge_times(self, last: float, gaps: int) -> None:
+        """Note where the times of the frames say something else than the container.
+
+        Args:
+            last: time of the last frame in seconds.
+            gaps: frames for which there is a time but no frame, in a video of a constant rate.
+        """
+        account, rate = self.account, self.frame_rate
+        if account.lost or not account.taken:
+            return
+        end = last + 1 / rate
+        stated = (self.length or 0) / self._stated_rate if self._stated_rate else 0.0
+        if gaps > max(_SLACK, 0.01 * account.taken):
+            note = (
+                f"its timestamps have gaps of {gaps} frames beside {account.taken} that are there"
             )
+        elif stated - end > max(_SLACK / rate, 0.01 * stated):
+            note = f"its container states {stated:.1f} s, its frames end after {end:.1f} s"
+        elif self._states_rate and account.taken > _MEASURED and differ(rate, account.taken / end):
+            mean = account.taken / end
+            note = (
+                f"{account.taken} frames in {end:.1f} s are {mean:.4g} FPS on average; "
+                f"{rate:g} was assumed; --frame-rate states another"
+            )
+        else:
+            return
+        account.note(f"{self._path}: {note}")
 
 
 def _why_not(path: Path) -> str:
