@@ -103,18 +103,21 @@ def states_rate(path: Path) -> bool:
 
 
 def exact_frames(path: Path) -> int | None:
-    """Number of frames that an MP4 or MOV file shows, by its table of samples and its edit list.
+    """Number of frames that an MP4, MOV or AVI file lists.
 
     Returns:
-        The number; None for other containers, fragmented files, and where it cannot be read. Where
-        an edit list hides frames it is the least that is shown.
+        The number; None for other containers, for fragmented files and AVI of several parts, and
+        where there is no list. Where an edit list hides frames it is the least that is shown.
 
     Raises:
         OSError: the file cannot be read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(8)[4:] not in _FIRST_BOXES:
+        head = file.read(8)
+        if head[:4] == b"RIFF":
+            return _indexed_frames(file, size)
+        if head[4:] not in _FIRST_BOXES:
             return None
         start = 0
         for name, end in _boxes(file, size):
@@ -122,6 +125,23 @@ def exact_frames(path: Path) -> int | None:
                 file.seek(start)
                 return _video_frames(file.read(end - start))
             start = end
+    return None
+
+
+def _indexed_frames(file: BinaryIO, size: int) -> int | None:
+    """Frames in the index of an AVI file of one part; those of no bytes repeat the one before."""
+    if len(list(_chunks(file, size))) != 1:
+        return None
+    start = 12  # RIFF, its length, "AVI "
+    while start + 8 <= size:
+        file.seek(start)
+        header = file.read(8)
+        length = int.from_bytes(header[4:], "little")
+        if header[:4] == b"idx1":
+            index = file.read(min(length, _LARGEST_INDEX))
+            entries = (index[at : at + 16] for at in range(0, len(index) - 15, 16))
+            return sum(one[2:4] in (b"dc", b"db") and any(one[12:16]) for one in entries) or None
+        start += 8 + length + length % 2
     return None
 
 
