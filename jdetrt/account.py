@@ -30,7 +30,7 @@ def listed(reasons: dict[str, int]) -> str:
 
 
 class Account:
-    """What was taken of something that is read, what was left out, and what was assumed.
+    """Count of things that are read: taken, left out with the reason; and notes on what was assumed.
 
     Args:
         noun: of the things that are counted, such as ``"frame"``.
@@ -87,7 +87,7 @@ class Account:
 
     @property
     def is_short(self) -> bool:
-        """Whether more is missing than may be: `slack` and 1 % of all, or anything at all."""
+        """More is missing than may be: than `slack` and 1 % of all, or anything at all."""
         allowed = max(self._slack, _SHARE * self.total) if self._slack else 0
         return self.lost > allowed
 
