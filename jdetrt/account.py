@@ -30,7 +30,7 @@ def listed(reasons: dict[str, int]) -> str:
 
 
 class Account:
-    """Count of things that are read: taken, left out with the reason; and notes on what was assumed.
+    """Count of things that are read: taken, and left out with the reason; notes on assumptions.
 
     Args:
         noun: of the things that are counted, such as ``"frame"``.
