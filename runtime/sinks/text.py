@@ -3,46 +3,45 @@
 from __future__ import annotations
 
 import json
-import os
+import time
 from abc import abstractmethod
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any, TextIO
 
 from jdetrt.errors import OutputError
 from jdetrt.runtime.mot_io import kitti_lines, mot_lines
-from jdetrt.runtime.sinks.base import Output, PendingFile, frames_kept
+from jdetrt.runtime.sinks.base import Output, frames_kept
+from jdetrt.runtime.sinks.rotation import Rotation
+from jdetrt.runtime.sinks.target import open_target
 from jdetrt.types import Frame, Tracks
 
-__all__ = ["JsonLinesSink", "KittiSink", "MotSink"]
+__all__ = ["JsonLinesSink", "KittiSink", "MotSink", "frame_record"]
 
 
 class _TextSink(Output):
     """One piece of text a frame, each written out before the next, so nothing is lost by a crash.
 
     Args:
-        path: of the text file; its folder is made.
+        path: of the text file, whose folder is made; ``-`` for standard output; or a stream that
+            is open.
+        live: the file grows under its own name, and gives way to a new one as this says; by
+            default it gets its name when it is complete.
 
     Raises:
         OutputError: the file cannot be made.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._pending = PendingFile(path)
-        # Unbuffered: an error belongs to the frame that caused it.
-        self._file = self._pending.temporary.open("wb", buffering=0)
-        self._end = 0  # of the last frame that is there in full
+    def __init__(self, path: str | Path | TextIO, *, live: Rotation | None = None) -> None:
+        self._target = open_target(path, live)
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        if self._file.closed:
-            raise OutputError(
-                f"{self._pending.path}: is closed; frame {frame.index} is not written"
-            )
-        rest = memoryview(self._text(frame, tracks).encode())
+        if self._target.closed:
+            raise OutputError(f"{self._target.name}: is closed; frame {frame.index} is not written")
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            self._target.write(self._text(frame, tracks).encode())
         except OSError as err:
             raise self._cut(err) from err
-        self._end = self._file.tell()
         self.frames += 1
 
     @abstractmethod
@@ -50,27 +49,15 @@ class _TextSink(Output):
         """Make the lines of a frame."""
 
     def close(self) -> None:
-        if self._file.closed:
-            return
-        try:
-            self._file.truncate(self._end)
-            os.fsync(self._file.fileno())  # some file systems report a full disk only here
-        except OSError as err:
-            self.discard()
-            raise OutputError(
-                f"{self._pending.path}: cannot be completed ({err.strerror}); it is discarded"
-            ) from err
-        self._file.close()
-        self._pending.commit()
+        if not self._target.closed:
+            self._target.close()
 
     def discard(self) -> None:
-        if not self._file.closed:
-            self._file.close()
-            self._pending.drop()
+        self._target.discard()
 
     def _cut(self, err: OSError) -> OutputError:
         """Complete the file with what it had before this frame."""
-        path, reason = self._pending.path, err.strerror or err
+        path, reason = self._target.name, err.strerror or err
         if not self.frames:
             self.discard()
             return OutputError(f"{path}: cannot be written ({reason}); no frame is kept")
@@ -93,20 +80,60 @@ class KittiSink(_TextSink):
 
 
 class JsonLinesSink(_TextSink):
-    """One JSON object a frame, also for frames without a track.
+    """One JSON object a frame, also for frames without a track; see `frame_record`.
+
+    Args:
+        path: as for every text.
+        live: as for every text.
+        stream: name to write into each object, where several streams go to one place.
+        clock: the timestamps are times of ``time.monotonic()``, as those of a live source: each
+            object also gets the date and time of day, as ``time``.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | TextIO,
+        *,
+        live: Rotation | None = None,
+        stream: str = "",
+        clock: bool = False,
+    ) -> None:
+        super().__init__(path, live=live)
+        self._stream, self._clock = stream, clock
+
+    def _text(self, frame: Frame, tracks: Tracks) -> str:
+        record = frame_record(frame, tracks, stream=self._stream, clock=self._clock)
+        return json.dumps(record, allow_nan=False) + "\n"
+
+
+def frame_record(
+    frame: Frame, tracks: Tracks, *, stream: str = "", clock: bool = False
+) -> dict[str, Any]:
+    """The tracks of a frame as an object for JSON.
 
     ``{"frame": 1, "timestamp": 0.0, "tracks": [{"id": 1, "box": [x1, y1, x2, y2], "score": 0.9}]}``
     with boxes in pixels to three decimals and ``null`` where the source states no time.
-    """
 
-    def _text(self, frame: Frame, tracks: Tracks) -> str:
-        rows = zip(tracks.ids.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), strict=True)
-        record = {
-            "frame": frame.index,
-            "timestamp": None if frame.timestamp is None else round(frame.timestamp, 6),
-            "tracks": [
-                {"id": track, "box": [round(v, 3) for v in box], "score": round(score, 4)}
-                for track, box, score in rows
-            ],
-        }
-        return json.dumps(record, allow_nan=False) + "\n"
+    Args:
+        frame: its number and timestamp are written.
+        tracks: of the frame.
+        stream: becomes ``"stream"``, if it is not empty.
+        clock: the timestamp is a time of ``time.monotonic()``; its date and time of day (UTC)
+            become ``"time"``.
+    """
+    rows = zip(tracks.ids.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), strict=True)
+    record: dict[str, Any] = {"stream": stream} if stream else {}
+    record["frame"] = frame.index
+    record["timestamp"] = None if frame.timestamp is None else round(frame.timestamp, 6)
+    if clock and frame.timestamp is not None:
+        moment = time.time() - (time.monotonic() - frame.timestamp)
+        record["time"] = (
+            datetime.fromtimestamp(moment, timezone.utc)
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z")
+        )
+    record["tracks"] = [
+        {"id": track, "box": [round(v, 3) for v in box], "score": round(score, 4)}
+        for track, box, score in rows
+    ]
+    return record
