@@ -13,7 +13,9 @@ from jdetrt.runtime.tracking import kalman
 from jdetrt.runtime.tracking.costs import iou_pairs
 from jdetrt.runtime.tracking.track_store import Observations, TrackStore
 
-__all__ = ["Association"]
+__all__ = ["LEAST_BUFFER", "Association"]
+
+LEAST_BUFFER = 3  # frames; below about 3 FPS a buffer in seconds would be no frame at all
 
 _Config = TypeVar("_Config", bound=TrackerConfig)
 
@@ -26,10 +28,10 @@ class Association(ABC, Generic[_Config]):
         config: its settings.
         buffer: frames that a lost track is kept, at the frame rate of the video.
         store: the tracks.
-        frame: number of the last frame, from 1.
     """
 
     uses_embeddings: ClassVar[bool] = True
+    revival: ClassVar[int] = 1  # frames after its buffer in which a track can still be matched
 
     def __init__(
         self,
@@ -38,9 +40,23 @@ class Association(ABC, Generic[_Config]):
         noise: npt.NDArray[np.float64] = kalman.REFERENCE_NOISE,
     ) -> None:
         self.config = config
-        self.buffer = int(frame_rate / 30.0 * config.buffer)
+        self.buffer = max(int(frame_rate / 30.0 * config.buffer), min(config.buffer, LEAST_BUFFER))
         self.store = TrackStore(noise)
-        self.frame = 0
+
+    def update(self, detections: Observations, elapsed: float = 1.0) -> npt.NDArray[np.int64]:
+        """Take in one frame.
+
+        Args:
+            detections: of the frame.
+            elapsed: frames since the one before, 0 or more; infinity where all tracks end.
+
+        Returns:
+            ``(M,)`` the slots to report.
+        """
+        self.store.next_frame(min(elapsed, self.buffer + self.revival + 1.0))
+        if elapsed != 1.0:
+            self._end_overdue()
+        return self._associate(detections)
 
     def duplicates(
         self,
@@ -68,6 +84,14 @@ class Association(ABC, Generic[_Config]):
         gone: npt.NDArray[np.int64] = np.unique(np.where(lost_is_younger, b, a))
         return gone
 
+    def overdue(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Tell which of ``slots`` have been away for too long to be matched in this frame."""
+        return self.store.unseen(slots) > self.buffer + self.revival
+
     @abstractmethod
-    def update(self, detections: Observations) -> npt.NDArray[np.int64]:
-        """Take in one frame; return the slots to report."""
+    def _end_overdue(self) -> None:
+        """Release the tracks that ended in the time since the frame before."""
+
+    @abstractmethod
+    def _associate(self, detections: Observations) -> npt.NDArray[np.int64]:
+        """Match the detections of a frame; return the slots to report."""

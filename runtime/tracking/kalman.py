@@ -1,8 +1,8 @@
 """The Kalman filter of the trackers, for all tracks at once.
 
 State ``(x, y, a, h, vx, vy, va, vh)``: box centre, aspect ratio width / height, height, in source
-pixels, and their velocities a frame. Motion is constant velocity with a time step of one frame;
-the four box values are measured directly (paper section 3.6; noise figures from
+pixels, and their velocities a frame. Motion is constant velocity; the four box values are measured
+directly (paper section 3.6; noise figures from
 Towards-Realtime-MOT e9fa1e8, utils/kalman_filter.py).
 
 Nothing couples one box value with another: the first covariance is diagonal, the motion links a
@@ -69,8 +69,22 @@ def initiate(mean: _F64, cov: _F64, slots: _I64, xyah: _F64, rows: _I64, noise: 
 
 
 @kernel
-def predict(mean: _F64, cov: _F64, slots: _I64, noise: _F64) -> None:
-    """Move the tracks in ``slots`` one frame on, in place; the noise is that of the old height."""
+def predict(mean: _F64, cov: _F64, slots: _I64, noise: _F64, frames: float) -> None:
+    """Move the tracks in ``slots`` on, in place; the noise is that of the old height.
+
+    A step of a whole number of frames is as much as so many steps of one frame: the noise that the
+    velocity gathers on the way goes into the position too.
+
+    Args:
+        mean: ``(S, 8)`` states of all slots.
+        cov: ``(S, 4, 3)`` covariances of all slots.
+        slots: ``(K,)`` the tracks.
+        noise: ``(6,)`` see ``REFERENCE_NOISE``.
+        frames: the time step in frames, 0 or more.
+    """
+    further = max(frames - 1.0, 0.0)
+    shared = frames * further / 2.0  # 0 + 1 + ... + (frames - 1)
+    squares = shared * (2.0 * frames - 1.0) / 3.0  # 0 + 1 + 4 + ... + (frames - 1) ** 2
     for k in range(len(slots)):
         s = slots[k]
         h = mean[s, 3]
@@ -78,10 +92,14 @@ def predict(mean: _F64, cov: _F64, slots: _I64, noise: _F64) -> None:
             aspect = i == 2
             p = noise[2] if aspect else noise[0] * h
             v = noise[3] if aspect else noise[1] * h
-            mean[s, i] += mean[s, i + 4]
-            cov[s, i, 0] += 2.0 * cov[s, i, 1] + cov[s, i, 2] + p * p
-            cov[s, i, 1] += cov[s, i, 2]
-            cov[s, i, 2] += v * v
+            mean[s, i] += frames * mean[s, i + 4]
+            cov[s, i, 0] += (
+                2.0 * frames * cov[s, i, 1]
+                + frames * frames * cov[s, i, 2]
+                + (frames * p * p + squares * v * v)
+            )
+            cov[s, i, 1] += frames * cov[s, i, 2] + shared * v * v
+            cov[s, i, 2] += frames * v * v
 
 
 @kernel

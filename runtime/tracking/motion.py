@@ -31,10 +31,13 @@ class IouAssociation(Association[IouConfig]):
         super().__init__(config, frame_rate, np.array(config.noise))
         self.pool = np.empty(0, np.int64)
 
-    def update(self, detections: Observations) -> _I64:
-        """Take in one frame; return the slots to report."""
+    def _end_overdue(self) -> None:
+        ended = self.overdue(self.pool)
+        self.store.release(self.pool[ended])
+        self.pool = self.pool[~ended]
+
+    def _associate(self, detections: Observations) -> _I64:
         store, config = self.store, self.config
-        self.frame += 1
         store.mean[self.pool[store.state[self.pool] == LOST], 7] = 0.0  # no longer grow or shrink
         store.predict(self.pool)
         is_high = detections.scores >= config.high_score
@@ -49,17 +52,22 @@ class IouAssociation(Association[IouConfig]):
         unseen, high = self._overlap(
             self.pool[~is_confirmed], detections, high, config.unconfirmed_limit, weigh=True
         )
-        free, high = self._near(np.concatenate((hidden, free[~was_tracked])), detections, high)
+        apart = np.concatenate((hidden, free[~was_tracked]))
+        if store.elapsed > 1.0:  # who was seen once may have walked out of the box since
+            apart, unseen = np.concatenate((apart, unseen)), unseen[:0]
+        free, high = self._near(apart, detections, high)
 
         store.state[free] = LOST
         store.state[unseen] = LOST
         fresh = store.start_tracks(
-            detections, high[detections.scores[high] >= config.birth_score], self.frame
+            detections, high[detections.scores[high] >= config.birth_score]
         )
-        if self.frame == 1:
+        if store.frame == 1:
             self._confirm(fresh)
-        gap = self.frame - store.last[self.pool]
-        ended = (gap > self.buffer) | ((gap > 0) & ~store.confirmed[self.pool])
+        missed = store.last[self.pool] < store.frame
+        ended = missed & (
+            (store.unseen(self.pool) > self.buffer) | ~store.confirmed[self.pool]
+        )
         store.release(self.pool[ended])
         pool = np.concatenate((self.pool[~ended], fresh))
         is_lost = store.state[pool] == LOST
@@ -70,7 +78,7 @@ class IouAssociation(Association[IouConfig]):
             store.release(gone)
             pool = pool[~np.isin(pool, gone)]
         self.pool = pool
-        reported: _I64 = self.pool[store.last[self.pool] == self.frame]
+        reported: _I64 = self.pool[store.last[self.pool] == store.frame]
         return reported[store.confirmed[reported]]
 
     def _overlap(
@@ -94,7 +102,7 @@ class IouAssociation(Association[IouConfig]):
         if len(slots) == 0 or len(rest) == 0:
             return slots, rest
         config, store = self.config, self.store
-        reach = config.reach + config.reach_growth * (self.frame - store.last[slots])
+        reach = config.reach + config.reach_growth * store.unseen(slots)
         pairs = near_pairs(
             store.mean,
             slots,
@@ -112,7 +120,7 @@ class IouAssociation(Association[IouConfig]):
         matched = rows >= 0
         hits, matches = slots[matched], rest[rows[matched]]
         self.store.score[hits] = detections.scores[matches]
-        self.store.correct(hits, detections, matches, self.frame)
+        self.store.correct(hits, detections, matches)
         self._confirm(hits[~self.store.confirmed[hits]])
         return slots[~matched], rest[columns < 0]
 

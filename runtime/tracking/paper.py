@@ -21,14 +21,19 @@ _I64 = npt.NDArray[np.int64]
 class PaperAssociation(Association[PaperConfig]):
     """One pool of tracklets: those born, and those seen in fewer than ``birth_frames`` frames."""
 
+    revival = 0
+
     def __init__(self, config: PaperConfig, frame_rate: float) -> None:
         super().__init__(config, frame_rate)
         self.pool = np.empty(0, np.int64)
 
-    def update(self, detections: Observations) -> _I64:
-        """Take in one frame; return the slots to report."""
+    def _end_overdue(self) -> None:
+        ended = self.overdue(self.pool)
+        self.store.release(self.pool[ended])
+        self.pool = self.pool[~ended]
+
+    def _associate(self, detections: Observations) -> _I64:
         store, config, pool = self.store, self.config, self.pool
-        self.frame += 1
         store.predict(pool)
         pairs = store.pairs_by_appearance(
             pool,
@@ -45,20 +50,19 @@ class PaperAssociation(Association[PaperConfig]):
             hits,
             detections,
             rows[matched],
-            self.frame,
             smoothing=config.smoothing,
             renormalise=False,
         )
         store.score[hits] = detections.scores[rows[matched]]
 
         # Tracklets end when not updated for `buffer` frames; before their birth, at the first miss.
-        ended = ~matched & ((self.frame - store.last[pool] >= self.buffer) | ~store.confirmed[pool])
+        ended = ~matched & ((store.unseen(pool) >= self.buffer) | ~store.confirmed[pool])
         store.release(pool[ended])
-        fresh = store.start_tracks(detections, (columns < 0).nonzero()[0], self.frame)
+        fresh = store.start_tracks(detections, (columns < 0).nonzero()[0])
         self.pool = np.concatenate((pool[~ended], fresh))
         candidates = self.pool[~store.confirmed[self.pool]]
-        born = candidates[self.frame - store.start[candidates] + 1 >= config.birth_frames]
+        born = candidates[store.frame - store.start[candidates] + 1 >= config.birth_frames]
         store.confirmed[born] = True
         store.number(born)
-        reported: _I64 = self.pool[store.last[self.pool] == self.frame]
+        reported: _I64 = self.pool[store.last[self.pool] == store.frame]
         return reported[store.confirmed[reported]]

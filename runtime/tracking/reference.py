@@ -25,16 +25,24 @@ _NONE = np.empty(0, np.int64)
 class ReferenceAssociation(Association[ReferenceConfig]):
     """Two lists of slots, tracked and lost, in the order in which the reference keeps its lists."""
 
+    revival = 2
+
     def __init__(self, config: ReferenceConfig, frame_rate: float) -> None:
         super().__init__(config, frame_rate)
         self.tracked = _NONE
         self.lost = _NONE
 
-    def update(self, detections: Observations) -> _I64:
-        """Take in one frame; return the slots to report."""
+    def _end_overdue(self) -> None:
+        for name in ("tracked", "lost"):
+            slots = getattr(self, name)
+            ended = self.overdue(slots)
+            self.store.release(slots[ended])
+            setattr(self, name, slots[~ended])
+
+    def _associate(self, detections: Observations) -> _I64:
         store, config = self.store, self.config
-        self.frame += 1
-        is_confirmed = store.confirmed[self.tracked]
+        # Where frames are missing, who was seen once may have walked out of the box: step 1 takes all.
+        is_confirmed = store.confirmed[self.tracked] | (store.elapsed > 1.0)
         unconfirmed = self.tracked[~is_confirmed]
         pool = np.concatenate((self.tracked[is_confirmed], self.lost))
         # Tracks with one detection are not predicted; lost ones stop growing or shrinking first.
@@ -63,21 +71,22 @@ class ReferenceAssociation(Association[ReferenceConfig]):
         missed, rest = self._match_overlap(
             pool[was_tracked & ~matched], detections, rest, config.iou_limit
         )
+        is_new = ~store.confirmed[missed]
+        missed, forgotten = missed[~is_new], missed[is_new]
         store.state[missed] = LOST
 
         # 3. Tracks seen once by overlap; those not seen again are forgotten.
-        forgotten, rest = self._match_overlap(
-            unconfirmed, detections, rest, config.unconfirmed_limit
-        )
+        unseen, rest = self._match_overlap(unconfirmed, detections, rest, config.unconfirmed_limit)
+        forgotten = np.concatenate((forgotten, unseen))
         store.state[forgotten] = REMOVED
 
         # 4. Births. A track is reported from its second frame on, also one born in the first.
-        born = store.start_tracks(detections, rest, self.frame)
+        born = store.start_tracks(detections, rest)
         store.number(born)
 
         # 5. The lists. Pruning comes before this frame's removals: a track that is overdue now
         # can still be recovered in the next frame; lost once more, it vanishes at once.
-        overdue = self.lost[self.frame - store.last[self.lost] > self.buffer]
+        overdue = self.lost[store.unseen(self.lost) > self.buffer]
         store.state[overdue] = REMOVED
         tracked = np.concatenate(
             (self.tracked[store.state[self.tracked] == TRACKED], born, recovered)
@@ -110,5 +119,5 @@ class ReferenceAssociation(Association[ReferenceConfig]):
         return slots[~matched], rest[columns < 0]
 
     def _correct(self, slots: _I64, detections: Observations, rows: _I64) -> None:
-        self.store.correct(slots, detections, rows, self.frame, smoothing=self.config.smoothing)
+        self.store.correct(slots, detections, rows, smoothing=self.config.smoothing)
         self.store.confirmed[slots] = True

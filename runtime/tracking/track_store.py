@@ -120,7 +120,11 @@ class TrackStore:
         removed_before: ``(S,)`` bool: was REMOVED in some frame before.
         start: ``(S,)`` int64, frame of birth.
         last: ``(S,)`` int64, frame of the last match.
+        time: ``(S,)`` float64, ``now`` at the last match.
         row: ``(S,)`` int64, its detection: the row in `Observations` of that frame.
+        frame: number of the frame in hand, from 1.
+        now: its time, in frames at the tracker's frame rate.
+        elapsed: time since the frame before, in the same unit.
     """
 
     def __init__(self, noise: _F64 = kalman.REFERENCE_NOISE, capacity: int = 64) -> None:
@@ -136,7 +140,11 @@ class TrackStore:
         self.removed_before = np.zeros(capacity, np.bool_)
         self.start = np.zeros(capacity, np.int64)
         self.last = np.zeros(capacity, np.int64)
+        self.time = np.zeros(capacity)
         self.row = np.zeros(capacity, np.int64)
+        self.frame = 0
+        self.now = 0.0
+        self.elapsed = 1.0
         self._free = list(range(capacity - 1, -1, -1))
         self._next_id = 1
 
@@ -151,7 +159,17 @@ class TrackStore:
                 setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
         self._free[:0] = range(2 * capacity - 1, capacity - 1, -1)
 
-    def start_tracks(self, detections: Observations, rows: _I64, frame: int) -> _I64:
+    def next_frame(self, elapsed: float) -> None:
+        """Begin a frame that is ``elapsed`` frames after the one before."""
+        self.frame += 1
+        self.elapsed = elapsed
+        self.now += elapsed
+
+    def unseen(self, slots: _I64) -> _F64:
+        """Time ``(K,)`` since the tracks ``slots`` were matched last, in frames."""
+        return np.asarray(self.now - self.time[slots])
+
+    def start_tracks(self, detections: Observations, rows: _I64) -> _I64:
         """Give each of the detections ``rows`` a slot, as yet without an id; return the slots."""
         if len(rows) == 0:
             return rows
@@ -168,8 +186,9 @@ class TrackStore:
         self.state[slots] = TRACKED
         self.confirmed[slots] = False
         self.removed_before[slots] = False
-        self.start[slots] = frame
-        self.last[slots] = frame
+        self.start[slots] = self.frame
+        self.last[slots] = self.frame
+        self.time[slots] = self.now
         self.row[slots] = rows
         return slots
 
@@ -183,7 +202,6 @@ class TrackStore:
         slots: _I64,
         detections: Observations,
         rows: _I64,
-        frame: int,
         *,
         smoothing: float = 0.0,
         renormalise: bool = True,
@@ -194,7 +212,6 @@ class TrackStore:
             slots: ``(K,)`` the tracks.
             detections: the detections of the frame.
             rows: ``(K,)`` the detection of each track.
-            frame: its number.
             smoothing: weight of the old embedding; the new one has the rest.
             renormalise: make the smoothed embedding a unit vector again (reference
                 tracker/multitracker.py, update_features; paper equation 7 does not).
@@ -213,7 +230,8 @@ class TrackStore:
                 renormalise,
             )
         self.state[slots] = TRACKED
-        self.last[slots] = frame
+        self.last[slots] = self.frame
+        self.time[slots] = self.now
         self.row[slots] = rows
 
     def pairs_by_appearance(
@@ -246,8 +264,8 @@ class TrackStore:
         self._free.extend(slots.tolist())
 
     def predict(self, slots: _I64) -> None:
-        """Move the tracks ``slots`` one frame on."""
-        kalman.predict(self.mean, self.cov, slots, self.noise)
+        """Move the tracks ``slots`` on by the elapsed time."""
+        kalman.predict(self.mean, self.cov, slots, self.noise, self.elapsed)
 
     def boxes(self, slots: _I64) -> _F64:
         """Boxes ``(K, 4)`` x1 y1 x2 y2 in source pixels, from the filtered states."""

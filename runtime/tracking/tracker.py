@@ -10,6 +10,7 @@ from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig, TrackerConfig
 from jdetrt.errors import ConfigError, DataError
 from jdetrt.runtime.tracking.assignment import assign
 from jdetrt.runtime.tracking.association import Association
+from jdetrt.runtime.tracking.clock import Clock
 from jdetrt.runtime.tracking.costs import Pairs
 from jdetrt.runtime.tracking.motion import IouAssociation
 from jdetrt.runtime.tracking.paper import PaperAssociation
@@ -32,6 +33,7 @@ class Tracker:
 
     Attributes:
         config: the settings in effect.
+        clock: counts the timestamps that are out of order.
 
     Raises:
         ConfigError: no such preset, a frame rate of 0 or less.
@@ -57,6 +59,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget all tracks; ids start at 1 again."""
         self._association = _make(self.config, self.frame_rate)
+        self.clock = Clock(self.frame_rate, self._association.buffer)
 
     def warm_up(self) -> None:
         """Compile all that ``update`` needs, so that no frame has to wait for it.
@@ -79,8 +82,12 @@ class Tracker:
         costs = np.array([0.2, 0.3, 0.3, 0.2, 0.2, 0.3])
         assign(Pairs(np.array([0, 2, 4, 6]), np.array([0, 1, 1, 2, 0, 2]), costs), 3, 0.7)
 
-    def update(self, detections: Detections) -> Tracks:
+    def update(self, detections: Detections, timestamp: float | None = None) -> Tracks:
         """Take in the detections of the next frame; call it for frames without any, too.
+
+        With timestamps, people move on and lost tracks age by the time that has passed, so that
+        frames may be dropped, come irregularly or stay away for a while. The settings stay those
+        at ``frame_rate``: timestamps that are ``1 / frame_rate`` apart change nothing.
 
         The order of the detections decides the order of new ids, so pass them by falling score,
         as non-maximum suppression leaves them.
@@ -88,13 +95,18 @@ class Tracker:
         Args:
             detections: boxes in source pixels; those with a score not above the settings'
                 ``score_threshold`` are left out.
+            timestamp: of the frame, in seconds since any moment; None where it is not known: the
+                frame is then ``1 / frame_rate`` after the one before. At the same timestamp again no
+                time has passed; at one that is earlier by more than a frame all tracks end, and new
+                ones go on with the ids. ``clock`` counts both.
 
         Returns:
             The tracks detected in this frame; boxes and embeddings are the filtered ones.
 
         Raises:
-            DataError: a box that is not finite or has no area, a score that is not finite, an
-                embedding that is not finite or of another length than before.
+            DataError: a box that is not finite or has no area, a score or a timestamp that is not
+                finite, an embedding that is not finite or of another length than before. The
+                tracks are then as they were.
         """
         # Contiguous, because a kernel is compiled anew for arrays that are not.
         boxes = np.ascontiguousarray(detections.boxes)
@@ -126,7 +138,8 @@ class Tracker:
                 f"embeddings of length {length}, but this tracker's tracks have "
                 f"{store.embedding.shape[1]}; call reset() before changing the model"
             )
-        slots = self._association.update(observations)
+        self.clock.check(timestamp)
+        slots = self._association.update(observations, self.clock.step(timestamp))
         rows = store.row[slots]
         return Tracks.unchecked(
             store.id[slots],
@@ -136,7 +149,7 @@ class Tracker:
             embeddings=store.embedding.take(slots, axis=0)
             if self._association.uses_embeddings
             else None,
-            age=self._association.frame - store.start[slots],
+            age=store.frame - store.start[slots],
         )
 
 

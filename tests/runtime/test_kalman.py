@@ -24,7 +24,7 @@ def test_golden_values_of_the_reference() -> None:
     mean, cov = start(100.0, 200.0, 0.5, 80.0)
     assert cov[0, :, 0] == pytest.approx([64, 64, 1e-4, 64])
     assert cov[0, :, 2] == pytest.approx([25, 25, 1e-10, 25])
-    kalman.predict(mean, cov, SLOT, NOISE)
+    kalman.predict(mean, cov, SLOT, NOISE, 1.0)
     assert mean[0, :4] == pytest.approx([100, 200, 0.5, 80])
     assert cov[0, :, 0] == pytest.approx([105, 105, 2e-4, 105], rel=1e-4)
     assert cov[0, 0, 1] == pytest.approx(25)
@@ -54,7 +54,7 @@ def test_golden_values_of_the_reference() -> None:
     assert cov[0, [0, 1, 3], 2] == pytest.approx([20.084710744] * 3)
     assert cov[0, 0, 1] == pytest.approx(3.305785124)
 
-    kalman.predict(mean, cov, SLOT, NOISE)
+    kalman.predict(mean, cov, SLOT, NOISE, 1.0)
     assert mean[0, :4] == pytest.approx([104.297520661, 203.223140496, 0.500392157, 82.148760331])
     assert cov[0, :, 0] == pytest.approx([57.282323612, 57.282323612, 2.96079e-4, 57.282323612])
     assert cov[0, 0, 2] == pytest.approx(20.345675511)
@@ -74,7 +74,7 @@ def test_equals_the_full_filter(steps: list[tuple[tuple[float, ...], bool]]) -> 
     for box, corrected in steps[1:]:
         if full_mean[3] < 1.0:
             return  # the height has been extrapolated away: the noise is no longer defined
-        kalman.predict(mean, cov, SLOT, NOISE)
+        kalman.predict(mean, cov, SLOT, NOISE, 1.0)
         full_mean, full_cov = slow_kalman.predict(full_mean, full_cov)
         if corrected:
             z = np.array([box])
@@ -93,7 +93,7 @@ def test_equals_the_full_filter(steps: list[tuple[tuple[float, ...], bool]]) -> 
 
 def test_touches_only_the_slots_named() -> None:
     mean, cov = np.ones((3, 8)), np.ones((3, 4, 3))
-    kalman.predict(mean, cov, np.array([1]), NOISE)
+    kalman.predict(mean, cov, np.array([1]), NOISE, 1.0)
     kalman.update(mean, cov, np.array([1]), np.full((1, 4), 5.0), ROW, NOISE)
     assert (mean[[0, 2]] == 1).all()
     assert (cov[[0, 2]] == 1).all()
