@@ -52,6 +52,7 @@ class Associate:
             tracker.warm_up()
         self.tracker = tracker
         self.stopwatch = stopwatch
+        stopwatch.clock = tracker.clock
         self._sinks = sinks
         self._on_frame = on_frame
         self._name = name
@@ -60,8 +61,15 @@ class Associate:
         self._watchers = watchers
         self._size: Size | None = None  # of the first frame: the pixels that the tracker counts in
 
-    def __call__(self, frame: Frame, detections: Detections) -> Tracks:
+    def __call__(self, frame: Frame, detections: Detections | None) -> Tracks:
         """Take in the next frame and return its reported tracks.
+
+        A source without timestamps has its frames one ``frame_rate`` of the tracker apart by their
+        numbers, so that frames left out count as time.
+
+        Args:
+            frame: of the source.
+            detections: in it; None where nobody looked for any.
 
         Raises:
             DataError: the tracker refuses the detections; the message names the frame.
@@ -69,16 +77,22 @@ class Associate:
         """
         config = self.tracker.config
         scale = self._scale(frame)
-        if scale is not None:
-            detections = detections.scaled(1 / scale[0], 1 / scale[1])
+        timestamp = frame.timestamp
+        if timestamp is None:
+            timestamp = frame.index / self.tracker.frame_rate
         with self.stopwatch.stage("associate"):
-            try:
-                tracks = self.tracker.update(detections)
-            except DataError as err:
-                raise DataError(f"frame {frame.index}: {err}") from err
-            if scale is not None:
-                tracks = tracks.scaled(*scale)
-            tracks = reportable(tracks, config.max_aspect, config.min_area)
+            if detections is None:
+                tracks = Tracks.empty()
+            else:
+                if scale is not None:
+                    detections = detections.scaled(1 / scale[0], 1 / scale[1])
+                try:
+                    tracks = self.tracker.update(detections, timestamp)
+                except DataError as err:
+                    raise DataError(f"frame {frame.index}: {err}") from err
+                if scale is not None:
+                    tracks = tracks.scaled(*scale)
+                tracks = reportable(tracks, config.max_aspect, config.min_area)
         with self.stopwatch.stage("write"):
             for sink in self._sinks:
                 sink.write(frame, tracks)

@@ -26,6 +26,7 @@ __all__ = [
     "DetectionsByFrame",
     "MotRows",
     "every_frame",
+    "is_thinned",
     "kitti_lines",
     "mot_lines",
     "read_detections",
@@ -316,6 +317,21 @@ def every_frame(seen: Mapping[int, Detections], length: int) -> list[Detections]
     """
     nothing = Detections.empty()
     return [seen.get(frame, nothing) for frame in range(1, length + 1)]
+
+
+def is_thinned(seen: Mapping[int, Detections]) -> bool:
+    """Tell whether detections are of some frames only, such as every fourth.
+
+    It is so where most frames with detections do not follow another one with detections. Else the
+    frames without any are taken to show nobody: people come and go for many frames at a time.
+
+    >>> is_thinned(dict.fromkeys((1, 5, 9, 10, 13), Detections.empty()))
+    True
+    >>> is_thinned(dict.fromkeys((1, 2, 3, 9, 10), Detections.empty()))
+    False
+    """
+    steps = np.diff(sorted(seen))
+    return bool(2 * np.count_nonzero(steps > 1) > len(steps))
 
 
 def mot_lines(index: int, tracks: Tracks) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, STAGES, Associate, OnFrame
 from jdetrt.runtime.detector import Detector, detector_for
+from jdetrt.runtime.mot_io import is_thinned
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink, Watcher
@@ -230,7 +231,8 @@ def track_detections(
 ) -> RunReport:
     """Track given detections: the association alone, without a network.
 
-    Frames 1 to ``length`` are taken in turn, those without a detection too.
+    Frames 1 to ``length`` are taken in turn. Those without a detection are frames without people,
+    or, where `jdetrt.runtime.mot_io.is_thinned` says so, frames that the tracker does not see.
 
     Args:
         detections: by frame number, from 1.
@@ -261,13 +263,13 @@ def track_detections(
     associate = Associate(tracker, sinks, on_frame, stopwatch or Stopwatch(ASSOCIATION))
     with associate.completing_sinks():
         images = _blank(length) if frames is None else iter(frames)
-        nothing = Detections.empty()
+        absent = None if is_thinned(detections) else Detections.empty()
         for index in range(1, length + 1):
             frame = next(images, None)
             if frame is None:
                 raise SourceError(f"the images end at frame {index - 1}, expected {length} frames")
             with interrupt_held():
-                associate(frame, detections.get(index, nothing))
+                associate(frame, detections.get(index, absent))
     return associate.stopwatch.report()
 
 

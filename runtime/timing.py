@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.runtime.sources.status import SourceStatus
+from jdetrt.runtime.tracking.clock import Clock
 
 __all__ = ["RunReport", "StageTime", "Stopwatch", "summary"]
 
@@ -54,6 +55,9 @@ class RunReport:
             of a frame. "read" of a camera includes the wait for its next image.
         age: of a live source, from the capture of a frame to its result; else None.
         source: outages and changes of a live source; None for others.
+        gaps: frames that came so long after the one before that all tracks had ended.
+        repeats: frames with the timestamp of the one before.
+        restarts: frames whose timestamp went back, where all tracks end.
     """
 
     frames: int
@@ -67,6 +71,9 @@ class RunReport:
     stages: Mapping[str, StageTime]
     age: StageTime | None = None
     source: SourceStatus | None = None
+    gaps: int = 0
+    repeats: int = 0
+    restarts: int = 0
 
 
 class _Durations:
@@ -105,9 +112,13 @@ class Stopwatch:
     Args:
         stages: names, in the order of the flow.
         source: whose outages are reported too, where it has a ``status``.
+
+    Attributes:
+        clock: of the tracker, which counts timestamps that are out of order; None without one.
     """
 
     def __init__(self, stages: Iterable[str], source: object = None) -> None:
+        self.clock: Clock | None = None
         self._status: Callable[[], SourceStatus] | None = getattr(source, "status", None)
         self._stages = {name: _Durations() for name in stages}
         self._age = _Durations()
@@ -177,6 +188,9 @@ class Stopwatch:
             stages=stages,
             age=self._age.summary(),
             source=None if self._status is None else self._status(),
+            gaps=self.clock.gaps if self.clock else 0,
+            repeats=self.clock.repeats if self.clock else 0,
+            restarts=self.clock.restarts if self.clock else 0,
         )
 
 

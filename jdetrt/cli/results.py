@@ -115,5 +115,12 @@ def print_run(
             f"  GPU memory  {memory.used / 1e6:9.1f} MB    peak {memory.peak / 1e6:.1f} MB; "
             "includes other programs' use"
         )
+    for count, noun, outcome in (
+        (report.gaps, "gap", "longer than the buffer of lost tracks: new ids after each"),
+        (report.restarts, "time", "the timestamps went back: new ids from there"),
+        (report.repeats, "frame", "with the timestamp of the frame before: nothing moves there"),
+    ):
+        if count:
+            click.echo(f"  {plural(count, noun)} {outcome}")
     for path in written:
         click.echo(f"Written: {path}")

@@ -15,7 +15,7 @@ import click
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.progress import OnFrame, ProgressBars, phase
-from jdetrt.cli.results import print_run
+from jdetrt.cli.results import plural, print_run
 from jdetrt.cli.settings import toml_text, tracker_settings
 from jdetrt.config import default_config
 from jdetrt.errors import DataError, SessionError
@@ -214,7 +214,7 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
 
 
 def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> None:
-    from jdetrt.runtime.mot_io import read_detections
+    from jdetrt.runtime.mot_io import is_thinned, read_detections
     from jdetrt.runtime.pipeline import ASSOCIATION, track_detections
     from jdetrt.runtime.sources.open import open_source
     from jdetrt.runtime.sources.seqinfo import read_seqinfo
@@ -225,6 +225,12 @@ def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> 
     info = read_seqinfo(sequence)
     by_frame = read_detections(detections, length=info.length)
     length = min(info.length, options.max_frames or info.length)
+    if is_thinned(by_frame) and not options.quiet:
+        click.echo(
+            f"{detections}: has {plural(len(by_frame), 'frame')} of {info.length}, most of them "
+            "after a gap: the gaps count as frames left out, not as frames without people",
+            err=True,
+        )
     frame_rate = options.frame_rate or info.frame_rate
     config = _settings(options, lambda: default_config(options.preset or "iou"))
     name = sequence.resolve().name

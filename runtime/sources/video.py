@@ -51,7 +51,8 @@ class VideoFile(Closing):
 
     Args:
         path: of the file.
-        frame_rate: frames per second; by default what the file says, where its timestamps agree.
+        frame_rate: frames per second, in place of the file's rate and timestamps; by default what
+            the file says, where its timestamps agree.
 
     Attributes:
         size: width and height as the container states them.
@@ -134,7 +135,9 @@ class VideoFile(Closing):
                     )
                 # Some files and backends state no time, or the same one again and again.
                 timestamp = current.time if trusted and step > 0 else timestamp + period
-                yield Frame(current.image, index, timestamp)
+                yield Frame(
+                    current.image, index, timestamp if self._states_rate else (index - 1) * period
+                )
         finally:
             capture.release()
 

@@ -92,7 +92,10 @@ def predict(mean: _F64, cov: _F64, slots: _I64, noise: _F64, frames: float) -> N
             aspect = i == 2
             p = noise[2] if aspect else noise[0] * h
             v = noise[3] if aspect else noise[1] * h
+            value = mean[s, i]
             mean[s, i] += frames * mean[s, i + 4]
+            if frames > 1.0 and i >= 2:  # over a long step a trend of the shape says nothing
+                mean[s, i] = min(max(mean[s, i], 0.5 * value), 2.0 * value)
             cov[s, i, 0] += (
                 2.0 * frames * cov[s, i, 1]
                 + frames * frames * cov[s, i, 2]

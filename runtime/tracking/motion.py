@@ -59,15 +59,11 @@ class IouAssociation(Association[IouConfig]):
 
         store.state[free] = LOST
         store.state[unseen] = LOST
-        fresh = store.start_tracks(
-            detections, high[detections.scores[high] >= config.birth_score]
-        )
+        fresh = store.start_tracks(detections, high[detections.scores[high] >= config.birth_score])
         if store.frame == 1:
             self._confirm(fresh)
         missed = store.last[self.pool] < store.frame
-        ended = missed & (
-            (store.unseen(self.pool) > self.buffer) | ~store.confirmed[self.pool]
-        )
+        ended = missed & ((store.unseen(self.pool) > self.buffer) | ~store.confirmed[self.pool])
         store.release(self.pool[ended])
         pool = np.concatenate((self.pool[~ended], fresh))
         is_lost = store.state[pool] == LOST

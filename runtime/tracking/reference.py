@@ -41,7 +41,7 @@ class ReferenceAssociation(Association[ReferenceConfig]):
 
     def _associate(self, detections: Observations) -> _I64:
         store, config = self.store, self.config
-        # Where frames are missing, who was seen once may have walked out of the box: step 1 takes all.
+        # Who was seen once may have walked out of the box where frames are missing: step 1 for all.
         is_confirmed = store.confirmed[self.tracked] | (store.elapsed > 1.0)
         unconfirmed = self.tracked[~is_confirmed]
         pool = np.concatenate((self.tracked[is_confirmed], self.lost))

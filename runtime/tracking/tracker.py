@@ -96,9 +96,9 @@ class Tracker:
             detections: boxes in source pixels; those with a score not above the settings'
                 ``score_threshold`` are left out.
             timestamp: of the frame, in seconds since any moment; None where it is not known: the
-                frame is then ``1 / frame_rate`` after the one before. At the same timestamp again no
-                time has passed; at one that is earlier by more than a frame all tracks end, and new
-                ones go on with the ids. ``clock`` counts both.
+                frame is then ``1 / frame_rate`` after the one before. At the same timestamp again
+                no time has passed; at one that is earlier by more than a frame all tracks end, and
+                ids go on with the next. ``clock`` counts both.
 
         Returns:
             The tracks detected in this frame; boxes and embeddings are the filtered ones.

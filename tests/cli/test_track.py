@@ -372,11 +372,11 @@ def test_an_interrupt_says_what_was_done_without_a_network_too(
 ) -> None:
     update, calls = Tracker.update, []
 
-    def third(self: Tracker, detections: Detections) -> Tracks:
+    def third(self: Tracker, detections: Detections, timestamp: float | None) -> Tracks:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return update(self, detections)
+        return update(self, detections, timestamp)
 
     monkeypatch.setattr(Tracker, "update", third)
     assert _run("walk", "--detections", "det/det.txt", "--jsonl", "t.jsonl") == 130

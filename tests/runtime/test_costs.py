@@ -117,7 +117,7 @@ def test_appearance_pairs_equal_the_full_matrix(cosine: bool, dim: int) -> None:
     mean, cov, slots = np.zeros((n, 8)), np.zeros((n, 4, 3)), np.arange(n)
     noise = kalman.REFERENCE_NOISE
     kalman.initiate(mean, cov, slots, start, slots, noise)
-    kalman.predict(mean, cov, slots, noise)
+    kalman.predict(mean, cov, slots, noise, 1.0)
 
     base = rng.normal(size=dim)
 

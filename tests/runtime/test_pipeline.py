@@ -105,10 +105,10 @@ class _TracingTracker(Tracker):
         self.before = before
         self.count = 0
 
-    def update(self, detections: Detections) -> Tracks:
+    def update(self, detections: Detections, timestamp: float | None = None) -> Tracks:
         self.count += 1
         self.before(self.count)
-        return super().update(detections)
+        return super().update(detections, timestamp)
 
 
 def _session(frames: int) -> FakeSession:
@@ -687,3 +687,32 @@ def test_a_buffer_that_refuses_a_frame_ends_the_run_with_what_is_done() -> None:
     with pytest.raises(SessionError, match=r"out of memory[^$]*Results up to frame 3 are kept"):
         Pipeline(_Source(5), session, Tracker("iou"), [sink]).run()
     assert (sink.indices, sink.state) == ([1, 2, 3], "complete")
+
+
+def test_detections_of_every_fourth_frame_are_one_track() -> None:
+    """Frames that a detector left out are no frames without people."""
+    seen = {
+        frame: Detections([[100 + 3 * frame, 100, 145 + 3 * frame, 220]], [0.9])
+        for frame in range(1, 120, 4)
+    }
+    sink = _Sink()
+    report = track_detections(seen, Tracker("iou"), [sink], length=120)
+    assert report.frames == 120
+    assert report.tracks == 1
+    shown = [index for index, ids in sink.rows if ids == [1]]
+    assert shown == sorted(seen)
+
+
+def test_numbers_of_frames_count_as_time_where_there_are_no_timestamps() -> None:
+    """A live source that leaves frames out: the walker is followed over the gaps."""
+
+    class Gaps(_Source):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield Frame(frame.image, 1 + 7 * (frame.index - 1))
+
+    people = [Detections([[20 * k, 20, 20 * k + 45, 140]], [0.9]) for k in range(12)]
+    session = FakeSession.from_detections(people, size=(320, 160))
+    report = Pipeline(Gaps(12), session, Tracker("iou")).run()
+    assert report.tracks == 1
+    assert (report.gaps, report.repeats, report.restarts) == (0, 0, 0)
