@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import Account
 from jdetrt.errors import DataError, SourceError
 from jdetrt.inputs import read_bytes
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.session import Closing
 from jdetrt.runtime.sources.image_header import check_pixels, declared_size
+from jdetrt.runtime.sources.rate import ASSUMED
 from jdetrt.runtime.sources.seqinfo import SequenceInfo, read_seqinfo
 from jdetrt.types import Frame, Size
 
-__all__ = ["IMAGE_SUFFIXES", "Images", "folder_images", "natural_order", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "ImageFolder",
+    "Images",
+    "folder_images",
+    "natural_order",
+    "read_image",
+    "sequence_info",
+]
+
+_LOG = logging.getLogger(__name__)
+_NAMED = 5  # unreadable images that are named
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 # A marker with a segment, or the end; in a scan only FF00 (a byte FF) and restarts stand.
@@ -28,24 +44,34 @@ _LARGEST = 256 << 20  # bytes; no image is larger, so such a file is not read at
 class Images(Closing):
     """Images of one size, in natural order of their names (2 before 10).
 
+    One that cannot be read is left out and counted; the others keep their numbers.
+
     Args:
         uri: what the user asked for, for messages.
         paths: of the images, at least one.
         name: of the source.
         frame_rate: frames per second.
+        notes: sentences on what was assumed.
 
     Attributes:
-        size: width and height of the first image, and so of all.
+        size: width and height of the first image that can be read, and so of all.
         length: number of images.
+        account: of the images of the last iteration.
 
     Raises:
-        SourceError: there is no image, or the first cannot be read.
+        SourceError: there is no image, or none can be read.
     """
 
     live = False
 
     def __init__(
-        self, uri: str, paths: Sequence[Path], *, name: str, frame_rate: float = 30.0
+        self,
+        uri: str,
+        paths: Sequence[Path],
+        *,
+        name: str,
+        frame_rate: float = ASSUMED,
+        notes: Sequence[str] = (),
     ) -> None:
         if not paths:
             raise SourceError(f"{uri}: no images found (looked for {_suffixes()})")
@@ -54,7 +80,9 @@ class Images(Closing):
         self.frame_rate = frame_rate
         self.length: int | None = len(paths)
         self._paths = natural_order(paths)
-        self.size: tuple[int, int] | None = Size.of(read_image(self._paths[0]))
+        self.size: tuple[int, int] | None = _first_size(self._paths)
+        self._notes = list(notes)
+        self.account = Account("image")
         self._closed = False
 
     @classmethod
@@ -65,36 +93,69 @@ class Images(Closing):
             SourceError: there is no image, the seqinfo.ini is broken, or it promises another
                 number of images than there are.
         """
-        paths, stated = folder_images(folder)
+        inside = folder_images(folder)
         # The folder's name: several copies of a sequence often carry one name in seqinfo.ini.
         name = folder.resolve().name
-        return cls(str(folder), paths, name=name, frame_rate=frame_rate or stated)
+        notes = [] if frame_rate else inside.notes
+        rate = frame_rate or inside.frame_rate
+        images = cls(str(folder), inside.paths, name=name, frame_rate=rate, notes=notes)
+        if inside.size not in (None, images.size):
+            images._notes.append(
+                f"{folder}: seqinfo.ini states {Size(*inside.size)}, but the images are "
+                f"{images.size}; boxes in pixels of the one do not fit the other"
+            )
+        return images
 
     def __iter__(self) -> Iterator[Frame]:
+        self.account = account = Account("image")
+        account.notes += self._notes
         for index, path in enumerate(self._paths, start=1):
             if self._closed:
                 return
-            image = read_image(path)
+            try:
+                image = read_image(path)
+            except SourceError as err:
+                account.leave_out("that cannot be read")
+                if account.lost <= _NAMED:
+                    account.note(str(err))
+                continue
+            account.take()
             if Size.of(image) != self.size:
                 raise SourceError(
                     f"{path}: the image is {Size.of(image)}, those before it are "
                     f"{self.size}; all images of a source must have the same size"
                 )
             yield Frame(image, index, (index - 1) / self.frame_rate, path.name)
+        if account.lost:
+            _LOG.warning("%s: %s", self.uri, account.summary())
 
     def close(self) -> None:
         """End the iteration."""
         self._closed = True
 
 
-def folder_images(folder: Path) -> tuple[list[Path], float]:
-    """List the images of a folder, unread and in no order, and their frames per second.
+class ImageFolder(NamedTuple):
+    """Images of a folder, unread and in no order, and what is stated or assumed of them."""
+
+    paths: list[Path]
+    frame_rate: float = ASSUMED
+    size: tuple[int, int] | None = None
+    notes: Sequence[str] = ()
+
+
+def folder_images(folder: Path) -> ImageFolder:
+    """List the images of a folder; of a sequence without a seqinfo.ini, those of its img1.
 
     Raises:
         SourceError: as `Images.from_folder`; a folder without images gives an empty list.
     """
     if not (folder / "seqinfo.ini").is_file():
-        return _images_in(folder, IMAGE_SUFFIXES), 30.0
+        paths = _images_in(folder, IMAGE_SUFFIXES)
+        inside = folder / "img1"
+        if paths or not inside.is_dir():
+            return ImageFolder(paths)
+        paths = _images_in(inside, IMAGE_SUFFIXES)
+        return ImageFolder(paths, notes=[f"{folder}: has no seqinfo.ini; {_assumed(paths)}"])
     try:
         info = read_seqinfo(folder)
     except DataError as err:
@@ -111,7 +172,34 @@ def folder_images(folder: Path) -> tuple[list[Path], float]:
             f"{folder}: seqinfo.ini states {info.length} images ({info.extension}), but "
             f"{info.image_dir} holds {len(paths)}{_first_gap(paths, info)}"
         )
-    return paths, info.frame_rate
+    return ImageFolder(paths, info.frame_rate, info.size, info.notes)
+
+
+def sequence_info(folder: str | Path) -> SequenceInfo | None:
+    """Read a sequence's seqinfo.ini; without one, count the images in img1 or in the folder.
+
+    Returns:
+        What is stated, or assumed; None where there are neither.
+
+    Raises:
+        DataError: the seqinfo.ini is malformed.
+        SourceError: the folder cannot be read.
+    """
+    folder = Path(folder)
+    if (folder / "seqinfo.ini").is_file():
+        return read_seqinfo(folder)
+    if not folder.is_dir() or not (images := folder_images(folder)).paths:
+        return None
+    first = natural_order(images.paths)[0]
+    return SequenceInfo(
+        name=folder.resolve().name,
+        frame_rate=images.frame_rate,
+        length=len(images.paths),
+        size=None,
+        image_dir=first.parent.name if first.parent != folder else ".",
+        extension=first.suffix,
+        notes=tuple(images.notes),
+    )
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:
@@ -205,6 +293,23 @@ def _first_gap(paths: Sequence[Path], info: SequenceInfo) -> str:
     if not numbers or missing is None:
         return ""
     return f"; the first that is missing is {missing:06d}{info.extension}"
+
+
+def _first_size(paths: Sequence[Path]) -> Size:
+    """Size of the first image that can be read; raise what is wrong with the first of all."""
+    for path in paths:
+        with suppress(SourceError):
+            return Size.of(read_image(path))
+    return Size.of(read_image(paths[0]))
+
+
+def _assumed(paths: Sequence[Path]) -> str:
+    """Say how frames are numbered and timed where nothing says it."""
+    text = f"{len(paths)} images at {ASSUMED:g} FPS are assumed"
+    numbers = [int(path.stem) for path in paths if re.fullmatch("[0-9]{1,9}", path.stem)]
+    if numbers and min(numbers) != 1:
+        text += f", the first of them, numbered {min(numbers)}, as frame 1"
+    return text
 
 
 def _suffixes() -> str:

@@ -161,7 +161,7 @@ def image_paths(uri: str | Path) -> tuple[Path, ...]:
     """
     path = Path(uri)
     if path.is_dir():
-        found = folder_images(path)[0]
+        found = folder_images(path).paths
     elif path.is_file():
         found = [path] if path.suffix.lower() in IMAGE_SUFFIXES else []
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jdetrt.errors import DataError
 from jdetrt.inputs import open_regular
+from jdetrt.runtime.sources.rate import ASSUMED, HIGHEST, parse_rate
 
 __all__ = ["LAST_FRAME", "SequenceInfo", "read_seqinfo"]
 
@@ -25,6 +26,7 @@ class SequenceInfo:
         size: width and height in pixels, or None where it does not say.
         image_dir: folder of the images, inside the sequence's.
         extension: of the images, with its dot.
+        notes: sentences on what was assumed.
     """
 
     name: str
@@ -33,6 +35,7 @@ class SequenceInfo:
     size: tuple[int, int] | None
     image_dir: str
     extension: str
+    notes: tuple[str, ...] = ()
 
 
 def read_seqinfo(path: str | Path) -> SequenceInfo:
@@ -56,9 +59,10 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
     except (configparser.Error, UnicodeDecodeError) as err:
         reason = str(err).splitlines()[0]
         raise DataError(f"{path}: expected an INI file with [Sequence] ({reason})") from err
-    if not parser.has_section("Sequence"):
+    sections = [name for name in parser.sections() if name.strip().lower() == "sequence"]
+    if not sections:
         raise DataError(f"{path}: has no section [Sequence]")
-    section = parser["Sequence"]
+    section = parser[sections[0]]
 
     def number(key: str) -> float:
         text = section.get(key, "").strip()
@@ -66,19 +70,33 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
             value = float(text)
         except ValueError:
             value = 0.0
-        if not 0 < value <= LAST_FRAME or (key != "frameRate" and value % 1):
+        if not 0 < value <= LAST_FRAME or value % 1:
             raise DataError(
                 f"{path}: expected a number above 0 (at most {LAST_FRAME:,}) for {key}, "
                 f"got {text or 'nothing'}"
             )
         return value
 
+    notes: tuple[str, ...] = ()
+    frame_rate = ASSUMED
+    if "frameRate" in section:
+        text = section["frameRate"].strip()
+        try:
+            frame_rate = parse_rate(text)
+        except DataError:
+            raise DataError(
+                f"{path}: expected a number above 0 (at most {HIGHEST:,g}), such as 25 or "
+                f"30000/1001, for frameRate, got {text or 'nothing'}"
+            ) from None
+    else:
+        notes = (f"{path}: states no frameRate; {ASSUMED:g} FPS are assumed",)
     has_size = "imWidth" in section and "imHeight" in section
     return SequenceInfo(
         name=section.get("name", "").strip() or path.resolve().parent.name,
-        frame_rate=number("frameRate") if "frameRate" in section else 30.0,
+        frame_rate=frame_rate,
         length=int(number("seqLength")),
         size=(int(number("imWidth")), int(number("imHeight"))) if has_size else None,
         image_dir=section.get("imDir", "").strip() or "img1",
         extension="." + (section.get("imExt", "").strip().lstrip(".") or "jpg"),
+        notes=notes,
     )

@@ -19,6 +19,7 @@ from jdetrt.errors import SourceError
 from jdetrt.runtime.sources import camera, camera_uri, network
 from jdetrt.runtime.sources import gstreamer as gstreamer_module
 from jdetrt.runtime.sources.camera import Camera
+from jdetrt.runtime.sources.images import Images
 from jdetrt.runtime.sources.open import Source, open_source
 from jdetrt.runtime.sources.video import VideoFile
 from jdetrt.types import Frame
@@ -189,21 +190,63 @@ def _spoil(how: str) -> Callable[[Path], object]:
         ("truncated", "truncated|damaged"),
         ("gone", "cannot be read .No such file"),
         ("a folder", "cannot be read .Is a directory"),
-        ("larger", "is 80x48, those before it are 64x48"),
         ("huge", "cannot be read .* larger than 256 MiB"),
     ],
 )
-def test_a_bad_picture_in_the_middle_is_named_after_the_good_ones(
+def test_a_bad_picture_in_the_middle_is_left_out_and_named(
     tmp_path: Path, suffix: str, how: str, message: str
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     for number in (1, 2, 3, 4):
         cv2.imwrite(str(tmp_path / f"{number}{suffix}"), noise)
     source = open_source(tmp_path)
+    assert isinstance(source, Images)
     _spoil(how)(tmp_path / f"3{suffix}")
-    frames, error = _until_error(source)
+    frames = list(source)
+    assert [frame.index for frame in frames] == [1, 2, 4]
+    assert source.account.summary() == "3 of 4 images; left out: 1 that cannot be read"
+    assert source.account.is_short
+    (note,) = source.account.notes
+    assert re.match(f"{tmp_path}/3{suffix}: .*({message})", note)
+
+
+def test_a_larger_picture_in_the_middle_is_named_after_the_good_ones(tmp_path: Path) -> None:
+    _write_pictures(tmp_path, ["1.png", "2.png", "3.png"])
+    cv2.imwrite(str(tmp_path / "3.png"), _picture(1, (80, 48)))
+    frames, error = _until_error(open_source(tmp_path))
     assert [frame.index for frame in frames] == [1, 2]
-    assert re.match(f"{tmp_path}/3{suffix}: .*({message})", error)
+    assert "3.png: the image is 80x48, those before it are 64x48" in error
+
+
+def test_a_bad_first_picture_and_none_that_is_good(tmp_path: Path) -> None:
+    folder = _write_pictures(tmp_path / "walk", ["1.png", "2.png"])
+    _spoil("empty")(folder / "1.png")
+    source = open_source(folder)
+    assert source.size == SIZE
+    assert [frame.index for frame in source] == [2]
+    _spoil("text")(folder / "2.png")
+    with pytest.raises(SourceError, match=r"1.png: the image is empty"):
+        open_source(folder)
+
+
+@pytest.mark.parametrize(("first", "said"), [(1, ""), (0, "numbered 0, as frame 1")])
+def test_a_sequence_without_a_seqinfo(tmp_path: Path, first: int, said: str) -> None:
+    _write_pictures(tmp_path / "seq" / "img1", [f"{first + i:06d}.jpg" for i in range(3)])
+    source = open_source(tmp_path / "seq")
+    assert isinstance(source, Images)
+    assert (source.name, source.frame_rate) == ("seq", 30.0)
+    assert [frame.index for frame in source] == [1, 2, 3]
+    (note,) = source.account.notes
+    assert "has no seqinfo.ini; 3 images at 30 FPS are assumed" in note
+    assert said in note
+    assert open_source(tmp_path / "seq", frame_rate=14).frame_rate == 14
+
+
+def test_a_stated_size_that_the_images_have_not(tmp_path: Path) -> None:
+    source = open_source(_sequence(tmp_path / "seq", imWidth=1920, imHeight=1080))
+    assert isinstance(source, Images)
+    assert len(list(source)) == 3
+    assert "seqinfo.ini states 1920x1080, but the images are 64x48" in source.account.notes[0]
 
 
 def test_a_thumbnail_does_not_hide_a_truncated_jpeg(tmp_path: Path) -> None:
