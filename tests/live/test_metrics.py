@@ -15,6 +15,8 @@ from jdetrt.runtime.sources.status import SourceStatus
 from jdetrt.runtime.timing import RunReport, StageTime
 from jdetrt.types import Frame, Tracks
 
+LABELS = ("stream", "stage", "quantile")
+
 parser = pytest.importorskip("prometheus_client.parser")
 
 
@@ -42,7 +44,7 @@ def test_what_prometheus_gets() -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
             text = answer.read().decode()
     values = {
-        (sample.name, tuple(sample.labels.values())): sample.value
+        (sample.name, tuple(sample.labels[key] for key in LABELS if key in sample.labels)): sample.value
         for family in parser.text_string_to_metric_families(text)
         for sample in family.samples
     }
