@@ -14,7 +14,16 @@ The names below are loaded on first use, so that the import is light. Values are
 TYPE_CHECKING = False  # for type checkers it is true; typing itself need not be loaded
 
 if TYPE_CHECKING:
-    from jdetrt.api import build_plan, calibrate, evaluate, export_onnx, load, track, train
+    from jdetrt.api import (
+        build_plan,
+        calibrate,
+        evaluate,
+        export_onnx,
+        load,
+        track,
+        track_many,
+        train,
+    )
     from jdetrt.errors import (
         BuildError,
         CalibrationError,
@@ -68,6 +77,7 @@ __all__ = [
     "load",
     "open_source",
     "track",
+    "track_many",
     "train",
 ]
 

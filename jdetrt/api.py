@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jdetrt import shipped
 from jdetrt.errors import ConfigError
 from jdetrt.loading import load, tracking_settings
+from jdetrt.many import track_many
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink, Watcher
-from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
-from jdetrt.runtime.sinks.video import FramesSink, VideoSink
+from jdetrt.runtime.sinks.outputs import KINDS, open_output
+from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation
 from jdetrt.runtime.sources.open import Source, open_source
 from jdetrt.runtime.timing import RunReport
 from jdetrt.runtime.tracking.tracker import Tracker
@@ -40,6 +41,7 @@ __all__ = [
     "export_onnx",
     "load",
     "track",
+    "track_many",
     "train",
 ]
 
@@ -123,6 +125,8 @@ def track(
     jsonl: str | Path | None = None,
     video: str | Path | None = None,
     images: str | Path | None = None,
+    rotate: str | Rotation | None = None,
+    reconnect_for: float | None = None,
     sinks: Sequence[Sink] = (),
     watchers: Sequence[Watcher] = (),
     backend: str = "auto",
@@ -147,9 +151,13 @@ def track(
         frame_rate: frames per second, in place of what the source says.
         mot: write MOT Challenge text to this file.
         kitti: write KITTI text to this file.
-        jsonl: write JSON to this file, one line per frame.
+        jsonl: write JSON to this file, one line per frame; ``-`` for standard output. Files of a
+            camera grow under their own names, those of other sources appear at the end.
         video: write a video with the tracks drawn to this file.
         images: write images with the tracks drawn to this folder.
+        rotate: begin new files of a live source: ``"100MB"``, ``"1h"``.
+        reconnect_for: seconds that a camera may be away before it counts as lost for good; None
+            for any time.
         sinks: outputs of your own (`jdetrt.runtime.sinks.base.Sink`), which are completed too.
         watchers: functions that get each frame with its tracks, age and times as it is finished
             (`jdetrt.runtime.sinks.base.FrameResult`).
@@ -172,19 +180,12 @@ def track(
         for frame, tracks in jdetrt.track("video.mp4", mot="tracks.txt"):
             print(frame.index, tracks.ids, tracks.boxes)
     """
-    makers: dict[str, tuple[str | Path | None, Callable[[Any], Sink]]] = {
-        "mot": (mot, MotSink),
-        "kitti": (kitti, KittiSink),
-        "jsonl": (jsonl, JsonLinesSink),
-        "video": (video, lambda path: VideoSink(path, frame_rate=opened.frame_rate)),
-        "images": (images, FramesSink),
-    }
-    outputs = [
-        (name, Path(path), make) for name, (path, make) in makers.items() if path is not None
-    ]
+    given = dict(zip(KINDS, (mot, kitti, jsonl, video, images), strict=True))
+    outputs = [(name, Path(path)) for name, path in given.items() if path is not None]
+    rotation = Rotation.parse(rotate) if isinstance(rotate, str) else rotate or NO_ROTATION
     files = [uri for uri in (source, model, tracker) if isinstance(uri, (str, Path))]
     inputs = {os.path.realpath(file) for file in files if os.path.exists(file)}
-    for name, path, _ in outputs:
+    for name, path in outputs:
         if os.path.realpath(path) in inputs:
             raise ConfigError(f"{name}={path}: would overwrite an input; give it another name")
     with ExitStack() as stack:
@@ -206,11 +207,11 @@ def track(
             detector.score_threshold = settings.score_threshold
             detector.nms_iou = settings.nms_iou
         if isinstance(source, (str, Path)):
-            source = open_source(source, frame_rate=frame_rate)
+            source = open_source(source, frame_rate=frame_rate, reconnect_for=reconnect_for)
         opened = stack.enter_context(source)
         with interrupt_held():
-            for _, path, make in outputs:
-                sinks = [*sinks, make(path)]
+            for name, path in outputs:
+                sinks = [*sinks, open_output(name, path, opened, rotation=rotation)]
                 stack.callback(sinks[-1].discard)  # which does nothing to a complete one
         follows = Tracker(settings, opened.frame_rate)
         run = Pipeline(opened, detector, follows, sinks, max_frames=max_frames, watchers=watchers)

@@ -57,12 +57,14 @@ class MultiReport:
 
     Attributes:
         streams: of each stream, in their order; "network" there is the time of a whole batch.
+        names: of the streams, in the same order.
         fps: frames a second of all streams together, from the first finished batch to the last.
         batches: how many runs of the network.
         batch: images in one, on average.
     """
 
     streams: tuple[RunReport, ...]
+    names: tuple[str, ...]
     fps: float
     batches: int
     batch: float
@@ -210,6 +212,7 @@ class MultiPipeline:
             fps = (after - before) / (last - first)
         return MultiReport(
             streams=tuple(lane.stopwatch.report() for lane in self._lanes),
+            names=tuple(self.names),
             fps=fps,
             batches=self._batches,
             batch=self._images / self._batches if self._batches else 0.0,

@@ -43,8 +43,11 @@ def test_what_prometheus_gets() -> None:
         metrics(FrameResult("film", frame, tracks, None, {}))
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
             text = answer.read().decode()
-    values = {
-        (sample.name, tuple(sample.labels[key] for key in LABELS if key in sample.labels)): sample.value
+    values = {  # by name and labels
+        (
+            sample.name,
+            tuple(sample.labels[key] for key in LABELS if key in sample.labels),
+        ): sample.value
         for family in parser.text_string_to_metric_families(text)
         for sample in family.samples
     }

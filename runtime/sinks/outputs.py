@@ -1,0 +1,99 @@
+"""Outputs of a stream by kind: where each goes, and how it is opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from jdetrt.errors import ConfigError
+from jdetrt.runtime.sinks.base import Output
+from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation
+from jdetrt.runtime.sinks.target import STDOUT
+from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
+from jdetrt.runtime.sinks.video import FramesSink, Overlay, VideoSink
+from jdetrt.runtime.sources.open import Source
+
+__all__ = ["KINDS", "open_output", "output_path", "refuse_mixed"]
+
+TEXTS = ("mot", "kitti", "jsonl")
+KINDS = (*TEXTS, "video", "images")
+_NAME = "{name}"
+
+
+def output_path(path: str | Path, stream: str, *, several: bool) -> Path:
+    """The path of an output of one stream.
+
+    Args:
+        path: ``{name}`` in it stands for the name of the stream. Without it and with several
+            streams, the name is added: to that of a file, or as a folder within a folder.
+        stream: name of the stream.
+        several: whether there are other streams.
+
+    >>> str(output_path("out/tracks.txt", "door", several=True))
+    'out/tracks-door.txt'
+    >>> str(output_path("out/{name}.txt", "door", several=True))
+    'out/door.txt'
+    """
+    name = re.sub(r"[^\w.-]+", "-", stream).strip(".-") or "stream"
+    if _NAME in str(path):
+        return Path(str(path).replace(_NAME, name))
+    path = Path(path)
+    if not several or path == STDOUT:
+        return path
+    return path.with_name(f"{path.stem}-{name}{path.suffix}") if path.suffix else path / name
+
+
+def open_output(
+    kind: str,
+    path: str | Path | TextIO,
+    source: Source,
+    *,
+    rotation: Rotation = NO_ROTATION,
+    stream: str = "",
+    overlay: Overlay | None = None,
+) -> Output:
+    """Open an output of a source; that of a live one grows under its own name.
+
+    Args:
+        kind: one of ``KINDS``.
+        path: file or folder; ``-`` or an open stream for text.
+        source: whose frames it gets.
+        rotation: when a file of a live source gives way to a new one.
+        stream: name to write into JSON lines.
+        overlay: draws more on the frames of a video or of images.
+
+    Raises:
+        OutputError: it cannot be made.
+        ConfigError: what is no text is to go to standard output.
+    """
+    live = rotation if source.live else None
+    if kind in ("video", "images") and path in ("-", STDOUT):
+        raise ConfigError(f"--{kind}: goes to a file; only text goes to standard output")
+    makers: Mapping[str, Callable[[Any], Output]] = {
+        "mot": lambda target: MotSink(target, live=live),
+        "kitti": lambda target: KittiSink(target, live=live),
+        "jsonl": lambda target: JsonLinesSink(target, live=live, stream=stream, clock=source.live),
+        "video": lambda target: VideoSink(target, source.frame_rate, live=live, overlay=overlay),
+        "images": lambda target: FramesSink(target, overlay=overlay),
+    }
+    return makers[kind](path)
+
+
+def refuse_mixed(paths: Sequence[tuple[str, Path]], streams: int) -> None:
+    """Refuse outputs of which one would take the place of another.
+
+    Raises:
+        ConfigError: two kinds go to standard output, or lines without a name of several streams.
+    """
+    to_stdout = [kind for kind, path in paths if path == STDOUT]
+    if len(set(to_stdout)) > 1:
+        raise ConfigError(
+            f"--{to_stdout[0]} and --{to_stdout[1]} both go to standard output; name a file"
+        )
+    if streams > 1 and set(to_stdout) & {"mot", "kitti"}:
+        raise ConfigError(
+            f"--{to_stdout[0]} -: its lines do not say which of the {streams} streams they are "
+            "of; use --jsonl -, or a file for each: tracks-{name}.txt"
+        )
