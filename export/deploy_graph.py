@@ -22,6 +22,7 @@ from jdetrt.errors import ExportError
 from jdetrt.export.detected import Detected, float32, normalise
 from jdetrt.export.distance_decode import DistanceDecode
 from jdetrt.training.network.anchors import candidate_cells, candidate_priors, grids
+from jdetrt.training.network.box_embedding import BoxEmbedding
 from jdetrt.training.network.model import JdeNetwork
 from jdetrt.training.network.pyramid import BOX_AND_LOGITS, HeadMaps
 
@@ -166,9 +167,9 @@ class DeployGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.decode: Decode | DistanceDecode = (
-            Decode(size, anchors, top_k, network.embedding_dim)
-            if network.body.boxes == "anchors"
-            else DistanceDecode(size, top_k, network.embedding_dim)
+            DistanceDecode(size, top_k, network.embedding.reader)
+            if isinstance(network.embedding, BoxEmbedding)
+            else Decode(size, anchors, top_k, network.embedding_dim)
         )
         self.network = fold_batch_norm(network)
 

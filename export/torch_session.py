@@ -14,7 +14,7 @@ import torch
 
 from jdetrt.config import ANCHORS_PER_CELL, AnyTrackerConfig, ExportConfig
 from jdetrt.errors import ExportError, SessionError
-from jdetrt.export.deploy_graph import DeployGraph, normalise
+from jdetrt.export.deploy_graph import Decode, DeployGraph, normalise
 from jdetrt.runtime.session import SessionBase
 from jdetrt.runtime.settings import tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
@@ -64,7 +64,6 @@ class TorchSession(SessionBase):
         cells = sum(columns * rows for columns, rows in grids(*size))
         candidates = cells * (ANCHORS_PER_CELL if anchored else 1)
         top_k = min(ExportConfig().top_k, candidates) if top_k is None else top_k
-        self._anchored = anchored
         self._device = next(network.parameters()).device
         self._graph = DeployGraph(network, size, anchors, top_k).eval().to(self._device)
         dim = network.embedding_dim
@@ -98,13 +97,12 @@ class TorchSession(SessionBase):
         begin = time.perf_counter()
         try:
             heads = self._graph.network(torch.from_numpy(images).to(self._device))
-            detected = self._graph.decode(heads)
-            maps = normalise(self._graph.decode.embedding_maps(heads).float().transpose(1, 2))
+            outputs = self._graph.decode(heads)._asdict()
+            if isinstance(self._graph.decode, Decode):
+                maps = self._graph.decode.embedding_maps(heads).float().transpose(1, 2)
+                outputs[_MAPS] = normalise(maps)
         except RuntimeError as err:  # torch's only word for everything, too little memory too
             raise SessionError(f"torch failed to run the network: {err}") from err
-        outputs = detected._asdict()
-        if self._anchored:
-            outputs[_MAPS] = maps
         arrays = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
         self.last_run_seconds = time.perf_counter() - begin  # on a GPU with the copy back
         return arrays

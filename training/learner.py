@@ -19,7 +19,9 @@ from jdetrt.training.losses.loss import JdeLoss, LossResult, Whole
 from jdetrt.training.losses.mgda import head_inputs
 from jdetrt.training.losses.targets import Targets, assign
 from jdetrt.training.network.anchors import network_anchors
+from jdetrt.training.network.box_embedding import BoxEmbedding
 from jdetrt.training.network.model import JdeNetwork
+from jdetrt.training.network.nanodet import embed_cells
 from jdetrt.training.network.pyramid import BOX_AND_LOGITS
 from jdetrt.training.recipe import OptimiserConfig, Recipe, ScheduleConfig
 
@@ -103,6 +105,8 @@ class NetworkWithLoss(nn.Module):
         mixed = torch.autocast(images.device.type, half, enabled=half is not None)
         with head_inputs(self.network) as shared, mixed:
             maps = self.network(images)
+            if isinstance(self.network.embedding, BoxEmbedding):
+                maps = embed_cells(self.network.embedding.reader, maps)
         result: LossResult = self.loss(maps, targets, shared, whole)
         return result
 

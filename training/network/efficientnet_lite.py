@@ -8,6 +8,8 @@ pooling and one nearest upsampling per level, so that INT8 suits every layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -100,8 +102,9 @@ class SharedEmbedding(nn.Module):
         self.around = ConvBlock(_INNER, _INNER, 7, groups=_INNER, activation=None)
         self.output = nn.Conv2d(_INNER, embedding_dim, 1)
 
-    def forward(self, quarter: Tensor, eighth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embedding maps of the levels /32, /16, /8 from the body's maps /4 and /8."""
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Embedding maps of the levels /32, /16, /8 from the body's maps, of which /4 and /8."""
+        quarter, eighth = maps[:2]
         pool = nn.functional.avg_pool2d
         shades = torch.cat([pool(self.fine(quarter), 2), self.coarse(eighth)], dim=1)
         return self._of(pool(shades, 4)), self._of(pool(shades, 2)), self._of(shades)

@@ -78,7 +78,7 @@ class JdeNetwork(nn.Module):
             images: ``[N, 3, H, W]`` RGB from 0 to 1; H and W multiples of 32.
         """
         maps = self.body(images)
-        embeddings = None if self.embedding is None else self.embedding(*maps[:2])
+        embeddings = None if self.embedding is None else self.embedding(maps)
         feature: Tensor | None = None
         outputs = []
         for number, (level, skip) in enumerate(zip(self.levels, maps[:-4:-1], strict=True)):
@@ -110,6 +110,9 @@ def initialise(network: nn.Module, seed: int = 0) -> None:
             module.weight.normal_(0.0, (gain / fan_in) ** 0.5, generator=generator)
             if module.bias is not None:
                 module.bias.zero_()
+        elif isinstance(module, nn.Linear):
+            module.weight.normal_(0.0, module.in_features**-0.5, generator=generator)
+            module.bias.zero_()
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             nn.init.ones_(module.weight)

@@ -10,22 +10,27 @@ folded into them. The layers here were read off its published weights. Its three
   of a person, and the distance to each edge of their box as a distribution over 0 to 10 strides
   (Li et al. 2020, "Generalized Focal Loss", arXiv 2006.04388). Of its 80 classes one is kept.
 
-The embeddings are ours.
+The embeddings are ours (`jdetrt.training.network.box_embedding`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jdetrt.config import STRIDES
+from jdetrt.training.network.anchors import grids
+from jdetrt.training.network.box_embedding import BoxEmbedding, BoxReader
 from jdetrt.training.network.layers import LEAK
-from jdetrt.training.network.pyramid import Body
+from jdetrt.training.network.pyramid import Body, HeadMaps
 
-__all__ = ["DISTANCES", "DenseEmbedding", "DistanceLevel", "NanoDetG"]
+__all__ = ["DISTANCES", "DistanceLevel", "NanoDetG", "edge_boxes", "embed_cells", "largest_boxes"]
 
 DISTANCES = 11  # of an edge from the middle of a cell: 0 to 10 strides
 _WIDTH = 128  # channels of the pyramid
-_SHADES = 64  # channels that the early maps are cut into
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -82,44 +87,76 @@ class DistanceLevel(nn.Module):
         return skip, self.detection(skip)
 
 
-class DenseEmbedding(nn.Module):
-    """The embeddings of all levels, from early maps, whose colours tell people apart.
+def largest_boxes(size: tuple[int, int]) -> Tensor:
+    """``[cells, 4]`` float32, the largest box of each cell of the levels /32, /16, /8.
 
-    The maps /4 and /8 are averaged over the cells of a level and cut into shades (a 1x1
-    convolution); plain convolutions then look at the surroundings of each cell, 5 x 5 cells. The
-    levels share all of it, so that who comes nearer stays the same.
+    Centre x, centre y of the cell, width and height of a box whose edges are all as far as can be.
+
+    Raises:
+        ConfigError: width or height is not a multiple of 32.
     """
+    boxes = []
+    for (columns, rows), stride in zip(grids(*size), STRIDES, strict=True):
+        level = np.empty((rows, columns, 4), np.float32)
+        level[..., 0] = (np.arange(columns) + 0.5) * stride
+        level[..., 1] = (np.arange(rows)[:, None] + 0.5) * stride
+        level[..., 2:] = 2 * (DISTANCES - 1) * stride
+        boxes.append(level.reshape(-1, 4))
+    return torch.from_numpy(np.concatenate(boxes))
 
-    def __init__(self, embedding_dim: int) -> None:
-        super().__init__()
-        self.shades = _conv(64 + 128, _SHADES, 1)
-        self.around = nn.Sequential(_conv(_SHADES, _SHADES), _conv(_SHADES, _SHADES))
-        self.output = nn.Conv2d(_SHADES, embedding_dim, 1)
 
-    def forward(self, quarter: Tensor, eighth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embedding maps of the levels /32, /16, /8 from the body's maps /4 and /8."""
-        last, middle, first = self.early(quarter, eighth)
-        return self._of(last), self._of(middle), self._of(first)
+def edge_boxes(edges: Tensor, largest: Tensor, count: int) -> Tensor:
+    """Boxes from the distributions of their edges.
 
-    @staticmethod
-    def early(quarter: Tensor, eighth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs of the embeddings of the levels /32, /16, /8: 192 channels each."""
-        pool = nn.functional.avg_pool2d
-        both = torch.cat([pool(quarter, 2), eighth], dim=1)
-        return pool(both, 4), pool(both, 2), both
+    An edge is as far from the cell's centre as the softmax over `DISTANCES` says on average, in
+    strides (Li et al. 2020, arXiv 2006.04388, section 3.2).
 
-    def _of(self, early: Tensor) -> Tensor:
-        embedding: Tensor = self.output(self.around(self.shades(early)))
-        return embedding
+    Args:
+        edges: ``[N, k, 4 * DISTANCES]`` logits, left, top, right, bottom.
+        largest: ``[N, k, 4]`` or ``[k, 4]``, of the same cells, from `largest_boxes`.
+        count: k, a plain number: a shape would be operators in the exported graph.
+
+    Returns:
+        ``[N, k, 4]`` x1 y1 x2 y2 in network pixels.
+    """
+    shares = torch.softmax(edges.reshape(-1, count, 4, DISTANCES), dim=-1)
+    steps = torch.arange(DISTANCES, dtype=torch.float32, device=edges.device)
+    distance = (shares * steps).sum(-1) * (largest[..., 2:3] / (2 * (DISTANCES - 1)))
+    centre = largest[..., :2]
+    return torch.cat([centre - distance[..., :2], centre + distance[..., 2:]], dim=-1)
+
+
+def embed_cells(reader: BoxReader, heads: Sequence[HeadMaps]) -> list[HeadMaps]:
+    """Give every cell the embedding of its own box, for training.
+
+    Args:
+        reader: of the network.
+        heads: raw outputs of the network for the levels /32, /16, /8.
+
+    Returns:
+        The same heads, with embeddings ``[N, D, rows, columns]``.
+    """
+    maps = [head.embedding for head in heads]
+    rows, columns = maps[-1].shape[2:]
+    largest = largest_boxes((8 * columns, 8 * rows)).to(maps[0].device)
+    lines = torch.cat([head.detection[:, 1:].flatten(2) for head in heads], dim=2)
+    boxes = edge_boxes(lines.transpose(1, 2).float(), largest, len(largest)).detach()
+    counts = [one.shape[2] * one.shape[3] for one in maps]
+    levels = torch.arange(len(maps)).repeat_interleave(torch.tensor(counts)).to(boxes.device)
+    parts = reader(maps, boxes, levels).transpose(1, 2).split(counts, dim=2)
+    return [
+        HeadMaps(head.detection, part.unflatten(2, one.shape[2:]))
+        for head, part, one in zip(heads, parts, maps, strict=True)
+    ]
 
 
 class NanoDetG(Body):
-    """Images in; early maps /4 (64 channels) and /8 (128), and the merged pyramid out."""
+    """Images in; an early map /4 (64 channels) and the merged pyramid out."""
 
     channels = (_WIDTH, _WIDTH, _WIDTH)
     widths = (_WIDTH, _WIDTH, _WIDTH)
     level = DistanceLevel
-    embedding = DenseEmbedding
+    embedding = BoxEmbedding
     boxes = "distances"
 
     def __init__(self) -> None:
@@ -135,25 +172,28 @@ class NanoDetG(Body):
         )
         self.laterals = nn.ModuleList(nn.Conv2d(inputs, _WIDTH, 1) for inputs in (128, 256, 512))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def early(self, images: Tensor) -> Tensor:
+        """The map /4, 64 channels."""
+        early: Tensor = self.stages[0](self.stem(images))
+        return early
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Feature maps of ``[N, 3, H, W]`` pictures, RGB from 0 to 1.
 
         Returns:
-            Early maps /4 and /8, then the pyramid /8, /16 and /32 (128 channels each).
+            Early map /4, then the pyramid /8, /16 and /32 (128 channels each).
         """
-        x = self.stem(images)
+        early = x = self.early(images)
         maps = []
-        for stage in self.stages:
+        for stage, lateral in zip(self.stages[1:], self.laterals, strict=True):
             x = stage(x)
-            maps.append(x)
-        eighth, sixteenth, last = (
-            lateral(x) for lateral, x in zip(self.laterals, maps[1:], strict=True)
-        )
+            maps.append(lateral(x))
+        eighth, sixteenth, last = maps
         sixteenth = sixteenth + _twice(last)
         eighth = eighth + _twice(sixteenth)
         sixteenth = sixteenth + nn.functional.avg_pool2d(eighth, 2)
         last = last + nn.functional.avg_pool2d(sixteenth, 2)
-        return maps[0], maps[1], eighth, sixteenth, last
+        return early, eighth, sixteenth, last
 
 
 def _twice(x: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ class HeadMaps(NamedTuple):
         detection: ``[N, 24, rows, columns]``; channel ``anchor * 6 + i``, with ``i`` 0-3 for dx,
             dy, dw, dh and 4, 5 for the background and the foreground logit. Of bodies whose boxes
             are distances: ``[N, 45, rows, columns]``, see `nanodet.DistanceLevel`.
-        embedding: ``[N, D, rows, columns]``, not normalised; shared by the anchors of a cell.
+        embedding: ``[N, D, rows, columns]``, not normalised; shared by the anchors of a cell. Of
+            bodies with a `box_embedding.BoxEmbedding`: the maps that boxes are read from.
     """
 
     detection: Tensor
@@ -70,8 +71,8 @@ class Body(nn.Module):
         channels: of the maps /8, /16, /32.
         widths: channels of the pyramid levels /32, /16, /8.
         level: type of the levels.
-        embedding: makes the embedding maps of all levels from the maps /4 and /8 (such a body
-            gives /4 too, before the others); None where each level makes its own.
+        embedding: makes the embedding maps of all levels from the body's maps (such a body gives
+            /4 too, before the others); None where each level makes its own.
         boxes: prediction of boxes: ``"anchors"``, or ``"distances"`` of their edges from the
             centre of a cell (`jdetrt.training.network.nanodet`).
     """
