@@ -34,6 +34,7 @@ SAME = "no difference"
 FEW = "too few runs"
 _MUST_AGREE = (
     *("source", "frames", "warm_up", "video", "backend", "provider", "preset", "top_k", "gt"),
+    "trained_size",
 )
 _MAY_DIFFER = ("model", "model_sha256")
 

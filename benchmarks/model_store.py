@@ -64,6 +64,8 @@ class ModelStore:
         models: a checkpoint of any kind, from which all is made; or ONNX models, one for each size
             and precision, of which plans can be built.
         folder: of the models that are made.
+        trained_size: width and height that the checkpoint was trained at, if it does not record
+            them.
         top_k: candidates that an exported model gives.
         calibration: sources that INT8 models are calibrated on.
         calibration_frames: number of frames of them.
@@ -75,7 +77,8 @@ class ModelStore:
         digest: SHA-256 of the models.
 
     Raises:
-        ConfigError: there is no such file, or several that are no ONNX models.
+        ConfigError: there is no such file, several that are no ONNX models, or a size of training
+            for ONNX models.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class ModelStore:
         models: str | Path | Sequence[str | Path],
         folder: str | Path,
         *,
+        trained_size: Size | None = None,
         top_k: int = ExportConfig().top_k,
         calibration: Sequence[str] = (),
         calibration_frames: int = CALIBRATION_FRAMES,
@@ -91,13 +95,18 @@ class ModelStore:
     ) -> None:
         given = [models] if isinstance(models, (str, Path)) else list(models)
         self.models = [Path(model) for model in given]
-        self.folder, self.top_k = Path(folder), top_k
+        self.folder, self.top_k, self.trained_size = Path(folder), top_k, trained_size
         self.calibration, self.calibration_frames = list(calibration), calibration_frames
         self.cuda_graph = cuda_graph
         self._progress = progress
+        self._anchors_known = False
         self._is_onnx = all(path.suffix.lower() == ".onnx" for path in self.models)
         if not self.models or (len(self.models) > 1 and not self._is_onnx):
             raise ConfigError("expected one checkpoint, or one or more ONNX models")
+        if self._is_onnx and trained_size is not None:
+            raise ConfigError(
+                "a size of training is for checkpoints: ONNX models contain their anchors"
+            )
         self.name = ", ".join(path.name for path in self.models)
         digests = [_digest(path) for path in self.models]
         self.digest = digests[0] if len(digests) == 1 else _joined(digests)
@@ -128,7 +137,12 @@ class ModelStore:
         if target.backend == "torch":
             from jdetrt.api import load
 
-            return load(self._for_torch(target), size=target.size, provider=provider).session
+            return load(
+                self._for_torch(target),
+                size=target.size,
+                trained_size=self.trained_size,
+                provider=provider,
+            ).session
         return open_session(
             self._onnx(target),
             backend=target.backend,
@@ -151,6 +165,7 @@ class ModelStore:
     def _for_torch(self, target: Configuration) -> Path:
         if self._is_onnx or target.precision != "fp32":
             raise ConfigError(f"{target}: torch runs checkpoints, in fp32")
+        self._require_trained_size()
         return self.models[0]
 
     def _onnx(self, target: Configuration) -> Path:
@@ -194,15 +209,32 @@ class ModelStore:
 
     def _exported(self, target: Configuration) -> Path:
         origin = f"{self.models[0].stem}-{self.digest[:8]}"
+        if self.trained_size is not None:
+            origin += f"-trained-{self.trained_size}"
         path = self.folder / f"{origin}-{target.size}-k{self.top_k}-{target.precision}.onnx"
         if not path.is_file():
             from jdetrt.export.onnx_writer import export_onnx
 
+            self._require_trained_size()
             self._progress.message(f"exporting {path.name}")
             precision: Literal["fp32", "fp16"] = "fp16" if target.precision == "fp16" else "fp32"
             config = ExportConfig(size=target.size, top_k=self.top_k, precision=precision)
-            export_onnx(self.models[0], path, config)
+            export_onnx(self.models[0], path, config, trained_size=self.trained_size)
         return path
+
+    def _require_trained_size(self) -> None:
+        """Refuse a checkpoint that would get other anchors at each size; once."""
+        if self.trained_size is not None or self._anchors_known:
+            return
+        from jdetrt.export.sizes import needs_trained_size
+        from jdetrt.training.checkpoints.checkpoint import load
+
+        if needs_trained_size(*load(self.models[0])):
+            raise ConfigError(
+                f"{self.models[0]}: does not record the size that it was trained at, and its "
+                "anchors follow from that; give it, for example --trained-size 1088x608"
+            )
+        self._anchors_known = True
 
     def _given(self, target: Configuration) -> Path | None:
         """Return the ONNX model of a configuration; None where there is none."""

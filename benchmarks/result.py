@@ -23,6 +23,8 @@ from jdetrt.types import Size
 __all__ = [
     "ACCURACIES",
     "FPS",
+    "PERTURBED",
+    "Answer",
     "LatencyConfig",
     "LatencySettings",
     "Result",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 ACCURACIES = ("HOTA", "MOTA", "IDF1", "AP50")
+PERTURBED = ("HOTA", "MOTA", "IDF1")  # those that depend on which of two people a track follows
 FPS = ("engine_fps", "association_fps", "paper_fps", "system_fps")
 
 
@@ -92,17 +95,24 @@ class SweepConfig(RunConfig, kw_only=True, frozen=True):
     Attributes:
         cool_down: seconds between two runs, or more while it is warm.
         accuracy: score that the Pareto front goes by, one of ``ACCURACIES``.
+        perturbed_runs: number of runs over perturbed boxes whose mean is the accuracy, 2 or more;
+            0 for the score of a single run.
         seed: of the run order.
     """
 
     cool_down: float = 10.0
     accuracy: str = "HOTA"
+    perturbed_runs: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.accuracy not in ACCURACIES:
             raise ConfigError(f"accuracy '{self.accuracy}': expected {', '.join(ACCURACIES)}")
+        if self.perturbed_runs < 0 or self.perturbed_runs == 1:
+            raise ConfigError(
+                f"perturbed_runs: expected 0, or 2 or more, got {self.perturbed_runs}"
+            )
 
 
 class SweepSettings(SweepConfig, kw_only=True, frozen=True):
@@ -111,6 +121,7 @@ class SweepSettings(SweepConfig, kw_only=True, frozen=True):
     model: str
     source: str
     model_sha256: str | None = None
+    trained_size: Size | None = None
     top_k: int | None = None
     calibration: list[str] = []
     calibration_frames: int | None = None
@@ -179,7 +190,9 @@ class Row(msgspec.Struct, kw_only=True):
         model: file name.
         deploy: command that tracks with this configuration.
         error: why it was not measured.
-        accuracy: scores in percent and counts, by name.
+        accuracy: scores in percent and counts of a single run, by name.
+        perturbed: HOTA, MOTA and IDF1 in percent of each run over perturbed boxes
+            (`jdetrt.evaluation.perturbed`).
         pareto: whether it is on the Pareto front.
         power_of: scope of the power.
         gpu_memory: bytes by use, where a plan runs.
@@ -194,6 +207,7 @@ class Row(msgspec.Struct, kw_only=True):
     deploy: str | None = None
     error: str | None = None
     accuracy: dict[str, float | int | None] | None = None
+    perturbed: dict[str, list[float]] | None = None
     pareto: bool | None = None
     engine_fps: float | None = None
     association_fps: float | None = None
@@ -229,9 +243,32 @@ class Row(msgspec.Struct, kw_only=True):
         """Highest system FPS of the runs."""
         return max(run.system_fps for run in self.runs)
 
+    @property
+    def pixels(self) -> int:
+        """Pixels of the network's input."""
+        return self.size[0] * self.size[1]
+
+    @property
+    def highest_watts(self) -> float | None:
+        """Highest power of the runs, None where none was read."""
+        values = [run.power.watts for run in self.runs if run.power.watts is not None]
+        return max(values, default=None)
+
     def score(self, name: str) -> float | None:
-        """Accuracy by one score."""
-        return (self.accuracy or {}).get(name)
+        """Accuracy by one score: the mean over perturbed boxes, or else that of a single run."""
+        values = (self.perturbed or {}).get(name)
+        return float(np.mean(values)) if values else (self.accuracy or {}).get(name)
+
+    def require(self, name: str) -> float:
+        """Accuracy by a score that was measured."""
+        value = self.score(name)
+        assert value is not None
+        return value
+
+    def deviation(self, name: str) -> float | None:
+        """Standard deviation of a score over perturbed boxes, None where there are none."""
+        values = (self.perturbed or {}).get(name, ())
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
     def add(self, run: Run) -> None:
         """Append a run and take the medians again."""
@@ -245,6 +282,28 @@ class Row(msgspec.Struct, kw_only=True):
         self.power_of = self.runs[0].power.scope
 
 
+class Answer(msgspec.Struct, kw_only=True):
+    """Configuration that a sweep recommends, with the question (`jdetrt.benchmarks.decide`).
+
+    Attributes:
+        accuracy: the score that it goes by.
+        min_fps: limit of the slowest run, or None.
+        max_watts: limit of the highest run, or None.
+        configuration: size, precision and backend; None where none meets the limits.
+        deploy: command that tracks with it.
+        why: the reason, in words.
+        equals: other configurations within the limits that are as accurate within noise.
+    """
+
+    accuracy: str
+    min_fps: float | None = None
+    max_watts: float | None = None
+    configuration: str | None = None
+    deploy: str | None = None
+    why: str
+    equals: list[str] = []
+
+
 S = TypeVar("S", bound=RunConfig)
 
 
@@ -254,6 +313,7 @@ class Result(msgspec.Struct, Generic[S], kw_only=True):
     benchmark: str
     machine: Machine = msgspec.field(default_factory=manifest)
     settings: S
+    answer: Answer | None = None
     rows: list[Row]
 
     @property

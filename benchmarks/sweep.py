@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from jdetrt.benchmarks.accuracy import measure_accuracy
 from jdetrt.benchmarks.decide import mark_pareto
 from jdetrt.benchmarks.latency import measure_run
 from jdetrt.benchmarks.model_store import Configuration, ModelStore
@@ -26,18 +27,15 @@ from jdetrt.benchmarks.result import (
     write_result,
 )
 from jdetrt.errors import ConfigError, DataError, JdetrtError
-from jdetrt.evaluation.detection import evaluate_detection
-from jdetrt.evaluation.tracking import evaluate_tracking
 from jdetrt.machine.cool_down import CoolDown
 from jdetrt.machine.manifest import differences
 from jdetrt.progress import NO_PROGRESS, Progress
-from jdetrt.runtime.settings import tracker_config
-from jdetrt.types import Session
 
-__all__ = ["measure_accuracy", "sweep"]
+__all__ = ["sweep"]
 
 SweepResult = Result[SweepSettings]
-_MAY_CHANGE = ("repeats", "accuracy")  # more repeats are a reason to resume
+# More repeats are a reason to resume; another question is answered from what was measured.
+_MAY_CHANGE = ("repeats", "accuracy", "perturbed_runs")
 
 
 def sweep(
@@ -73,6 +71,7 @@ def sweep(
     settings = SweepSettings(
         model=store.name,
         model_sha256=store.digest,
+        trained_size=store.trained_size,
         top_k=store.top_k,
         calibration=[Path(uri).name for uri in store.calibration],
         calibration_frames=store.calibration_frames,
@@ -98,11 +97,13 @@ def sweep(
     save()
 
     if gt is not None:
-        todo = [pair for pair in pairs if pair[1].accuracy is None and pair[1].error is None]
+        todo = [pair for pair in pairs if _lacks_accuracy(pair[1], config.perturbed_runs)]
         for target, row in _phase("accuracy", todo, progress):
             progress.message(f"accuracy of {target}")
             with _noting(row), store.open(target, config.provider) as session:
-                row.accuracy = measure_accuracy(session, gt, preset=config.preset)
+                row.accuracy, row.perturbed = measure_accuracy(
+                    session, gt, preset=config.preset, perturbed_runs=config.perturbed_runs
+                )
             save()
 
     commit = fresh.machine.commit  # a resumed file has the machine of its first run
@@ -121,32 +122,9 @@ def sweep(
     return result
 
 
-def measure_accuracy(
-    session: Session, gt: str | Path, *, preset: str | None = None
-) -> dict[str, float | int | None]:
-    """Measure HOTA, MOTA, IDF1, AP50 (percent), ID switches, false positives and negatives.
-
-    AP50 is None where torch, which reads the labels, is not installed.
-
-    Args:
-        session: a JDE model. It stays open.
-        gt: a MOT sequence with images and ground truth.
-        preset: of the tracker; by default as in tracking.
-
-    Raises:
-        DataError: the ground truth is missing or wrong.
-        MissingDependencyError: TrackEval is not installed.
-        SessionError, SourceError: the model or the images fail.
-    """
-    settings = tracker_config(session, preset)
-    scores = evaluate_tracking(session, [gt], tracker=settings).combined.to_dict()
-    try:
-        from jdetrt.training.data.datasets import open_data_set
-    except ModuleNotFoundError:
-        return {**scores, "AP50": None}
-    data = open_data_set(gt)
-    samples = (data[index] for index in range(len(data)))
-    return {**scores, "AP50": 100 * evaluate_detection(session, samples).ap50}
+def _lacks_accuracy(row: Row, perturbed_runs: int) -> bool:
+    runs = len((row.perturbed or {}).get("HOTA", ()))
+    return row.error is None and (row.accuracy is None or runs != perturbed_runs)
 
 
 def _resume(output: Path, fresh: SweepResult) -> SweepResult:
@@ -171,7 +149,7 @@ def _resume(output: Path, fresh: SweepResult) -> SweepResult:
             f"{output}: was made on another machine, or with this machine in another state "
             f"({'; '.join(other)}); name another file"
         )
-    result.settings = fresh.settings
+    result.settings, result.answer = fresh.settings, None
     return result
 
 

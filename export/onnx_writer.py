@@ -28,6 +28,7 @@ from jdetrt.export.precision import (
     store_as_half,
     to_half,
 )
+from jdetrt.export.sizes import settle_sizes
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.runtime.settings import tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
@@ -85,10 +86,8 @@ def export_onnx(
 ) -> Exported:
     """Export a checkpoint; the file appears only after it has been compared with torch.
 
-    Anchors belong to the size that a network was trained at: it predicts boxes relative to them.
-    They are those of ``trained_size``; without it of the size that the checkpoint records;
-    without that (the reference's files record none) of ``config.size``. Where ``config.size`` is
-    None, the network keeps the size of its anchors.
+    Anchors belong to the size that a network was trained at: it predicts boxes relative to them
+    (`jdetrt.export.sizes.settle_sizes`).
 
     Args:
         checkpoint: any weight file that ``jdetrt.training.checkpoints.checkpoint.load`` reads.
@@ -117,23 +116,13 @@ def export_onnx(
             "half weights are for models that compute in float32; in precision fp16 the "
             "weights are float16 anyway: use only one of the two"
         )
-    for wanted in (config.size, trained_size):
-        if wanted is not None:
-            grids(*wanted)  # a wrong size is refused before anything is read
+    for given in (config.size, trained_size):
+        if given is not None:
+            grids(*given)  # a wrong size is refused before anything is read
     network, info = checkpoints.load(checkpoint)
-    size = config.size or trained_size or info.config.size
-    if size is None:
-        raise ExportError(
-            f"{checkpoint}: does not record the size that it was trained at; give it, for "
-            f"example --size 1088x608"
-        )
-    if not info.complete:
-        raise ExportError(
-            f"{checkpoint}: holds the body only (layers 0-74); train the network first"
-        )
+    size, anchor_size = settle_sizes(checkpoint, network, info, config.size, trained_size)
     if output.exists() and output.samefile(checkpoint):
         raise ExportError(f"{output}: is the checkpoint itself; choose another output file")
-    anchor_size = trained_size or info.config.size or size
     anchors = network_anchors(info.config, anchor_size)
     with _memory_for(size):
         graph = DeployGraph(network, size, anchors, config.top_k)

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 
 from jdetrt.config import ANCHORS_PER_CELL, AnyTrackerConfig, ExportConfig
-from jdetrt.errors import ExportError, SessionError
+from jdetrt.errors import SessionError
 from jdetrt.export.deploy_graph import Decode, DeployGraph, normalise
+from jdetrt.export.sizes import settle_sizes
 from jdetrt.runtime.session import SessionBase
 from jdetrt.runtime.settings import tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
-from jdetrt.training.checkpoints.state_dict import CheckpointInfo
 from jdetrt.training.network.anchors import anchor_sizes, grids, network_anchors
 from jdetrt.training.network.model import JdeNetwork
 from jdetrt.types import Array, TensorSpec
@@ -109,58 +109,53 @@ class TorchSession(SessionBase):
 
 
 def open_checkpoint(
-    path: str | Path, size: tuple[int, int] | None = None, *, device: str = "cpu"
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+    *,
+    trained_size: tuple[int, int] | None = None,
+    device: str = "cpu",
 ) -> TorchSession:
     """Open a checkpoint for inference with torch.
 
     Args:
         path: any weight file that ``jdetrt.training.checkpoints.checkpoint.load`` reads.
-        size: network width and height; by default those that the checkpoint records.
+        size: network width and height; by default those at training.
+        trained_size: width and height at training, where the checkpoint does not record them.
         device: of torch, ``"cpu"`` or ``"cuda"``.
 
     Raises:
         SessionError: the device is not there.
         CheckpointError, ConfigError, ExportError: as `load_network`.
     """
-    network, size, info = _whole(path, size)
+    network, info = checkpoints.load(path)
+    size, trained = settle_sizes(Path(path), network, info, size, trained_size)
     if device != "cpu" and not torch.cuda.is_available():
         raise SessionError(f"device '{device}': torch {torch.__version__} finds no CUDA GPU here")
-    anchors = network_anchors(info.config, info.config.size or size)
+    anchors = network_anchors(info.config, trained)
     return TorchSession(network.to(device), size, anchors, tracker=info.config.tracker)
 
 
 def load_network(
-    path: str | Path, size: tuple[int, int] | None = None
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+    trained_size: tuple[int, int] | None = None,
 ) -> tuple[JdeNetwork, tuple[int, int], npt.NDArray[np.float32]]:
     """Read a whole network, and settle its size and its anchors.
 
     Args:
         path: any weight file that ``jdetrt.training.checkpoints.checkpoint.load`` reads.
-        size: network width and height; by default those that the checkpoint records.
+        size: network width and height; by default those at training.
+        trained_size: width and height at training, where the checkpoint does not record them.
 
     Returns:
         The network in evaluation mode, its width and height, and ``(3, 4, 2)`` anchor sizes: its
-        own, or else those of the size that the checkpoint records, or else of ``size``.
+        own, or else those of the size of training.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
         ConfigError: a width or height is not a multiple of 32.
         ExportError: the checkpoint is of a body alone, or there is no size.
     """
-    network, size, info = _whole(path, size)
-    return network, size, network_anchors(info.config, info.config.size or size)
-
-
-def _whole(
-    path: str | Path, size: tuple[int, int] | None
-) -> tuple[JdeNetwork, tuple[int, int], CheckpointInfo]:
     network, info = checkpoints.load(path)
-    size = size or info.config.size
-    if size is None:
-        raise ExportError(
-            f"{path}: does not record the size that it was trained at; give it, for example "
-            f"--size 1088x608"
-        )
-    if not info.complete:
-        raise ExportError(f"{path}: holds the body only (layers 0-74); train the network first")
-    return network, size, info
+    size, trained = settle_sizes(Path(path), network, info, size, trained_size)
+    return network, size, network_anchors(info.config, trained)

@@ -115,6 +115,7 @@ def track(
     model: str | Path | Detector = shipped.NANO,
     *,
     size: tuple[int, int] | None = None,
+    trained_size: tuple[int, int] | None = None,
     tracker: str | Path | TrackerConfig | None = None,
     score_threshold: float | None = None,
     nms_iou: float | None = None,
@@ -141,6 +142,7 @@ def track(
             (`jdetrt.runtime.sources.open`); or a source that is open, which is closed at the end.
         model: as `load` takes it; or a detector, which keeps its thresholds and stays open.
         size: width and height of the network input, as in `load`.
+        trained_size: as in `load`.
         tracker: a preset by name (``"reference"``, ``"paper"``, ``"iou"``), settings, or as a
             ``pathlib.Path`` a TOML file with settings; by default what the model says, or else
             ``"reference"`` with embeddings and ``"iou"`` without.
@@ -196,6 +198,7 @@ def track(
                 load(
                     model,
                     size=size,
+                    trained_size=trained_size,
                     backend=backend,
                     provider=provider,
                     threads=threads,

@@ -25,6 +25,7 @@ def load(
     model: str | Path = shipped.NANO,
     *,
     size: tuple[int, int] | None = None,
+    trained_size: tuple[int, int] | None = None,
     score_threshold: float | None = None,
     nms_iou: float | None = None,
     backend: str = "auto",
@@ -39,6 +40,8 @@ def load(
             TensorRT plan, or a checkpoint, which needs torch.
         size: width and height of the network input, for a checkpoint or for ``"nano"``; by default
             what the model records.
+        trained_size: width and height that a checkpoint was trained at, if it does not record them
+            (`jdetrt.export.sizes.settle_sizes`).
         score_threshold: detections have a score above it, 0 to 1; by default what the model's
             settings of the tracker say (`jdetrt.runtime.settings.tracker_config`), as `track` does.
         nms_iou: of two detections that overlap by more the lower one goes, 0 to 1; default as for
@@ -78,7 +81,7 @@ def load(
                 f"{path}: is a checkpoint, which only torch runs; leave "
                 f"backend and cuda_graph out, or export it first"
             )
-        session = _open_checkpoint(path, size, provider, threads)
+        session = _open_checkpoint(path, size, trained_size, provider, threads)
     else:
         session = open_session(
             path, backend=backend, provider=provider, threads=threads, cuda_graph=cuda_graph
@@ -105,7 +108,11 @@ def load(
 
 
 def _open_checkpoint(
-    path: Path, size: tuple[int, int] | None, provider: str, threads: int | None
+    path: Path,
+    size: tuple[int, int] | None,
+    trained_size: tuple[int, int] | None,
+    provider: str,
+    threads: int | None,
 ) -> Session:
     with requiring("export", f"{path}: is a checkpoint; running it"):
         import torch
@@ -121,7 +128,7 @@ def _open_checkpoint(
         torch.set_num_threads(threads)
     if provider == "auto":
         provider = "cuda" if torch.cuda.is_available() else "cpu"
-    return open_checkpoint(path, size, device=provider)
+    return open_checkpoint(path, size, trained_size=trained_size, device=provider)
 
 
 def tracking_settings(

@@ -7,7 +7,7 @@ screen; every mark of a series has ``data-series``, so that a page can hide it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ __all__ = [
     "axis_ticks",
     "histogram",
     "mark",
+    "place_labels",
     "scatter",
     "spans",
     "stems",
@@ -163,6 +164,52 @@ def mark(series: int, shape: str, tip: str = "") -> str:
     name = shape[1:].split(" ", 1)[0]
     title = f"<title>{escape(tip)}</title>" if tip else ""
     return f'{shape} class="s{series % COLOURS}" data-series="{series}">{title}</{name}>'
+
+
+def place_labels(
+    points: Sequence[tuple[float, float]], labels: Sequence[str], plot: Plot = SMALL
+) -> list[tuple[float, float] | None]:
+    """Find room for the labels of points: beside, above or below, over no point and no other label.
+
+    Args:
+        points: x and y of each point, in units of the chart.
+        labels: text of each.
+        plot: size and margins.
+
+    Returns:
+        Left end of the baseline of each label; None where there is no room.
+    """
+    taken = [(x - _POINT, y - _POINT, x + _POINT, y + _POINT) for x, y in points]
+    places: list[tuple[float, float] | None] = []
+    for (x, y), label in zip(points, labels, strict=True):
+        width = _LETTER * len(label)
+        places.append(None)
+        for left, base in _around(x, y, width):
+            box = (left, base - _ASCENT, left + width, base + _DESCENT)
+            inside = plot.left <= box[0] and box[2] <= plot.width and box[1] >= 0
+            inside = inside and box[3] <= plot.height - plot.bottom
+            if inside and not any(_overlap(box, other) for other in taken):
+                places[-1] = (left, base)
+                taken.append(box)
+                break
+    return places
+
+
+_POINT, _LETTER, _ASCENT, _DESCENT = 6.0, 7.0, 11.0, 3.0  # of a label of 13 units
+
+
+def _around(x: float, y: float, width: float) -> Iterator[tuple[float, float]]:
+    """Places for a label of a point, the best first: left end and baseline."""
+    for away in (0.0, 14.0, 28.0):
+        for base in (y + 4 - away, y + 4 + away):
+            yield x + 9, base
+            yield x - 9 - width, base
+        yield x - width / 2, y - 10 - away
+        yield x - width / 2, y + 18 + away
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def svg(title: str, parts: Iterable[str], height: float, width: int = WIDTH) -> str:

@@ -61,8 +61,7 @@ def export_onnx(
         output: the model to write.
         size: width and height of the network input, multiples of 32; by default what the
             checkpoint records.
-        trained_size: size whose anchors the network was trained with, if the checkpoint records
-            none and it is not ``size``.
+        trained_size: as in `jdetrt.loading.load`.
         top_k: number of candidates that the model gives; by default that of ``ExportConfig``.
         dynamic_batch: leave the number of images free.
         precision: of the network; decoding, inputs and outputs stay in float32.
@@ -396,7 +395,7 @@ def _validation_scorer(
     read_seqinfo(sequence)
 
     def score(network: JdeNetwork) -> Mapping[str, float]:
-        anchors = network_anchors(recipe.network, size)
+        anchors = network_anchors(recipe.network)  # of the size of training, as in an export
         with TorchSession(network, size, anchors, tracker=recipe.network.tracker) as session:
             return quick_score(session, sequence).in_percent()
 

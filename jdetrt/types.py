@@ -62,6 +62,19 @@ class Size(NamedTuple):
         """Size of an image ``(H, W)`` or ``(H, W, C)``."""
         return cls(image.shape[1], image.shape[0])
 
+    def question(self) -> str | None:
+        """Question a size that is higher than wide, in words; None for any other.
+
+        Such a network is right for a camera turned on its side; mostly it is a slip, and wide
+        frames then fill a small part of it.
+        """
+        if self.height <= self.width:
+            return None
+        return (
+            f"Is {self} right? It is {self.width} pixels wide and {self.height} high; for wide "
+            f"frames the size is {self.height}x{self.width} (width first)."
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width, as the first two axes of an array."""

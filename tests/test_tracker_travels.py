@@ -13,10 +13,10 @@ from walkers import samples_of, true_session, walkers
 
 from jdetrt.api import load
 from jdetrt.benchmarks import streams as many_streams
+from jdetrt.benchmarks.accuracy import measure_accuracy
 from jdetrt.benchmarks.latency import measure_run
 from jdetrt.benchmarks.result import RunConfig
 from jdetrt.benchmarks.streams import measure_streams
-from jdetrt.benchmarks.sweep import measure_accuracy
 from jdetrt.calibration.quantize.fp16_rest import to_half
 from jdetrt.calibration.quantize.qdq import quantise
 from jdetrt.config import ExportConfig, IouConfig, TrackerConfig

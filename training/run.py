@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -40,6 +41,8 @@ from jdetrt.types import Size
 __all__ = ["Run", "Validate"]
 
 Validate = Callable[[JdeNetwork], Mapping[str, float]]
+
+_log = logging.getLogger(__name__)
 
 _REPORT_EVERY = 20  # steps
 _SAVE_EVERY = 600.0  # seconds
@@ -276,6 +279,8 @@ def _size(recipe: Recipe) -> Size:
         raise ConfigError("network.size: is missing; give the network's width and height")
     for size in (recipe.network.size, *recipe.sizes):
         grids(*size)
+        if question := Size(*size).question():
+            _log.warning("network size: %s", question)
     if recipe.batch % recipe.accumulate:
         raise ConfigError(
             f"accumulate: a batch of {recipe.batch} images cannot be computed in "

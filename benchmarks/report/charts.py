@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from jdetrt.benchmarks.result import Row, counted
+from jdetrt.benchmarks.result import Answer, Row, counted
 from jdetrt.benchmarks.stages import STAGES
-from jdetrt.svg import LEFT, RIGHT, WIDTH, Frame, axis_ticks, mark, svg
+from jdetrt.svg import LEFT, RIGHT, WIDTH, Frame, axis_ticks, mark, place_labels, svg
 
 __all__ = ["accuracy_chart", "power_chart", "series_names", "speed_chart", "stage_chart"]
 
@@ -45,26 +45,48 @@ def speed_chart(rows: Sequence[Row]) -> str:
     return frame.draw("System FPS against network size", marks)
 
 
-def accuracy_chart(rows: Sequence[Row], accuracy: str) -> str | None:
-    """Accuracy against speed with the Pareto front; None without accuracy."""
+def accuracy_chart(rows: Sequence[Row], accuracy: str, answer: Answer | None = None) -> str | None:
+    """Accuracy against speed with the Pareto front; None without accuracy.
+
+    Each point has its size and precision beside it where there is room.
+    """
     points = [(row.fps, score, row) for row in rows if (score := row.score(accuracy)) is not None]
     if not points:
         return None
     names = series_names(rows)
-    scores = [score for _, score, _ in points]
+    spread = {str(row): row.deviation(accuracy) or 0.0 for row in rows}
+    low = min(score - spread[str(row)] for _, score, row in points)
+    high = max(score + spread[str(row)] for _, score, row in points)
     frame = Frame(
-        (0, max(fps for fps, _, _ in points)), (min(scores), max(scores)), "system FPS", accuracy
+        (0, max(row.fastest for _, _, row in points)), (low, high), "system FPS", accuracy
     )
     front = sorted((fps, score) for fps, score, row in points if row.pareto)
     line = " ".join(f"{frame.x(fps):.1f},{frame.y(score):.1f}" for fps, score in front)
     marks = [f'<polyline class="front" points="{line}"/>']
-    for fps, score, row in points:
+    places = [(frame.x(fps), frame.y(score)) for fps, score, _ in points]
+    labels = place_labels(places, [_label(row) for _, _, row in points])
+    for (fps, score, row), (x, y), label in zip(points, places, labels, strict=True):
+        series, deviation = names.index(row.series), spread[str(row)]
+        bars = f"M{frame.x(row.slowest):.1f} {y:.1f}H{frame.x(row.fastest):.1f}"
+        bars += f"M{x:.1f} {frame.y(score - deviation):.1f}V{frame.y(score + deviation):.1f}"
+        marks.append(mark(series, f'<path d="{bars}"'))
         note = ", on the Pareto front" if row.pareto else ""
         tip = f"{row}: {accuracy} {score:.1f}, {fps:.1f} FPS{note}"
+        if answer is not None and answer.configuration == str(row):
+            marks.append(mark(series, f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="10"'))
+            tip += ", recommended"
         radius = 6 if row.pareto else 4
-        shape = f'<circle cx="{frame.x(fps):.1f}" cy="{frame.y(score):.1f}" r="{radius}"'
-        marks.append(mark(names.index(row.series), shape, tip))
+        marks.append(mark(series, f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}"', tip))
+        if label is not None:
+            marks.append(
+                f'<text class="point" data-series="{series}" x="{label[0]:.1f}" '
+                f'y="{label[1]:.1f}">{escape(_label(row))}</text>'
+            )
     return frame.draw(f"{accuracy} against system FPS", marks)
+
+
+def _label(row: Row) -> str:
+    return f"{row.size} {row.precision or row.name or ''}".strip()
 
 
 def stage_chart(rows: Sequence[Row]) -> str:

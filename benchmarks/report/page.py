@@ -1,19 +1,21 @@
 """Report of a result as a page and as Markdown.
 
 The page is one file: no script, style, font or image comes from elsewhere, so it opens offline
-and can be sent around. It contains the whole result, to be downloaded again.
+and can be sent around. It opens with the answer of a sweep and the command that deploys it, and
+contains the whole result, to be downloaded again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from jdetrt.benchmarks.decide import answer_of, limits
 from jdetrt.benchmarks.paper_numbers import NOTE, beside_paper
 from jdetrt.benchmarks.report.charts import (
     accuracy_chart,
@@ -22,78 +24,55 @@ from jdetrt.benchmarks.report.charts import (
     speed_chart,
     stage_chart,
 )
-from jdetrt.benchmarks.result import Result, Row
+from jdetrt.benchmarks.report.table import (
+    COLUMNS,
+    RULE,
+    Column,
+    cell,
+    columns,
+    facts,
+    failures,
+    findings,
+    machine_line,
+    measured_rows,
+    ranking,
+)
+from jdetrt.benchmarks.result import Answer, Result, Row
 from jdetrt.benchmarks.stages import STAGES
-from jdetrt.errors import DataError
-from jdetrt.machine.manifest import Machine
 from jdetrt.svg import COLOURS
 
-__all__ = ["COLUMNS", "failures", "html_report", "markdown_report", "measured_rows"]
+__all__ = ["COLUMNS", "failures", "html_report", "markdown_report"]
 
 _PAGE = Path(__file__).parent / "static"
-
-
-class Column(NamedTuple):
-    """A column of the table: its title, its value in a row, and the format of the value."""
-
-    title: str
-    value: Callable[[Row], Any]
-    form: str = ".1f"
-
-
-COLUMNS = (
-    Column("Configuration", str, ""),
-    Column("System FPS", lambda row: row.system_fps),
-    Column("Slowest", lambda row: row.slowest),
-    Column("Fastest", lambda row: row.fastest),
-    Column("Engine FPS", lambda row: row.engine_fps),
-    Column("Association FPS", lambda row: row.association_fps),
-    Column("Paper's FPS", lambda row: row.paper_fps),
-    Column("Frame p99 ms", lambda row: row.runs[-1].frame_ms.p99),
-    Column("HOTA", lambda row: row.score("HOTA")),
-    Column("MOTA", lambda row: row.score("MOTA")),
-    Column("IDF1", lambda row: row.score("IDF1")),
-    Column("AP50", lambda row: row.score("AP50")),
-    Column("Watts", lambda row: row.watts),
-    Column("J per frame", lambda row: row.joules_per_frame, ".3f"),
-    Column("Pareto", lambda row: None if row.pareto is None else "yes" if row.pareto else "no", ""),
-)
-
-
-def measured_rows(result: Result[Any]) -> list[Row]:
-    """Rows that have runs. Raises DataError where there are none."""
-    if not result.measured:
-        raise DataError("there is nothing to report: expected a result of bench sweep or latency")
-    return result.measured
-
-
-def ranking(result: Result[Any]) -> str:
-    """Name of the score that the Pareto front goes by."""
-    return str(getattr(result.settings, "accuracy", "HOTA"))
 
 
 def html_report(result: Result[Any]) -> str:
     """Render the page. Raises DataError where no row was measured."""
     rows = measured_rows(result)
-    names = series_names(rows)
+    names, answer, heads = series_names(rows), answer_of(result), columns(result)
+    on_phone = {"Configuration", "System FPS", "Slowest", ranking(result)}
+    if any(row.watts is not None for row in rows):
+        on_phone.add("Watts")
     template = Template((_PAGE / "report.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(_title(result)),
         style=(_PAGE / "report.css").read_text(encoding="utf-8") + _colours(),
-        subtitle=escape(_machine_line(result.machine)),
-        summary="".join(f"<p>{escape(line)}</p>" for line in _findings(rows)),
+        subtitle=escape(machine_line(result.machine)),
+        answer=_answer(answer),
+        summary="".join(f"<p>{escape(line)}</p>" for line in findings(result)),
         keys="".join(_key(index, name) for index, name in enumerate(names)),
-        charts=_charts(rows, ranking(result)),
+        charts=_charts(result, answer),
         heads="".join(
-            f'<th scope="col"><button type="button">{escape(column.title)}</button></th>'
-            for column in COLUMNS
+            f'<th scope="col"{_more(column, on_phone)}><button type="button">'
+            f"{escape(column.title)}</button></th>"
+            for column in heads
         ),
-        rows="".join(_table_row(row, names) for row in rows),
+        rows="".join(_table_row(row, names, heads, on_phone, answer) for row in rows),
         failed=_failed(result),
         paper=_paper_table(rows),
         facts="".join(
             f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
-            for name, value in _facts(result)
+            for name, value in facts(result)
         ),
         # "<" could begin the end of the script.
         data=msgspec.json.encode(result).decode().replace("<", "\\u003c"),
@@ -102,69 +81,76 @@ def html_report(result: Result[Any]) -> str:
 
 
 def markdown_report(result: Result[Any]) -> str:
-    """Render the table and the machine as Markdown. Raises DataError as ``html_report``."""
-    rows = measured_rows(result)
-    lines = [f"# {_title(result)}", "", _machine_line(result.machine), ""]
-    lines += [*_findings(rows), ""]
-    lines.append("| " + " | ".join(column.title for column in COLUMNS) + " |")
-    lines.append("|---|" + "---:|" * (len(COLUMNS) - 1))
-    lines += ["| " + " | ".join(_cell(column, row) for column in COLUMNS) + " |" for row in rows]
-    table = beside_paper(rows)
-    if table:
-        head, *body = table
-        lines += ["", NOTE, "", "| " + " | ".join(head) + " |"]
-        lines.append("|---|" + "---:|" * (len(head) - 1))
-        lines += ["| " + " | ".join(cells) + " |" for cells in body]
+    """Render answer, table and machine as Markdown. Raises DataError as ``html_report``."""
+    rows, heads = measured_rows(result), columns(result)
+    lines = [f"# {_title(result)}", ""]
+    if answer := answer_of(result):
+        lines += [f"**{_headline(answer)}** {answer.why}. Limits: {limits(answer)}.", ""]
+        lines += [f"    {answer.deploy}", ""] if answer.deploy else []
+    lines += [machine_line(result.machine), "", *findings(result), ""]
+    lines += _markdown_table(
+        [column.title for column in heads],
+        [[cell(column, row) for column in heads] for row in rows],
+    )
+    if table := beside_paper(rows):
+        lines += ["", NOTE, "", *_markdown_table(table[0], table[1:])]
     failed = [f"- {line}".replace("\n", " ") for line in failures(result)]
     if failed:
         lines += ["", "Not measured:", "", *failed]
     lines += ["", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |".replace("\n", " ") for name, value in _facts(result)]
+    lines += [f"| {name} | {value} |".replace("\n", " ") for name, value in facts(result)]
     return "\n".join(lines) + "\n"
+
+
+def _markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    rule = "|---|" + "---:|" * (len(heads) - 1)
+    return [f"| {' | '.join(heads)} |", rule, *(f"| {' | '.join(cells)} |" for cells in lines)]
 
 
 def _title(result: Result[Any]) -> str:
     return f"{result.settings.model} on {result.settings.source}: {result.benchmark}"
 
 
-def _machine_line(machine: Machine) -> str:
-    board = machine.jetson
-    parts = [board.model, board.power_mode] if board else [machine.cpu]
-    parts += [gpu.name for gpu in machine.gpus]
-    locked = machine.locked
-    state = "unknown" if locked is None else "locked" if locked else "not locked"
-    parts += [f"clocks {state}", machine.date]
-    return ", ".join(part for part in parts if part)
+def _headline(answer: Answer) -> str:
+    if answer.configuration is None:
+        return "No configuration meets the limits."
+    return f"Recommended: {answer.configuration}."
 
 
-def _findings(rows: Sequence[Row]) -> list[str]:
-    fastest = max(rows, key=lambda row: row.fps)
-    lines = [f"Fastest: {fastest} with {fastest.fps:.1f} FPS."]
-    front = sorted((row for row in rows if row.pareto), key=lambda row: row.fps)
-    if front:
-        lines.append(f"Best trade-offs (Pareto front): {'; '.join(map(str, front))}.")
-    else:
-        lines.append("Accuracy was not measured.")
-    if all(row.watts is None for row in rows):
-        absent = rows[0].runs[-1].power.absent
-        why = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-        lines.append(f"Power was not measured ({why}).")
-    return lines
+def _answer(answer: Answer | None) -> str:
+    """The first section: the recommendation, its command, limits and reason."""
+    if answer is None:
+        return ""
+    parts = [f"<h2>{escape(_headline(answer))}</h2>"]
+    if answer.deploy:
+        parts.append(f'<pre tabindex="0"><code>{escape(answer.deploy)}</code></pre>')
+    parts.append(f"<p>{escape(answer.why)}. Limits: {escape(limits(answer))}.</p>")
+    if answer.equals:
+        names = "; ".join(answer.equals)
+        parts.append(_soft(f"As accurate within noise, within the limits: {names}."))
+    parts.append(f"<details><summary>The rule</summary>{_soft(RULE)}</details>")
+    return f'<section class="answer">{"".join(parts)}</section>'
 
 
-def _charts(rows: Sequence[Row], accuracy: str) -> str:
-    scores, power = accuracy_chart(rows, accuracy), power_chart(rows)
+def _charts(result: Result[Any], answer: Answer | None) -> str:
+    rows, accuracy = measured_rows(result), ranking(result)
+    scores, power = accuracy_chart(rows, accuracy, answer), power_chart(rows)
+    on = getattr(result.settings, "gt", None)
+    note = (
+        "Dashed line: Pareto front. Horizontal bars: slowest to fastest run. Vertical bars: "
+        "standard deviation, where accuracy is a mean. Ring: recommended."
+    )
     return "".join(
         (
+            _section(
+                f"{accuracy} on {on} against speed" if on else f"{accuracy} against speed",
+                scores,
+                _soft(note if scores else "Accuracy was not measured."),
+            ),
             _section(
                 "Speed against network size",
                 speed_chart(rows),
                 _soft("Error bars: slowest to fastest run."),
-            ),
-            _section(
-                f"{accuracy} against speed",
-                scores,
-                _soft("Dashed line: Pareto front." if scores else "Accuracy was not measured."),
             ),
             _section("Where a frame's time goes", stage_chart(rows), _stage_key()),
             _section(
@@ -213,20 +199,27 @@ def _key(index: int, name: str) -> str:
     )
 
 
-def _table_row(row: Row, names: Sequence[str]) -> str:
+def _more(column: Column, on_phone: set[str]) -> str:
+    """Mark a column that a phone shows only on request."""
+    return "" if column.title in on_phone else ' class="more"'
+
+
+def _table_row(
+    row: Row,
+    names: Sequence[str],
+    heads: Sequence[Column],
+    on_phone: set[str],
+    answer: Answer | None,
+) -> str:
     cells = []
-    for column in COLUMNS:
+    for column in heads:
         value = column.value(row)
-        raw = "" if value is None else value
-        cells.append(f'<td data-value="{escape(str(raw))}">{escape(_cell(column, row))}</td>')
-    front = ' class="front-row"' if row.pareto else ""
-    series = names.index(row.series)
-    return f'<tr{front} data-series="{series}">{"".join(cells)}</tr>'
-
-
-def _cell(column: Column, row: Row) -> str:
-    value = column.value(row)
-    return "–" if value is None else format(value, column.form)
+        raw = escape("" if value is None else str(value))
+        mark = _more(column, on_phone)
+        cells.append(f'<td{mark} data-value="{raw}">{escape(cell(column, row))}</td>')
+    best = answer is not None and answer.configuration == str(row)
+    kind = ' class="best"' if best else ' class="front-row"' if row.pareto else ""
+    return f'<tr{kind} data-series="{names.index(row.series)}">{"".join(cells)}</tr>'
 
 
 def _paper_table(rows: Sequence[Row]) -> str:
@@ -234,7 +227,7 @@ def _paper_table(rows: Sequence[Row]) -> str:
     if not table:
         return ""
     head, *body = (
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in table
+        "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in texts) + "</tr>" for texts in table
     )
     return (
         f"<section><h2>Beside the paper's table 4</h2>{_soft(NOTE)}"
@@ -243,30 +236,6 @@ def _paper_table(rows: Sequence[Row]) -> str:
     )
 
 
-def failures(result: Result[Any]) -> list[str]:
-    """Reasons why rows were not measured, each with the names of its rows."""
-    reasons: dict[str, list[str]] = {}
-    for row in result.rows:
-        if row.error:
-            # Messages begin with the configuration that they are about.
-            reasons.setdefault(row.error.replace(f"{row}: ", ""), []).append(str(row))
-    return [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
-
-
 def _failed(result: Result[Any]) -> str:
     items = "".join(f"<li>{escape(line)}</li>" for line in failures(result))
     return f"<h2>Not measured</h2><ul>{items}</ul>" if items else ""
-
-
-def _facts(result: Result[Any]) -> Iterable[tuple[str, str]]:
-    for part in (result.machine, result.settings):
-        for name, value in msgspec.to_builtins(part).items():
-            yield name, _words(value)
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
-    if isinstance(value, list):
-        return "; ".join(_words(one) for one in value) or "none"
-    return "unknown" if value is None else str(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jdetrt.benchmarks.report.charts import series_names
-from jdetrt.benchmarks.report.page import measured_rows, ranking
+from jdetrt.benchmarks.report.table import measured_rows, ranking
 from jdetrt.benchmarks.result import Result, Row
 from jdetrt.errors import MissingDependencyError
 from jdetrt.files import atomic_path
@@ -28,9 +28,11 @@ def write_png(result: Result[Any], path: str | Path) -> None:
     scored = [row for row in rows if row.score(accuracy) is not None]
     figure, axes = panels(2 if scored else 1)
     _speed(axes[0], rows)
+    title = f"{result.settings.model} on {result.machine.cpu}"
     if scored:
         _scores(axes[1], scored, series_names(rows), accuracy)
-    figure.suptitle(f"{result.settings.model} on {result.machine.cpu}")
+        title += f"; {accuracy} on {getattr(result.settings, 'gt', None)}"
+    figure.suptitle(title)
     save_figure(figure, path)
 
 
@@ -81,6 +83,10 @@ def _scores(panel: Any, rows: Sequence[Row], names: Sequence[str], accuracy: str
             label=name,
             color=f"C{index}",
         )
+        for row in points:
+            at = (row.fps, row.require(accuracy))
+            label = f"{row.size} {row.precision or ''}"
+            panel.annotate(label, at, (5, 4), textcoords="offset points", fontsize=7)
     front = sorted((r for r in rows if r.pareto), key=lambda row: row.fps)
     panel.plot(
         [row.fps for row in front],

@@ -33,7 +33,7 @@ def command() -> None:
 
 def _options(function: _F) -> _F:
     """Options of every kind of evaluation."""
-    for option in (opt.JSON, opt.THREADS, opt.PROVIDER, opt.SIZE):
+    for option in (opt.JSON, opt.THREADS, opt.PROVIDER, opt.TRAINED_SIZE, opt.SIZE):
         function = option(function)
     return function
 
@@ -66,6 +66,7 @@ def detection(
     min_visibility: float,
     score_threshold: float,
     size: Size | None,
+    trained_size: Size | None,
     provider: str,
     threads: int | None,
     json_path: Path | None,
@@ -76,7 +77,7 @@ def detection(
     implementation prints it. Regions that the data set marks as ignored do not count.
     """
     _refuse(model, paths, json_path)
-    with _opened(model, size, provider, threads) as session:
+    with _opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.detection import evaluate_detection
 
         scores = evaluate_detection(
@@ -117,6 +118,7 @@ def embedding(
     min_visibility: float,
     rule: str | None,
     size: Size | None,
+    trained_size: Size | None,
     provider: str,
     threads: int | None,
     json_path: Path | None,
@@ -128,7 +130,7 @@ def embedding(
     has an embedding.
     """
     _refuse(model, paths, json_path)
-    with _opened(model, size, provider, threads) as session:
+    with _opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.embedding import evaluate_embedding
 
         scores = evaluate_embedding(
@@ -177,6 +179,7 @@ def tracking(
     rules: str,
     results: Path | None,
     size: Size | None,
+    trained_size: Size | None,
     provider: str,
     threads: int | None,
     json_path: Path | None,
@@ -190,7 +193,7 @@ def tracking(
     other rows. If it is below a limit of --min-hota, --min-mota or --min-idf1, the exit code is 3.
     """
     _refuse(model, sequences, json_path, {"--config": config}, {"--results": results})
-    with _opened(model, size, provider, threads) as session:
+    with _opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.cli.settings import tracker_settings
         from jdetrt.evaluation.tracking import evaluate_tracking
         from jdetrt.runtime.settings import assumptions, tracker_config
@@ -231,13 +234,14 @@ def summary(
     preset: str | None,
     perturbed_runs: int | None,
     size: Size | None,
+    trained_size: Size | None,
     provider: str,
     threads: int | None,
     json_path: Path | None,
 ) -> None:
     """Measure detection, embeddings and tracking in one pass over a MOT sequence."""
     _refuse(model, [sequence], json_path)
-    with _opened(model, size, provider, threads) as session:
+    with _opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.summary import PERTURBED_KEY, quick_score
         from jdetrt.runtime.settings import assumptions, tracker_config
 
@@ -264,12 +268,18 @@ def summary(
 
 @contextmanager
 def _opened(
-    model: Path, size: Size | None, provider: str, threads: int | None
+    model: Path,
+    size: Size | None,
+    trained_size: Size | None,
+    provider: str,
+    threads: int | None,
 ) -> Iterator[Session]:
     with requiring("export", "Evaluating a checkpoint, or on labelled images,"):
         from jdetrt.api import load
 
-        with load(model, size=size, provider=provider, threads=threads) as detector:
+        with load(
+            model, size=size, trained_size=trained_size, provider=provider, threads=threads
+        ) as detector:
             yield detector.session
 
 

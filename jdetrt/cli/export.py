@@ -31,13 +31,7 @@ _CHECKPOINT_OPTIONS = (
     "-o", "--output", type=opt.FILE, required=True, metavar="FILE", help="The ONNX model to write."
 )
 @opt.SIZE
-@click.option(
-    "--trained-size",
-    type=opt.parse_size,
-    metavar="WxH",
-    help="Size that the network was trained at, if the checkpoint does not record it and it is not "
-    "--size.",
-)
+@opt.TRAINED_SIZE
 @click.option(
     "--top-k",
     type=click.IntRange(1, TOP_K_LIMIT),

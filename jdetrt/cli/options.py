@@ -40,6 +40,7 @@ __all__ = [
     "SOURCE",
     "STDOUT",
     "THREADS",
+    "TRAINED_SIZE",
     "VIDEO",
     "WARM_UP",
     "WORSE",
@@ -66,11 +67,14 @@ WORSE = 3  # exit code of what was done, and is worse than asked for
 
 
 def parse_size(text: str) -> Size:
-    """Read ``1088x608``; raises click.BadParameter."""
+    """Read ``1088x608`` and question ``608x1088``; raises click.BadParameter."""
     try:
-        return Size.parse(text)
+        size = Size.parse(text)
     except DataError as err:
         raise click.BadParameter(str(err)) from None
+    if question := size.question():
+        click.echo(question, err=True)
+    return size
 
 
 def parse_sizes(text: str) -> list[Size]:
@@ -150,6 +154,13 @@ SIZE = click.option(
     metavar="WxH",
     help="Network input size, multiples of 32 (checkpoints only). Default: the size that the "
     "checkpoint records.",
+)
+TRAINED_SIZE = click.option(
+    "--trained-size",
+    type=parse_size,
+    metavar="WxH",
+    help="Size that a checkpoint was trained at, if it does not record it and it is not that of "
+    "the network input (checkpoints of the reference implementation).",
 )
 THREADS = click.option(
     "--threads",

@@ -72,22 +72,41 @@ def show(table: Table) -> None:
 def print_table(items: Iterable[Any], **columns: tuple[str, str]) -> None:
     """Print rows; a column is a key or attribute of a row, its title and the format of its values.
 
-    Text is aligned to the left; None becomes a dash.
+    Text is aligned to the left; None becomes a dash. Columns for which the terminal (or else 80
+    characters) is not wide enough follow in a further table that begins with the first column too.
     """
+    from rich.console import Console
     from rich.table import Table
 
     rows = [
         item if isinstance(item, dict) else {name: getattr(item, name) for name in columns}
         for item in items
     ]
-    table = Table()
-    for key, (title, _) in columns.items():
-        left = any(isinstance(row[key], str) for row in rows)
-        table.add_column(title, justify="left" if left else "right", no_wrap=True)
-    for row in rows:
-        cells = ((row[key], form) for key, (_, form) in columns.items())
-        table.add_row(*("-" if value is None else format(value, form) for value, form in cells))
-    show(table)
+    cells = {
+        key: ["-" if row[key] is None else format(row[key], form) for row in rows]
+        for key, (_, form) in columns.items()
+    }
+    console = Console()
+    widths = {key: 3 + max(map(len, (columns[key][0], *texts))) for key, texts in cells.items()}
+    for keys in _fitting(widths, console.width - 1):
+        table = Table()
+        for key in keys:
+            left = any(isinstance(row[key], str) for row in rows)
+            table.add_column(columns[key][0], justify="left" if left else "right", no_wrap=True)
+        for line in zip(*(cells[key] for key in keys), strict=True):
+            table.add_row(*line)
+        console.print(table)
+
+
+def _fitting(widths: dict[str, int], room: int) -> list[list[str]]:
+    """Keys of columns by table: each table has the first column and fits, if two columns do."""
+    first, *others = widths
+    tables = [[first]]
+    for key in others:
+        if len(tables[-1]) > 1 and sum(widths[one] for one in (*tables[-1], key)) > room:
+            tables.append([first])
+        tables[-1].append(key)
+    return tables
 
 
 def print_run(

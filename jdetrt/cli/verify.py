@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +16,15 @@ from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars, watched
 from jdetrt.cli.results import plural, show, write_json
 from jdetrt.errors import SessionError, requiring
-from jdetrt.file_kind import check
+from jdetrt.file_kind import CHECKPOINTS, check, kind_of
 from jdetrt.shipped import resolve_checkpoint
+from jdetrt.types import Size
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from jdetrt.evaluation.agreement import Comparison, Limits
-    from jdetrt.types import Frame, Size
+    from jdetrt.types import Frame, Session
 
 
 @click.command(cls=opt.Command, renamed={"--frames": "--source", "--limit": "--max-frames"})
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 )
 @opt.max_frames("Number of frames to use from each source.", default=100)
 @opt.SIZE
+@opt.TRAINED_SIZE
 @click.option(
     "--score-threshold",
     type=opt.FRACTION,
@@ -99,6 +101,7 @@ def command(
     sources: tuple[str, ...],
     max_frames: int,
     size: Size | None,
+    trained_size: Size | None,
     score_threshold: float,
     precision: str | None,
     min_iou: float | None,
@@ -129,10 +132,16 @@ def command(
     for path in (model, against):
         check(path, "verify", SessionError)
     with ExitStack() as stack:
-        session, reference = (
-            stack.enter_context(load(path, size=size, provider=provider, threads=threads)).session
-            for path in (model, against)
-        )
+        sessions: dict[Path, Session] = {}
+        for path in sorted({model, against}, key=lambda path: kind_of(path) in CHECKPOINTS):
+            if sessions and kind_of(path) in CHECKPOINTS:  # as the model beside it was exported
+                [other] = sessions.values()
+                size, trained_size = _recorded_sizes(other, size, trained_size)
+            detector = load(
+                path, size=size, trained_size=trained_size, provider=provider, threads=threads
+            )
+            sessions[path] = stack.enter_context(detector).session
+        session, reference = sessions[model], sessions[against]
         precision = precision or precision_of(session, reference)
         asked = {
             "iou": min_iou,
@@ -170,6 +179,22 @@ def command(
     if not faults:
         click.echo(f"Within the {precision} tolerance.")
     return opt.WORSE if faults else 0
+
+
+def _recorded_sizes(
+    session: Session, size: Size | None, trained_size: Size | None
+) -> tuple[Size | None, Size | None]:
+    """Size and size of training; what is not given is that of an exported model."""
+    import msgspec
+
+    height, width = session.inputs[0].shape[2:]
+    if size is None and min(width, height) > 0:
+        size = Size(width, height)
+    recorded = session.metadata.get("anchor_size")
+    if trained_size is None and recorded is not None:
+        with suppress(msgspec.DecodeError):  # a damaged record says nothing
+            trained_size = Size(*msgspec.json.decode(recorded, type=tuple[int, int]))
+    return size, trained_size
 
 
 @contextmanager

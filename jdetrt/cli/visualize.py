@@ -56,6 +56,7 @@ def command() -> None:
     help="Identity of the person, if both frames are from MOT sequences with ground truth.",
 )
 @opt.SIZE
+@opt.TRAINED_SIZE
 def retrieval(
     checkpoint: Path,
     query_frame: Path,
@@ -64,6 +65,7 @@ def retrieval(
     box: Box | None,
     identity: int | None,
     size: Size | None,
+    trained_size: Size | None,
 ) -> None:
     """Search a frame for a person of another frame by appearance (the paper's figure 4).
 
@@ -87,7 +89,7 @@ def retrieval(
     with requiring("export", "Looking into a network"):
         from jdetrt.evaluation.retrieval import draw, retrieve
         from jdetrt.export.torch_session import load_network
-    network, network_size, anchors = load_network(checkpoint, size)
+    network, network_size, anchors = load_network(checkpoint, size, trained_size)
     maps = retrieve(network, query, box, target, size=network_size, anchors=anchors)
     _save(output, draw(maps, query, box, target, target_box=same))
     click.echo(f"Written: {output}")

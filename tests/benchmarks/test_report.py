@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from chromium import run_in_page
 
-from jdetrt.benchmarks.decide import mark_pareto
+from jdetrt.benchmarks.decide import decide, mark_pareto
 from jdetrt.benchmarks.report.page import COLUMNS, failures, html_report, markdown_report
 from jdetrt.benchmarks.report.png import write_png
+from jdetrt.benchmarks.report.table import columns
 from jdetrt.benchmarks.result import Result, Row, Run, Summary, SweepSettings
 from jdetrt.benchmarks.stages import STAGES
 from jdetrt.errors import DataError
@@ -46,7 +47,9 @@ def measured(*, accuracy: bool = True, watts: float | None = 12.0) -> Result[Any
     return Result(
         benchmark="sweep",
         machine=Machine(cpu="Cortex <A78>", locked=True),
-        settings=SweepSettings(model="nano.safetensors", source="MOT17-09", accuracy="HOTA"),
+        settings=SweepSettings(
+            model="nano.safetensors", source="MOT17-09", gt="MOT17-09", accuracy="HOTA"
+        ),
         rows=[*rows, refused],
     )
 
@@ -93,9 +96,10 @@ def test_the_page_needs_nothing_else_and_has_the_whole_result() -> None:
 
 def test_marks_are_where_the_numbers_say() -> None:
     text = html_report(measured())
+    text = text[text.index("Speed against network size") :]
     found = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="4" class="s(\d)"', text)
     speeds = [fps for sizes in SPEEDS.values() for _, fps in sorted(sizes.items())]
-    # The first chart: as many marks as rows, height a straight line through the speeds.
+    # As many marks as rows, height a straight line through the speeds.
     heights = [float(y) for _, y, _ in found[: len(speeds)]]
     slope, offset = np.polyfit(speeds, heights, 1)
     np.testing.assert_allclose(heights, slope * np.array(speeds) + offset, atol=0.06)
@@ -113,12 +117,59 @@ def test_without_accuracy_and_power_it_says_so() -> None:
     assert "–" in text
 
 
+def test_it_opens_with_the_answer_and_its_command() -> None:
+    result = measured()
+    for row in result.measured:
+        row.perturbed = {"HOTA": [row.require("HOTA") - 0.5, row.require("HOTA") + 0.5]}
+        row.deploy = f"jdetrt track <cam> --model {row.size}.onnx"
+    decision = decide(result.measured, min_fps=25)
+    result.answer = decision.record()
+    assert str(decision.row) == "1088x608 int8 tensorrt"
+    text, lines = html_report(result), markdown_report(result).splitlines()
+    order = [
+        text.index(part)
+        for part in (
+            "Recommended: 1088x608 int8 tensorrt.",
+            "jdetrt track &lt;cam&gt; --model 1088x608.onnx",
+            "at least 25 FPS in every run",
+            "HOTA on MOT17-09 against speed",
+            "Speed against network size",
+            "All numbers",
+        )
+    ]
+    assert order == sorted(order)
+    assert "mean ± standard deviation of 2 runs" in text
+    assert text.count('class="ring') == text.count('<tr class="best"') == 1
+    assert lines[2].startswith("**Recommended: 1088x608 int8 tensorrt.** HOTA ")
+    assert lines[4] == "    jdetrt track <cam> --model 1088x608.onnx"
+    assert "| 40.8 ±\u00a00.7 |" in "\n".join(lines)
+    # Each point has its size and precision beside it.
+    labels = re.findall(r'<text class="point"[^>]*>([^<]+)</text>', text)
+    assert sorted(labels) == sorted(
+        f"{w}x{h} {p}" for (p, _), sizes in SPEEDS.items() for w, h in sizes
+    )
+    result.answer = decide(result.measured, min_fps=1000).record()
+    assert "No configuration meets the limits." in html_report(result)
+    assert "Recommended" not in html_report(measured(accuracy=False))
+
+
+def test_the_score_that_decides_comes_first() -> None:
+    result = measured()
+    result.settings = msgspec.structs.replace(result.settings, accuracy="IDF1")
+    titles = [column.title for column in columns(result)]
+    assert titles[:5] == ["Configuration", "System FPS", "Slowest", "IDF1", "HOTA"]
+    assert sorted(titles) == sorted(column.title for column in COLUMNS)
+
+
 def test_markdown_has_every_row_and_the_reason_of_what_failed() -> None:
     lines = markdown_report(measured()).splitlines()
     table = [line for line in lines if re.match(r"\| \d+x\d+ ", line)]
     assert len(table) == 6
     assert all(line.count("|") == len(COLUMNS) + 1 for line in table)
-    assert table[5].startswith("| 576x320 int8 tensorrt | 100.0 | 90.0 | 110.0 | 101.0 | 3000.0 |")
+    assert table[5] == (
+        "| 576x320 int8 tensorrt | 100.0 | 90.0 | 30.5 | -3.5 | 40.0 | – | 12.0 | yes | 0.120 | "
+        "110.0 | 101.0 | 3000.0 | 100.5 | 10.0 |"
+    )
     assert "- 32x32 fp16 tensorrt: BuildError: </script><b>no GPU" in lines
 
 
@@ -201,10 +252,13 @@ const texts = [...document.querySelectorAll('svg text')];
 return {
   window: innerWidth,
   overflow: document.documentElement.scrollWidth - innerWidth,
-  scrolls: wide.scrollWidth > wide.clientWidth,
   columns: new Set([...document.querySelectorAll('.charts section')].map(e => box(e).left)).size,
   smallest: Math.min(...texts.map(t => 13 * box(t.ownerSVGElement).width / 440)),
   buttons: Math.min(...[...document.querySelectorAll('.keys button')].map(b => box(b).height)),
+  fits: wide.scrollWidth <= wide.clientWidth,
+  shown: [...document.querySelectorAll('#rows th')].filter(h => box(h).width > 0).length,
+  sticky: getComputedStyle(document.querySelector('#rows td')).position,
+  answer: box(document.querySelector('.answer')).top < innerHeight / 2,
   cut: texts.filter(t => box(t).right > box(t.ownerSVGElement).right + 1).length,
 };
 """
@@ -234,7 +288,7 @@ def test_a_series_can_be_hidden_in_a_browser(page: Path) -> None:
     assert out["firstStill"] == out["first"] > 9
 
 
-@pytest.mark.parametrize(("width", "columns"), [(1280, 2), (390, 1)], ids=["desktop", "phone"])
+@pytest.mark.parametrize(("width", "columns"), [(1400, 2), (390, 1)], ids=["desktop", "phone"])
 def test_it_is_readable_at_both_widths(page: Path, width: int, columns: int) -> None:
     out = run_in_page(page, LAYOUT, width=width)
     assert out["window"] == width
@@ -243,4 +297,9 @@ def test_it_is_readable_at_both_widths(page: Path, width: int, columns: int) -> 
     assert out["smallest"] >= 9
     assert out["buttons"] >= 40
     assert out["cut"] == 0
-    assert out["scrolls"] or width > 1000
+    assert out["fits"]  # the whole table, or on a phone the columns that decide
+    assert out["shown"] == (len(COLUMNS) if width > 1000 else 5)
+    assert out["sticky"] == "sticky"
+    assert out["answer"]
+    all_columns = "document.getElementById('more').click();" + LAYOUT
+    assert run_in_page(page, all_columns, width=width)["shown"] == len(COLUMNS)

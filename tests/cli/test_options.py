@@ -92,6 +92,14 @@ def test_a_bare_number_is_no_folder_of_images(
         assert not any(tmp_path.iterdir())
 
 
+def test_a_size_that_is_higher_than_wide_is_questioned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert opt.parse_sizes("320x576,576x320,64x64") == [(320, 576), (576, 320), (64, 64)]
+    assert capsys.readouterr().err == (
+        "Is 320x576 right? It is 320 pixels wide and 576 high; for wide frames the size is 576x320 "
+        "(width first).\n"
+    )
+
+
 @pytest.mark.parametrize("text", ["1088", "0x608", "1088x608x3", "wide", "-1x5"])
 def test_a_size_has_two_sides(text: str) -> None:
     with pytest.raises(click.BadParameter, match="WIDTHxHEIGHT"):

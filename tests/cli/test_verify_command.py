@@ -84,6 +84,20 @@ def test_checkpoints_and_the_number_of_frames(
     assert "Within the fp32 tolerance." in out
 
 
+def test_a_checkpoint_takes_both_sizes_from_the_model_beside_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = save_tiny(here / "unsized.safetensors", monkeypatch, size=None)
+    config = ExportConfig(size=(64, 64), top_k=50)
+    export_onnx(source, here / "small.onnx", config, trained_size=(576, 320))
+    options = ("--against", "unsized.safetensors", *ALL, "--precision", "fp32", "--max-frames", "1")
+    for more in ((), ("--size", "64x64")):
+        assert run("small.onnx", *options, *more) == 0
+    capsys.readouterr()
+    # Anchors of another size are another network.
+    assert run("small.onnx", *options, "--trained-size", "64x64") == 3
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

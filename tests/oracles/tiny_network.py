@@ -39,15 +39,17 @@ class TinyBody(Body):
         return first, second, self.third(second)
 
 
-def save_tiny(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make the body known for the length of a test, and write a checkpoint with it."""
+def save_tiny(
+    path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int] | None = SIZE
+) -> Path:
+    """Make the body known for the length of a test, and write a checkpoint that records a size."""
     monkeypatch.setattr(model, "BODIES", {**model.BODIES, "tiny": TinyBody})
     network = model.random_network(3, "tiny", EMBEDDING_DIM)
     generator = torch.Generator().manual_seed(4)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.bias.data.normal_(0, 0.1, generator=generator)
-    checkpoint.save(path, network, size=SIZE, identities=9)
+    checkpoint.save(path, network, size=size, identities=9)
     return path
 
 

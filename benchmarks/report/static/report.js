@@ -34,6 +34,14 @@
     });
   }
 
+  // A phone shows the columns that decide; this button shows the others too.
+  const more = document.getElementById("more");
+  more.addEventListener("click", () => {
+    const all = table.classList.toggle("all");
+    more.setAttribute("aria-pressed", String(all));
+    more.textContent = all ? "Show fewer columns" : "Show all columns";
+  });
+
   const save = (name, type, text) => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type }));

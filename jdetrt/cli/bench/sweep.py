@@ -18,12 +18,9 @@ from jdetrt.shipped import resolve_checkpoint
 from jdetrt.types import Size
 
 if TYPE_CHECKING:
-    from jdetrt.benchmarks.decide import Decision
+    from jdetrt.benchmarks.result import Answer, Result, Row
 
 __all__ = ["sweep"]
-
-# Of the report's columns those that fit a terminal.
-_SHOWN = ("Configuration", "System FPS", "Engine FPS", "HOTA", "MOTA", "AP50", "Watts", "Pareto")
 
 
 @click.command(
@@ -73,21 +70,20 @@ _SHOWN = ("Configuration", "System FPS", "Engine FPS", "HOTA", "MOTA", "AP50", "
     metavar="WxH,...",
     help="Network input sizes to measure.",
 )
+@opt.TRAINED_SIZE
 @click.option(
     "--precisions",
     type=opt.names,
-    default="fp32",
-    show_default=True,
     metavar="P,...",
-    help="Precisions to measure, such as fp32,fp16,int8.",
+    help="Precisions to measure, such as fp32,fp16,int8. Default: fp16 and int8 for TensorRT, fp32 "
+    "and int8 for ONNX Runtime; int8 only with --calibration-source.",
 )
 @click.option(
     "--backends",
     type=opt.names,
-    default="onnxruntime",
-    show_default=True,
     metavar="B,...",
-    help="Backends to measure: onnxruntime, tensorrt, tensorrt-rtx.",
+    help="Backends to measure: onnxruntime, tensorrt, tensorrt-rtx. Default: TensorRT on a machine "
+    "with an NVIDIA GPU and TensorRT, otherwise ONNX Runtime.",
 )
 @click.option(
     "--gt",
@@ -103,16 +99,23 @@ _SHOWN = ("Configuration", "System FPS", "Engine FPS", "HOTA", "MOTA", "AP50", "
     help="Score for the Pareto front and the recommendation.",
 )
 @click.option(
+    "--perturbed-runs",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Number of times to track slightly perturbed boxes, whose mean score is the accuracy; 0 "
+    "scores a single run. Default: 20, or 0 if --gt is more than one sequence.",
+)
+@click.option(
     "--min-fps",
     type=click.FloatRange(0),
     metavar="FPS",
-    help="Recommend a configuration with at least this system FPS.",
+    help="Recommend a configuration with at least this system FPS in its slowest run.",
 )
 @click.option(
     "--max-watts",
     type=click.FloatRange(0),
     metavar="WATTS",
-    help="Recommend a configuration that draws at most this many watts.",
+    help="Recommend a configuration that draws at most this many watts in every run.",
 )
 @click.option(
     "--calibration-source",
@@ -158,8 +161,9 @@ def sweep(
     models: tuple[Path, ...],
     source: str,
     sizes: list[Size],
-    precisions: list[str],
-    backends: list[str],
+    trained_size: Size | None,
+    precisions: list[str] | None,
+    backends: list[str] | None,
     gt: str | None,
     output: Path,
     keep: Path | None,
@@ -173,6 +177,7 @@ def sweep(
     top_k: int,
     seed: int,
     accuracy: str,
+    perturbed_runs: int | None,
     min_fps: float | None,
     max_watts: float | None,
     preset: str | None,
@@ -182,18 +187,25 @@ def sweep(
     """Measure every combination of size, precision and backend: speed, accuracy and power.
 
     Runs are in random order, with a pause before each. The result is written after each run, and an
-    interrupted sweep resumes when it is started again. With --min-fps or --max-watts the sweep
-    recommends a configuration and prints the command that tracks with it; if none qualifies, the
-    exit code is 3.
+    interrupted sweep resumes when it is started again. With --gt the sweep recommends a
+    configuration and prints the command that tracks with it: of those whose slowest run meets
+    --min-fps and --max-watts, the fastest that is as accurate as the best within noise. If none
+    meets the limits, the exit code is 3.
     """
     if gt is None and (min_fps is not None or max_watts is not None):
         raise click.UsageError("A recommendation goes by accuracy: add --gt SEQUENCE.")
     with requiring("bench", "Sweeping"):
         from jdetrt.benchmarks.decide import decide
+        from jdetrt.benchmarks.defaults import default_backends, default_precisions
         from jdetrt.benchmarks.model_store import Configuration, ModelStore
-        from jdetrt.benchmarks.result import SweepConfig
+        from jdetrt.benchmarks.result import SweepConfig, write_result
         from jdetrt.benchmarks.sweep import sweep as run_sweep
 
+    backends = backends or default_backends()
+    if precisions is None:
+        precisions = default_precisions(backends, calibration=bool(calibration))
+        if not calibration:
+            click.echo("INT8 is not measured: it needs --calibration-source SOURCE.", err=True)
     folder = output.with_suffix("") if keep is None else keep
     refuse_collisions(
         {
@@ -207,6 +219,7 @@ def sweep(
         store = ModelStore(
             models,
             folder,
+            trained_size=trained_size,
             top_k=top_k,
             calibration=calibration,
             calibration_frames=calibration_frames,
@@ -227,38 +240,69 @@ def sweep(
             cuda_graph=cuda_graph,
             preset=preset,
             accuracy=accuracy,
+            perturbed_runs=_perturbed_runs(gt) if perturbed_runs is None else perturbed_runs,
             seed=seed,
         )
         result = run_sweep(store, configurations, source, output, config, gt=gt, progress=bars)
-    print_sweep(result)
+    _print(result, accuracy)
     click.echo(f"Written: {output}")
     if not result.measured:
         raise ConfigError(f"{output}: no configuration could be measured; see the reasons above")
-    if min_fps is None and max_watts is None:
+    if gt is None:
         return 0
     decision = decide(result.measured, min_fps=min_fps, max_watts=max_watts, accuracy=accuracy)
-    _recommend(decision)
+    result.answer = decision.record()
+    write_result(output, result)
+    _recommend(result.answer)
     return 0 if decision.row is not None else opt.WORSE
 
 
-def print_sweep(result: Any) -> None:
-    """The rows that ran as a table, then why the others did not."""
-    from jdetrt.benchmarks.report.page import COLUMNS, failures
+def _perturbed_runs(gt: str | None) -> int:
+    """20 runs over one sequence; what several add up to is scored once."""
+    return 20 if gt is not None and (Path(gt) / "gt" / "gt.txt").is_file() else 0
 
-    columns = [column for column in COLUMNS if column.title in _SHOWN]
+
+def _print(result: Result[Any], accuracy: str) -> None:
+    """The rows that ran as a table, then why the others did not."""
+    from jdetrt.benchmarks.report.table import failures
+
     if result.measured:
+        powered = any(row.watts is not None for row in result.measured)
+        scores = dict.fromkeys((accuracy, "MOTA", "AP50"))
         print_table(
-            [{column.title: column.value(row) for column in columns} for row in result.measured],
-            **{column.title: (column.title, column.form) for column in columns},
+            [_cells(row, accuracy) for row in result.measured],
+            name=("Configuration", ""),
+            slowest=("Slowest", ".1f"),
+            fps=("FPS", ".1f"),
+            **{score: (score, "" if score == accuracy else ".1f") for score in scores},
+            **({"watts": ("Watts", ".1f")} if powered else {}),
+            pareto=("Pareto", ""),
         )
     for line in failures(result):
         click.echo(f"Not measured: {line}", err=True)
 
 
-def _recommend(decision: Decision) -> None:
-    if decision.row is None:
-        click.echo(f"No recommendation: {decision.why}.")
+def _cells(row: Row, accuracy: str) -> dict[str, Any]:
+    """Cells of the terminal's table: the columns that decide."""
+    from jdetrt.benchmarks.report.table import score_text
+
+    return {
+        "name": str(row),
+        "slowest": row.slowest,
+        "fps": row.system_fps,
+        **{name: row.score(name) for name in ("MOTA", "AP50")},
+        accuracy: score_text(row, accuracy),
+        "watts": row.watts,
+        "pareto": None if row.pareto is None else "yes" if row.pareto else "no",
+    }
+
+
+def _recommend(answer: Answer) -> None:
+    from jdetrt.benchmarks.decide import limits
+
+    if answer.configuration is None:
+        click.echo(f"No recommendation: {answer.why}. Limits: {limits(answer)}.")
         return
-    click.echo(f"Recommended: {decision.row}: {decision.why}.")
-    if decision.row.deploy:
-        click.echo(f"  {decision.row.deploy}")
+    click.echo(f"Recommended: {answer.configuration}: {answer.why}. Limits: {limits(answer)}.")
+    if answer.deploy:
+        click.echo(f"  {answer.deploy}")
