@@ -87,6 +87,7 @@ class TrackerRow(msgspec.Struct):
     mean_ms: float
     combined: dict[str, Any]
     sequences: dict[str, dict[str, Any]]
+    read: dict[str, Any] = {}  # account of the rows that were scored and left out
 
 
 class TrackersResult(msgspec.Struct):
