@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from jdetrt import inputs
+from jdetrt.documents import decode_json
 from jdetrt.engine import onnx_file
 from jdetrt.engine.tensorrt.plan import read_sidecar
 from jdetrt.errors import JdetrtError, SessionError
@@ -16,6 +17,10 @@ from jdetrt.shipped import resolve
 from jdetrt.types import Size
 
 __all__ = ["Model"]
+
+
+class _Config(msgspec.Struct):
+    size: Size | None = None
 
 
 class Model:
@@ -74,8 +79,10 @@ class Model:
     def size(self) -> Size | None:
         """Size of the network's input; None where the file records none or leaves it free."""
         if self.kind is FileKind.CHECKPOINT:
-            size = msgspec.json.decode(self.metadata.get("config", "{}")).get("size")
-            return None if size is None else Size(*size)
+            try:
+                return decode_json(self.metadata.get("config", "{}"), _Config).size
+            except ValueError as err:
+                raise self._error(f"{self.path}: 'config' in its metadata: {err}") from err
         shape: tuple[int, ...] = ()
         if self.kind is FileKind.ONNX:
             shape = onnx_file.input_shape(self.path, self._error)

@@ -13,11 +13,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from jdetrt import inputs
 from jdetrt.errors import JdetrtError, SessionError
 
-__all__ = ["fingerprint", "input_shape", "metadata", "model_files"]
+__all__ = ["check_texts", "fingerprint", "input_shape", "metadata", "model_files"]
 
 # The entry "location" of a tensor whose values are in another file (onnx.proto, external_data):
 # the key, then the tag of the value, a text; its length follows.
@@ -30,6 +31,9 @@ _TENSOR_NAME, _VALUE_NAME = 8, 1  # of TensorProto and ValueInfoProto
 # From ValueInfoProto to its dimensions: type, tensor_type, shape, dim.
 _TO_DIMENSIONS = (2, 1, 2, 1)
 _DIM_VALUE = 1
+_LONGEST_VARINT = 10  # bytes
+_MOST_FIELDS = 1_000_000  # of one message; a large network has some thousand nodes and tensors
+_LARGEST_SIDE = 2**31 - 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
 
 
@@ -38,11 +42,11 @@ def model_files(path: Path) -> Iterator[Path]:
     yield path
     with suppress(OSError, ValueError, IndexError), inputs.open_regular(path) as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = set()
+            names = set()
             for match in _EXTERNAL.finditer(data):
                 length, start = _varint(data, match.end())
-                found.add(data[start : start + length])
-        yield from (path.parent / os.fsdecode(name) for name in sorted(found))
+                names.add(data[start : start + length])
+        yield from (path.parent / os.fsdecode(name) for name in sorted(names))
 
 
 def fingerprint(path: Path, error: type[JdetrtError] = SessionError) -> str:
@@ -53,6 +57,11 @@ def fingerprint(path: Path, error: type[JdetrtError] = SessionError) -> str:
     """
     hashes = []
     for file in model_files(path):
+        if ".." in file.parts or not file.is_relative_to(path.parent):
+            raise error(
+                f"{path}: has its weights in {str(file)!r}, outside of its own folder; export it "
+                "again"
+            )
         with inputs.reading(file, error):
             hashes.append(inputs.sha256(file))
     if len(hashes) == 1:
@@ -95,12 +104,44 @@ def input_shape(path: Path, error: type[JdetrtError] = SessionError) -> tuple[in
     return ()
 
 
+def check_texts(model: Any, path: str | Path, error: type[JdetrtError]) -> None:
+    """Refuse an ``onnx.ModelProto`` with a name or a note that is no UTF-8.
+
+    Protobuf gives such a text as bytes, or raises where it is asked for.
+
+    Raises:
+        JdetrtError: of the type ``error``; there is one.
+    """
+    try:
+        whole = all(isinstance(text, str) for text in _texts(model))
+    except UnicodeDecodeError:
+        whole = False
+    if not whole:
+        raise error(
+            f"{path}: a name or a note in it is no text: it is damaged; copy or export it again"
+        )
+
+
+def _texts(model: Any) -> Iterator[object]:
+    yield from (model.producer_name, model.producer_version)
+    yield from (text for entry in model.metadata_props for text in (entry.key, entry.value))
+    yield from (opset.domain for opset in model.opset_import)
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+
+
 def _dimensions(data: mmap.mmap, start: int, end: int) -> Iterator[int]:
     spans = [(start, end)]
     for number in _TO_DIMENSIONS:
         spans = [inner for span in spans for inner in _each(data, *span, number)]
     for span in spans:
         values = [_varint(data, at)[0] for at, _ in _each(data, *span, _DIM_VALUE)]
+        if values and not 0 <= values[0] <= _LARGEST_SIDE:
+            raise ValueError(f"a side of {values[0]}")
         yield values[0] if values else -1
 
 
@@ -127,7 +168,9 @@ def _each(data: mmap.mmap, start: int, end: int, number: int) -> Iterator[tuple[
 
 def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Number, start and end of the value of each field of a message."""
-    while at < end:
+    for _ in range(_MOST_FIELDS):
+        if at >= end:
+            return
         tag, at = _varint(data, at)
         number, kind = tag >> 3, tag & 7
         if kind == _VARINT:
@@ -142,14 +185,15 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
             raise ValueError("a field is longer than the message")
         yield number, at, at + length
         at += length
+    raise ValueError("more fields than a model has")
 
 
 def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
+    value = 0
+    for shift in range(0, 7 * _LONGEST_VARINT, 7):
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-        shift += 7
+    raise ValueError("a number without an end")

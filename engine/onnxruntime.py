@@ -75,11 +75,16 @@ class OrtSession(SessionBase):
         if threads is not None and threads < 1:
             raise SessionError(f"threads: expected 1 or more, got {threads}")
         self._session, self.provider = _load(path, provider, session_options(threads))
-        super().__init__(
-            [_spec(path, node) for node in self._session.get_inputs()],
-            [_spec(path, node) for node in self._session.get_outputs()],
-            self._session.get_modelmeta().custom_metadata_map,
-        )
+        try:
+            super().__init__(
+                [_spec(path, node) for node in self._session.get_inputs()],
+                [_spec(path, node) for node in self._session.get_outputs()],
+                self._session.get_modelmeta().custom_metadata_map,
+            )
+        except UnicodeDecodeError as err:
+            raise SessionError(
+                f"{path}: a name or a note in it is no text: it is damaged; copy or export it again"
+            ) from err
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
 
     def close(self) -> None:
@@ -207,7 +212,7 @@ def _create(path: Path, options: Any, provider: str) -> Any:
 
 def _reason(err: Exception) -> str:
     """ONNX Runtime's own words, without the code in front: "[ONNXRuntimeError] : 7 : NAME : "."""
-    return str(err).split(" : ", 3)[-1].strip()
+    return " ".join(str(err).split(" : ", 3)[-1].split())
 
 
 def _spec(path: Path, node: Any) -> TensorSpec:

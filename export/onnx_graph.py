@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from jdetrt.engine.onnx_file import check_texts
 from jdetrt.errors import DataError
 from jdetrt.types import TensorSpec
 
@@ -28,6 +29,7 @@ def read(path: Path) -> onnx.ModelProto:
             f"{path}: is cut short or not an ONNX model ({path.stat().st_size} bytes); "
             "copy or export it again"
         ) from err
+    check_texts(model, path, DataError)
     if not model.graph.node:
         raise DataError(f"{path}: is an ONNX model without operators; export it again")
     return model

@@ -18,6 +18,7 @@ from jdetrt.errors import ConfigError
 
 __all__ = [
     "ANCHORS_PER_CELL",
+    "LARGEST_EMBEDDING",
     "LOSS_WEIGHT_INIT",
     "PRESETS",
     "PUBLISHED_ANCHORS",
@@ -141,6 +142,7 @@ def preset_of(config: TrackerConfig) -> str:
 
 # ---- network and export --------------------------------------------------------------------
 
+LARGEST_EMBEDDING = 65536  # numbers; far more than any network has
 STRIDES = (32, 16, 8)  # network pixels a cell of each head, in output order; paper section 3.2
 ANCHORS_PER_CELL = 4  # paper section 3.2
 
@@ -174,7 +176,8 @@ class NetworkConfig(Section, frozen=True):
     body: str = "darknet53"
     # Network width and height at training; None where a checkpoint does not record it.
     size: tuple[int, int] | None = None
-    embedding_dim: Annotated[int, Meta(ge=1, le=65536)] = 512  # reference cfg/yolov3_1088x608.cfg
+    # Default: reference cfg/yolov3_1088x608.cfg.
+    embedding_dim: Annotated[int, Meta(ge=1, le=LARGEST_EMBEDDING)] = 512
     # Anchor width and height in network pixels, heads /32, /16, /8, the same at every network
     # size; None for the reference's rule, which goes by the size (jdetrt.training.network.anchors).
     anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None

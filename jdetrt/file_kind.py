@@ -7,16 +7,22 @@ called by the same name everywhere, and the message says what to do with it inst
 from __future__ import annotations
 
 import itertools
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jdetrt.errors import DataError, JdetrtError
-from jdetrt.inputs import reading
+from jdetrt.inputs import (
+    LARGEST_JSON,
+    LARGEST_SETTINGS,
+    open_regular,
+    read_bytes,
+    read_text,
+    reading,
+)
 
 __all__ = [
     "CHECKPOINTS",
@@ -41,7 +47,6 @@ PLAN_SUFFIXES = (".plan", ".engine", ".trt")
 
 _HEAD = 4096  # bytes that most kinds are told by
 _IN_PICKLE = 1 << 20  # within so many bytes a pickled state dict names its first tensor
-_LARGEST_TEXT = 64 << 20  # JSON and TOML files of ours are smaller
 _LOOKED_AT = 1000  # entries of a folder without an image, at most
 _NUMBERS = re.compile(r"\s*-?\d+(\.\d+)?\s*,\s*(-?\d+)(\.0*)?(\s*,\s*-?[\d.eE+-]+){4,}\s*")
 
@@ -130,7 +135,7 @@ def kind_of(path: str | Path, error: type[JdetrtError] = DataError) -> FileKind:
             raise error(f"{path}: no such file")
         if not path.is_file():
             raise error(f"{path}: is not a regular file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_HEAD)
         if not head:
             raise error(f"{path}: is empty (0 bytes); make, copy or download it again")
@@ -162,19 +167,22 @@ def check(path: str | Path, purpose: Purpose, error: type[JdetrtError] = DataErr
 def _words(path: Path, kind: FileKind) -> str:
     if kind is not FileKind.TEXT:
         return str(kind.value)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(24).decode(errors="replace").split("\n")[0].strip()
     return f"a text file ('{start}...'), perhaps a web page or a link instead of the download"
 
 
 def safetensors_metadata(path: str | Path) -> dict[str, str]:
     """Metadata of a safetensors file; empty where it has none or is damaged. Raises OSError."""
-    with Path(path).open("rb") as file:
+    from jdetrt.documents import convert, decode_json  # not for those who read other files
+
+    with open_regular(path) as file:
         length = int.from_bytes(file.read(8), "little")
+        if length > LARGEST_JSON:
+            return {}
         with suppress(ValueError):
-            header = json.loads(file.read(min(length, _LARGEST_TEXT)))
-            metadata = header.get("__metadata__") if isinstance(header, dict) else None
-            return metadata if isinstance(metadata, dict) else {}
+            header = decode_json(file.read(length), dict[str, Any])
+            return convert(header.get("__metadata__", {}), dict[str, str])
     return {}
 
 
@@ -205,8 +213,11 @@ def _next(path: Path, kind: FileKind) -> str:
 def _size_option(path: Path, kind: FileKind) -> str:
     recorded = None
     if kind is FileKind.CHECKPOINT:
-        with suppress(ValueError, AttributeError):  # damaged metadata: the export says so
-            recorded = json.loads(safetensors_metadata(path).get("config", "{}")).get("size")
+        from jdetrt.documents import decode_json
+
+        with suppress(ValueError):  # damaged metadata: the export says so
+            config = safetensors_metadata(path).get("config", "{}")
+            recorded = decode_json(config, dict[str, Any]).get("size")
     return "" if recorded else " --size 1088x608"
 
 
@@ -215,7 +226,7 @@ def _kind_of_folder(folder: Path) -> FileKind:
         return FileKind.SEQUENCE
     for path in itertools.islice(folder.iterdir(), _LOOKED_AT):
         if path.is_file() and path.stat().st_size:
-            with suppress(OSError), path.open("rb") as file:
+            with suppress(OSError), open_regular(path) as file:
                 if _has_mark(file.read(_HEAD), _IMAGE_MARKS):
                     return FileKind.IMAGES
     return FileKind.FOLDER
@@ -277,9 +288,19 @@ def _binary(path: Path, head: bytes) -> FileKind | None:
 def _pickle(path: Path) -> bytes:
     """The beginning of the pickle in a torch file."""
     import zipfile
+    import zlib
 
-    with path.open("rb") as file:
-        with suppress(zipfile.BadZipFile, NotImplementedError):
+    # Of a damaged archive.
+    faults = (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+    )
+    with open_regular(path) as file:
+        with suppress(*faults):
             archive = zipfile.ZipFile(file)
             for name in archive.namelist():
                 if name.endswith("data.pkl"):
@@ -308,11 +329,10 @@ def _textual(path: Path, head: bytes) -> FileKind:
         return FileKind.CALIBRATION_CACHE
     if match := _NUMBERS.match(text.split("\n")[0]):
         return FileKind.DETECTIONS if int(match[2]) < 0 else FileKind.TRACKS
-    if path.stat().st_size <= _LARGEST_TEXT:
-        keys = _keys(path, text)
-        for kind, expected in _KEYS:
-            if expected <= keys:
-                return kind
+    keys = _keys(path, text)
+    for kind, expected in _KEYS:
+        if expected <= keys:
+            return kind
     return FileKind.TEXT
 
 
@@ -333,14 +353,18 @@ _KEYS = (
 
 def _keys(path: Path, head: str) -> set[str]:
     """Keys of a JSON or TOML file; none of any other."""
-    parse: Callable[[str], Any] = json.loads
-    if not head.lstrip().startswith("{"):
-        if not _TOML.search(head):
-            return set()
-        import msgspec.toml  # not for those who only read binary files
+    is_json = head.lstrip().startswith("{")
+    if not is_json and not _TOML.search(head):
+        return set()
+    import msgspec  # not for those who only read binary files
 
-        parse = msgspec.toml.decode
-    with suppress(ValueError):
-        content = parse(path.read_text("utf-8-sig"))
-        return set(content) if isinstance(content, dict) else set()
+    from jdetrt.documents import decode_json, decode_toml
+
+    with suppress(ValueError, JdetrtError):
+        if is_json:
+            text = read_text(path, DataError, largest=LARGEST_JSON)
+            return set(decode_json(text, dict[str, msgspec.Raw]))
+        return set(
+            decode_toml(read_bytes(path, DataError, largest=LARGEST_SETTINGS), dict[str, Any])
+        )
     return set()

@@ -19,7 +19,6 @@ from jdetrt.errors import JdetrtError
 
 __all__ = [
     "LARGEST_JSON",
-    "LARGEST_RECORDING",
     "LARGEST_SETTINGS",
     "LARGEST_TABLE",
     "LARGEST_TEXT",
@@ -35,8 +34,7 @@ __all__ = [
 LARGEST_SETTINGS = 1 << 20  # TOML
 LARGEST_TEXT = 16 << 20  # lists and labels; the longest published list has 3 MB
 LARGEST_JSON = 32 << 20  # of ours, and of annotations of one image
-LARGEST_TABLE = 256 << 20  # MOT text, MATLAB
-LARGEST_RECORDING = 512 << 20  # annotations and frames of whole videos
+LARGEST_TABLE = 256 << 20  # MOT text, MATLAB, annotations and frames of whole videos
 
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -125,12 +123,9 @@ def read_text(path: str | Path, error: type[JdetrtError], *, largest: int = LARG
         JdetrtError: of the type ``error``; it cannot be read, is too large or no text.
     """
     try:
-        text = read_bytes(path, error, largest=largest).decode("utf-8-sig")
+        return read_bytes(path, error, largest=largest).decode("utf-8-sig")
     except UnicodeDecodeError as err:
         raise error(f"{path}: not a text file (byte {err.start} is no UTF-8)") from err
-    if "\0" in text:
-        raise error(f"{path}: not a text file (it has a NUL)")
-    return text
 
 
 def sha256(path: str | Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from jdetrt.errors import ConfigError, TrainingError
+from jdetrt.errors import CheckpointError, ConfigError, TrainingError
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.training.batches import batch_count, batches
@@ -255,10 +255,15 @@ class Run:
         )
 
     def _load(self) -> None:
-        state = read_state(self.output / STATE, self._recipe, self._data_set)
-        self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
-        self.validated, self._means.values = state["validated"], state["means"]
-        self._learner.load(state)
+        path = self.output / STATE
+        state = read_state(path, self._recipe, self._data_set)
+        try:
+            self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
+            self.validated, self._means.values = state["validated"], state["means"]
+            self._learner.load(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as err:
+            why = " ".join(str(err).split())[:200]
+            raise CheckpointError(f"{path}: is damaged ({why}); start a new run") from err
 
 
 def _burn_in_note(schedule: ScheduleConfig, steps_per_epoch: int) -> str:

@@ -16,7 +16,7 @@ import msgspec
 import torch
 
 from jdetrt import files
-from jdetrt.documents import read_json
+from jdetrt.documents import convert, decode_json, read_json
 from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.training.checkpoints.torch_file import read_torch
 from jdetrt.training.data.datasets import DataSet
@@ -145,9 +145,11 @@ def read_state(path: Path, recipe: Recipe, data_set: DataSet) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") not in (_FORMAT, _FRACTIONS_FORMAT):
         raise CheckpointError(f"{path}: is not the state of a training run of this version")
     try:
-        before = msgspec.json.decode(state["recipe"], type=Recipe)
-    except msgspec.MsgspecError as err:
-        raise CheckpointError(f"{path}: its recipe cannot be read ({err})") from err
+        before = decode_json(state["recipe"], Recipe)
+        counts = convert(state["data"], dict[str, int])
+        best = None if state["best"] is None else float(state["best"])
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise CheckpointError(f"{path}: is damaged ({err}); start a new run") from err
     changes = [
         name for name in Recipe.__struct_fields__ if getattr(before, name) != getattr(recipe, name)
     ]
@@ -156,12 +158,12 @@ def read_state(path: Path, recipe: Recipe, data_set: DataSet) -> dict[str, Any]:
             f"{path}: was written with another {', '.join(changes)}; resume with the recipe that "
             "the run began with, which --resume without a recipe does, or start a new run"
         )
-    if state["format"] == _FRACTIONS_FORMAT and state["best"] is not None:
-        state["best"] *= 100
+    if state["format"] == _FRACTIONS_FORMAT and best is not None:
+        state["best"] = 100 * best
     for name, count in _counts(data_set).items():
-        if (earlier := state["data"][name]) != count:
+        if (then := counts.get(name)) != count:
             raise ConfigError(
-                f"{path}: was written with {earlier} {name.replace('pictures', 'images')}, "
+                f"{path}: was written with {then} {name.replace('pictures', 'images')}, "
                 f"now there are {count}; resume with the data of that run, or start a new run"
             )
     return state

@@ -19,6 +19,7 @@ import onnx
 
 from jdetrt import inputs
 from jdetrt.engine.model import Model
+from jdetrt.engine.onnx_file import check_texts
 from jdetrt.errors import CalibrationError
 
 __all__ = [
@@ -153,7 +154,9 @@ def read_model(path: str | Path) -> onnx.ModelProto:
     """
     try:
         with inputs.reading(path, CalibrationError):
-            return onnx.load(path)
+            model = onnx.load(path)
+        check_texts(model, path, CalibrationError)
+        return model
     except CalibrationError:
         raise
     except Exception as err:  # protobuf's DecodeError: protobuf is onnx's dependency, not ours

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
-import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from zipfile import BadZipFile, ZipFile
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from jdetrt import files, inputs
 from jdetrt.calibration.ranges.probe import Extremes
+from jdetrt.documents import decode_json
 from jdetrt.errors import CalibrationError
 from jdetrt.runtime.jit import kernel
 from jdetrt.types import Array
@@ -24,6 +27,8 @@ __all__ = ["BINS", "Histogram", "Statistics", "bin_edges", "count"]
 # From -limit to limit. So 2048 of them are of one sign, as many as NVIDIA's calibration has
 # (S. Migacz, 8-bit inference with TensorRT, GTC 2017).
 BINS = 4096
+_ARRAYS = ("low", "high", "elements", "counts")
+_NPY_HEADER = 1024  # bytes; those of ours have 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,8 +101,8 @@ class _Head(msgspec.Struct):
     """The part of a state that is JSON: what it is of, and how far it is."""
 
     of: dict[str, Any]
-    passes: int
-    frames: int
+    passes: Annotated[int, Meta(ge=0, le=2)]
+    frames: Annotated[int, Meta(ge=0)]
 
 
 @dataclass(slots=True, eq=False)
@@ -185,24 +190,61 @@ class Statistics:
         statistics = cls(tuple(tensors))
         if not path.exists():
             return statistics
+        again = "delete it and start again"
+        expected = {**of, "tensors": list(tensors)}
         try:
-            with inputs.open_regular(path) as file, np.load(file, allow_pickle=False) as saved:
-                head = msgspec.json.decode(saved["head"].tobytes(), type=_Head)
-                arrays = {name: saved[name] for name in ("low", "high", "elements", "counts")}
-        except OSError as err:
-            raise CalibrationError(f"{path}: cannot be read ({err.strerror or err})") from err
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as err:
+            with (
+                inputs.reading(path, CalibrationError),
+                inputs.open_regular(path) as file,
+                ZipFile(file) as archive,
+            ):
+                head = _head(archive)
+                if other := [key for key, value in expected.items() if head.of.get(key) != value]:
+                    raise CalibrationError(
+                        f"{path}: is the state of a calibration with other {other[0]}; name "
+                        f"another file, or {again}"
+                    )
+                for name in _ARRAYS:
+                    setattr(statistics, name, _member(archive, name, getattr(statistics, name)))
+        except (ValueError, KeyError, EOFError, NotImplementedError, BadZipFile, zlib.error) as err:
             raise CalibrationError(
-                f"{path}: is not the state of a calibration, or is damaged; delete it and "
-                "start again"
+                f"{path}: is not the state of a calibration, or is damaged ({err}); {again}"
             ) from err
-        for name, value in {**of, "tensors": list(tensors)}.items():
-            if head.of.get(name) != value:
-                raise CalibrationError(
-                    f"{path}: is the state of a calibration with other {name}; name another file, "
-                    "or delete it and start again"
-                )
-        for name, array in arrays.items():
-            setattr(statistics, name, array)
         statistics.passes, statistics.frames = head.passes, head.frames
+        if fault := statistics._fault():
+            raise CalibrationError(f"{path}: is damaged: {fault}; {again}")
         return statistics
+
+    def _fault(self) -> str | None:
+        """Something that no measurement gives, in words."""
+        started = self.passes > 0 or self.frames > 0
+        if started and not (np.isfinite(self.low).all() and np.isfinite(self.high).all()):
+            return "an extreme is not finite"
+        if started and (self.low > self.high).any():
+            return "a smallest value is above the largest"
+        if (self.elements < 0).any() or (self.counts < 0).any():
+            return "a count is negative"
+        return None
+
+
+def _head(archive: ZipFile) -> _Head:
+    text = _content(archive, "head", inputs.LARGEST_JSON)
+    return decode_json(text.tobytes(), _Head)
+
+
+def _member(archive: ZipFile, name: str, like: Array) -> Array:
+    """Read an array of the shape and dtype of another."""
+    array = _content(archive, name, like.nbytes)
+    if array.dtype != like.dtype or array.shape != like.shape:
+        raise ValueError(f"'{name}' is {array.dtype} of shape {array.shape}")
+    return array
+
+
+def _content(archive: ZipFile, name: str, largest: int) -> Array:
+    """Read an array of so many bytes at most; what declares more is not unpacked."""
+    member = archive.getinfo(f"{name}.npy")
+    if member.file_size > largest + _NPY_HEADER:
+        raise ValueError(f"'{name}' has {member.file_size:,} bytes")
+    with archive.open(member) as part:
+        content = io.BytesIO(part.read(largest + _NPY_HEADER))
+    return np.asarray(np.lib.format.read_array(content, allow_pickle=False))

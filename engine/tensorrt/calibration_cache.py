@@ -24,7 +24,7 @@ from jdetrt.errors import BuildError, CalibrationError
 __all__ = ["CalibrationCache", "cache_calibrator", "read_cache", "version_number", "write_cache"]
 
 _KIND = "EntropyCalibration2"
-_HEADER = re.compile(r"TRT-([0-9]+)-(\w+)")
+_HEADER = re.compile(r"TRT-([0-9]{1,7})-(\w+)", re.ASCII)
 _SCALE = re.compile(r"[0-9a-fA-F]{1,8}")  # TensorRT writes no leading zeros
 
 
@@ -94,10 +94,7 @@ def read_cache(path: str | Path) -> CalibrationCache:
     Raises:
         CalibrationError: it cannot be read, or is no calibration cache; the message says the line.
     """
-    try:
-        text = inputs.read_bytes(path, CalibrationError).decode()
-    except UnicodeDecodeError as err:
-        raise CalibrationError(f"{path}: is no calibration cache: not a text file") from err
+    text = inputs.read_text(path, CalibrationError)
     head, *lines = text.split("\n")
     header = _HEADER.fullmatch(head.rstrip("\r"))
     if header is None:
@@ -132,7 +129,7 @@ def cache_calibrator(path: Path) -> Callable[[TensorRt], Any]:
     Raises:
         BuildError: the file cannot be read, or is no calibration cache.
     """
-    data = inputs.read_bytes(path, BuildError)
+    data = inputs.read_bytes(path, BuildError, largest=inputs.LARGEST_TEXT)
     if not data.startswith(b"TRT-"):
         raise BuildError(f"{path}: is no calibration cache of TensorRT: it begins with 'TRT-'")
 

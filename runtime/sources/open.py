@@ -35,6 +35,7 @@ from jdetrt.runtime.sources.images import (
     folder_images,
     natural_order,
 )
+from jdetrt.runtime.sources.rate import LOWEST
 from jdetrt.runtime.sources.status import Say, silent
 from jdetrt.runtime.sources.video import VideoFile
 from jdetrt.types import Frame
@@ -111,7 +112,7 @@ def open_source(
     text = str(uri)
     if not text.strip():
         raise SourceError(f"no source given; expected {_FORMS}")
-    if frame_rate is not None and not 0 < frame_rate < float("inf"):
+    if frame_rate is not None and not LOWEST <= frame_rate < float("inf"):
         raise SourceError(
             f"{without_passwords(text)}: expected a frame rate above 0, got {frame_rate}"
         )

@@ -9,9 +9,19 @@ from itertools import pairwise
 
 from jdetrt.errors import DataError
 
-__all__ = ["ASSUMED", "HIGHEST", "choose_rate", "differ", "is_usual", "measured_rate", "parse_rate"]
+__all__ = [
+    "ASSUMED",
+    "HIGHEST",
+    "LOWEST",
+    "choose_rate",
+    "differ",
+    "is_usual",
+    "measured_rate",
+    "parse_rate",
+]
 
 ASSUMED = 30.0  # frames per second, where nobody knows
+LOWEST = 1e-3  # frames per second: one in a quarter of an hour; less is damage
 HIGHEST = 1000.0  # frames per second; above it a container states its clock, not a rate
 _USUAL = (1.0, 120.0)  # frames per second of a camera or a film
 _TOLERANCE = 0.1  # share by which a stated rate may be off
@@ -32,7 +42,7 @@ def parse_rate(text: str) -> float:
         rate = float(Fraction(text.strip())) if "_" not in text and len(text) < 40 else 0.0
     except (ValueError, ZeroDivisionError, OverflowError):
         rate = 0.0
-    if not 0 < rate <= HIGHEST:
+    if not LOWEST <= rate <= HIGHEST:
         raise DataError(
             f"expected frames per second above 0 (at most {HIGHEST:g}), such as 25, 29.97 or "
             f"30000/1001, got {text.strip()[:40] or 'nothing'}"

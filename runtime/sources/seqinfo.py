@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import configparser
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from jdetrt.errors import DataError
-from jdetrt.inputs import open_regular
+from jdetrt.inputs import read_text
 from jdetrt.runtime.sources.rate import ASSUMED, HIGHEST, parse_rate
 
 __all__ = ["LAST_FRAME", "SequenceInfo", "read_seqinfo"]
 
+_LARGEST = 64 << 10  # bytes
+_LONGEST_SIDE = 65535  # pixels, of a JPEG
+_FOLDER = re.compile(r"[^/\\\0][^\\\0]*")
+_EXTENSION = re.compile(r"\.*[A-Za-z0-9]{1,8}")
 LAST_FRAME = 1_000_000  # nine hours at 30 frames a second; beyond it stands a typing error
 
 
@@ -52,11 +57,8 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
         path /= "seqinfo.ini"
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        with open_regular(path) as file:
-            parser.read_string(file.read(1 << 16).decode("utf-8-sig"))
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err})") from err
-    except (configparser.Error, UnicodeDecodeError) as err:
+        parser.read_string(read_text(path, DataError, largest=_LARGEST))
+    except configparser.Error as err:
         reason = str(err).splitlines()[0]
         raise DataError(f"{path}: expected an INI file with [Sequence] ({reason})") from err
     sections = [name for name in parser.sections() if name.strip().lower() == "sequence"]
@@ -64,16 +66,25 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
         raise DataError(f"{path}: has no section [Sequence]")
     section = parser[sections[0]]
 
-    def number(key: str) -> float:
+    def number(key: str, most: int = LAST_FRAME) -> float:
         text = section.get(key, "").strip()
         try:
-            value = float(text)
+            value = 0.0 if "_" in text else float(text)
         except ValueError:
             value = 0.0
-        if not 0 < value <= LAST_FRAME or value % 1:
+        if not 1 <= value <= most or value % 1:
             raise DataError(
-                f"{path}: expected a number above 0 (at most {LAST_FRAME:,}) for {key}, "
-                f"got {text or 'nothing'}"
+                f"{path}: expected a number above 0 (at most {most:,}) for {key}, "
+                f"got {text[:40] or 'nothing'}"
+            )
+        return value
+
+    def inside(key: str, default: str, form: re.Pattern[str]) -> str:
+        value = section.get(key, "").strip() or default
+        if not form.fullmatch(value) or ".." in PurePath(value).parts:
+            raise DataError(
+                f"{path}: expected a name inside the folder of the sequence for {key}, "
+                f"got {value[:40]!r}"
             )
         return value
 
@@ -86,17 +97,18 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
         except DataError:
             raise DataError(
                 f"{path}: expected a number above 0 (at most {HIGHEST:,g}), such as 25 or "
-                f"30000/1001, for frameRate, got {text or 'nothing'}"
+                f"30000/1001, for frameRate, got {text[:40] or 'nothing'}"
             ) from None
     else:
         notes = (f"{path}: states no frameRate; {ASSUMED:g} FPS are assumed",)
     has_size = "imWidth" in section and "imHeight" in section
+    sides = [int(number(key, _LONGEST_SIDE)) for key in ("imWidth", "imHeight") if has_size]
     return SequenceInfo(
         name=section.get("name", "").strip() or path.resolve().parent.name,
         frame_rate=frame_rate,
         length=int(number("seqLength")),
-        size=(int(number("imWidth")), int(number("imHeight"))) if has_size else None,
-        image_dir=section.get("imDir", "").strip() or "img1",
-        extension="." + (section.get("imExt", "").strip().lstrip(".") or "jpg"),
+        size=(sides[0], sides[1]) if has_size else None,
+        image_dir=inside("imDir", "img1", _FOLDER),
+        extension="." + inside("imExt", "jpg", _EXTENSION).lstrip("."),
         notes=notes,
     )

@@ -285,10 +285,10 @@ def test_files_that_do_not_fit(published_file: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         start_from(network, path)
     assert str(caught.value) == (
-        f"{path}: its weights are not those of torchvision's resnet50.\n"
-        "  1 tensors missing: layer2.0.downsample.0.weight\n"
-        "  1 tensors unexpected: layer9.weight\n"
-        "  1 tensors of another shape: conv1.weight is 64x1x7x7, expected 64x3x7x7"
+        f"{path}: its weights are not those of torchvision's resnet50: "
+        "1 tensors missing: layer2.0.downsample.0.weight; "
+        "1 tensors unexpected: layer9.weight; "
+        "1 tensors of another shape: conv1.weight is 64x1x7x7, expected 64x3x7x7"
     )
     larger = empty_file(tmp_path / "resnet101.pth", torchvision_shapes("resnet101"))
     with pytest.raises(CheckpointError, match=r" 306 tensors unexpected: layer3\.6\.conv1"):

@@ -20,6 +20,7 @@ from jdetrt.config import AnyTrackerConfig, HeadAnchors, NetworkConfig
 from jdetrt.documents import decode_json
 from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.file_kind import CHECKPOINT_FORMAT, FileKind, check
+from jdetrt.inputs import check_regular
 from jdetrt.training.checkpoints.darknet_weights import read_darknet
 from jdetrt.training.checkpoints.reference import read_reference
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo, bare_network, fill
@@ -100,7 +101,17 @@ def save(
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     if half:
         tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
-    files.write_bytes(path, safetensors.torch.save(tensors, metadata))
+    files.write_bytes(path, _in_order(safetensors.torch.save(tensors, metadata)))
+
+
+def _in_order(data: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, whose order is another in every process."""
+    length = int.from_bytes(data[:8], "little")
+    header = msgspec.json.decode(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = msgspec.json.encode(header)
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:
@@ -117,6 +128,7 @@ def _halved(name: str, tensor: Tensor) -> Tensor:
 
 
 def _read_own(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
+    check_regular(path, CheckpointError)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -13,7 +13,7 @@ from jdetrt.file_kind import FileKind, kind_of
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.nanodet_weights import read_nanodet
 from jdetrt.training.checkpoints.state_dict import fitting
-from jdetrt.training.checkpoints.torch_file import outline, read_torch
+from jdetrt.training.checkpoints.torch_file import outline, read_torch, weights_in
 from jdetrt.training.network.model import JdeNetwork
 from jdetrt.training.network.resnet import ResNet
 
@@ -102,11 +102,12 @@ def _lite0(body: nn.Module) -> dict[str, Tensor]:
 def _torchvision(network: JdeNetwork, path: Path) -> dict[str, Tensor]:
     """Weights of a torchvision file, without its classifier and for images from 0 to 1."""
     content = read_torch(path)
-    if not isinstance(content, Mapping):
+    state = weights_in(content, path)
+    if state is None:
         raise CheckpointError(
             f"{path}: expected torchvision's state dict of a ResNet; it holds {outline(content)}"
         )
-    tensors = {str(k): value for k, value in content.items() if k not in _CLASSIFIER}
+    tensors = {name: value for name, value in state.items() if name not in _CLASSIFIER}
     weights = fitting(network.body, tensors, path, f"torchvision's {network.body_name}", {})
     _absorb(weights, "conv1", "bn1", _MEAN, _DEVIATION)
     return weights

@@ -2,8 +2,8 @@
 
 Such a file is a dict of ``epoch``, ``model`` and ``optimizer``; ``model`` has 455 tensors: 444 of
 the network, three task weights of the loss at each of the three outputs, and weight and bias of
-the identity classifier. The last eleven serve training only and are dropped. A bare ``model``
-dict is read too. Anchors and network size are not recorded.
+the identity classifier. The last eleven serve training only and are dropped. What other training
+programs make of such a dict is read too (`weights_in`). Anchors and network size are not recorded.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from jdetrt import files
-from jdetrt.config import LOSS_WEIGHT_INIT, NetworkConfig
+from jdetrt.config import LARGEST_EMBEDDING, LOSS_WEIGHT_INIT, NetworkConfig
 from jdetrt.errors import CheckpointError
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo, bare_network, fill
-from jdetrt.training.checkpoints.torch_file import outline, read_torch
+from jdetrt.training.checkpoints.torch_file import outline, read_torch, weights_in
 from jdetrt.training.network.darknet53 import Darknet53, Residual, Stage
 from jdetrt.training.network.layers import ConvBlock
 from jdetrt.training.network.model import JdeNetwork
@@ -41,7 +41,6 @@ _OUTPUT_LAYERS = (85, 100, 115)  # the "yolo" layers; they hold the task weights
 
 _BODY = "darknet53"
 _CLASSIFIER = ("classifier.weight", "classifier.bias")
-_PARALLEL = "module."
 _EMBEDDING = "module_list.83.conv_83.weight"
 _CONV_PARTS = ("weight", "bias")
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -55,20 +54,18 @@ def read_reference(path: Path) -> tuple[JdeNetwork, CheckpointInfo]:
             values, or has tensors that are missing, unexpected or of another shape.
     """
     content = read_torch(path)
-    state = content.get("model", content) if isinstance(content, Mapping) else None
-    if isinstance(state, Mapping):
-        state = _without_prefix(state)
-    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
+    state = weights_in(content, path)
+    if state is None:
         raise CheckpointError(
-            f"{path}: expected a dict with the weights under 'model', or the weights themselves; "
-            f"it holds {outline(content)}"
+            f"{path}: expected a dict with the weights under 'model', 'state_dict' or 'ema', or "
+            f"the weights themselves; it holds {outline(content)}"
         )
     embedding = state.get(_EMBEDDING)
     dim = len(embedding) if isinstance(embedding, Tensor) and embedding.ndim else 512
-    network = bare_network(_BODY, max(dim, 1))
+    network = bare_network(_BODY, min(max(dim, 1), LARGEST_EMBEDDING))
     ours = {theirs: name for name, theirs in _names(network).items()}
     training_only = {*_CLASSIFIER, *_task_weights()}
-    tensors = {ours.get(k, str(k)): v for k, v in state.items() if k not in training_only}
+    tensors = {ours.get(k, k): v for k, v in state.items() if k not in training_only}
     fill(network, tensors, path, {name: theirs for theirs, name in ours.items()})
 
     classifier = state.get("classifier.weight")
@@ -139,13 +136,6 @@ def _task_weights() -> dict[str, float]:
         for index in _OUTPUT_LAYERS
         for name, value in LOSS_WEIGHT_INIT.items()
     }
-
-
-def _without_prefix(state: Mapping[object, object]) -> Mapping[object, object]:
-    """Remove the "module." that nn.DataParallel puts before every name."""
-    if not all(isinstance(name, str) and name.startswith(_PARALLEL) for name in state):
-        return state
-    return {str(name).removeprefix(_PARALLEL): value for name, value in state.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,10 +114,7 @@ def fitting(
         if names
     ]
     if faults:
-        raise CheckpointError(
-            f"{path}: its weights are not those of {what}.\n"
-            + "\n".join(f"  {fault}" for fault in faults)
-        )
+        raise CheckpointError(f"{path}: its weights are not those of {what}: {'; '.join(faults)}")
     return filled
 
 

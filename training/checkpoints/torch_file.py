@@ -6,14 +6,23 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from jdetrt.errors import CheckpointError
+from jdetrt.inputs import check_regular
 
-__all__ = ["outline", "read_torch"]
+__all__ = ["outline", "read_torch", "weights_in"]
+
+
+# Where training programs keep weights, the likelier first.
+_KEYS = ("model", "state_dict", "model_state_dict", "ema", "model_ema", "module", "weights")
+_PARALLEL = "module."
+_LARGEST_DECLARED = 512 << 20  # bytes, of tensors in a file that is smaller
+_WRAPPER = re.compile(r"(^|\.)_orig_mod\.")
 
 
 def read_torch(path: Path) -> object:
@@ -22,6 +31,7 @@ def read_torch(path: Path) -> object:
     Raises:
         CheckpointError: the file is cut short or damaged, or holds something else.
     """
+    check_regular(path, CheckpointError)
     try:
         _check_archive(path)
         with warnings.catch_warnings():
@@ -47,6 +57,59 @@ def read_torch(path: Path) -> object:
             "copy or download it again"
         ) from err
     return content
+
+
+def weights_in(content: object, path: Path) -> dict[str, object] | None:
+    """Find the named tensors in what training programs save, without the prefixes of wrappers.
+
+    They are the content itself, or lie under a key such as ``"state_dict"``, perhaps twice. Names
+    lose ``module.`` (DataParallel, averaged models) and ``_orig_mod.`` (torch.compile).
+
+    Args:
+        content: of `read_torch`.
+        path: the file.
+
+    Raises:
+        CheckpointError: the tensors declare far more numbers than the file has.
+
+    Returns:
+        Values by name; None where there is no tensor. Whatever else lies beside the tensors of a
+        training program's own dict is left out.
+    """
+    for inner in (content, *_under_keys(content)):
+        if isinstance(inner, Mapping) and any(isinstance(v, Tensor) for v in inner.values()):
+            state = {_WRAPPER.sub(r"\1", str(name)): value for name, value in inner.items()}
+            if any(str(name).startswith(_PARALLEL) for name in inner):
+                state.pop("n_averaged", None)  # of an averaged model
+            while state and all(name.startswith(_PARALLEL) for name in state):
+                state = {name.removeprefix(_PARALLEL): value for name, value in state.items()}
+            _check_sizes(state.values(), path)
+            return state
+    return None
+
+
+def _check_sizes(values: Iterable[object], path: Path) -> None:
+    """Refuse tensors that repeat a few stored numbers until they fill the memory."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    declared = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if declared > max(path.stat().st_size, _LARGEST_DECLARED):
+        raise CheckpointError(
+            f"{path}: its tensors declare {declared:,} bytes, the file has "
+            f"{path.stat().st_size:,}; save the weights again, with .clone() of each"
+        )
+
+
+def _under_keys(content: object) -> Iterator[object]:
+    level = [content]
+    for _ in range(2):
+        level = [
+            inner[key]
+            for inner in level
+            if isinstance(inner, Mapping)
+            for key in _KEYS
+            if key in inner
+        ]
+        yield from level
 
 
 def outline(content: object) -> str:

@@ -17,7 +17,6 @@ such a frame are labelled, so that no network learns the small and hidden ones a
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -27,9 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from jdetrt.documents import decode_json
 from jdetrt.errors import DataError
 from jdetrt.inputs import read_bytes
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
+from jdetrt.training.convert.names import inner_name
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["caltech", "read_seq"]
@@ -152,9 +153,10 @@ def _from_vbb(path: Path) -> _Frames:
 def _from_json(path: Path, names: list[str]) -> Iterator[tuple[tuple[str, str], _Frames]]:
     """Read sets of videos with ``frames``: objects (lbl, id, pos, occl, posv) by number."""
     try:
-        sets: dict[str, Any] = json.loads(read_bytes(path, DataError))
+        sets = decode_json(read_bytes(path, DataError), dict[str, Any])
         for set_name in (name for name in names if name in sets):
             for video, annotation in sorted(sets[set_name].items()):
+                inner_name(video, path)
                 frames = {
                     int(number): [_person(one) for one in objects if one["lbl"] == _PERSON]
                     for number, objects in annotation["frames"].items()

@@ -13,7 +13,6 @@ identities.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.documents import decode_json
 from jdetrt.errors import DataError
-from jdetrt.inputs import read_bytes
+from jdetrt.inputs import LARGEST_JSON, read_bytes
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
+from jdetrt.training.convert.names import inner_name
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["citypersons"]
@@ -33,6 +34,7 @@ _LABELS = frozenset({"pedestrian", "rider", "sitting person", "person (other)"})
 _OTHER_LABELS = frozenset({"ignore", "person group"})
 _COLUMNS = 10  # class, x, y, w, h, instance, and the visible box
 
+_Content = dict[str, Any]
 _Annotation = tuple[str, npt.NDArray[np.float64]]  # <city>/<image>, and its boxes
 
 
@@ -57,7 +59,9 @@ def _from_json(folder: Path) -> Iterator[_Annotation]:
     for path in sorted(folder.glob(f"*/*{ending}")):
         image = path.name[: -len(ending)] + "_leftImg8bit.png"
         try:
-            objects = json.loads(read_bytes(path, DataError))["objects"]
+            objects = decode_json(read_bytes(path, DataError, largest=LARGEST_JSON), _Content)[
+                "objects"
+            ]
             boxes = [one["bbox"] for one in objects if _is_person(one["label"])]
             table = as_boxes(boxes)
         except (ValueError, TypeError, KeyError) as err:
@@ -84,4 +88,4 @@ def _from_mat(path: Path, split: str) -> Iterator[_Annotation]:
                 f"{path}: image {number}: expected cityname, im_name and bbs with {_COLUMNS} "
                 f"columns ({err})"
             ) from err
-        yield name, rows[np.isin(rows[:, 0], _CLASSES), 1:5]
+        yield inner_name(name, path), rows[np.isin(rows[:, 0], _CLASSES), 1:5]

@@ -16,6 +16,7 @@ from typing import Any
 
 from jdetrt.errors import DataError
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
+from jdetrt.training.convert.names import inner_name
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["cuhk_sysu"]
@@ -50,7 +51,9 @@ def _pictures(path: Path) -> dict[str, list[_Place]]:
     for image in as_list(read_mat(path, "Img")):
         name, boxes = _fields(path, image, "imname", "box")
         places = [_place(path, name, box) for box in as_list(boxes)]
-        images[str(name)] = [place for place in places if place[3] > 0 and place[4] > 0]
+        images[inner_name(name, path)] = [
+            place for place in places if place[3] > 0 and place[4] > 0
+        ]
     return images
 
 

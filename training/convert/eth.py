@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.errors import DataError
-from jdetrt.inputs import read_bytes
+from jdetrt.inputs import read_text
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["eth"]
@@ -30,7 +30,7 @@ __all__ = ["eth"]
 _IN_MOT16_TEST = ("linthescher", "seq02-img-left")
 _NUMBER = r"\s*(-?\d+(?:\.\d+)?)\s*"
 _BOX = re.compile(rf"\s*\({_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\)(?::[^,;\s]*)?\s*")
-_LINE = re.compile(r'\s*"([^"]+)"\s*(?::(.*?))?[;.]?\s*')
+_LINE = re.compile(r'"([^"]+)"\s*(?::(.*))?')
 
 
 def eth(raw: Path, split: str) -> Iterator[LabelledImage]:
@@ -59,10 +59,7 @@ def _is_in_mot16_test(annotation: Path) -> bool:
 def _frames(annotation: Path) -> Iterator[LabelledImage]:
     folder = annotation.parent
     there = {path.name: path for path in sorted(folder.rglob("*.png"), reverse=True)}
-    try:
-        lines = read_bytes(annotation, DataError).decode().splitlines()
-    except UnicodeDecodeError as err:
-        raise DataError(f"{annotation}: not a text file; download it again") from err
+    lines = read_text(annotation, DataError).splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -82,7 +79,8 @@ def _frames(annotation: Path) -> Iterator[LabelledImage]:
 
 def _parse(line: str, where: str) -> tuple[str, npt.NDArray[np.float64]]:
     """Name of the image; ``(n, 4)`` left, top, width, height."""
-    whole = _LINE.fullmatch(line)
+    line = line.strip()
+    whole = _LINE.fullmatch(line[:-1].rstrip() if line.endswith((";", ".")) else line)
     if whole is None:
         raise DataError(f'{where}: expected "image": (x1, y1, x2, y2), ...; got {line[:60]!r}')
     text = (whole[2] or "").strip()

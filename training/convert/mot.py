@@ -21,6 +21,7 @@ import numpy as np
 from jdetrt.errors import DataError
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
+from jdetrt.training.convert.names import check_inside
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["mot16", "mot17"]
@@ -64,6 +65,9 @@ def _sequences(raw: Path, pattern: str) -> list[Path]:
 
 def _frames(sequence: Path) -> Iterator[LabelledImage]:
     info = read_seqinfo(sequence)
+    raw = sequence.parent.parent
+    if not sequence.is_symlink():  # a link that the user has put there leads where they want
+        check_inside(sequence / info.image_dir, raw, sequence / "seqinfo.ini")
     truth = sequence / "gt" / "gt.txt"
     rows = read_mot(truth)
     if rows.classes is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jdetrt.errors import DataError
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
+from jdetrt.training.convert.names import inner_name
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["prw"]
@@ -29,12 +30,9 @@ _BOXES = ("box_new", "anno_file", "anno_previous")
 def prw(raw: Path, split: str) -> Iterator[LabelledImage]:
     """Frames of a split with at least one box, in the order of their names. Raises DataError."""
     part = "train" if split == "train" else "test"
-    frames = sorted(
-        str(name)
-        for name in as_list(
-            read_mat(raw / f"frame_{part}.mat", f"img_index_{part}", f"image_index_{part}")
-        )
-    )
+    index = raw / f"frame_{part}.mat"
+    names = as_list(read_mat(index, f"img_index_{part}", f"image_index_{part}"))
+    frames = sorted(inner_name(name, index) for name in names)
     for frame in frames[:_VALIDATION] if split == "val" else frames:
         path = raw / "annotations" / f"{frame}.jpg.mat"
         try:

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from jdetrt.errors import DataError, OutputError, SourceError
 from jdetrt.files import replace_folder, write_text
 from jdetrt.runtime.sources.images import read_image
+from jdetrt.training.convert.names import check_inside, inner_name
 from jdetrt.types import Size
 
 __all__ = ["Converted", "LabelledImage", "Link", "write_data_set"]
@@ -81,7 +82,8 @@ def write_data_set(
             copies of them.
 
     Raises:
-        DataError: an image is missing, damaged or listed twice; a box is not finite; there are no
+        DataError: an image is missing, damaged or listed twice; a name leads out of the folder; a
+            box is not finite; there are no
             images.
         OutputError: the folder is not from a former call, or cannot be written.
         MissingDependencyError: OpenCV is not installed.
@@ -93,11 +95,11 @@ def write_data_set(
     numbers: dict[Hashable, int] = {}
     with replace_folder(target, ("images", "labels_with_ids", _LIST), _ORIGIN) as temporary:
         for image in images:
-            path = temporary / "images" / image.name
+            path = temporary / "images" / inner_name(image.name, target)
             label = (temporary / "labels_with_ids" / image.name).with_suffix(".txt")
             if label.exists():
                 raise DataError(f"{image.name}: two images of the data set have this name")
-            size = _place(image, path, link)
+            size = _place(image, temporary, path, link)
             rows = _rows(image, size, numbers)
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text("".join(rows))
@@ -123,8 +125,9 @@ def _name_list(name: Path, file: Path) -> None:
         write_text(name, file.read_text())
 
 
-def _place(image: LabelledImage, target: Path, link: Link) -> Size:
+def _place(image: LabelledImage, folder: Path, target: Path, link: Link) -> Size:
     """Link or write an image; give its size."""
+    check_inside(target.parent, folder, image.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(image.source, bytes):
         target.write_bytes(image.source)
