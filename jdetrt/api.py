@@ -214,7 +214,10 @@ def track(
         opened = stack.enter_context(source)
         with interrupt_held():
             for name, path in outputs:
-                sinks = [*sinks, open_output(name, path, opened, rotation=rotation)]
+                output = open_output(
+                    name, path, opened.frame_rate, live=opened.live, rotation=rotation
+                )
+                sinks = [*sinks, output]
                 stack.callback(sinks[-1].discard)  # which does nothing to a complete one
         follows = Tracker(settings, opened.frame_rate)
         run = Pipeline(opened, detector, follows, sinks, max_frames=max_frames, watchers=watchers)

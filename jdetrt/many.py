@@ -131,7 +131,16 @@ def track_many(
             sinks = []
             for kind, template in outputs.items():
                 path = output_path(template, name, several=len(names) > 1)
-                sinks.append(open_output(kind, path, source, rotation=rotation, stream=name))
+                sinks.append(
+                    open_output(
+                        kind,
+                        path,
+                        source.frame_rate,
+                        live=source.live,
+                        rotation=rotation,
+                        stream=name,
+                    )
+                )
                 stack.callback(sinks[-1].discard)  # which does nothing to a complete one
             streams.append(Stream(source, Tracker(settings, source.frame_rate), sinks, name=name))
         if on_frame is not None:

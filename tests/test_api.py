@@ -39,6 +39,7 @@ from jdetrt.testing import FakeSession
 
 FUNCTIONS = {"load", "track", "open_source", "export_onnx", "build_plan", "calibrate"} | {
     "evaluate",
+    "track_many",
     "train",
 }
 CLASSES = {"Tracker", "Detector", "Detections", "Tracks", "Size"}

@@ -31,7 +31,9 @@ def command(output: Path, max_frames: int, seed: int) -> None:
     with ProgressBars(rate="FPS") as bars:
         bars.start("Tracking", max_frames)
         result = run_demo(output, frames=max_frames, seed=seed, on_frame=OnFrame(bars, "Tracking"))
-    print_run(result.report, str(result.clip), [result.video, result.mot])
+    print_run(result.report, str(result.clip))
+    for path in (result.video, result.mot):
+        click.echo(f"Written: {path}")
     if result.model is None:
         click.echo(
             "This installation has no trained model: the detections are the clip's own\n"

@@ -58,6 +58,7 @@ __all__ = [
     "refuse_both",
     "seed",
     "stdout",
+    "to_stdout",
 ]
 
 FILE = click.Path(path_type=Path)
@@ -124,17 +125,18 @@ def refuse_both(**given: Any) -> None:
         raise click.UsageError(f"Give either {options}.")
 
 
-def _json(ctx: click.Context, _: click.Parameter, value: str | None) -> Path | None:
+def to_stdout(ctx: click.Context, _: click.Parameter, value: str | Path | None) -> Path | None:
+    """The path of an output; where it is ``-``, everything else goes to stderr."""
     if value is None:
         return None
-    if Path(value) == STDOUT:
+    if Path(value) == STDOUT and __name__ not in ctx.meta:
         ctx.meta[__name__] = sys.stdout
         ctx.with_resource(redirect_stdout(sys.stderr))
     return Path(value)
 
 
 def stdout() -> Any:
-    """The standard output, where everything else was sent to stderr by ``--json -``."""
+    """The standard output, where everything else was sent to stderr by ``-``."""
     return click.get_current_context().meta.get(__name__, sys.stdout)
 
 
@@ -144,7 +146,7 @@ JSON = click.option(
     metavar="FILE|-",
     is_flag=False,
     flag_value=str(STDOUT),
-    callback=_json,
+    callback=to_stdout,
     help="Write the result to FILE as JSON; `-` writes it to stdout and everything else to stderr.",
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Show no progress and no summary.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from jdetrt.runtime.timing import RunReport
     from jdetrt.types import TensorSpec
 
-__all__ = ["plural", "print_run", "print_table", "shapes", "show", "tell_notes", "write_json"]
+__all__ = [
+    "plural",
+    "print_run",
+    "print_streams",
+    "print_table",
+    "shapes",
+    "show",
+    "tell_notes",
+    "write_json",
+]
 
 _WIDE = 200  # characters
 
@@ -109,10 +118,8 @@ def _fitting(widths: dict[str, int], room: int) -> list[list[str]]:
     return tables
 
 
-def print_run(
-    report: RunReport, title: str, written: Iterable[Path], memory: MemoryUse | None = None
-) -> None:
-    """Print frames, tracks, the three FPS, stages, GPU memory, and where the files are."""
+def print_run(report: RunReport, title: str, memory: MemoryUse | None = None) -> None:
+    """Print frames, tracks, the three FPS, stages and GPU memory."""
     dropped = f", {report.dropped} dropped" if report.dropped else ""
     click.echo(
         f"{title}: {plural(report.frames, 'frame')}{dropped}, {plural(report.tracks, 'track')} "
@@ -126,6 +133,7 @@ def print_run(
     for name, fps, meaning in rates:
         if fps is not None:
             click.echo(f"  {name:<11} {fps:9.1f} FPS   {meaning}")
+    _print_source(report)
     click.echo("  stage            mean       p50       p99   ms per frame; stages overlap")
     for name, times in report.stages.items():
         click.echo(f"  {name:<11}{times.mean:10.2f}{times.p50:10.2f}{times.p99:10.2f}")
@@ -141,5 +149,50 @@ def print_run(
     ):
         if count:
             click.echo(f"  {plural(count, noun)} {outcome}")
-    for path in written:
-        click.echo(f"Written: {path}")
+
+
+def _print_source(report: RunReport) -> None:
+    """Print the age of results and the outages of a live source."""
+    if report.age is not None:
+        click.echo(
+            f"  age        {report.age.p50:10.1f} ms    median from capture to result; "
+            f"p99 {report.age.p99:.1f} ms"
+        )
+    source = report.source
+    if source is not None and source.outages:
+        stalls = f", {plural(source.stalls, 'stall')} among them" if source.stalls else ""
+        click.echo(
+            f"  {plural(source.outages, 'outage')}{stalls}, away for {source.away_seconds:.1f} s"
+        )
+    if source is not None and source.size_changes:
+        click.echo(f"  {plural(source.size_changes, 'change')} of the frame size")
+
+
+def print_streams(reports: Mapping[str, RunReport]) -> None:
+    """Print one row a stream, and the streams together."""
+    rows = [
+        {
+            "name": name,
+            "frames": report.frames,
+            "dropped": report.dropped,
+            "fps": report.system_fps,
+            "tracks": report.tracks,
+            "p50": report.age and report.age.p50,
+            "p99": report.age and report.age.p99,
+            "outages": report.source and report.source.outages,
+            "away": report.source and report.source.away_seconds,
+        }
+        for name, report in reports.items()
+    ]
+    print_table(
+        rows,
+        name=("stream", "s"),
+        frames=("frames", "d"),
+        dropped=("dropped", "d"),
+        fps=("FPS", ".1f"),
+        tracks=("tracks", "d"),
+        p50=("age ms", ".0f"),
+        p99=("p99", ".0f"),
+        outages=("outages", "d"),
+        away=("away s", ".0f"),
+    )

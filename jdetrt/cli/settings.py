@@ -27,7 +27,7 @@ def tracker_settings(
         file: TOML; its key ``preset`` says which of the three it is.
         preset: asked for by name, or None.
         default: gives the settings where there is no file: those of the preset, if one was asked
-            for.
+            for, or of a site.
         changes: values by key, which override the file; None for those not given.
 
     Raises:
@@ -40,8 +40,8 @@ def tracker_settings(
     config = default() if file is None else read_tracker_settings(file)
     if preset not in (None, preset_of(config)):
         raise ConfigError(
-            f"{file}: has settings of the preset '{preset_of(config)}', but --preset is "
-            f"'{preset}'; leave one of them out"
+            f"{file or 'the site'}: has settings of the preset '{preset_of(config)}', but "
+            f"--preset is '{preset}'; leave one of them out"
         )
     given = {key: value for key, value in changes.items() if value is not None}
     return msgspec.structs.replace(config, **given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,27 +14,27 @@ import click
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
-from jdetrt.cli.progress import OnFrame, ProgressBars, phase
-from jdetrt.cli.results import plural, print_run
+from jdetrt.cli.progress import OnFrame, ProgressBars
+from jdetrt.cli.results import plural
 from jdetrt.cli.settings import toml_text, tracker_settings
 from jdetrt.config import default_config
-from jdetrt.errors import DataError, SessionError
+from jdetrt.errors import ConfigError, DataError, SessionError
 from jdetrt.file_kind import check
+from jdetrt.passwords import without_passwords
 from jdetrt.shipped import NANO, resolve
 
 if TYPE_CHECKING:
+    from jdetrt.cli.track_run import RunOptions
     from jdetrt.config import TrackerConfig
-    from jdetrt.engine.tensorrt.session import MemoryUse
-    from jdetrt.runtime.sinks.base import Output, Sink
-    from jdetrt.runtime.timing import RunReport
-    from jdetrt.runtime.tracking.tracker import Tracker
+    from jdetrt.runtime.sinks.rotation import Rotation
+    from jdetrt.site import Site, StreamSettings
 
 
 @dataclass(frozen=True)
 class _Options:
     """The command line, parsed; None for what is not given."""
 
-    source: str
+    source: tuple[str, ...]
     model: Path | None
     detections: Path | None
     mot: Path | None
@@ -42,6 +42,12 @@ class _Options:
     jsonl: Path | None
     video: Path | None
     images: Path | None
+    json_path: Path | None
+    rotate: Rotation | None
+    keep: int | None
+    mqtt: str | None
+    metrics: str | None
+    reconnect_for: float | None
     preset: str | None
     score_threshold: float | None
     nms_iou: float | None
@@ -56,15 +62,29 @@ class _Options:
     quiet: bool
 
     def outputs(self) -> dict[str, Path]:
-        """Where results go, by option."""
+        """Where results go, by kind."""
         given = {
-            "--mot": self.mot,
-            "--kitti": self.kitti,
-            "--jsonl": self.jsonl,
-            "--video": self.video,
-            "--images": self.images,
+            "mot": self.mot,
+            "kitti": self.kitti,
+            "jsonl": self.jsonl,
+            "video": self.video,
+            "images": self.images,
         }
-        return {option: path for option, path in given.items() if path is not None}
+        return {kind: path for kind, path in given.items() if path is not None}
+
+    def changes(self) -> dict[str, float | None]:
+        """Settings of the tracker that the command line changes."""
+        return {"score_threshold": self.score_threshold, "nms_iou": self.nms_iou}
+
+
+def _rotation(text: str) -> Rotation:
+    """Read ``100MB`` or ``1h``; raises click.BadParameter."""
+    from jdetrt.runtime.sinks.rotation import Rotation
+
+    try:
+        return Rotation.parse(text)
+    except DataError as err:
+        raise click.BadParameter(str(err)) from None
 
 
 def _old_frames(value: str) -> str:
@@ -73,7 +93,14 @@ def _old_frames(value: str) -> str:
 
 
 @click.command(cls=opt.Command, renamed={"--frames": _old_frames, "--pictures": "--images"})
-@opt.SOURCE
+@click.argument(
+    "source",
+    nargs=-1,
+    shell_complete=opt.complete_file,
+    help="A video, a folder or pattern of images, a MOT sequence, a camera (0, csi://0), a stream "
+    "(rtsp://host/stream, http://host/video), or the name of a stream of --config; several are "
+    "tracked at once. Default: all streams of --config.",
+)
 @click.option(
     "--model",
     type=resolve,
@@ -90,16 +117,64 @@ def _old_frames(value: str) -> str:
     "sequence or to the current folder. SOURCE is then a MOT sequence; its images are only needed "
     "for --video and --images.",
 )
-@click.option("--mot", type=opt.FILE, metavar="FILE", help="Write tracks as MOT Challenge text.")
-@click.option("--kitti", type=opt.FILE, metavar="FILE", help="Write tracks as KITTI text.")
 @click.option(
-    "--jsonl", type=opt.FILE, metavar="FILE", help="Write tracks as JSON, one line per frame."
+    "--mot",
+    type=opt.FILE,
+    metavar="FILE|-",
+    callback=opt.to_stdout,
+    help="Write tracks as MOT Challenge text; `-` writes to stdout as they come. With several "
+    "sources, `{name}` in the name of an output stands for that of the source.",
+)
+@click.option(
+    "--kitti",
+    type=opt.FILE,
+    metavar="FILE|-",
+    callback=opt.to_stdout,
+    help="Write tracks as KITTI text.",
+)
+@click.option(
+    "--jsonl",
+    type=opt.FILE,
+    metavar="FILE|-",
+    callback=opt.to_stdout,
+    help="Write tracks as JSON, one line per frame.",
 )
 @click.option("--video", type=opt.FILE, metavar="FILE", help="Write an annotated video.")
 @click.option(
     "--images", type=opt.FILE, metavar="DIR", help="Write annotated frames into this folder."
 )
-@opt.max_frames("Stop after this many frames.")
+@click.option(
+    "--rotate",
+    type=_rotation,
+    metavar="SIZE|TIME",
+    help="Begin new output files of a live source at this size or age, such as 100MB or 1h. The "
+    "old ones get a date in their names.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Delete all but the newest N of the old output files. Default: keep all.",
+)
+@click.option(
+    "--mqtt",
+    metavar="URL",
+    help="Publish tracks as they come to an MQTT broker: mqtt://user:password@host/topic, or "
+    "mqtts:// for TLS.",
+)
+@click.option(
+    "--metrics",
+    metavar="[HOST:]PORT",
+    help="Serve metrics for Prometheus on this port, of the loopback unless a host is given.",
+)
+@click.option(
+    "--reconnect-for",
+    type=click.FloatRange(0.0),
+    metavar="SECONDS",
+    help="End when a live source has been away for this long; 0 ends with its first failure. "
+    "Default: wait for it for ever.",
+)
+@opt.max_frames("Stop after this many frames of each source.")
 @click.option(
     "--frame-rate",
     type=click.FloatRange(0.0, 1000.0, min_open=True),
@@ -123,7 +198,8 @@ def _old_frames(value: str) -> str:
     "--config",
     type=opt.FILE,
     metavar="FILE",
-    help="Read the tracker settings from a TOML file; options override it.",
+    help="Read the tracker settings, or the streams of a site, from a TOML file; options override "
+    "it.",
 )
 @click.option(
     "--save-config",
@@ -135,9 +211,10 @@ def _old_frames(value: str) -> str:
 @opt.PROVIDER
 @opt.THREADS
 @opt.CUDA_GRAPH
+@opt.JSON
 @opt.QUIET
 def command(**given: Any) -> None:
-    """Track people in SOURCE.
+    """Track people in one SOURCE or in several at once.
 
     To keep the tracks, name an output, such as --mot or --video. Ctrl-C ends the run and keeps the
     results so far.
@@ -145,43 +222,118 @@ def command(**given: Any) -> None:
     options = _Options(**given)
     if options.model is not None and options.detections is not None:
         raise click.UsageError("Give either --model or --detections.")
+    site = _site(options)
+    if site is not None:
+        options = _with_site(options, site)
+    if not options.source:
+        raise click.UsageError("Give a SOURCE, or the streams of a site with --config.")
+    if options.detections is not None and len(options.source) > 1:
+        raise click.UsageError("With --detections, give one SOURCE, a MOT sequence.")
     if options.model is None and options.detections is None:
         options = replace(options, model=resolve(NANO))
         if not options.quiet:
             click.echo(f"No --model given: tracking with {NANO} ({options.model})", err=True)
-    if not options.outputs() and not options.quiet:
+    if options.detections is not None:
+        options = replace(options, detections=_find(options.source[0], options.detections))
+    streams = _streams(options, site)
+    _check_outputs(options, streams)
+    with ExitStack() as stack:
+        if options.model is not None:
+            check(options.model, "track", SessionError)
+            _track_sources(options, site, streams, options.model, stack)
+        elif options.detections is not None:
+            _track_detections(options, options.detections, stack)
+
+
+def _site(options: _Options) -> Site | None:
+    from jdetrt.site import read_site
+
+    return None if options.config is None else read_site(options.config)
+
+
+def _with_site(options: _Options, site: Site) -> _Options:
+    """The options, with those of the site where the command line says nothing."""
+    rotate = options.rotate
+    if rotate is None and site.rotate is not None:
+        rotate = _rotation(site.rotate)
+    return replace(
+        options,
+        source=options.source or tuple(site.stream),
+        model=options.model or (None if site.model is None else resolve(site.model)),
+        rotate=rotate,
+        keep=site.keep if options.keep is None else options.keep,
+        mqtt=options.mqtt or site.mqtt,
+        metrics=options.metrics or site.metrics,
+    )
+
+
+def _streams(options: _Options, site: Site | None) -> dict[str, StreamSettings]:
+    """Settings of the streams by name; a source that the site does not know is its own name."""
+    from jdetrt.site import StreamSettings
+
+    known = {} if site is None else site.stream
+    streams = {text: known.get(text, StreamSettings(source=text)) for text in options.source}
+    if len(streams) < len(options.source):
+        double = next(text for text in options.source if options.source.count(text) > 1)
+        raise ConfigError(f"{without_passwords(double)}: given twice; name each source once")
+    return streams
+
+
+def _paths(options: _Options, stream: StreamSettings) -> dict[str, Path]:
+    """Paths of the outputs of a stream by kind; those of the command line come first."""
+    return {
+        **{kind: Path(path) for kind, path in stream.outputs().items()},
+        **options.outputs(),
+    }
+
+
+def _check_outputs(options: _Options, streams: Mapping[str, StreamSettings]) -> None:
+    """Say where there is no output; refuse those in the place of an input or of another output."""
+    from jdetrt.runtime.sinks.outputs import output_path, refuse_mixed
+
+    several = len(streams) > 1
+    given = [
+        (
+            f"--{kind} of {name}" if several else f"--{kind}",
+            kind,
+            output_path(path, name, several=several),
+        )
+        for name, settings in streams.items()
+        for kind, path in _paths(options, settings).items()
+    ]
+    refuse_mixed([(kind, path) for _, kind, path in given], len(streams))
+    results = (*given, options.mqtt, options.metrics, options.json_path)
+    if not any(results) and not options.quiet:
         click.echo(
             "No output named: tracks are only counted. Add --mot FILE, --video FILE or another "
             "output to keep them.",
             err=True,
         )
-    if options.detections is not None:
-        options = replace(options, detections=_find(options.source, options.detections))
     refuse_collisions(
         {
-            "SOURCE": source_files(options.source),
+            "SOURCE": (file for one in streams.values() for file in source_files(one.source)),
             "--model": model_files(options.model) if options.model else (),
             "--detections": [options.detections] if options.detections else (),
             "--config": [options.config] if options.config else (),
         },
-        {**options.outputs(), "--save-config": options.save_config},
+        {
+            **{option: path for option, _, path in given},
+            "--save-config": options.save_config,
+            "--json": options.json_path,
+        },
     )
-    with ExitStack() as stack:
-        if options.model is not None:
-            check(options.model, "track", SessionError)
-            _track_source(options, options.model, stack)
-        elif options.detections is not None:
-            _track_detections(options, options.detections, stack)
 
 
-def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
+def _track_sources(
+    options: _Options,
+    site: Site | None,
+    streams: Mapping[str, StreamSettings],
+    model: Path,
+    stack: ExitStack,
+) -> None:
+    from jdetrt.cli.track_run import StreamPlan, track_streams
     from jdetrt.engine.open import open_session
-    from jdetrt.engine.tensorrt.session import memory_of
-    from jdetrt.runtime.detector import network_size
-    from jdetrt.runtime.pipeline import Pipeline
     from jdetrt.runtime.settings import tracker_config
-    from jdetrt.runtime.sources.open import open_source
-    from jdetrt.runtime.tracking.tracker import Tracker
 
     with ProgressBars(quiet=options.quiet) as loading:
         session = stack.enter_context(
@@ -194,26 +346,24 @@ def _track_source(options: _Options, model: Path, stack: ExitStack) -> None:
                 progress=loading,
             )
         )
-    config = _settings(options, lambda: tracker_config(session, options.preset))
-    source = stack.enter_context(open_source(options.source, frame_rate=options.frame_rate))
-    lengths = [n for n in (source.length, options.max_frames) if n is not None]
-    tracker = Tracker(config, source.frame_rate)
-    bars = ProgressBars(quiet=options.quiet, rate="FPS")
-    pipeline = Pipeline(
-        source,
-        session,
-        tracker,
-        _open_sinks(options, source.frame_rate, stack),
-        size=network_size(session),
-        max_frames=options.max_frames,
-        on_frame=OnFrame(bars, source.name),
-    )
-    bars.start(source.name, min(lengths, default=None))
-    memory = partial(memory_of, session)
-    _run(options, bars, tracker, source.name, pipeline.run, pipeline.report, memory)
+    common = _settings(options, lambda: tracker_config(session, options.preset), site)
+    plans = [
+        StreamPlan(
+            name if site is not None and name in site.stream else "",
+            one.source,
+            _paths(options, one),
+            common if one.tracker is None else _changed(options, one.tracker),
+            options.frame_rate or one.frame_rate,
+            one.stall_timeout,
+            _first(options.reconnect_for, one.reconnect_for, site.reconnect_for if site else None),
+        )
+        for name, one in streams.items()
+    ]
+    track_streams(plans, session, _run_options(options), stack)
 
 
 def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> None:
+    from jdetrt.cli.track_run import Outputs, run_to_the_end, summarise
     from jdetrt.runtime.mot_io import is_thinned, read_detections
     from jdetrt.runtime.pipeline import ASSOCIATION, track_detections
     from jdetrt.runtime.sources.open import open_source
@@ -221,7 +371,7 @@ def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> 
     from jdetrt.runtime.timing import Stopwatch
     from jdetrt.runtime.tracking.tracker import Tracker
 
-    sequence = Path(options.source)
+    sequence = Path(options.source[0])
     info = read_seqinfo(sequence)
     by_frame = read_detections(detections, length=info.length)
     length = min(info.length, options.max_frames or info.length)
@@ -238,46 +388,23 @@ def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> 
     images = stack.enter_context(open_source(sequence)) if draws else None
     tracker, bars = Tracker(config, frame_rate), ProgressBars(quiet=options.quiet, rate="FPS")
     stopwatch = Stopwatch(ASSOCIATION)
+    outputs = Outputs(stack, _run_options(options).rotation)
     run = partial(
         track_detections,
         {index: rows for index, rows in by_frame.items() if index <= length},
         tracker,
-        _open_sinks(options, frame_rate, stack),
+        outputs.open(options.outputs(), frame_rate),
         length=length,
         frames=images,
         on_frame=OnFrame(bars, name),
         stopwatch=stopwatch,
     )
+    summary = partial(summarise, _run_options(options), lambda: {name: stopwatch.report()}, outputs)
     try:
         bars.start(name, length)
-        _run(options, bars, tracker, name, run, stopwatch.report)
+        run_to_the_end(run, bars, name, tracker.warm_up, summary)
     except DataError as err:
         raise DataError(f"{detections}: {err}") from err
-
-
-def _run(
-    options: _Options,
-    bars: ProgressBars,
-    tracker: Tracker,
-    name: str,
-    run: Callable[[], RunReport],
-    report: Callable[[], RunReport],
-    memory: Callable[[], MemoryUse | None] = lambda: None,
-) -> None:
-    """Run to the end, or to Ctrl-C, and print what was done."""
-    try:
-        with bars:
-            with phase(bars, "Compiling kernels (first use only)", parent=name):
-                tracker.warm_up()
-            run()
-    except KeyboardInterrupt as err:
-        if report().frames and not options.quiet:
-            print_run(report(), name, options.outputs().values(), memory())
-        if str(err):
-            click.echo(str(err), err=True)
-        raise
-    if not options.quiet:
-        print_run(report(), name, options.outputs().values(), memory())
 
 
 def _find(source: str, detections: Path) -> Path:
@@ -286,31 +413,41 @@ def _find(source: str, detections: Path) -> Path:
     return inside if os.path.exists(inside) else detections
 
 
-def _settings(options: _Options, default: Callable[[], TrackerConfig]) -> TrackerConfig:
+def _settings(
+    options: _Options, default: Callable[[], TrackerConfig], site: Site | None = None
+) -> TrackerConfig:
     """The settings in effect; written down if asked for."""
     from jdetrt.files import write_text
 
-    changes = {"score_threshold": options.score_threshold, "nms_iou": options.nms_iou}
-    config = tracker_settings(options.config, options.preset, default, changes)
+    if site is None:
+        config = tracker_settings(options.config, options.preset, default, options.changes())
+    elif site.tracker is not None:
+        config = _changed(options, site.tracker)
+    else:
+        config = tracker_settings(None, options.preset, default, options.changes())
     if options.save_config is not None:
         write_text(options.save_config, toml_text(config))
     return config
 
 
-def _open_sinks(options: _Options, frame_rate: float, stack: ExitStack) -> list[Sink]:
-    """Open the outputs; the stack sees to it that none is left behind half made."""
-    from jdetrt.runtime.signals import interrupt_held
-    from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
-    from jdetrt.runtime.sinks.video import FramesSink, VideoSink
+def _changed(options: _Options, settings: TrackerConfig) -> TrackerConfig:
+    """Settings of a site with those of the command line."""
+    return tracker_settings(None, options.preset, lambda: settings, options.changes())
 
-    kinds: dict[str, Callable[[Path], Output]] = {
-        "--mot": MotSink,
-        "--kitti": KittiSink,
-        "--jsonl": JsonLinesSink,
-        "--video": lambda path: VideoSink(path, frame_rate=frame_rate),
-        "--images": FramesSink,
-    }
-    with interrupt_held():
-        return [
-            stack.enter_context(kinds[option](path)) for option, path in options.outputs().items()
-        ]
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _run_options(options: _Options) -> RunOptions:
+    from jdetrt.cli.track_run import RunOptions
+    from jdetrt.runtime.sinks.rotation import NO_ROTATION
+
+    return RunOptions(
+        quiet=options.quiet,
+        rotation=replace(options.rotate or NO_ROTATION, keep=options.keep),
+        max_frames=options.max_frames,
+        mqtt=options.mqtt,
+        metrics=options.metrics,
+        json_path=options.json_path,
+    )

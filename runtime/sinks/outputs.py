@@ -13,7 +13,6 @@ from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation
 from jdetrt.runtime.sinks.target import STDOUT
 from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
 from jdetrt.runtime.sinks.video import FramesSink, Overlay, VideoSink
-from jdetrt.runtime.sources.open import Source
 
 __all__ = ["KINDS", "open_output", "output_path", "refuse_mixed"]
 
@@ -48,19 +47,21 @@ def output_path(path: str | Path, stream: str, *, several: bool) -> Path:
 def open_output(
     kind: str,
     path: str | Path | TextIO,
-    source: Source,
+    frame_rate: float,
     *,
+    live: bool = False,
     rotation: Rotation = NO_ROTATION,
     stream: str = "",
     overlay: Overlay | None = None,
 ) -> Output:
-    """Open an output of a source; that of a live one grows under its own name.
+    """Open an output of a source.
 
     Args:
         kind: one of ``KINDS``.
         path: file or folder; ``-`` or an open stream for text.
-        source: whose frames it gets.
-        rotation: when a file of a live source gives way to a new one.
+        frame_rate: of the source.
+        live: whether the source is: a file then grows under its own name.
+        rotation: when it gives way to a new one.
         stream: name to write into JSON lines.
         overlay: draws more on the frames of a video or of images.
 
@@ -68,14 +69,14 @@ def open_output(
         OutputError: it cannot be made.
         ConfigError: what is no text is to go to standard output.
     """
-    live = rotation if source.live else None
+    growing = rotation if live else None
     if kind in ("video", "images") and path in ("-", STDOUT):
         raise ConfigError(f"--{kind}: goes to a file; only text goes to standard output")
     makers: Mapping[str, Callable[[Any], Output]] = {
-        "mot": lambda target: MotSink(target, live=live),
-        "kitti": lambda target: KittiSink(target, live=live),
-        "jsonl": lambda target: JsonLinesSink(target, live=live, stream=stream, clock=source.live),
-        "video": lambda target: VideoSink(target, source.frame_rate, live=live, overlay=overlay),
+        "mot": lambda target: MotSink(target, live=growing),
+        "kitti": lambda target: KittiSink(target, live=growing),
+        "jsonl": lambda target: JsonLinesSink(target, live=growing, stream=stream, clock=live),
+        "video": lambda target: VideoSink(target, frame_rate, live=growing, overlay=overlay),
         "images": lambda target: FramesSink(target, overlay=overlay),
     }
     return makers[kind](path)

@@ -1,0 +1,303 @@
+"""Runs of ``jdetrt track``: streams with their outputs, and all that watches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jdetrt.cli import options as opt
+from jdetrt.cli.progress import OnFrame, ProgressBars, phase
+from jdetrt.cli.results import print_run, print_streams, write_json
+from jdetrt.errors import SourceError
+
+if TYPE_CHECKING:
+    from jdetrt.config import TrackerConfig
+    from jdetrt.engine.tensorrt.session import MemoryUse
+    from jdetrt.runtime.sinks.base import Output, Watcher
+    from jdetrt.runtime.sinks.metrics import Metrics
+    from jdetrt.runtime.sinks.mqtt import MqttPublisher
+    from jdetrt.runtime.sinks.rotation import Rotation
+    from jdetrt.runtime.sources.open import Source
+    from jdetrt.runtime.timing import RunReport
+    from jdetrt.types import Session
+
+__all__ = [
+    "Outputs",
+    "RunOptions",
+    "StreamPlan",
+    "run_to_the_end",
+    "summarise",
+    "track_streams",
+]
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """One stream of a run.
+
+    Attributes:
+        name: "" for that of the source.
+        source: its URI.
+        outputs: paths by kind, ``{name}`` in them not yet replaced.
+        settings: the tracker's.
+        frame_rate: frames per second, in place of what the source says.
+        stall_timeout: seconds without a frame after which a live source counts as away.
+        reconnect_for: seconds that it may be away; None for any time.
+    """
+
+    name: str
+    source: str
+    outputs: Mapping[str, Path]
+    settings: TrackerConfig
+    frame_rate: float | None = None
+    stall_timeout: float | None = None
+    reconnect_for: float | None = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a whole run.
+
+    Attributes:
+        quiet: show no progress and no summary.
+        rotation: when files of live sources give way to new ones.
+        max_frames: of each stream; None for all.
+        every: the network sees one frame of so many.
+        mqtt, metrics: where results and metrics go; None for nowhere.
+        json_path: where the summary goes as JSON.
+    """
+
+    quiet: bool
+    rotation: Rotation
+    max_frames: int | None = None
+    every: int = 1
+    mqtt: str | None = None
+    metrics: str | None = None
+    json_path: Path | None = None
+
+
+class Outputs:
+    """Outputs of all streams, each discarded if it is not complete at the end.
+
+    Attributes:
+        paths: of the files, in the order in which they were opened.
+    """
+
+    def __init__(self, stack: ExitStack, rotation: Rotation) -> None:
+        self.paths: dict[Path, Output] = {}
+        self._stack = stack
+        self._rotation = rotation
+
+    def open(
+        self,
+        paths: Mapping[str, Path],
+        frame_rate: float,
+        *,
+        live: bool = False,
+        name: str = "",
+        several: bool = False,
+    ) -> list[Output]:
+        """Open the outputs of a stream. Raises OutputError, ConfigError."""
+        from jdetrt.runtime.signals import interrupt_held
+        from jdetrt.runtime.sinks.outputs import open_output, output_path
+
+        opened: list[Output] = []
+        with interrupt_held():
+            for kind, template in paths.items():
+                path = output_path(template, name, several=several)
+                output = open_output(
+                    kind,
+                    opt.stdout() if path == opt.STDOUT else path,
+                    frame_rate,
+                    live=live,
+                    rotation=self._rotation,
+                    stream=name if several else "",
+                )
+                opened.append(self._stack.enter_context(output))
+                if path != opt.STDOUT:
+                    self.paths[path] = output
+        return opened
+
+    def written(self) -> list[str]:
+        """The files, with what is to be known of them."""
+        return [
+            f"{path} ({'; '.join(notes)})" if (notes := getattr(output, "notes", ())) else str(path)
+            for path, output in self.paths.items()
+        ]
+
+
+def track_streams(
+    plans: Sequence[StreamPlan], session: Session, options: RunOptions, stack: ExitStack
+) -> None:
+    """Track all streams to their end, or to Ctrl-C, and print what was done."""
+    from jdetrt.engine.tensorrt.session import memory_of
+    from jdetrt.runtime.detector import network_size
+    from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream, unique
+    from jdetrt.runtime.pipeline import Pipeline
+    from jdetrt.runtime.tracking.tracker import Tracker
+
+    several = len(plans) > 1
+    bars = ProgressBars(quiet=options.quiet, rate="FPS")
+    sources = [stack.enter_context(_open(plan, bars, wait=several)) for plan in plans]
+    names = unique([plan.name or one.name for plan, one in zip(plans, sources, strict=True)])
+    outputs = Outputs(stack, options.rotation)
+    streams = [
+        Stream(
+            source,
+            Tracker(plan.settings, source.frame_rate),
+            outputs.open(
+                plan.outputs, source.frame_rate, live=source.live, name=name, several=several
+            ),
+            OnFrame(bars, name),
+            name,
+        )
+        for plan, source, name in zip(plans, sources, names, strict=True)
+    ]
+    watchers, metrics, publisher = _watchers(options, bars, stack)
+    size, frames = network_size(session), options.max_frames
+    if several:
+        many = MultiPipeline(
+            streams, session, size=size, max_frames=frames, watchers=watchers, say=bars.message
+        )
+        run: Callable[[], object] = many.run
+    else:
+        one = streams[0]
+        single = Pipeline(
+            one.source,
+            session,
+            one.tracker,
+            one.sinks,
+            size=size,
+            max_frames=frames,
+            on_frame=one.on_frame,
+            name=one.name,
+            watchers=watchers,
+        )
+        run = single.run
+
+    def reports() -> dict[str, RunReport]:
+        of_streams = many.report().streams if several else (single.report(),)
+        return dict(zip(names, of_streams, strict=True))
+
+    def summary() -> None:
+        more: dict[str, Any] = {}
+        if several:
+            report = many.report()
+            more |= {"fps": report.fps, "batches": report.batches, "batch": report.batch}
+        if publisher is not None:
+            more["mqtt"] = {"published": publisher.published, "dropped": publisher.dropped}
+        summarise(options, reports, outputs, more, memory_of(session))
+
+    if metrics is not None:
+        metrics.reports = reports
+    for source, name in zip(sources, names, strict=True):
+        lengths = [n for n in (source.length, frames) if n is not None]
+        bars.start(name, min(lengths, default=None))
+    run_to_the_end(run, bars, names[0], streams[0].tracker.warm_up, summary)
+
+
+def run_to_the_end(
+    run: Callable[[], object],
+    bars: ProgressBars,
+    name: str,
+    warm_up: Callable[[], None],
+    summary: Callable[[], None],
+) -> None:
+    """Run, and give the summary at the end, which may be Ctrl-C or a source that is lost."""
+    try:
+        with bars:
+            with phase(bars, "Compiling kernels (first use only)", parent=name):
+                warm_up()
+            run()
+    except KeyboardInterrupt as err:
+        summary()
+        if str(err):
+            click.echo(str(err), err=True)
+        raise
+    except SourceError:
+        summary()
+        raise
+    summary()
+
+
+def summarise(
+    options: RunOptions,
+    reports: Callable[[], Mapping[str, RunReport]],
+    outputs: Outputs,
+    more: Mapping[str, Any] | None = None,
+    memory: MemoryUse | None = None,
+) -> None:
+    """Print what was done and write it as JSON.
+
+    Args:
+        options: say where it goes.
+        reports: gives the report of each stream by its name.
+        outputs: of all streams.
+        more: the streams together (fps, batches, batch), and mqtt.
+        memory: of the GPU.
+    """
+    streams, more = reports(), more or {}
+    if not options.quiet and any(report.frames for report in streams.values()):
+        if len(streams) == 1:
+            name, report = next(iter(streams.items()))
+            print_run(report, name, memory)
+        else:
+            print_streams(streams)
+            click.echo(
+                f"All streams: {more['fps']:.1f} FPS, {more['batch']:.1f} images in a run of the "
+                "network"
+            )
+        if "mqtt" in more:
+            sent = more["mqtt"]
+            click.echo(f"MQTT: {sent['published']} published, {sent['dropped']} dropped")
+        for line in outputs.written():
+            click.echo(f"Written: {line}")
+    write_json({"streams": streams, **more}, options.json_path)
+
+
+def _open(plan: StreamPlan, bars: ProgressBars, *, wait: bool) -> Source:
+    from jdetrt.runtime.sources.camera import STALLED_AFTER
+    from jdetrt.runtime.sources.open import open_source
+
+    return open_source(
+        plan.source,
+        frame_rate=plan.frame_rate,
+        reconnect_for=plan.reconnect_for,
+        stall_timeout=plan.stall_timeout or STALLED_AFTER,
+        wait=wait,
+        say=bars.message,
+    )
+
+
+def _watchers(
+    options: RunOptions, bars: ProgressBars, stack: ExitStack
+) -> tuple[list[Watcher], Metrics | None, MqttPublisher | None]:
+    """Open what watches the run."""
+    watchers: list[Watcher] = []
+    metrics = publisher = None
+    if options.mqtt is not None:
+        from jdetrt.runtime.sinks.mqtt import MqttPublisher
+
+        publisher = stack.enter_context(MqttPublisher(options.mqtt, say=bars.message))
+        watchers.append(publisher)
+    if options.metrics is not None:
+        from jdetrt.runtime.sinks.metrics import Metrics
+
+        metrics = stack.enter_context(Metrics(options.metrics))
+        watchers.append(metrics)
+        if publisher is not None:
+            sent = publisher
+            metrics.counters["mqtt_published"] = (
+                "Messages handed to the broker or its queue.",
+                lambda: sent.published,
+            )
+            metrics.counters["mqtt_dropped"] = (
+                "Messages that found the queue full.",
+                lambda: sent.dropped,
+            )
+    return watchers, metrics, publisher
