@@ -61,6 +61,7 @@ def data() -> set[str]:
         *(f"jdetrt/benchmarks/report/static/{path.name}" for path in page),
         *(f"jdetrt/training/recipes/{path.name}" for path in recipes),
         "jdetrt/calibration/report.html",
+        "jdetrt/training/curves.html",
         *(f"jdetrt/models/{path.name}" for path in models),
     }
 

@@ -20,21 +20,18 @@ from jdetrt.training.data.datasets import DataSet
 from jdetrt.training.data.sample import Batch
 from jdetrt.training.distributed import Processes
 from jdetrt.training.learner import Learner, burn_in_steps, rate, set_prior
-from jdetrt.training.losses.loss import PARTS
 from jdetrt.training.network.anchors import grids
 from jdetrt.training.network.model import BODIES, JdeNetwork, initialise
-from jdetrt.training.progress import Means, Report, Table
+from jdetrt.training.progress import Means, Report
 from jdetrt.training.recipe import Recipe, ScheduleConfig
 from jdetrt.training.run_folder import (
     BEST,
     LAST,
-    LOG,
     STATE,
-    VALIDATION,
     read_state,
-    upgrade_tables,
     write_state,
 )
+from jdetrt.training.run_log import RunLog
 from jdetrt.training.score_calibration import calibrate_scores
 from jdetrt.types import Size
 
@@ -96,15 +93,10 @@ class Run:
         if resume:
             self._load()
         self._saved, self._saved_at = self._position(), time.monotonic()
+        self._steps = 0  # in an epoch, as far as it is known
         if processes.first:
-            if resume:
-                upgrade_tables(output)
-            columns = ("epoch", "step", "rate", "speed", "total", *PARTS)
-            last = (self.epoch + 1, self.step) if resume else None
-            self._log = Table(output / LOG, columns, last)
-            self._scores = Table(
-                output / VALIDATION, resume=(self.validated, 0) if resume else None
-            )
+            position = (self.epoch + 1, self.step, self.validated) if resume else None
+            self._log = RunLog(output, recipe, len(data_set), data_set.identities, position)
 
     @property
     def to_validate(self) -> bool:
@@ -123,6 +115,7 @@ class Run:
         steps = count // recipe.accumulate
         if not steps:
             raise ConfigError(f"batch: the data have fewer than {recipe.batch} images")
+        self._steps = steps
         loaded = batches(
             self._data_set,
             recipe.augment,
@@ -195,8 +188,7 @@ class Run:
                 {},
             )
             if self._processes.first:
-                row = {"epoch": self.epoch + 1, "step": self.step, "rate": learning_rate}
-                self._log.add({**row, "speed": speed, **losses})
+                self._log.add(report)
         if self.step == steps:
             self.epoch, self.step = self.epoch + 1, 0
         self._between_steps = True
@@ -210,9 +202,11 @@ class Run:
             if self.best is None or first > self.best:
                 self._write(BEST)
                 self.best = first
-            self._scores.add({"epoch": self.epoch, **scores})
+            epochs, steps = self._recipe.schedule.epochs, self._steps
+            report = Report(self.epoch, epochs, steps, steps, 0.0, {}, 0.0, scores)
+            self._log.add(report)
             self.validated = self.epoch
-        return Report(self.epoch, self._recipe.schedule.epochs, 0, 0, 0.0, {}, 0.0, scores)
+        return report
 
     def save(self) -> None:
         """Write the state, and the weights at the end of an epoch; nothing in the middle of a step.

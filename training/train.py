@@ -54,9 +54,10 @@ def train(
     """Train a network.
 
     ``output`` gets ``last.safetensors`` and ``best.safetensors`` (by the first score of
-    ``validate``), ``state.pt`` to resume from, ``log.csv`` and ``validation.csv``; each whole or
-    not at all. With several processes only the first writes and validates. A run stopped by
-    Ctrl-C or SIGTERM finishes its step and writes its state first.
+    ``validate``), ``state.pt`` to resume from, ``log.csv`` and ``validation.csv``, ``curves.html``
+    to look at them, each whole or not at all; and TensorBoard events, where that is installed. With
+    several processes only the first writes and validates. A run stopped by Ctrl-C or SIGTERM
+    finishes its step and writes its state first.
 
     Args:
         recipe: everything that decides the result.

@@ -94,6 +94,7 @@ def test_a_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "validation.csv",
         "recipe.json",
         "state.pt",
+        "curves.html",
     }
     assert json.loads(Path("out/recipe.json").read_text())["network"]["body"] == "tiny"
 

@@ -17,7 +17,7 @@ from coloured_people import ColouredPeople
 from tiny_network import EMBEDDING_DIM, SIZE, TinyBody
 from torch import Tensor
 
-from jdetrt.training import run
+from jdetrt.training import run, run_log
 from jdetrt.training.data.sample import Sample
 from jdetrt.training.distributed import Processes
 from jdetrt.training.network import model
@@ -58,9 +58,10 @@ def small_recipe(**settings: Any) -> Recipe:
 
 
 def learn_tiny_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the body known, and have every step reported, which is what a small run needs."""
+    """Make the body known, and have every step reported, but not to TensorBoard."""
     monkeypatch.setattr(model, "BODIES", {**model.BODIES, "tiny": TinyBody})
     monkeypatch.setattr(run, "_REPORT_EVERY", 1)
+    monkeypatch.setattr(run_log, "open_events", lambda *_: None)  # tests/training/test_run_log.py
 
 
 def small_run(

@@ -116,6 +116,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
         LOG,
         VALIDATION,
         STATE,
+        "curves.html",
     }
     network, info = checkpoint.load(trained.last)
     assert (info.epoch, info.identities, info.config.size) == (2, 48, SIZE)
