@@ -101,10 +101,6 @@ def _figures(losses: Sequence[Row], scores: Sequence[Row], steps: int) -> Iterab
         points = zip(at, values, strict=True)
         return _thinned([(x, y) for x, y in points if y is not None])
 
-    yield _figure("Loss", {"total": curve(row.get("total") for row in losses)})
-    for task in TASKS:
-        if points := curve(row.get(task) for row in tasks):
-            yield _figure(f"{task.capitalize()} loss", {task: points})
     for title, names in (
         ("Detection and embeddings, %", ("ap50", "tpr")),
         ("Tracking, %", ("hota", "mota", "idf1")),
@@ -116,6 +112,10 @@ def _figures(losses: Sequence[Row], scores: Sequence[Row], steps: int) -> Iterab
         }
         if series:
             yield _figure(title, series, dots=True)
+    yield _figure("Loss", {"total": curve(row.get("total") for row in losses)})
+    for task in TASKS:
+        if points := curve(row.get(task) for row in tasks):
+            yield _figure(f"{task.capitalize()} loss", {task: points})
     yield _figure("Learning rate", {"rate": curve(row.get("rate") for row in losses)})
 
 
@@ -141,7 +141,8 @@ def _figure(title: str, series: Mapping[str, Points], *, dots: bool = False) -> 
             shape = f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3.5"'
             marks.append(mark(number, shape, f"{name} {y:.4g}, epoch {x:g}"))
     keys = "".join(
-        f'<span><span class="key s{number}"></span>{name} {curve[-1][1]:.4g}</span>'
+        f'<span><span class="key s{number}"></span>{name * (len(series) > 1)} '
+        f"{curve[-1][1]:.3g}</span>"
         for number, (name, curve) in enumerate(series.items())
         if curve
     )

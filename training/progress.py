@@ -21,7 +21,7 @@ class Report:
     Attributes:
         epoch: from 1.
         epochs: of the run.
-        step: steps done in this epoch.
+        step: steps done in this epoch; 0 after a validation.
         steps: in an epoch.
         rate: the learning rate.
         losses: means since the last report: ``total``, and ``task/stride`` before weighting.

@@ -203,7 +203,7 @@ class Run:
                 self._write(BEST)
                 self.best = first
             epochs, steps = self._recipe.schedule.epochs, self._steps
-            report = Report(self.epoch, epochs, steps, steps, 0.0, {}, 0.0, scores)
+            report = Report(self.epoch, epochs, 0, steps, 0.0, {}, 0.0, scores)
             self._log.add(report)
             self.validated = self.epoch
         return report

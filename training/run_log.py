@@ -16,6 +16,7 @@ from jdetrt.types import Size
 __all__ = ["RunLog"]
 
 _COLUMNS = ("epoch", "step", "rate", "speed", "total", *PARTS)
+_OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW"}
 _DRAW_EVERY = 30.0  # seconds, within an epoch
 
 
@@ -45,9 +46,10 @@ class RunLog:
         if resume is not None:
             upgrade_tables(folder)
         self._folder, self._recipe = folder, recipe
+        optimiser = recipe.optimiser
         self._facts = (
             f"{images} images an epoch, identities: {identities}, batch of {recipe.batch}, "
-            f"{recipe.optimiser.name.upper()}, learning rate {recipe.optimiser.learning_rate:g}"
+            f"{_OPTIMISERS[optimiser.name]}, learning rate {optimiser.learning_rate:g}"
         )
         self._log = Table(folder / LOG, _COLUMNS, resume and resume[:2])
         self._scores = Table(folder / VALIDATION, resume=resume and (resume[2], 0))

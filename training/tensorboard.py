@@ -42,13 +42,14 @@ def open_events(run: Path, first: Report) -> Events | None:
 
     Args:
         run: folder of the run.
-        first: report from now on; events of a former run from there on are dropped.
+        first: report from now on; losses of a former run from there on are dropped.
     """
     if find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return Events(SummaryWriter(str(run / FOLDER), purge_step=_step(first)))
+    purge_step = _step(first) if first.losses else None
+    return Events(SummaryWriter(str(run / FOLDER), purge_step=purge_step))
 
 
 def _step(report: Report) -> int:

@@ -417,7 +417,8 @@ def test_unfinished_files_are_never_seen(
     monkeypatch.setattr("torch.save", full)
     with pytest.raises(OutputError, match=r"state\.pt: cannot be written \(No space left"):
         small_run(small_recipe(**RICH), folder, validate=by_size())
-    assert {file.name for file in folder.iterdir()} == {LAST, BEST, LOG, VALIDATION, STATE}
+    files = {LAST, BEST, LOG, VALIDATION, STATE, "curves.html"}
+    assert {file.name for file in folder.iterdir()} == files
     small_run(small_recipe(**RICH), folder, resume=True, validate=by_size())
     assert_same_folder(folder, whole)
 
@@ -427,9 +428,10 @@ def test_unfinished_files_are_never_seen(
 
 def test_a_loss_that_is_not_finite_names_the_step_and_damages_nothing(tmp_path: Path) -> None:
     recipe, folder = small_recipe(schedule={"epochs": 3}), tmp_path / "run"
+    logs = (LOG, "curves.html")
     with pytest.raises(KeyboardInterrupt):
         small_run(recipe, folder, report=stopping_at(2, 2))
-    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != LOG}
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.name not in logs}
 
     step, taken = Learner.step, 0
 
@@ -445,7 +447,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_damages_nothing(tmp_path: 
         message = r"the loss \(total nan, .*no longer finite in epoch 2, step 4; a lower learning"
         with pytest.raises(TrainingError, match=message):
             small_run(recipe, folder, resume=True)
-    assert {f.name: f.read_bytes() for f in folder.iterdir() if f.name != LOG} == before
+    assert {f.name: f.read_bytes() for f in folder.iterdir() if f.name not in logs} == before
     small_run(recipe, folder, resume=True)
     small_run(recipe, tmp_path / "whole")
     assert_same_folder(folder, tmp_path / "whole")
