@@ -9,10 +9,10 @@ import msgspec
 
 from jdetrt import inputs
 from jdetrt.documents import decode_json
-from jdetrt.engine import onnx_file
-from jdetrt.engine.tensorrt.plan import read_sidecar
+from jdetrt.engine.onnx_file import OnnxFile
+from jdetrt.engine.tensorrt.plan import Plan
 from jdetrt.errors import JdetrtError, SessionError
-from jdetrt.file_kind import FileKind, kind_of, safetensors_metadata
+from jdetrt.file_kind import FileKind, Purpose, check, kind_of, safetensors_metadata
 from jdetrt.shipped import resolve
 from jdetrt.types import Size
 
@@ -46,18 +46,31 @@ class Model:
         """Kind of the file, by its content."""
         return kind_of(self.path, self._error)
 
+    def require(self, purpose: Purpose) -> FileKind:
+        """Give its kind; refuse it, in words, where a command does not take that."""
+        self.kind = check(self.path, purpose, self._error)
+        return self.kind
+
     @cached_property
+    def onnx(self) -> OnnxFile:
+        """The file as an ONNX model."""
+        return OnnxFile(self.path, self._error)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The file as a plan."""
+        return Plan(self.path)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The file, and those beside it that hold the weights of an ONNX model."""
-        if self.kind is FileKind.ONNX:
-            return tuple(onnx_file.model_files(self.path))
-        return (self.path,)
+        return self.onnx.files if self.kind is FileKind.ONNX else (self.path,)
 
     @cached_property
     def sha256(self) -> str:
         """Hexadecimal SHA-256; of an ONNX model with weights in other files, over all of them."""
         if self.kind is FileKind.ONNX:
-            return onnx_file.fingerprint(self.path, self._error)
+            return self.onnx.sha256
         with inputs.reading(self.path, self._error):
             return inputs.sha256(self.path)
 
@@ -69,10 +82,9 @@ class Model:
             PlanMismatchError: a plan has no sidecar.
         """
         if self.kind is FileKind.ONNX:
-            return onnx_file.metadata(self.path, self._error)
+            return self.onnx.metadata
         if self.kind is FileKind.PLAN:
-            sidecar = read_sidecar(self.path)
-            return {**sidecar.metadata, "precision": sidecar.precision}
+            return self.plan.metadata
         return safetensors_metadata(self.path) if self.kind is FileKind.CHECKPOINT else {}
 
     @cached_property
@@ -85,9 +97,9 @@ class Model:
                 raise self._error(f"{self.path}: 'config' in its metadata: {err}") from err
         shape: tuple[int, ...] = ()
         if self.kind is FileKind.ONNX:
-            shape = onnx_file.input_shape(self.path, self._error)
+            shape = self.onnx.input_shape
         elif self.kind is FileKind.PLAN:
-            shape = read_sidecar(self.path).inputs[0].shape
+            shape = self.plan.sidecar.inputs[0].shape
         if len(shape) != 4 or min(shape[2:]) < 1:
             return None
         return Size(shape[3], shape[2])

@@ -12,13 +12,21 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jdetrt import inputs
 from jdetrt.errors import JdetrtError, SessionError
 
-__all__ = ["check_texts", "fingerprint", "input_shape", "metadata", "model_files"]
+__all__ = [
+    "OnnxFile",
+    "check_texts",
+    "fingerprint",
+    "input_shape",
+    "metadata",
+    "model_files",
+]
 
 # The entry "location" of a tensor whose values are in another file (onnx.proto, external_data):
 # the key, then the tag of the value, a text; its length follows.
@@ -35,6 +43,47 @@ _LONGEST_VARINT = 10  # bytes
 _MOST_FIELDS = 1_000_000  # of one message; a large network has some thousand nodes and tensors
 _LARGEST_SIDE = 2**31 - 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
+
+
+class OnnxFile:
+    """An ONNX model; each attribute is read when it is first asked for, and then kept.
+
+    Args:
+        path: the file.
+        error: raised where it cannot be read, is no ONNX model, or is cut short.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: str | Path, error: type[JdetrtError] = SessionError) -> None:
+        self.path = Path(path)
+        self._error = error
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The file, and those beside it that hold its weights."""
+        return tuple(model_files(self.path))
+
+    @cached_property
+    def bytes(self) -> int:
+        """Size of all its files."""
+        return sum(file.stat().st_size for file in self.files if file.is_file())
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256; with weights in other files, over all of them (`fingerprint`)."""
+        return fingerprint(self.path, self._error)
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """Metadata of the model."""
+        return metadata(self.path, self._error)
+
+    @cached_property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of its first input, -1 for a free dimension; empty without inputs."""
+        return input_shape(self.path, self._error)
 
 
 def model_files(path: Path) -> Iterator[Path]:

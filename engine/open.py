@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jdetrt.engine.model import Model
 from jdetrt.engine.tensorrt.compat import BACKENDS, load
-from jdetrt.engine.tensorrt.plan import read_sidecar
 from jdetrt.errors import SessionError
-from jdetrt.file_kind import FileKind, check
+from jdetrt.file_kind import FileKind
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import check_model
-from jdetrt.shipped import resolve
 from jdetrt.types import Session
 
 __all__ = ["open_session"]
@@ -47,15 +46,15 @@ def open_session(
         PlanMismatchError: the plan does not fit this machine.
         MissingDependencyError: the backend is not installed.
     """
-    path = resolve(model)
+    file = Model(model)
     if backend not in ("auto", "onnxruntime", *BACKENDS):
         raise SessionError(
             f"backend '{backend}': expected auto, onnxruntime, {', '.join(BACKENDS)}"
         )
-    is_plan = check(path, "track", SessionError) is FileKind.PLAN
+    is_plan = file.require("track") is FileKind.PLAN
     if is_plan and backend == "onnxruntime":
         raise SessionError(
-            f"{path}: is a TensorRT plan, which ONNX Runtime cannot run; name the .onnx "
+            f"{file.path}: is a TensorRT plan, which ONNX Runtime cannot run; name the .onnx "
             f"file that it was built from, or leave --backend out"
         )
     # Nothing large is imported but what this file needs.
@@ -63,27 +62,27 @@ def open_session(
     if not is_plan and backend in ("auto", "onnxruntime"):
         if cuda_graph:
             raise SessionError(
-                f"{path}: CUDA graphs need a TensorRT plan; build one with: jdetrt build"
+                f"{file.path}: CUDA graphs need a TensorRT plan; build one with: jdetrt build"
             )
         from jdetrt.engine.onnxruntime import OrtSession
 
-        session = OrtSession(path, provider=provider, threads=threads)
+        session = OrtSession(file.path, provider=provider, threads=threads)
     else:
         from jdetrt.engine.tensorrt.session import TensorRtSession
 
-        plan = path
+        plan = file.plan
         if not is_plan:
             from jdetrt.engine.tensorrt.plan_cache import find_or_build
 
-            plan = find_or_build(load(backend), path, progress=progress)
-        elif backend != "auto" and (host := read_sidecar(path).host.backend) != backend:
+            plan = find_or_build(load(backend), file.onnx, progress=progress)
+        elif backend != "auto" and (host := plan.sidecar.host.backend) != backend:
             raise SessionError(
-                f"{path}: is a plan of {host}, not of {backend}; leave --backend out"
+                f"{file.path}: is a plan of {host}, not of {backend}; leave --backend out"
             )
         session = TensorRtSession(plan, graphs=cuda_graph)
     try:
         check_model(session)
     except SessionError as err:
         session.close()
-        raise SessionError(f"{path}: {err}") from err
+        raise SessionError(f"{file.path}: {err}") from err
     return session

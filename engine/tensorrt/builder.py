@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jdetrt import shipped
-from jdetrt.engine import onnx_file
+from jdetrt.engine.onnx_file import OnnxFile
 from jdetrt.engine.tensorrt.build_config import check_options, configure, is_strong
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.build_progress import Watch, run_build
@@ -58,7 +58,7 @@ class _Built:
 
 def build_plan(
     trt: TensorRt,
-    model: str | Path,
+    model: str | Path | OnnxFile,
     output: str | Path,
     options: BuildOptions | None = None,
     *,
@@ -87,11 +87,13 @@ def build_plan(
         OutputError: the plan cannot be written; or ``timings`` cannot, which leaves the plan.
         KeyboardInterrupt: Ctrl-C; nothing is written or, late, the plan and its sidecar.
     """
-    model, output, options = Path(model), Path(output), options or BuildOptions()
+    model = model if isinstance(model, OnnxFile) else OnnxFile(model)
+    output, options = Path(output), options or BuildOptions()
     check_options(trt, options, calibrator=calibrator is not None)
-    check(model, "build", SessionError)
-    facts = _facts(model)  # first: a model that changes after this is refused
-    metadata = onnx_file.metadata(model)
+    check(model.path, "build", SessionError)
+    # First: a model that changes after this is refused, and its notes are not read later.
+    facts = FileFacts(name=shipped.name_of(model.path), sha256=model.sha256, bytes=model.bytes)
+    metadata = model.metadata
     _check_outputs(output, timings)
     device = current_device()
     if device is None and not trt.ahead_of_time:
@@ -106,7 +108,7 @@ def build_plan(
     cache = (timings or default_timing_cache(trt, device)) if trt.timing_cache else None
 
     def build(watch: Watch) -> _Built:
-        return _build(trt, log, model, facts, options, workspace, cache, calibrator, watch)
+        return _build(trt, log, model, options, workspace, cache, calibrator, watch)
 
     start = time.perf_counter()
     built = run_build(trt, build, progress)
@@ -141,8 +143,7 @@ def build_plan(
 def _build(
     trt: TensorRt,
     log: Log,
-    model: Path,
-    facts: FileFacts,
+    model: OnnxFile,
     options: BuildOptions,
     workspace: int | None,
     cache: Path | None,
@@ -153,9 +154,11 @@ def _build(
     builder = _builder(trt, log)
     watch.check()
     strong = is_strong(trt, options)
-    network = parse(trt, builder, log, model, strong=strong, for_dla=options.dla_core is not None)
-    if onnx_file.fingerprint(model) != facts.sha256:
-        raise BuildError(f"{model}: was changed while it was being read; build again")
+    network = parse(
+        trt, builder, log, model.path, strong=strong, for_dla=options.dla_core is not None
+    )
+    if OnnxFile(model.path).sha256 != model.sha256:
+        raise BuildError(f"{model.path}: was changed while it was being read; build again")
     watch.check()
     config = builder.create_builder_config()
     fallback = configure(
@@ -195,11 +198,6 @@ def _calibration(options: BuildOptions, metadata: dict[str, str], calibrator: bo
     if calibrator:
         return options.calibration_cache or "a calibrator"
     return metadata.get("calibration")
-
-
-def _facts(model: Path) -> FileFacts:
-    size = sum(file.stat().st_size for file in onnx_file.model_files(model) if file.is_file())
-    return FileFacts(name=shipped.name_of(model), sha256=onnx_file.fingerprint(model), bytes=size)
 
 
 def _check_outputs(output: Path, timings: Path | None) -> None:

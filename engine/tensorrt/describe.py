@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jdetrt import inputs
 from jdetrt.engine.tensorrt.compat import (
     Log,
     deserialize,
@@ -15,13 +14,7 @@ from jdetrt.engine.tensorrt.compat import (
 )
 from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.engine.tensorrt.layers import Compiled, from_inspector, read_layers
-from jdetrt.engine.tensorrt.plan import (
-    Host,
-    Sidecar,
-    open_plan,
-    read_sidecar,
-    sidecar_path,
-)
+from jdetrt.engine.tensorrt.plan import Host, Plan, Sidecar
 from jdetrt.errors import EngineError, MissingDependencyError, PlanMismatchError, SessionError
 from jdetrt.file_kind import PLAN_MARKS
 
@@ -60,41 +53,32 @@ def describe_plan(path: Path) -> PlanContent:
         PlanMismatchError: it is cut short or changed: its sidecar describes another file.
         DataError: what the build kept is damaged.
     """
-    with inputs.reading(path, SessionError):
-        size, digest = path.stat().st_size, inputs.sha256(path)
-        with path.open("rb") as file:
-            has_mark = file.read(4) in PLAN_MARKS
-    if not size:
+    plan = Plan(path)
+    if not (size := len(plan.content)):
         raise SessionError(f"{path}: is empty (0 bytes); build the plan again")
     try:
-        sidecar = read_sidecar(path)
+        _ = plan.sidecar
     except PlanMismatchError as err:
-        if not has_mark:
+        if bytes(plan.content[:4]) not in PLAN_MARKS:
             raise SessionError(
                 f"{path}: has the name of a plan but is not one; name a plan from `jdetrt build`"
             ) from err
+        digest = plan.sha256
         return PlanContent(str(path), size, digest, None, read_layers(path, digest), str(err))
-    if digest != sidecar.plan.sha256:
-        raise PlanMismatchError(
-            f"{path}: is not the file that {sidecar_path(path).name} describes: it has "
-            f"{size} bytes instead of {sidecar.plan.bytes}, and a different SHA-256. Copy "
-            f"both again, or build "
-            f"it again:\n  {sidecar.command(path)}"
-        )
-    compiled, note = read_layers(path, digest), ""
+    plan.check()
+    compiled, note = read_layers(path, plan.sha256), ""
     if compiled is None:
         try:
-            compiled = _from_engine(path, sidecar)
+            compiled = _from_engine(plan)
         except (EngineError, MissingDependencyError) as err:
             note = f"its layers are told by the plan itself, which cannot be loaded here: {err}"
-    return PlanContent(str(path), size, digest, sidecar, compiled, note)
+    return PlanContent(str(path), size, plan.sha256, plan.sidecar, compiled, note)
 
 
-def _from_engine(path: Path, sidecar: Sidecar) -> Compiled:
-    trt = load(sidecar.host.backend)
+def _from_engine(plan: Plan) -> Compiled:
+    trt = load(plan.sidecar.host.backend)
     log = Log(trt)
-    sidecar, plan = open_plan(path, Host.here(trt, current_device()))
-    engine = deserialize(trt, log, plan, host_code=sidecar.options.version_compatible)
-    return from_inspector(
-        engine_information(trt, engine), device_memory_size(engine), sidecar.plan.sha256
-    )
+    plan.check(Host.here(trt, current_device()))
+    host_code = plan.sidecar.options.version_compatible
+    engine = deserialize(trt, log, plan.content, host_code=host_code)
+    return from_inspector(engine_information(trt, engine), device_memory_size(engine), plan.sha256)

@@ -8,8 +8,10 @@ TensorRT itself refuses others with an internal assertion, or loads them and is 
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +26,10 @@ from jdetrt.engine.tensorrt.compat import BACKENDS, Backend, TensorRt
 from jdetrt.engine.tensorrt.device import Device, jetpack, l4t_release, platform_name
 from jdetrt.errors import EngineError, PlanMismatchError, SessionError
 from jdetrt.files import atomic_path, to_json, write_together
-from jdetrt.inputs import open_regular, reading, sha256
+from jdetrt.inputs import open_regular, reading
 from jdetrt.types import TensorSpec
 
-__all__ = ["Host", "Sidecar", "open_plan", "read_sidecar", "sidecar_path", "write_plan"]
+__all__ = ["FileFacts", "Host", "Plan", "Sidecar", "sidecar_path", "write_plan"]
 
 _FORMAT = 1
 _SIDECAR = "a plan's sidecar"
@@ -141,34 +143,94 @@ def sidecar_path(plan: Path) -> Path:
     return plan.with_name(f"{plan.name}.json")
 
 
-def read_sidecar(path: Path) -> Sidecar:
-    """Read the sidecar of the plan at ``path``; the plan itself is not looked at.
+class Plan:
+    """A plan; its sidecar and its content are read when they are first asked for, and then kept.
 
-    Raises:
-        SessionError: there is no plan.
-        PlanMismatchError: the sidecar is missing or damaged.
+    Args:
+        path: the file.
+
+    Attributes:
+        path: the file.
     """
-    sidecar = sidecar_path(path)
-    again = f"build the plan again: jdetrt build MODEL.onnx -o {path}"
-    if not path.is_file():
-        raise SessionError(f"{path}: no such file, or not a regular one; {again}")
-    if not sidecar.exists():
-        raise PlanMismatchError(
-            f"{path}: its sidecar {sidecar.name}, which records how it was built, is missing; "
-            f"copy it beside the plan, or {again}"
-        )
-    head = read_json(sidecar, _Head, PlanMismatchError, _SIDECAR, again)
-    if head.format != _FORMAT:
-        raise PlanMismatchError(
-            f"{sidecar}: has format {head.format}, but this jdetrt ({__version__}) reads "
-            f"format {_FORMAT}; {again}"
-        )
-    both = read_json(sidecar, _Both, PlanMismatchError, _SIDECAR, again)
-    if both.previous is not None:
-        with reading(path, SessionError):
-            if sha256(path) != both.plan.sha256:
-                return both.previous
-    return Sidecar(**{name: getattr(both, name) for name in Sidecar.__struct_fields__})
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @cached_property
+    def sidecar(self) -> Sidecar:
+        """How it was built.
+
+        Raises:
+            SessionError: there is no plan.
+            PlanMismatchError: the sidecar is missing or damaged.
+        """
+        path, sidecar = self.path, sidecar_path(self.path)
+        again = f"build the plan again: jdetrt build MODEL.onnx -o {path}"
+        if not path.is_file():
+            raise SessionError(f"{path}: no such file, or not a regular one; {again}")
+        if not sidecar.exists():
+            raise PlanMismatchError(
+                f"{path}: its sidecar {sidecar.name}, which records how it was built, is missing; "
+                f"copy it beside the plan, or {again}"
+            )
+        head = read_json(sidecar, _Head, PlanMismatchError, _SIDECAR, again)
+        if head.format != _FORMAT:
+            raise PlanMismatchError(
+                f"{sidecar}: has format {head.format}, but this jdetrt ({__version__}) reads "
+                f"format {_FORMAT}; {again}"
+            )
+        both = read_json(sidecar, _Both, PlanMismatchError, _SIDECAR, again)
+        if both.previous is not None and self.sha256 != both.plan.sha256:
+            return both.previous
+        return Sidecar(**{name: getattr(both, name) for name in Sidecar.__struct_fields__})
+
+    @cached_property
+    def content(self) -> memoryview:
+        """The bytes of the file: mapped, not copied. Raises SessionError."""
+        with reading(self.path, SessionError), open_regular(self.path) as file:
+            if not os.fstat(file.fileno()).st_size:
+                return memoryview(b"")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of the file. Raises SessionError."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Notes of the model, with the precision of the plan. Raises as `sidecar`."""
+        # The graph's precision is not that of a plan for which TensorRT chose lower types.
+        return {**self.sidecar.metadata, "precision": self.sidecar.precision}
+
+    def check(self, here: Host | None = None) -> None:
+        """Refuse a plan that is not as its sidecar says, or not for this machine.
+
+        Args:
+            here: where it is to run; None for nowhere.
+
+        Raises:
+            SessionError: there is no plan, or it cannot be read.
+            PlanMismatchError: it was made for another TensorRT or GPU, is cut short or changed, or
+                its sidecar is missing or none.
+        """
+        path, sidecar = self.path, self.sidecar
+        command = f":\n  {sidecar.command(path)}"
+        if here is not None and (differences := _differences(sidecar, here)):
+            raise PlanMismatchError(
+                f"{path}: was made with {sidecar.host}; here is {here}. {'; '.join(differences)}. "
+                f"Build it again on this machine{command}"
+            )
+        if (length := len(self.content)) < sidecar.plan.bytes:
+            raise PlanMismatchError(
+                f"{path}: is cut short, {length} of {sidecar.plan.bytes} bytes; copy it again, or "
+                f"build it again{command}"
+            )
+        if length > sidecar.plan.bytes or self.sha256 != sidecar.plan.sha256:
+            raise PlanMismatchError(
+                f"{path}: is not the file that {sidecar_path(path).name} describes: its bytes were "
+                f"changed or replaced. Copy both again, or build it again{command}"
+            )
 
 
 def write_plan(path: Path, plan: bytes, sidecar: Sidecar) -> None:
@@ -182,47 +244,10 @@ def write_plan(path: Path, plan: bytes, sidecar: Sidecar) -> None:
     content = msgspec.to_builtins(sidecar)
     both = dict(content)
     with suppress(EngineError):  # there was none
-        both["previous"] = msgspec.to_builtins(read_sidecar(path))
+        both["previous"] = msgspec.to_builtins(Plan(path).sidecar)
     with atomic_path(sidecar_path(path)) as temporary:
         temporary.write_bytes(to_json(content))
         write_together({path: plan, sidecar_path(path): to_json(both)})
-
-
-def open_plan(path: Path, here: Host) -> tuple[Sidecar, bytes]:
-    """Read a plan after its sidecar says that it fits.
-
-    Args:
-        path: the plan.
-        here: where it is to run.
-
-    Returns:
-        The sidecar and the plan's bytes, for `jdetrt.engine.tensorrt.compat.deserialize`.
-
-    Raises:
-        SessionError: there is no plan, or it cannot be read.
-        PlanMismatchError: it was made for another TensorRT or GPU, is cut short or changed, or its
-            sidecar is missing or none.
-    """
-    sidecar = read_sidecar(path)
-    if differences := _differences(sidecar, here):
-        raise PlanMismatchError(
-            f"{path}: was made with {sidecar.host}; here is {here}. "
-            f"{'; '.join(differences)}. Build it again on this machine:\n  {sidecar.command(path)}"
-        )
-    with reading(path, SessionError), open_regular(path) as file:
-        length = os.fstat(file.fileno()).st_size
-        if length < sidecar.plan.bytes:
-            raise PlanMismatchError(
-                f"{path}: is cut short, {length} of {sidecar.plan.bytes} bytes; copy it again, or "
-                f"build it again:\n  {sidecar.command(path)}"
-            )
-        data = file.read(sidecar.plan.bytes + 1)  # one more: then its hash is another
-    if hashlib.sha256(data).hexdigest() != sidecar.plan.sha256:
-        raise PlanMismatchError(
-            f"{path}: is not the file that {sidecar_path(path).name} describes: its bytes were "
-            f"changed or replaced. Copy both again, or build it again:\n  {sidecar.command(path)}"
-        )
-    return sidecar, data
 
 
 def _differences(sidecar: Sidecar, here: Host) -> list[str]:

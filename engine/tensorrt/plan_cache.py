@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from jdetrt.engine import onnx_file
+from jdetrt.engine.onnx_file import OnnxFile
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import current_device
-from jdetrt.engine.tensorrt.plan import Host, open_plan
+from jdetrt.engine.tensorrt.plan import Host, Plan
 from jdetrt.errors import PlanMismatchError, SessionError
 from jdetrt.progress import NO_PROGRESS, Progress
 
@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 
 def find_or_build(
     trt: TensorRt,
-    model: Path,
+    model: str | Path | OnnxFile,
     options: BuildOptions | None = None,
     *,
     progress: Progress = NO_PROGRESS,
-) -> Path:
+) -> Plan:
     """Give the plan of a model for this machine; build it if there is none.
 
     Its name in the cache folder holds a hash of all that it depends on: the model's content, how it
@@ -60,25 +60,26 @@ def find_or_build(
             f"`jdetrt doctor` says what is missing. ONNX Runtime runs the model without a GPU"
         )
     here = Host.here(trt, device)
-    digest = onnx_file.fingerprint(model)
-    plan = cache_folder() / "plans" / f"{model.stem[:60]}-{_key(digest, options, here)}.plan"
-    with locked(plan):
+    model = model if isinstance(model, OnnxFile) else OnnxFile(model)
+    key = _key(model.sha256, options, here)
+    plan = Plan(cache_folder() / "plans" / f"{model.path.stem[:60]}-{key}.plan")
+    with locked(plan.path):
         try:
-            sidecar, _ = open_plan(plan, here)
-            if sidecar.model.sha256 != digest:  # the file changed just before it was built
+            plan.check(here)
+            if plan.sidecar.model.sha256 != model.sha256:  # it changed just before it was built
                 raise PlanMismatchError(
-                    f"{plan}: was built from a different version of {model.name}."
+                    f"{plan.path}: was built from a different version of {model.path.name}."
                 )
         except SessionError:
-            announce(f"No plan of {model.name} for {here} yet: building {plan}")
+            announce(f"No plan of {model.path.name} for {here} yet: building {plan.path}")
         except PlanMismatchError as err:
             announce(f"{err}\nBuilding it again.")
         else:
-            announce(f"Using the plan {plan}")
+            announce(f"Using the plan {plan.path}")
             return plan
-        built = build_plan(trt, model, plan, options, progress=progress)
+        built = build_plan(trt, model, plan.path, options, progress=progress)
         announce(f"Built in {built.build_seconds:.0f} s")
-    return plan
+    return Plan(plan.path)
 
 
 def _key(digest: str, options: BuildOptions, here: Host) -> str:

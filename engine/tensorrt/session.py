@@ -24,7 +24,7 @@ from jdetrt.engine.tensorrt.compat import Log, deserialize, load
 from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.engine.tensorrt.execution_context import DEPTH, Execution, Run, Shapes, captures_itself
 from jdetrt.engine.tensorrt.input_buffer import FrameBuffer
-from jdetrt.engine.tensorrt.plan import Host, open_plan, read_sidecar
+from jdetrt.engine.tensorrt.plan import Host, Plan
 from jdetrt.errors import SessionError
 from jdetrt.runtime.session import SessionBase
 from jdetrt.types import Array, Session
@@ -69,7 +69,7 @@ class TensorRtSession(SessionBase):
     the network is at work, which then goes on by itself.
 
     Args:
-        path: the plan; its sidecar is beside it and is checked first.
+        plan: the plan, or its file; its sidecar is beside it and is checked first.
         graphs: replay the network as a CUDA graph, which costs the CPU less.
         gpu_letterbox: letterbox in buffers on the GPU; where no compiler for kernels is found, the
             CPU does it all the same.
@@ -89,11 +89,11 @@ class TensorRtSession(SessionBase):
     depth = DEPTH
 
     def __init__(
-        self, path: str | Path, *, graphs: bool = False, gpu_letterbox: bool = True
+        self, plan: str | Path | Plan, *, graphs: bool = False, gpu_letterbox: bool = True
     ) -> None:
-        path = Path(path)
-        trt = load(read_sidecar(path).host.backend)
-        sidecar, plan = open_plan(path, Host.here(trt, current_device()))
+        plan = plan if isinstance(plan, Plan) else Plan(plan)
+        trt = load(plan.sidecar.host.backend)
+        plan.check(Host.here(trt, current_device()))
         self._cuda = open_cuda(graphs=graphs and not captures_itself(trt))
         self._cleanup = ExitStack()
         self._streams: list[Stream] = []
@@ -112,19 +112,17 @@ class TensorRtSession(SessionBase):
                     free_later(self._cleanup, self._cuda.event()) for _ in range(2)
                 )
                 log = Log(trt)
-                engine = deserialize(trt, log, plan, host_code=sidecar.options.version_compatible)
-                del plan
+                host_code = plan.sidecar.options.version_compatible
+                engine = deserialize(trt, log, plan.content, host_code=host_code)
                 self._execution = Execution(
                     trt, log, engine, self._cuda, self._cleanup, graphs=graphs
                 )
         except BaseException as err:
             self._free()
             if isinstance(err, SessionError):
-                raise SessionError(f"{path}: {explained(err)}") from err
+                raise SessionError(f"{plan.path}: {explained(err)}") from err
             raise
-        # The graph's precision is not that of a plan for which TensorRT chose lower types.
-        metadata = {**sidecar.metadata, "precision": sidecar.precision}
-        super().__init__(self._execution.inputs, self._execution.outputs, metadata)
+        super().__init__(self._execution.inputs, self._execution.outputs, plan.metadata)
         self.memory()
 
     def frame_buffers(self, size: tuple[int, int], count: int) -> Sequence[FrameBuffer]:

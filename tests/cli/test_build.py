@@ -12,7 +12,7 @@ from small_onnx import write_small_onnx
 from jdetrt.cli import main
 from jdetrt.engine.tensorrt import builder
 from jdetrt.engine.tensorrt.device import Device
-from jdetrt.engine.tensorrt.plan import read_sidecar
+from jdetrt.engine.tensorrt.plan import Plan
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_plan_and_what_is_said_of_it(
     assert "precision  fp32, strong typing" in out
     assert "input      images [1, 3, 32, 64] float32" in out
     assert (here / "timings").is_file()
-    assert read_sidecar(here / "model.plan").host.gpu == "Orin"
+    assert Plan(here / "model.plan").sidecar.host.gpu == "Orin"
     assert run("model.onnx", "-o", "model.plan", "-q") == 0
     assert capsys.readouterr().out == ""
 
@@ -75,7 +75,7 @@ def test_what_is_given_reaches_the_build(here: Path, monkeypatch: pytest.MonkeyP
     assert told["pools"] == {"WORKSPACE": 9 << 20}
     assert told["builder_optimization_level"] == 1
     assert {"INT8", "FP16", "GPU_FALLBACK", "VERSION_COMPATIBLE"} <= set(told["flags"])
-    assert read_sidecar(here / "out.plan").calibration == "ranges"
+    assert Plan(here / "out.plan").sidecar.calibration == "ranges"
 
 
 def test_what_falls_back_from_the_dla_is_said(

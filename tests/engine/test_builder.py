@@ -655,8 +655,8 @@ def test_a_model_that_changes_before_its_notes_are_read(
     write_small_onnx(model, body="nano")
     read = onnx_file.metadata
 
-    def read_then_change(path: Path) -> dict[str, str]:
-        notes = read(path)
+    def read_then_change(path: Path, *more: Any) -> dict[str, str]:
+        notes = read(path, *more)
         write_small_onnx(model, body="darknet53")
         return notes
 

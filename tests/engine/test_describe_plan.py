@@ -107,7 +107,7 @@ def test_another_file_than_its_sidecar_describes(plan: Path) -> None:
     whole = plan.read_bytes()
     for content in (whole[:-5], whole + b"x", whole.replace(b"10.3.0", b"10.3.1")):
         plan.write_bytes(content)
-        with pytest.raises(PlanMismatchError, match=r"is not the file that model\.plan\.json desc"):
+        with pytest.raises(PlanMismatchError, match=r"is (cut short|not the file that)"):
             describe_plan(plan)
     plan.write_bytes(b"")
     with pytest.raises(SessionError, match="is empty"):

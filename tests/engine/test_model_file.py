@@ -12,6 +12,7 @@ from small_onnx import write_external_onnx, write_small_onnx
 
 from jdetrt import inputs, shipped
 from jdetrt.engine import model as model_module
+from jdetrt.engine import onnx_file
 from jdetrt.engine.model import Model
 from jdetrt.engine.onnx_file import fingerprint
 from jdetrt.engine.tensorrt.builder import build_plan
@@ -70,7 +71,8 @@ def test_nothing_is_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def refuse(*arguments: Any) -> None:
         raise AssertionError(arguments)
 
-    monkeypatch.setattr(model_module, "onnx_file", refuse)
+    for name in ("fingerprint", "metadata", "input_shape"):
+        monkeypatch.setattr(onnx_file, name, refuse)
     monkeypatch.setattr(model_module, "kind_of", refuse)
     assert (model.sha256, model.metadata, model.size) == before
 

@@ -16,6 +16,7 @@ from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.device import Device
+from jdetrt.engine.tensorrt.plan import Plan
 from jdetrt.errors import PlanMismatchError, SessionError
 from jdetrt.testing import FakeSession
 
@@ -28,8 +29,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The plans that a stand-in for the TensorRT session was given."""
     given: list[Path] = []
 
-    def open_plan(path: Path, *, graphs: bool) -> FakeSession:
-        given.append(path)
+    def open_plan(plan: Plan, *, graphs: bool) -> FakeSession:
+        given.append(plan.path)
         graphs_wanted.append(graphs)
         outputs = {"boxes": np.zeros((1, 5, 4), np.float32), "scores": np.zeros((1, 5), np.float32)}
         return FakeSession([outputs], size=(64, 32))

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 from fake_tensorrt import RTX, VERSIONS
 
+from jdetrt.engine.tensorrt import plan as plan_module
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.device import Device
-from jdetrt.engine.tensorrt.plan import Host, open_plan, read_sidecar, sidecar_path, write_plan
+from jdetrt.engine.tensorrt.plan import Host, Plan, Sidecar, sidecar_path, write_plan
 from jdetrt.errors import PlanMismatchError, SessionError
 from jdetrt.files import write_json
 from jdetrt.shipped import resolve
@@ -46,13 +47,19 @@ def plan(install: Any, model: Path, on_orin: Device) -> Path:
 
 
 def rewrite(path: Path, **values: Any) -> None:
-    write_json(sidecar_path(path), msgspec.structs.replace(read_sidecar(path), **values))
+    write_json(sidecar_path(path), msgspec.structs.replace(Plan(path).sidecar, **values))
+
+
+def open_plan(path: Path, here: Host) -> tuple[Sidecar, bytes]:
+    opened = Plan(path)
+    opened.check(here)
+    return opened.sidecar, bytes(opened.content)
 
 
 def test_a_plan_that_fits(plan: Path) -> None:
     sidecar, data = open_plan(plan, ORIN)
     assert data == plan.read_bytes()
-    assert sidecar == read_sidecar(plan)
+    assert sidecar == Plan(plan).sidecar
     # neither the driver's CUDA nor the release of Jetson Linux ties a plan
     open_plan(plan, change(ORIN, cuda="12.8", l4t="36.5.0"))
 
@@ -166,7 +173,7 @@ def test_a_sidecar_of_a_backend_that_nobody_has(plan: Path) -> None:
     text = sidecar_path(plan).read_text()
     sidecar_path(plan).write_text(text.replace('"backend": "tensorrt"', '"backend": "foo"'))
     with pytest.raises(PlanMismatchError, match=r"a plan's sidecar \(made\.backend: Invalid enum"):
-        read_sidecar(plan)
+        _ = Plan(plan).sidecar
 
 
 def test_a_model_that_ships_is_named_as_people_name_it(
@@ -271,3 +278,21 @@ def test_a_plan_replaced_by_a_process_that_is_killed_opens_as_the_old_or_the_new
     plan.write_bytes(new_bytes + b" ")
     with pytest.raises(PlanMismatchError, match="changed or replaced"):
         open_plan(plan, ORIN)
+
+
+def test_a_plan_and_its_sidecar_are_read_once(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    for name in ("open_regular", "read_json"):
+        before = getattr(plan_module, name)
+
+        def counted(path: Path, *more: Any, before: Any = before) -> Any:
+            read.append(path)
+            return before(path, *more)
+
+        monkeypatch.setattr(plan_module, name, counted)
+    opened = Plan(plan)
+    for _ in range(2):
+        opened.check(ORIN)
+        assert bytes(opened.content) == plan.read_bytes()
+        assert opened.metadata["precision"] == "fp32"
+    assert read == [sidecar_path(plan)] * 2 + [plan]  # its format first

@@ -8,22 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fake_tensorrt import VERSIONS, Scenario, read_plan
 from messages import Messages
 from small_onnx import write_small_onnx
 
-from jdetrt.engine import onnx_file
 from jdetrt.engine.tensorrt import builder, plan_cache
 from jdetrt.engine.tensorrt import plan as plan_module
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
 from jdetrt.engine.tensorrt.device import Device
-from jdetrt.engine.tensorrt.plan import read_sidecar, sidecar_path
-from jdetrt.engine.tensorrt.plan_cache import find_or_build
+from jdetrt.engine.tensorrt.plan import Plan, sidecar_path
 from jdetrt.errors import BuildError, OutputError, SessionError
+from jdetrt.files import write_json
+from jdetrt.progress import Progress
 
 V8, V10, V11, _ = VERSIONS
+
+
+def find_or_build(*arguments: Any, progress: Progress) -> Path:
+    return plan_cache.find_or_build(*arguments, progress=progress).path
 
 
 @pytest.fixture
@@ -110,32 +115,30 @@ def test_what_is_damaged_is_built_again(
 
 
 def test_a_plan_of_another_content_of_the_model_is_not_used(
-    install: Any, model: Path, on_orin: Device, said: list[str], monkeypatch: pytest.MonkeyPatch
+    install: Any, model: Path, on_orin: Device, said: list[str]
 ) -> None:
-    before = onnx_file.fingerprint(model)
     trt = install(V10)
-    write_small_onnx(model, body="nano", top_k="7")
-    with monkeypatch.context() as patch:  # the file changes after its plan was named
-        patch.setattr(onnx_file, "fingerprint", lambda path: before)
-        patch.setattr(plan_cache, "build_plan", _unpatched(patch))
-        plan = find_or_build(trt, model, progress=Messages(said))
-    assert read_sidecar(plan).model.sha256 != before
-    write_small_onnx(model, body="nano", top_k="5")
-    assert onnx_file.fingerprint(model) == before
+    plan = find_or_build(trt, model, progress=Messages(said))
+    made = Plan(plan).sidecar
+    other = msgspec.structs.replace(made.model, sha256="0" * 64)
+    write_json(sidecar_path(plan), msgspec.structs.replace(made, model=other))
     assert find_or_build(trt, model, progress=Messages(said)) == plan
     assert "of model.onnx" in said[2]
-    assert read_sidecar(plan).model.sha256 == before
+    assert Plan(plan).sidecar.model == made.model
     assert len(trt.module._scenario.builds) == 2
 
 
-def _unpatched(patch: pytest.MonkeyPatch) -> Any:
-    """A build that reads the model as it is."""
+def test_a_model_that_changes_after_its_plan_was_named_is_not_built(
+    install: Any, model: Path, on_orin: Device, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(*arguments: Any, **more: Any) -> Any:
+        write_small_onnx(model, body="nano", top_k="7")
+        return builder.build_plan(*arguments, **more)
 
-    def build(*args: Any, **kwargs: Any) -> Any:
-        patch.undo()
-        return builder.build_plan(*args, **kwargs)
-
-    return build
+    monkeypatch.setattr(plan_cache, "build_plan", changed)
+    with pytest.raises(BuildError, match=r"model\.onnx: was changed while it was being read"):
+        find_or_build(install(V10), model, progress=Messages(said))
+    assert list((cache_folder() / "plans").glob("*.plan")) == []
 
 
 def test_a_build_that_fails_leaves_no_plan(

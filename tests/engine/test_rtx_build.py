@@ -19,7 +19,7 @@ from jdetrt.engine.onnx_file import metadata
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.builder import build_plan
 from jdetrt.engine.tensorrt.compat import Log, TensorRt, deserialize, load
-from jdetrt.engine.tensorrt.plan import Host, open_plan
+from jdetrt.engine.tensorrt.plan import Host, Plan
 from jdetrt.errors import BuildError, SessionError
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.training.checkpoints import checkpoint
@@ -57,7 +57,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_nano_becomes_a_plan(trt: TensorRt, models: dict[str, Path], tmp_path: Path) -> None:
     plan = tmp_path / "nano.plan"
     written = build_plan(trt, models["nano"], plan, CAPABILITIES)
-    sidecar, data = open_plan(plan, Host.here(trt, None))
+    opened = Plan(plan)
+    opened.check(Host.here(trt, None))
+    sidecar, data = opened.sidecar, bytes(opened.content)
     assert sidecar == written
     assert data.startswith(MAGIC)
     assert (sidecar.precision, sidecar.typing) == ("fp32", "strong")
