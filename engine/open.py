@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jdetrt.engine.model import Model
 from jdetrt.engine.tensorrt.compat import BACKENDS, load
+from jdetrt.engine.triton_url import is_triton_url
 from jdetrt.errors import SessionError
 from jdetrt.file_kind import FileKind
 from jdetrt.progress import NO_PROGRESS, Progress
@@ -28,7 +29,8 @@ def open_session(
 
     Args:
         model: an ``.onnx`` file written by ``jdetrt export``, or a plan of ``jdetrt build``; or, as
-            text, the name of a model that ships (`jdetrt.shipped.resolve`).
+            text, the name of a model that ships (`jdetrt.shipped.resolve`), or the address of one
+            on Triton (`jdetrt.engine.triton_url`).
         backend: ``"onnxruntime"``; ``"tensorrt"`` or ``"tensorrt-rtx"``, which for an ONNX file
             find its plan in the cache folder or build it; or ``"auto"``: plans by the TensorRT that
             made them, ONNX files by ONNX Runtime.
@@ -46,6 +48,10 @@ def open_session(
         PlanMismatchError: the plan does not fit this machine.
         MissingDependencyError: the backend is not installed.
     """
+    if is_triton_url(model):
+        from jdetrt.engine.triton import TritonSession
+
+        return _checked(TritonSession(str(model)), str(model))
     file = Model(model)
     if backend not in ("auto", "onnxruntime", *BACKENDS):
         raise SessionError(
@@ -80,9 +86,14 @@ def open_session(
                 f"{file.path}: is a plan of {host}, not of {backend}; leave --backend out"
             )
         session = TensorRtSession(plan, graphs=cuda_graph)
+    return _checked(session, str(file.path))
+
+
+def _checked(session: Session, name: str) -> Session:
+    """The session, if it holds a JDE model; else close it and raise SessionError."""
     try:
         check_model(session)
     except SessionError as err:
         session.close()
-        raise SessionError(f"{file.path}: {err}") from err
+        raise SessionError(f"{name}: {err}") from err
     return session

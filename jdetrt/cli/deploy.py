@@ -1,0 +1,146 @@
+"""``jdetrt deploy``: hand a model over to an engine that serves many clients or streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jdetrt.cli import options as opt
+from jdetrt.shipped import resolve
+
+_MODELS = click.argument(
+    "models",
+    metavar="MODEL...",
+    nargs=-1,
+    required=True,
+    type=resolve,
+    shell_complete=opt.complete_model,
+    help="An ONNX model of `jdetrt export`, or the built-in nano or nano:WxH; or plans of "
+    "`jdetrt build` for several kinds of GPU.",
+)
+
+
+@click.group(cls=opt.Group)
+def command() -> None:
+    """Write what another inference engine needs to run a model."""
+
+
+@command.command(cls=opt.Command)
+@_MODELS
+@click.option(
+    "-o",
+    "--output",
+    type=opt.FILE,
+    required=True,
+    metavar="DIR",
+    help="The model repository; other models in it stay.",
+)
+@click.option(
+    "--name", default="jde", show_default=True, metavar="NAME", help="Name of the served model."
+)
+@click.option(
+    "--model-version",
+    "version",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Version of the served model; a server takes the newest.",
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "python"]),
+    default="auto",
+    show_default=True,
+    help="auto: TensorRT for plans, the ONNX Runtime backend for ONNX models. python: ONNX Runtime "
+    "in the Python backend, for servers without that backend.",
+)
+@click.option(
+    "--input",
+    type=click.Choice(["float32", "uint8", "jpeg"]),
+    default="float32",
+    show_default=True,
+    help="What clients send: network inputs, letterboxed images (a quarter of the bytes, the same "
+    "result) or JPEG files of them (the fewest bytes).",
+)
+@click.option(
+    "--max-batch",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Most images in one run of a model exported with --dynamic-batch.",
+)
+@click.option(
+    "--queue-delay",
+    "queue_delay_us",
+    type=click.IntRange(0),
+    default=2000,
+    show_default=True,
+    metavar="US",
+    help="Microseconds that a request waits for others to fill a batch.",
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Copies of the network on each GPU, or on the CPU.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="CPU threads of one copy in ONNX Runtime; 0 for one a core.",
+)
+@click.option(
+    "--tag",
+    default="24.10-py3",
+    show_default=True,
+    metavar="TAG",
+    help="Triton's image in the compose file and the Kubernetes manifest; its TensorRT must be the "
+    "version that built the plans.",
+)
+@opt.QUIET
+def triton(
+    models: tuple[Path, ...],
+    output: Path,
+    name: str,
+    version: int,
+    runtime: str,
+    input: str,
+    max_batch: int,
+    queue_delay_us: int,
+    instances: int,
+    threads: int,
+    tag: str,
+    quiet: bool,
+) -> None:
+    """Write a model repository for NVIDIA Triton.
+
+    It comes with a compose file and a Kubernetes manifest. Track through the server with
+    `--model grpc://HOST:8001/NAME`.
+    """
+    from jdetrt.deploy.triton import TritonOptions, write_triton_repository
+
+    options = TritonOptions(
+        name=name,
+        version=version,
+        runtime=runtime,
+        input=input,
+        max_batch=max_batch,
+        queue_delay_us=queue_delay_us,
+        instances=instances,
+        threads=threads,
+        tag=tag,
+    )
+    written = write_triton_repository(models, output, options)
+    if not quiet:
+        for path in written:
+            click.echo(path)
+        click.echo(f"Serve it: tritonserver --model-repository={output}")
+        click.echo(f"Then track: jdetrt track SOURCE --model grpc://HOST:8001/{name}")

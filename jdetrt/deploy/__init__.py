@@ -1,0 +1,1 @@
+"""Hand-over of models to engines that distribute inference: Triton, DeepStream."""
