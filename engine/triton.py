@@ -292,7 +292,7 @@ def _network_input(
 
 
 def _upload(tensor: Array, dtype: str, quality: int) -> Array:
-    """What is sent of a network input ``(N, 3, H, W)`` float32, RGB, 0..1.
+    """Turn a network input ``(N, 3, H, W)`` float32, RGB, 0..1, into an upload.
 
     Returns:
         The input itself; ``(N, H, W, 3)`` uint8, RGB, which loses nothing; or ``(N, 1)`` JPEG.
@@ -325,7 +325,7 @@ def _passing(err: Exception, reason: str) -> bool:
 
 
 def _plain(reason: str, url: TritonUrl) -> str:
-    """What to do about an error that is no passing one."""
+    """Say in plain words an error that is no passing one, and what to do about it."""
     if any(word in reason for word in ("UNAUTHENTICATED", "401", "PERMISSION_DENIED", "403")):
         return f"the server asks for a valid token; set {TOKEN} ({reason})"
     if any(word in reason for word in ("ertificate", "CERTIFICATE", "SSL", "Ssl", "handshake")):

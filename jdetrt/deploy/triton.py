@@ -30,7 +30,7 @@ _SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
 @dataclass(frozen=True, slots=True)
 class TritonOptions:
-    """How a model is to be served.
+    """Settings of a served model.
 
     Attributes:
         name: of the served model, in the client's address.
@@ -59,7 +59,7 @@ class TritonOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    """What Triton is told of the network."""
+    """The network, as Triton is told of it."""
 
     size: Size
     top_k: int
@@ -235,7 +235,7 @@ class _Writer:
             self._copy(source, Path(name, str(options.version), target))
         python = backend.get("backend") == "python"
         if python:
-            self._template("network.py", Path(name, str(options.version), "model.py"))
+            self._template("network.py.txt", Path(name, str(options.version), "model.py"))
         size = network.size
         images = network.shape(3, *size.shape)
         zeros = {"data_type": Word("TYPE_FP32"), "dims": images, "zero_data": True}
@@ -287,7 +287,7 @@ class _Writer:
         else:
             image = {"data_type": Word("TYPE_STRING"), "dims": network.shape(1)}
         image = {"name": "image", **image}
-        self._template("image.py", Path(names[0], version, "model.py"))
+        self._template("image.py.txt", Path(names[0], version, "model.py"))
         self._config(
             names[0],
             {

@@ -160,7 +160,7 @@ class LiveStream:
         return sequence, data.tobytes()
 
     def state(self) -> dict[str, Any]:
-        """What the page shows beside the image: speed, drops, stages, counts; JSON types."""
+        """Facts beside the image: speed, drops, stages, counts; JSON types."""
         latest, times = self._latest, list(self._times)
         span = times[-1] - times[0] if times else 0.0
         state: dict[str, Any] = {
