@@ -92,7 +92,9 @@ class Associate:
                     raise DataError(f"frame {frame.index}: {err}") from err
                 if scale is not None:
                     tracks = tracks.scaled(*scale)
-                tracks = reportable(tracks, config.max_aspect, config.min_area)
+                shaped = reportable(tracks, config.max_aspect, config.min_area)
+                self.stopwatch.count(len(detections), len(tracks) - len(shaped))
+                tracks = shaped
         with self.stopwatch.stage("write"):
             for sink in self._sinks:
                 sink.write(frame, tracks)

@@ -7,9 +7,8 @@ in pixels (motchallenge.net; Milan et al., arXiv 1603.00831, section 4).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +17,13 @@ import numpy.typing as npt
 from jdetrt.account import Account
 from jdetrt.errors import DataError
 from jdetrt.inputs import open_regular
-from jdetrt.runtime.confidences import Unit, to_scores
-from jdetrt.runtime.sources.seqinfo import LAST_FRAME
-from jdetrt.types import Detections, Tracks
+from jdetrt.types import Tracks
 
 __all__ = [
-    "DetectionsByFrame",
+    "NO_AREA",
     "MotRows",
-    "every_frame",
-    "is_thinned",
     "kitti_lines",
     "mot_lines",
-    "read_detections",
     "read_mot",
 ]
 
@@ -37,7 +31,7 @@ _NAMES = ("frame", "id", "left", "top", "width", "height", "confidence", "class"
 _LONGEST_LINE = 1024  # bytes; a longer one is no row, and the file may be anything, of any size
 _FARTHEST = 1_000_000  # pixels
 _FROM_0 = "; where frames count from 0, add 1 to the first column of every row"
-_NO_AREA = "without area"  # why boxes are left out
+NO_AREA = "without area"  # why boxes are left out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +119,7 @@ def read_mot(
     whole = well_formed & (table[:, 4:6] > 0).all(axis=1)
     account = Account("row")
     account.take(int(whole.sum()))
-    account.leave_out(_NO_AREA, int((well_formed & ~whole).sum()))
+    account.leave_out(NO_AREA, int((well_formed & ~whole).sum()))
     if account.lost and not account.taken and not allow_empty:
         raise DataError(f"{path}: no row has a box with an area (width and height, columns 5, 6)")
     table, line_numbers = table[whole], line_numbers[whole]
@@ -239,99 +233,6 @@ def _well_formed(
     refuse(sizes <= 0 if strict else sizes < 0, [4, 5], "a size above 0")
     refuse(abs(table[:, 2:6]) > _FARTHEST, [2, 3, 4, 5], f"at most {_FARTHEST:,} pixels")
     return fine
-
-
-class DetectionsByFrame(dict[int, Detections]):
-    """Detections of frames that have any, by frame number in order.
-
-    Attributes:
-        account: of the rows; its notes say what was assumed.
-    """
-
-    def __init__(self, by_frame: Mapping[int, Detections], account: Account) -> None:
-        super().__init__(by_frame)
-        self.account = account
-
-
-def read_detections(
-    path: str | Path, *, length: int | None = None, unit: Unit = "auto", strict: bool = False
-) -> DetectionsByFrame:
-    """Read public detections, for tracking without a network.
-
-    The rows need not be sorted; within a frame their order is kept. Boxes without area are left
-    out and counted.
-
-    Args:
-        path: a det.txt.
-        length: number of frames of the sequence; by default the last frame with a detection.
-        unit: of the confidences, as in `jdetrt.runtime.confidences.to_scores`.
-        strict: boxes without area are refused.
-
-    Returns:
-        Detections without embeddings; `every_frame` fills the gaps.
-
-    Raises:
-        DataError: as `read_mot`; a row of a frame after ``length``; or confidences that do not fit
-            the unit.
-    """
-    rows = read_mot(path, strict=strict)
-    limit = LAST_FRAME if length is None else length
-    if (late := rows.frames > limit).any():
-        row = int(np.argmax(late))
-        raise DataError(
-            f"{path}:{rows.lines[row]}: expected a frame number up to {limit}, "
-            f"got {rows.frames[row]}"
-        )
-    try:
-        scores, note = to_scores(rows.scores, unit)
-    except DataError as err:
-        raise DataError(f"{path}: {err}") from err
-    account = Account("detection")
-    if note:
-        account.note(f"{path}: {note}")
-    account.leave_out(_NO_AREA, rows.account.left_out[_NO_AREA])
-    corners = np.hstack([rows.boxes[:, :2], rows.boxes[:, :2] + rows.boxes[:, 2:]])
-    boxes = corners.astype(np.float32)
-    # A sliver may have none in float32.
-    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    account.leave_out(_NO_AREA, int((~has_area).sum()))
-    account.take(int(has_area.sum()))
-    order = np.argsort(rows.frames, kind="stable")
-    order = order[has_area[order]]
-    boxes, scores = boxes[order], scores[order].astype(np.float32)
-    frames, starts = np.unique(rows.frames[order], return_index=True)
-    ends = pairwise([*starts.tolist(), len(order)])
-    by_frame = {
-        frame: Detections(boxes[begin:end], scores[begin:end])
-        for frame, (begin, end) in zip(frames.tolist(), ends, strict=True)
-    }
-    return DetectionsByFrame(by_frame, account)
-
-
-def every_frame(seen: Mapping[int, Detections], length: int) -> list[Detections]:
-    """The detections of the frames 1 to ``length``, those without one too.
-
-    >>> person = Detections([[10, 10, 50, 110]], [0.9])
-    >>> [len(detections) for detections in every_frame({2: person}, 3)]
-    [0, 1, 0]
-    """
-    nothing = Detections.empty()
-    return [seen.get(frame, nothing) for frame in range(1, length + 1)]
-
-
-def is_thinned(seen: Mapping[int, Detections]) -> bool:
-    """Tell whether detections are of some frames only, such as every fourth.
-
-    It is so where most frames with detections do not follow another one with detections. Else the
-    frames without any are taken to show nobody: people come and go for many frames at a time.
-
-    >>> is_thinned(dict.fromkeys((1, 5, 9, 10, 13), Detections.empty()))
-    True
-    >>> is_thinned(dict.fromkeys((1, 2, 3, 9, 10), Detections.empty()))
-    False
-    """
-    steps = np.diff(sorted(seen))
-    return bool(2 * np.count_nonzero(steps > 1) > len(steps))
 
 
 def mot_lines(index: int, tracks: Tracks) -> str:

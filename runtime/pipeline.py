@@ -12,10 +12,11 @@ import numpy as np
 from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, STAGES, Associate, OnFrame
 from jdetrt.runtime.detector import Detector, detector_for
-from jdetrt.runtime.mot_io import is_thinned
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
+from jdetrt.runtime.public_detections import is_thinned
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink, Watcher
+from jdetrt.runtime.sources.images import Images
 from jdetrt.runtime.sources.open import Source
 from jdetrt.runtime.timing import RunReport, Stopwatch
 from jdetrt.runtime.tracking.tracker import Tracker
@@ -232,7 +233,8 @@ def track_detections(
     """Track given detections: the association alone, without a network.
 
     Frames 1 to ``length`` are taken in turn. Those without a detection are frames without people,
-    or, where `jdetrt.runtime.mot_io.is_thinned` says so, frames that the tracker does not see.
+    or, where `jdetrt.runtime.public_detections.is_thinned` says so, frames that the tracker does
+    not see.
 
     Args:
         detections: by frame number, from 1.
@@ -262,7 +264,7 @@ def track_detections(
         raise DataError(f"detections of frame {outside}, but the frames are 1 to {length}")
     associate = Associate(tracker, sinks, on_frame, stopwatch or Stopwatch(ASSOCIATION))
     with associate.completing_sinks():
-        images = _blank(length) if frames is None else iter(frames)
+        images = _blank(length) if frames is None else _held(frames, length)
         absent = None if is_thinned(detections) else Detections.empty()
         for index in range(1, length + 1):
             frame = next(images, None)
@@ -271,6 +273,19 @@ def track_detections(
             with interrupt_held():
                 associate(frame, detections.get(index, absent))
     return associate.stopwatch.report()
+
+
+def _held(frames: Iterable[Frame], length: int) -> Iterator[Frame]:
+    """Frames 1 to ``length``; the image before a missing one stands in for it, or a black one."""
+    index, image = 0, None
+    for frame in frames:
+        for missing in range(index + 1, min(frame.index, length + 1)):
+            yield Frame(np.zeros_like(frame.image) if image is None else image, missing)
+        yield frame
+        index, image = frame.index, frame.image
+    if image is not None and isinstance(frames, Images):  # whose last ones may be unreadable
+        for missing in range(index + 1, (frames.length or 0) + 1):
+            yield Frame(image, missing)
 
 
 def _blank(length: int) -> Iterator[Frame]:

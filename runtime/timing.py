@@ -58,6 +58,9 @@ class RunReport:
         gaps: frames that came so long after the one before that all tracks had ended.
         repeats: frames with the timestamp of the one before.
         restarts: frames whose timestamp went back, where all tracks end.
+        detections: given to the tracker, over all frames.
+        unshaped: boxes of tracks that were not reported, because they are too small or too flat for
+            a person.
     """
 
     frames: int
@@ -74,6 +77,8 @@ class RunReport:
     gaps: int = 0
     repeats: int = 0
     restarts: int = 0
+    detections: int = 0
+    unshaped: int = 0
 
 
 class _Durations:
@@ -125,6 +130,7 @@ class Stopwatch:
         self._started = self._first = self._last = time.perf_counter()
         self._frames = 0
         self._last_frame = 0
+        self._detections = self._unshaped = 0
         self._seen = bytearray()
 
     @contextmanager
@@ -162,6 +168,11 @@ class Stopwatch:
                 self._seen.extend(bytes(i + 1))
             self._seen[i] = 1
 
+    def count(self, detections: int, unshaped: int) -> None:
+        """Count detections given to the tracker, and boxes of tracks that were not reported."""
+        self._detections += detections
+        self._unshaped += unshaped
+
     @property
     def frames(self) -> int:
         """Frames finished so far."""
@@ -191,6 +202,8 @@ class Stopwatch:
             gaps=self.clock.gaps if self.clock else 0,
             repeats=self.clock.repeats if self.clock else 0,
             restarts=self.clock.restarts if self.clock else 0,
+            detections=self._detections,
+            unshaped=self._unshaped,
         )
 
 

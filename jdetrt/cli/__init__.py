@@ -7,6 +7,7 @@ adds the traceback); 2 wrong usage; 3 a result worse than asked for; 130 interru
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import traceback
 from contextlib import suppress
@@ -102,9 +103,23 @@ def main(argv: list[str] | None = None) -> None:
     verbose = any(a in ("-v", "--verbose") for a in head)
     if verbose:
         args = ["-v", *(a for a in head if a not in ("-v", "--verbose")), *args[len(head) :]]
+    _show_warnings()
     with sigterm_as_ctrl_c():  # what a service manager or a container sends
         code = _run(args, verbose)
     sys.exit(code)
+
+
+class _Warnings(logging.Handler):
+    """Prints warnings of the library, such as of frames that cannot be read, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+def _show_warnings() -> None:
+    logger = logging.getLogger("jdetrt")
+    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
+        logger.addHandler(_Warnings(logging.WARNING))
 
 
 def _run(args: list[str], verbose: bool) -> int:

@@ -53,6 +53,7 @@ __all__ = [
     "max_frames",
     "names",
     "numbers",
+    "parse_frame_rate",
     "parse_size",
     "parse_sizes",
     "refuse_both",
@@ -76,6 +77,16 @@ def parse_size(text: str) -> Size:
     if question := size.question():
         click.echo(question, err=True)
     return size
+
+
+def parse_frame_rate(text: str) -> float:
+    """Read ``25``, ``29.97`` or ``30000/1001``; raises click.BadParameter."""
+    from jdetrt.runtime.sources.rate import parse_rate
+
+    try:
+        return parse_rate(text)
+    except DataError as err:
+        raise click.BadParameter(str(err)) from None
 
 
 def parse_sizes(text: str) -> list[Size]:

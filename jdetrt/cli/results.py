@@ -120,7 +120,8 @@ def _fitting(widths: dict[str, int], room: int) -> list[list[str]]:
 
 def print_run(report: RunReport, title: str, memory: MemoryUse | None = None) -> None:
     """Print frames, tracks, the three FPS, stages and GPU memory."""
-    dropped = f", {report.dropped} dropped" if report.dropped else ""
+    word = "missing" if report.source is None else "dropped"  # of a file, or of a camera
+    dropped = f", {report.dropped} {word}" if report.dropped else ""
     click.echo(
         f"{title}: {plural(report.frames, 'frame')}{dropped}, {plural(report.tracks, 'track')} "
         f"in {report.seconds:.1f} s"
@@ -149,6 +150,10 @@ def print_run(report: RunReport, title: str, memory: MemoryUse | None = None) ->
     ):
         if count:
             click.echo(f"  {plural(count, noun)} {outcome}")
+    if report.unshaped:
+        click.echo(
+            f"  {plural(report.unshaped, 'box', 'boxes')} of tracks left out, too small or too flat"
+        )
 
 
 def _print_source(report: RunReport) -> None:

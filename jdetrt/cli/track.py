@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,7 @@ import click
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
-from jdetrt.cli.progress import OnFrame, ProgressBars
-from jdetrt.cli.results import plural
+from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.settings import toml_text, tracker_settings
 from jdetrt.config import default_config
 from jdetrt.errors import ConfigError, DataError, SessionError
@@ -26,6 +24,7 @@ from jdetrt.shipped import NANO, resolve
 if TYPE_CHECKING:
     from jdetrt.cli.track_run import RunOptions
     from jdetrt.config import TrackerConfig
+    from jdetrt.runtime.confidences import Unit
     from jdetrt.runtime.sinks.rotation import Rotation
     from jdetrt.site import Site, StreamSettings
 
@@ -59,6 +58,8 @@ class _Options:
     cuda_graph: bool
     max_frames: int | None
     frame_rate: float | None
+    confidence_unit: Unit
+    strict: bool
     quiet: bool
 
     def outputs(self) -> dict[str, Path]:
@@ -116,6 +117,19 @@ def _old_frames(value: str) -> str:
     help="Track these detections instead of running a network: a MOT det.txt, relative to the "
     "sequence or to the current folder. SOURCE is then a MOT sequence; its images are only needed "
     "for --video and --images.",
+)
+@click.option(
+    "--confidence-unit",
+    type=click.Choice(["auto", "fraction", "percent", "margin"]),
+    default="auto",
+    show_default=True,
+    help="Unit of the confidences of --detections: 0 to 1, 0 to 100, or margins of a classifier "
+    "(any number, 0 at its decision); auto decides by the numbers and says how.",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse --detections with boxes without area instead of leaving these out.",
 )
 @click.option(
     "--mot",
@@ -177,9 +191,9 @@ def _old_frames(value: str) -> str:
 @opt.max_frames("Stop after this many frames of each source.")
 @click.option(
     "--frame-rate",
-    type=click.FloatRange(0.0, 1000.0, min_open=True),
+    type=opt.parse_frame_rate,
     metavar="FPS",
-    help="Frame rate of SOURCE, if the stated one is wrong.",
+    help="Frame rate of SOURCE, such as 25 or 30000/1001, if the stated one is wrong.",
 )
 @opt.PRESET
 @click.option(
@@ -213,11 +227,12 @@ def _old_frames(value: str) -> str:
 @opt.CUDA_GRAPH
 @opt.JSON
 @opt.QUIET
-def command(**given: Any) -> None:
+def command(**given: Any) -> int:
     """Track people in one SOURCE or in several at once.
 
     To keep the tracks, name an output, such as --mot or --video. Ctrl-C ends the run and keeps the
-    results so far.
+    results so far. The exit code is 3 if frames could not be read: an image, or more than 2 frames
+    and 1 % of a video; or if none of --detections could be used.
     """
     options = _Options(**given)
     if options.model is not None and options.detections is not None:
@@ -240,9 +255,21 @@ def command(**given: Any) -> None:
     with ExitStack() as stack:
         if options.model is not None:
             check(options.model, "track", SessionError)
-            _track_sources(options, site, streams, options.model, stack)
-        elif options.detections is not None:
-            _track_detections(options, options.detections, stack)
+            return _track_sources(options, site, streams, options.model, stack)
+        assert options.detections is not None
+        from jdetrt.cli.track_detections import track_list
+
+        return track_list(
+            Path(options.source[0]),
+            options.detections,
+            _settings(options, lambda: default_config(options.preset or "iou")),
+            options.outputs(),
+            _run_options(options),
+            stack,
+            frame_rate=options.frame_rate,
+            unit=options.confidence_unit,
+            strict=options.strict,
+        )
 
 
 def _site(options: _Options) -> Site | None:
@@ -330,10 +357,10 @@ def _track_sources(
     streams: Mapping[str, StreamSettings],
     model: Path,
     stack: ExitStack,
-) -> None:
+) -> int:
     from jdetrt.cli.track_run import StreamPlan, track_streams
     from jdetrt.engine.open import open_session
-    from jdetrt.runtime.settings import tracker_config
+    from jdetrt.runtime.settings import assumptions, tracker_config
 
     with ProgressBars(quiet=options.quiet) as loading:
         session = stack.enter_context(
@@ -359,52 +386,10 @@ def _track_sources(
         )
         for name, one in streams.items()
     ]
-    track_streams(plans, session, _run_options(options), stack)
-
-
-def _track_detections(options: _Options, detections: Path, stack: ExitStack) -> None:
-    from jdetrt.cli.track_run import Outputs, run_to_the_end, summarise
-    from jdetrt.runtime.mot_io import is_thinned, read_detections
-    from jdetrt.runtime.pipeline import ASSOCIATION, track_detections
-    from jdetrt.runtime.sources.open import open_source
-    from jdetrt.runtime.sources.seqinfo import read_seqinfo
-    from jdetrt.runtime.timing import Stopwatch
-    from jdetrt.runtime.tracking.tracker import Tracker
-
-    sequence = Path(options.source[0])
-    info = read_seqinfo(sequence)
-    by_frame = read_detections(detections, length=info.length)
-    length = min(info.length, options.max_frames or info.length)
-    if is_thinned(by_frame) and not options.quiet:
-        click.echo(
-            f"{detections}: has {plural(len(by_frame), 'frame')} of {info.length}, most of them "
-            "after a gap: the gaps count as frames left out, not as frames without people",
-            err=True,
-        )
-    frame_rate = options.frame_rate or info.frame_rate
-    config = _settings(options, lambda: default_config(options.preset or "iou"))
-    name = sequence.resolve().name
-    draws = options.video is not None or options.images is not None
-    images = stack.enter_context(open_source(sequence)) if draws else None
-    tracker, bars = Tracker(config, frame_rate), ProgressBars(quiet=options.quiet, rate="FPS")
-    stopwatch = Stopwatch(ASSOCIATION)
-    outputs = Outputs(stack, _run_options(options).rotation)
-    run = partial(
-        track_detections,
-        {index: rows for index, rows in by_frame.items() if index <= length},
-        tracker,
-        outputs.open(options.outputs(), frame_rate),
-        length=length,
-        frames=images,
-        on_frame=OnFrame(bars, name),
-        stopwatch=stopwatch,
-    )
-    summary = partial(summarise, _run_options(options), lambda: {name: stopwatch.report()}, outputs)
-    try:
-        bars.start(name, length)
-        run_to_the_end(run, bars, name, tracker.warm_up, summary)
-    except DataError as err:
-        raise DataError(f"{detections}: {err}") from err
+    own = site is not None and (site.tracker or all(one.tracker for one in streams.values()))
+    given = options.preset or (own if site is not None else options.config)
+    notes = assumptions(session, tracker_given=bool(given))
+    return track_streams(plans, session, _run_options(options), stack, notes)
 
 
 def _find(source: str, detections: Path) -> Path:

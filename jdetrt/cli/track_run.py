@@ -16,6 +16,7 @@ from jdetrt.cli.results import print_run, print_streams, write_json
 from jdetrt.errors import SourceError
 
 if TYPE_CHECKING:
+    from jdetrt.account import Account
     from jdetrt.config import TrackerConfig
     from jdetrt.engine.tensorrt.session import MemoryUse
     from jdetrt.runtime.sinks.base import Output, Watcher
@@ -132,13 +133,29 @@ class Outputs:
 
 
 def track_streams(
-    plans: Sequence[StreamPlan], session: Session, options: RunOptions, stack: ExitStack
-) -> None:
-    """Track all streams to their end, or to Ctrl-C, and print what was done."""
+    plans: Sequence[StreamPlan],
+    session: Session,
+    options: RunOptions,
+    stack: ExitStack,
+    notes: Sequence[str] = (),
+) -> int:
+    """Track all streams to their end, or to Ctrl-C, and print what was done.
+
+    Args:
+        plans: of the streams.
+        session: of the model.
+        options: of the run.
+        stack: closes what is opened.
+        notes: on what is assumed of the model.
+
+    Returns:
+        The exit code: 3 where frames of a file are missing.
+    """
     from jdetrt.engine.tensorrt.session import memory_of
     from jdetrt.runtime.detector import network_size
     from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream, unique
     from jdetrt.runtime.pipeline import Pipeline
+    from jdetrt.runtime.sources.open import account_of
     from jdetrt.runtime.tracking.tracker import Tracker
 
     several = len(plans) > 1
@@ -184,21 +201,26 @@ def track_streams(
         of_streams = many.report().streams if several else (single.report(),)
         return dict(zip(names, of_streams, strict=True))
 
-    def summary() -> None:
+    def summary() -> int:
         more: dict[str, Any] = {}
         if several:
             report = many.report()
             more |= {"fps": report.fps, "batches": report.batches, "batch": report.batch}
         if publisher is not None:
             more["mqtt"] = {"published": publisher.published, "dropped": publisher.dropped}
-        summarise(options, reports, outputs, more, memory_of(session))
+        accounts = {
+            name: [account_of(one)]
+            for name, one in zip(names, sources, strict=True)
+            if not one.live
+        }
+        return summarise(options, reports(), outputs, accounts, notes, more, memory_of(session))
 
     if metrics is not None:
         metrics.reports = reports
     for source, name in zip(sources, names, strict=True):
         lengths = [n for n in (source.length, frames) if n is not None]
         bars.start(name, min(lengths, default=None))
-    run_to_the_end(run, bars, names[0], streams[0].tracker.warm_up, summary)
+    return run_to_the_end(run, bars, names[0], streams[0].tracker.warm_up, summary)
 
 
 def run_to_the_end(
@@ -206,9 +228,13 @@ def run_to_the_end(
     bars: ProgressBars,
     name: str,
     warm_up: Callable[[], None],
-    summary: Callable[[], None],
-) -> None:
-    """Run, and give the summary at the end, which may be Ctrl-C or a source that is lost."""
+    summary: Callable[[], int],
+) -> int:
+    """Run, and give the summary at the end, which may be Ctrl-C or a source that is lost.
+
+    Returns:
+        The exit code that the summary gives.
+    """
     try:
         with bars:
             with phase(bars, "Compiling kernels (first use only)", parent=name):
@@ -222,26 +248,35 @@ def run_to_the_end(
     except SourceError:
         summary()
         raise
-    summary()
+    return summary()
 
 
 def summarise(
     options: RunOptions,
-    reports: Callable[[], Mapping[str, RunReport]],
+    streams: Mapping[str, RunReport],
     outputs: Outputs,
+    accounts: Mapping[str, Sequence[Account]],
+    notes: Sequence[str],
     more: Mapping[str, Any] | None = None,
     memory: MemoryUse | None = None,
-) -> None:
-    """Print what was done and write it as JSON.
+) -> int:
+    """Print what was done, what was left out and what was assumed, and write it as JSON.
 
     Args:
         options: say where it goes.
-        reports: gives the report of each stream by its name.
+        streams: the report of each stream by its name.
         outputs: of all streams.
+        accounts: of what was read, by stream.
+        notes: on what was assumed.
         more: the streams together (fps, batches, batch), and mqtt.
         memory: of the GPU.
+
+    Returns:
+        The exit code, as `jdetrt.cli.accounts.tell_accounts` gives it.
     """
-    streams, more = reports(), more or {}
+    from jdetrt.cli.accounts import tell_accounts
+
+    more = more or {}
     if not options.quiet and any(report.frames for report in streams.values()):
         if len(streams) == 1:
             name, report = next(iter(streams.items()))
@@ -257,7 +292,9 @@ def summarise(
             click.echo(f"MQTT: {sent['published']} published, {sent['dropped']} dropped")
         for line in outputs.written():
             click.echo(f"Written: {line}")
-    write_json({"streams": streams, **more}, options.json_path)
+    told, code = tell_accounts(streams, accounts, notes, quiet=options.quiet)
+    write_json({"streams": streams, **more, **told}, options.json_path)
+    return code
 
 
 def _open(plan: StreamPlan, bars: ProgressBars, *, wait: bool) -> Source:

@@ -109,25 +109,27 @@ class Images(Closing):
     def __iter__(self) -> Iterator[Frame]:
         self.account = account = Account("image")
         account.notes += self._notes
-        for index, path in enumerate(self._paths, start=1):
-            if self._closed:
-                return
-            try:
-                image = read_image(path)
-            except SourceError as err:
-                account.leave_out("that cannot be read")
-                if account.lost <= _NAMED:
-                    account.note(str(err))
-                continue
-            account.take()
-            if Size.of(image) != self.size:
-                raise SourceError(
-                    f"{path}: the image is {Size.of(image)}, those before it are "
-                    f"{self.size}; all images of a source must have the same size"
-                )
-            yield Frame(image, index, (index - 1) / self.frame_rate, path.name)
-        if account.lost:
-            _LOG.warning("%s: %s", self.uri, account.summary())
+        try:
+            for index, path in enumerate(self._paths, start=1):
+                if self._closed:
+                    return
+                try:
+                    image = read_image(path)
+                except SourceError as err:
+                    account.leave_out("that cannot be read")
+                    if account.lost <= _NAMED:
+                        account.note(str(err))
+                    continue
+                account.take()
+                if Size.of(image) != self.size:
+                    raise SourceError(
+                        f"{path}: the image is {Size.of(image)}, those before it are "
+                        f"{self.size}; all images of a source must have the same size"
+                    )
+                yield Frame(image, index, (index - 1) / self.frame_rate, path.name)
+        finally:
+            if account.lost:
+                _LOG.warning("%s: %s", self.uri, account.summary())
 
     def close(self) -> None:
         """End the iteration."""

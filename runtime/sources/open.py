@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
+from jdetrt.account import Account
 from jdetrt.errors import SourceError
 from jdetrt.passwords import without_passwords
 from jdetrt.runtime.sources.camera import STALLED_AFTER
@@ -40,7 +41,7 @@ from jdetrt.runtime.sources.status import Say, silent
 from jdetrt.runtime.sources.video import VideoFile
 from jdetrt.types import Frame
 
-__all__ = ["Source", "image_paths", "open_source"]
+__all__ = ["Source", "account_of", "image_paths", "open_source"]
 
 _FORMS = (
     "a video file, a folder of images, a MOT sequence, a pattern such as 'folder/*.jpg', "
@@ -150,6 +151,12 @@ def _files(text: str, frame_rate: float | None) -> Source:
     if glob.has_magic(name):
         name = "pictures"
     return Images(text, _matches(text), name=name, frame_rate=frame_rate or 30.0)
+
+
+def account_of(source: Source) -> Account:
+    """Account of the frames of a source's last iteration; an empty one where it keeps none."""
+    account: Account = getattr(source, "account", None) or Account("frame")
+    return account
 
 
 def image_paths(uri: str | Path) -> tuple[Path, ...]:

@@ -11,13 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jdetrt.errors import DataError
-from jdetrt.runtime.mot_io import (
-    every_frame,
-    kitti_lines,
-    mot_lines,
-    read_detections,
-    read_mot,
-)
+from jdetrt.runtime.mot_io import kitti_lines, mot_lines, read_mot
+from jdetrt.runtime.public_detections import every_frame, read_detections
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.types import Tracks
 
