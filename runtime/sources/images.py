@@ -151,7 +151,7 @@ def folder_images(folder: Path) -> ImageFolder:
     Raises:
         SourceError: as `Images.from_folder`; a folder without images gives an empty list.
     """
-    if not (folder / "seqinfo.ini").is_file():
+    if not (folder / "seqinfo.ini").exists():
         paths = _images_in(folder, IMAGE_SUFFIXES)
         inside = folder / "img1"
         if paths or not inside.is_dir():
@@ -188,7 +188,7 @@ def sequence_info(folder: str | Path) -> SequenceInfo | None:
         SourceError: the folder cannot be read.
     """
     folder = Path(folder)
-    if (folder / "seqinfo.ini").is_file():
+    if (folder / "seqinfo.ini").exists():
         return read_seqinfo(folder)
     if not folder.is_dir() or not (images := folder_images(folder)).paths:
         return None
