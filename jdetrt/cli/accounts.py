@@ -47,7 +47,7 @@ def tell_accounts(
     if not quiet:
         for one in everything:
             if one.noun == "detection":
-                click.echo(f"Read: {one.summary()}", err=True)
+                click.echo(f"Read: {one.summary()}")
         tell_notes(notes)
     for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)

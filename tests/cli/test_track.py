@@ -399,7 +399,7 @@ def test_a_detection_that_cannot_be_tracked_is_left_out(
     rows[2] = "3,-1,900000,5,1e-9,48,0.9"  # float32 leaves it no width
     (here / "walk/det/det.txt").write_text("\n".join(rows))
     assert _run("walk", "--detections", "det/det.txt", "--mot", "t.txt") == 0
-    assert "4 of 5 detections; left out: 1 without area" in capsys.readouterr().err
+    assert "4 of 5 detections; left out: 1 without area" in capsys.readouterr().out
 
 
 def test_a_video_that_breaks_off_keeps_what_came_before(

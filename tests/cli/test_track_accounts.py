@@ -65,7 +65,7 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
         [],
     )
     assert (run["frames"], run["tracks"], run["detections"]) == (12, 1, 12)
-    assert f"Read: {FRAMES} detections" in capsys.readouterr().err
+    assert f"Read: {FRAMES} detections" in capsys.readouterr().out
 
 
 def test_a_box_without_area(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,7 @@ def test_a_box_without_area(capsys: pytest.CaptureFixture[str]) -> None:
     code, run = track(*PUBLIC)
     assert (code, run["read"]["detections"]["left_out"]) == (0, {"without area": 2})
     assert f"{FRAMES} of {FRAMES + 2} detections; left out: 2 without area" in (
-        capsys.readouterr().err
+        capsys.readouterr().out
     )
     assert track(*PUBLIC, "--strict") == (1, {})
     assert "det.txt:13: expected a size above 0" in capsys.readouterr().err
