@@ -8,6 +8,7 @@ whatever their size, hardly any background is seen, and only boxes that are dete
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -60,7 +61,9 @@ def read(maps: Sequence[Tensor], boxes: Tensor, levels: Tensor) -> Tensor:
         levels: likewise.
     """
     # Plain numbers, not shapes of tensors: these would be operators in the exported graph.
-    shapes = [(int(one.shape[2]), int(one.shape[3])) for one in maps]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # a network has one size
+        shapes = [(int(one.shape[2]), int(one.shape[3])) for one in maps]
     counts = [rows * columns for rows, columns in shapes]
     firsts = [sum(counts[:level]) for level in range(len(counts))]
     tables = [firsts, *zip(*shapes, strict=True), STRIDES]
