@@ -33,7 +33,7 @@ class CoolDown:
         self._seconds = seconds
         self._sensors = sensors
         self._sleep = sleep
-        self._cool: float | None = None
+        self._cool: dict[str, float] | None = None
 
     def __call__(self) -> None:
         """Wait. The first time it only waits; what is read then is what later waits go back to."""
@@ -46,7 +46,11 @@ class CoolDown:
             if self._cool is None:
                 self._cool = warmth
             for _ in range(_LONGEST - 1):
-                if self._cool is None or warmth is None or warmth <= self._cool + _WARMER:
+                if not any(
+                    warmth[place] > cool + _WARMER
+                    for place, cool in self._cool.items()
+                    if place in warmth
+                ):
                     break
                 self._sleep(self._seconds)
                 warmth = _warmth(sensors)
@@ -56,10 +60,12 @@ class CoolDown:
                     sensor.close()
 
 
-def _warmth(sensors: Sensors) -> float | None:
-    """The highest temperature; None where no sensor has one."""
-    readings = [sensor.read() for sensor in sensors.present]
-    temperatures = [
-        degrees for one in readings if one is not None for degrees in one.celsius.values()
-    ]
-    return max(temperatures, default=None)
+def _warmth(sensors: Sensors) -> dict[str, float]:
+    """Temperatures by sensor and place: each is compared with itself, as some never change."""
+    readings = [(sensor.name, sensor.read()) for sensor in sensors.present]
+    return {
+        f"{name} {place}": degrees
+        for name, one in readings
+        if one is not None
+        for place, degrees in one.celsius.items()
+    }

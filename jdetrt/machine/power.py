@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ import numpy as np
 from jdetrt.machine.sensors.base import Reading, Sensors
 
 __all__ = ["Monitor", "Phase", "Power", "SensorReport"]
+
+_NOMINAL = 100.0  # degrees
 
 
 class Phase(msgspec.Struct, kw_only=True):
@@ -150,7 +152,7 @@ def _summary(samples: Sequence[_Sample]) -> Phase:
     watts, joules = _energy(samples)
     # The first reading is of the time before.
     peaks = [s.reading.watts for s in samples[1:] if s.reading.watts is not None]
-    celsius = [max(s.reading.celsius.values()) for s in samples if s.reading.celsius]
+    celsius = _hottest([s.reading.celsius for s in samples if s.reading.celsius])
     throttled = [s.reading.throttled for s in samples if s.reading.throttled is not None]
     return Phase(
         readings=len(samples),
@@ -164,6 +166,22 @@ def _summary(samples: Sequence[_Sample]) -> Phase:
         mhz=_clocks(samples),
         throttled=sorted({why for one in throttled for why in one}) if throttled else None,
     )
+
+
+def _hottest(readings: Sequence[Mapping[str, float]]) -> list[float]:
+    """Highest temperature of each reading, without places that always state the same 100 degrees.
+
+    Some drivers state 100 for a chip without a sensor. A place that is measured does not stay at
+    exactly that.
+    """
+    places = {place for one in readings for place in one}
+    nominal = {
+        place
+        for place in places
+        if len(readings) > 1 and all(one.get(place, _NOMINAL) == _NOMINAL for one in readings)
+    }
+    used = places - nominal or places
+    return [max(one[place] for place in one if place in used) for one in readings if used & {*one}]
 
 
 def _energy(samples: Sequence[_Sample]) -> tuple[float | None, float | None]:

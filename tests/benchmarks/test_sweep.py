@@ -314,7 +314,7 @@ class Cooling:
 
     def read(self) -> Reading:
         self.celsius -= 10
-        return Reading(celsius={"gpu": self.celsius + 10, "pmic": 0.0})
+        return Reading(celsius={"gpu": self.celsius + 10, "regulator": 100.0})
 
     def close(self) -> None:
         self.closed += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +78,8 @@ def test_lines_of_every_jetpack(
     assert len(reading.rails) == rails
     assert reading.celsius.get("gpu") == gpu  # a part that is off has no temperature
     assert dict(reading.mhz) == mhz
+    assert "pmic" not in reading.celsius  # a constant 100 of the driver, not measured
+    assert max(reading.celsius.values(), default=0) < 70
 
 
 @pytest.mark.parametrize("line", ["", "no such thing", "RAM 1/2MB (lfb 3x4MB) SWAP 5/6MB"])
@@ -224,7 +227,11 @@ def test_jtop_where_the_user_has_it() -> None:
         start=lambda: None,
         close=lambda: None,
         power={"tot": {"power": 6500}, "rail": {"VDD_SOC": {"power": 1500}}},
-        temperature={"gpu": {"temp": 48.5, "online": True}, "cv0": {"temp": -256, "online": False}},
+        temperature={
+            "gpu": {"temp": 48.5, "online": True},
+            "cv0": {"temp": -256, "online": False},
+            "PMIC-Die": {"temp": 100.0},
+        },
         gpu={"gpu": {"freq": {"cur": 1_300_500}}},
     )
     assert Jtop(client).read() == Reading(
@@ -314,6 +321,25 @@ def test_energy_is_power_by_time(sensor: Steady) -> None:
     assert during.throttled == ["power cap"]
     assert one.phases["before"].throttled == []
     assert during.mhz == {"gpu": {"min": 900.0, "mean": 900.0}}
+
+
+class Nominal(Steady):
+    """Another chip whose driver states a constant."""
+
+    def read(self) -> Reading | None:
+        reading = super().read()
+        assert reading is not None
+        return replace(reading, celsius={**reading.celsius, "regulator": 100.0})
+
+
+def test_a_constant_is_not_the_hottest_place() -> None:
+    with Monitor(Sensors([Nominal()], {}), interval=0.01) as monitor:
+        with monitor.phase("during"):
+            time.sleep(0.03)
+        during = monitor.report(frames=1).sensors[0].phases["during"]
+    assert during.celsius_start == 41
+    assert during.celsius_max is not None
+    assert 41 < during.celsius_max < 100
 
 
 def test_a_sensor_without_power_leaves_it_unknown() -> None:

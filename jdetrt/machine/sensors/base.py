@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-__all__ = ["AbsentError", "Reading", "Sensor", "Sensors"]
+__all__ = ["AbsentError", "Reading", "Sensor", "Sensors", "measured"]
+
+_OFF = -200.0  # a sensor of a part without power reads -256 degrees
+# The power management chip of Nano, TX2 and Xavier has no sensor: its driver always says 100.
+_NOMINAL = "pmic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class Reading:
     Attributes:
         watts: power of everything that the sensor sees; None where it does not say.
         rails: watts by rail or device.
-        celsius: temperature by place.
+        celsius: temperature by place, of those that are measured (`measured`).
         mhz: clock by unit.
         throttled: why clocks are held down at this moment, empty where they are not; None where
             the sensor cannot know.
@@ -64,3 +68,19 @@ class Sensors(NamedTuple):
 
     present: list[Sensor]
     absent: dict[str, str]
+
+
+def measured(celsius: Mapping[str, float]) -> dict[str, float]:
+    """Take the temperatures that are measured, by place in small letters.
+
+    Left out are parts without power, and the power management chip of a Jetson, for which drivers
+    state a constant: as the hottest place it would hide all others.
+
+    >>> measured({"GPU": 48.5, "PMIC": 100.0, "cv0": -256.0})
+    {'gpu': 48.5}
+    """
+    return {
+        place.lower(): degrees
+        for place, degrees in celsius.items()
+        if degrees > _OFF and _NOMINAL not in place.lower()
+    }

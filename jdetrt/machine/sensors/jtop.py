@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jdetrt.machine.sensors.base import AbsentError, Reading
+from jdetrt.machine.sensors.base import AbsentError, Reading, measured
 
 __all__ = ["Jtop", "open_jtop"]
 
@@ -39,11 +39,13 @@ class Jtop:
         return Reading(
             watts=None if total is None else total / 1e3,
             rails={name: rail["power"] / 1e3 for name, rail in power.get("rail", {}).items()},
-            celsius={
-                name.lower(): float(one["temp"])
-                for name, one in self._client.temperature.items()
-                if one.get("online", True)
-            },
+            celsius=measured(
+                {
+                    name: float(one["temp"])
+                    for name, one in self._client.temperature.items()
+                    if one.get("online", True)
+                }
+            ),
             mhz={
                 name: one["freq"]["cur"] / 1e3
                 for name, one in self._client.gpu.items()

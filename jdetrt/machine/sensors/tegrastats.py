@@ -23,7 +23,7 @@ import threading
 from collections.abc import Iterable
 
 from jdetrt.machine.probe import Probe
-from jdetrt.machine.sensors.base import AbsentError, Reading
+from jdetrt.machine.sensors.base import AbsentError, Reading, measured
 
 __all__ = ["Tegrastats", "open_tegrastats", "parse", "total_rails"]
 
@@ -38,7 +38,6 @@ _CPUS = re.compile(r"\bCPU \[([^\]]*)\](?:@(\d+))?", re.IGNORECASE)
 _INPUT_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
 # Fed by another rail in the list (AGX Orin: by VIN_SYS_5V0), or not connected.
 _INNER_RAILS = ("VDDQ_VDD2_1V8AO", "NC")
-_OFF = -200.0  # a sensor of a part without power reads -256 degrees
 
 
 def total_rails(names: Iterable[str]) -> list[str]:
@@ -64,11 +63,7 @@ def parse(line: str) -> Reading | None:
     (4.761, {'gpu': 48.5}, {'gpu': 1300.0})
     """
     rails = {name: int(now) / 1e3 for name, now, _ in _RAIL.findall(line)}
-    celsius = {
-        name.lower(): float(value)
-        for name, value in _TEMPERATURE.findall(line)
-        if float(value) > _OFF
-    }
+    celsius = measured({name: float(value) for name, value in _TEMPERATURE.findall(line)})
     if not rails and not celsius:
         return None
     total = total_rails(rails)
