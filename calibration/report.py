@@ -13,6 +13,7 @@ from statistics import mean, stdev
 from string import Template
 
 from jdetrt.calibration.damage import Closeness
+from jdetrt.calibration.layer_map import layer_map
 from jdetrt.calibration.record import CalibrationRecord
 from jdetrt.evaluation.summary import PERTURBED_KEY
 from jdetrt.svg import histogram, scatter, spans, stems
@@ -73,7 +74,7 @@ def _summary(data: CalibrationRecord) -> str:
             "arithmetic is sound.</p>"
         )
     notes += [f"<p class=bad>{escape(note)}</p>" for note in data.frames.notes]
-    return "".join(notes)
+    return "".join(notes) + layer_map(data.layers)
 
 
 def _accuracy(data: CalibrationRecord) -> str:

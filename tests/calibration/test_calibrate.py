@@ -287,6 +287,11 @@ def test_the_page(data: CalibrationRecord) -> None:
     assert "<td>1.95</td>" in text
     for layer in data.layers:
         assert text.count(f"<td>{layer.name}</td>") == 1
+    # Which layers are in INT8 is said before the first section.
+    head = text.partition("<h2>")[0]
+    assert head.count('<i class="layer" title=') == sum(not one.left_out for one in data.layers)
+    assert head.count('<i class="layer float" title=') == sum(one.left_out for one in data.layers)
+    assert all(f'title="{one.name}: ' in head for one in data.layers)
     assert data.frames.sha256 in text
     assert "asked for" in text
     rows = re.findall(r"<tr><td>([^<]+)</td>", text.split("Methods for the ranges")[1])
