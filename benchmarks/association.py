@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.config import default_config
 from jdetrt.errors import ConfigError, DataError, MissingDependencyError
 from jdetrt.evaluation.trackeval import score
 from jdetrt.files import scratch_folder
@@ -279,11 +280,14 @@ def _follow(tracker: Candidate, frames: Sequence[Detections]) -> Passes:
     return Passes(milliseconds, "".join(lines))
 
 
-def ours(preset: str) -> Maker:
-    """Make our tracker with a preset."""
+def ours(preset: str, *, score_threshold: float | None = None) -> Maker:
+    """Make our tracker with a preset, with its score threshold or another one."""
+    config = default_config(preset)
+    if score_threshold is not None:
+        config = msgspec.structs.replace(config, score_threshold=score_threshold)
 
     def make(frame_rate: float) -> Candidate:
-        return Candidate(Tracker(preset, frame_rate).update, lambda people: people, lambda out: out)
+        return Candidate(Tracker(config, frame_rate).update, lambda people: people, lambda out: out)
 
     return make
 

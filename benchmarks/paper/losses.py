@@ -37,7 +37,7 @@ from jdetrt.training.recipe import (
 from jdetrt.training.train import train
 from jdetrt.types import Size
 
-__all__ = ["COLUMNS", "PAPER", "Setting", "compare_losses", "recipe"]
+__all__ = ["COLUMNS", "MGDA_NOTE", "PAPER", "Setting", "compare_losses", "recipe"]
 
 Identity = Literal["cross-entropy", "triplet", "upper-bound"]
 Balance = Literal["uncertainty", "uniform", "fixed", "loss-norm", "mgda-ub"]
@@ -60,6 +60,12 @@ PAPER: dict[Setting, tuple[float, float, float, int]] = {
     Setting("cross-entropy", "loss-norm"): (80.6, 82.1, 57.9, 321),
     Setting("cross-entropy", "uncertainty"): (83.0, 90.4, 65.8, 207),
 }
+MGDA_NOTE = (
+    "mgda-ub solves its problem for nine tasks, the three losses of each of three heads, on their "
+    "gradients as they are. Its weights then favour the tasks with the smallest gradients. The "
+    "paper's network came out the other way, with too much weight for the embedding; it does not "
+    "say how it scaled the gradients."
+)
 COLUMNS = ("AP", "TPR", "MOTA", "IDs")
 _SIZE = Size(320, 192)
 _VALIDATION_FRAMES = 90

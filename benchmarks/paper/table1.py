@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from jdetrt.benchmarks.association import Maker, Passes, ours, peers, run_passes
 from jdetrt.benchmarks.paper_numbers import TABLE_1
+from jdetrt.config import TrackerConfig
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.evaluation.trackeval import score_files
 from jdetrt.files import scratch_folder
@@ -30,11 +31,16 @@ from jdetrt.runtime.timing import summary
 from jdetrt.synthetic.clip import SyntheticClip, Truth
 from jdetrt.types import Detections, Session
 
-__all__ = ["compare_association", "detect", "synthetic_densities", "synthetic_sequence"]
+__all__ = [
+    "compare_association",
+    "detect",
+    "synthetic_densities",
+    "synthetic_sequence",
+]
 
+SCORE_THRESHOLD = TrackerConfig().score_threshold
 EMBEDDING_DIM = 512  # as the paper's
 EMBEDDING_NOISE = 0.35  # length of the noise on an embedding of length 1
-_SCORE = 0.3  # detections below are not handed over: each tracker has its own threshold above
 _VISIBLE = 0.3  # of a person: with less in view nobody is detected
 _MISSED = 0.03
 _JITTER = 0.02  # of a box's size
@@ -60,6 +66,7 @@ class DetectedSequence(NamedTuple):
 def compare_association(
     sequences: Mapping[str, DetectedSequence],
     *,
+    score_threshold: float = SCORE_THRESHOLD,
     repeats: int = 3,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, Any]:
@@ -69,6 +76,8 @@ def compare_association(
 
     Args:
         sequences: by density, such as "low" and "high".
+        score_threshold: detections above it go to all trackers, others to none; no tracker of ours
+            drops more of them by itself.
         repeats: timed passes.
         progress: phase "densities", and a message for each.
 
@@ -85,12 +94,17 @@ def compare_association(
     if repeats < 1 or not sequences:
         raise ConfigError(f"expected a sequence and 1 repeat or more, got {repeats}")
     others = peers(list(_PEERS.values()))
-    makers: dict[str, Maker] = {"JDE": ours("reference"), "JDE (paper's text)": ours("paper")}
+    makers: dict[str, Maker] = {
+        "JDE": ours("reference", score_threshold=score_threshold),
+        "JDE (paper's text)": ours("paper", score_threshold=score_threshold),
+    }
     makers |= dict(zip(_PEERS, others.values(), strict=True))
     rows = []
     progress.start("densities", len(sequences))
     for done, (density, sequence) in enumerate(sequences.items(), start=1):
         progress.message(f"{density} density")
+        above = [people[people.scores > score_threshold] for people in sequence.frames]
+        sequence = sequence._replace(frames=above)
         inputs = {density: (sequence.frame_rate, sequence.frames)}
         passes = run_passes(makers, inputs, repeats)
         rows += [_row(density, name, sequence, passes[name, density]) for name in makers]
@@ -102,6 +116,7 @@ def compare_association(
         "settings": {
             "sequences": {density: sequence.folder.name for density, sequence in sequences.items()},
             "frames": {density: len(sequence.frames) for density, sequence in sequences.items()},
+            "score_threshold": score_threshold,
             "repeats": repeats,
             "embedding_noise": EMBEDDING_NOISE,
         },
@@ -109,12 +124,15 @@ def compare_association(
     }
 
 
-def detect(session: Session, sequence: str | Path) -> DetectedSequence:
+def detect(
+    session: Session, sequence: str | Path, score_threshold: float = SCORE_THRESHOLD
+) -> DetectedSequence:
     """Run a model over a sequence with ground truth.
 
     Args:
         session: a JDE model with embeddings. It stays open.
         sequence: folder of a MOT sequence with images.
+        score_threshold: detections have a score above it, 0 to 1.
 
     Raises:
         SessionError: the model has no embeddings, or fails.
@@ -122,7 +140,7 @@ def detect(session: Session, sequence: str | Path) -> DetectedSequence:
     """
     if not has_embeddings(session):
         raise SessionError("the model outputs no embeddings, which JDE's association needs")
-    detector = Detector(session, score_threshold=_SCORE)
+    detector = Detector(session, score_threshold=score_threshold)
     [buffer] = detector.buffers(1)
     frames, milliseconds = [], []
     with open_source(sequence) as source:

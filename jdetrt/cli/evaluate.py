@@ -105,9 +105,9 @@ def detection(
 @click.option(
     "--rule",
     type=click.Choice(["cells", "candidates"]),
-    help="Where the embedding of a person comes from: the cell at the centre of the box "
-    "(checkpoints only) or the best candidate. Default: cells for checkpoints, otherwise "
-    "candidates.",
+    help="Where the embedding of a person comes from: the cell at the centre of the box, as the "
+    "paper words it (checkpoints only; the reference code selects some other cells), or the best "
+    "candidate. Default: cells for checkpoints, otherwise candidates.",
 )
 @_options
 def embedding(

@@ -1,10 +1,12 @@
 """Embedding scores of a model, at the boxes of the ground truth.
 
-The reference takes each person's embedding from the cell at which training would teach it (rule
-``"cells"``), which needs the dense embedding maps: a checkpoint has them, a deployed model gives
-only the embeddings of its best candidates. For these each person has that of the candidate that
-overlaps best (rule ``"candidates"``), which is closer to what tracking sees. By either rule some
-people have none; the share of those who have one is the coverage.
+The paper takes each person's embedding from the cell at which training would teach it (rule
+``"cells"``; the reference's ``test_emb`` words it so and selects in another way, so that some
+people are in one count and not in the other). This needs the dense embedding maps: a checkpoint
+has them, a deployed model gives only the embeddings of its best candidates. For these each person
+has that of the candidate that overlaps best (rule ``"candidates"``), which is closer to what
+tracking sees. By either rule some people have none; the share of those who have one is the
+coverage.
 """
 
 from __future__ import annotations

@@ -86,6 +86,15 @@ def test_what_is_real_but_too_small_to_matter_is_no_difference() -> None:
     assert (row.metrics["system_fps"].low or 0) > 0
 
 
+def test_a_change_of_exactly_the_least_one_is_a_difference() -> None:
+    a, b = result([20.0, 20.0]), result([25.0, 25.0])
+    [middle, *_] = change([20.0, 20.0], [25.0, 25.0], 0.95)
+    assert verdicts(compare(a, b, least=middle)) == ["faster"]
+    assert verdicts(compare(a, b, least=float(np.nextafter(middle, 1)))) == ["no difference"]
+    [middle, *_] = change([25.0, 25.0], [20.0, 20.0], 0.95)
+    assert verdicts(compare(b, a, least=-middle)) == ["slower"]
+
+
 def test_repeatable_to_the_bit() -> None:
     assert verdicts(compare(result([20.0, 20.0]), result([20.0, 20.0]))) == ["no difference"]
     assert verdicts(compare(result([20.0, 20.0]), result([10.0, 10.0]))) == ["slower"]

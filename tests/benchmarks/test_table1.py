@@ -22,6 +22,7 @@ from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.testing import FakeSession
+from jdetrt.types import Detections
 
 
 def run(*args: object) -> int:
@@ -66,6 +67,31 @@ def test_made_up_people_are_followed(tmp_path: Path) -> None:
         assert row["people"] == pytest.approx(np.mean([len(frame) for frame in seen.frames]))
     with pytest.raises(ConfigError, match="1 repeat"):
         compare_association({"low": seen}, repeats=0)
+
+
+def test_all_trackers_get_the_same_detections(tmp_path: Path) -> None:
+    crowd = synthetic_sequence(tmp_path / "crowd", people=5, frames=30, seed=3)
+    # Half of the people are seen with a score between 0.3 and 0.5 alone.
+    weak = [
+        Detections(
+            people.boxes,
+            np.where(people.boxes[:, 0] < 960, 0.4, 0.9).astype(np.float32),
+            people.embeddings,
+        )
+        for people in crowd.frames
+    ]
+    seen = crowd._replace(frames=weak)
+    strong = crowd._replace(frames=[people[people.scores > 0.5] for people in weak])
+    everyone = compare_association({"low": seen}, repeats=1)
+    same = compare_association({"low": strong}, repeats=1)
+    lower = compare_association({"low": seen}, score_threshold=0.3, repeats=1)
+    scores = ("people", "HOTA", "MOTA", "IDF1", "IDSW")
+    for row, again, more in zip(everyone["rows"], same["rows"], lower["rows"], strict=True):
+        assert [row[name] for name in scores] == [again[name] for name in scores]
+        assert more["people"] > row["people"]
+    jde, lower_jde = everyone["rows"][0], lower["rows"][0]
+    assert lower_jde["MOTA"] > jde["MOTA"]  # ours drops none of them by itself
+    assert lower["settings"]["score_threshold"] == 0.3
 
 
 def test_a_models_detections_count_with_its_time(

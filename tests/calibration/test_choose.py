@@ -78,6 +78,16 @@ def test_a_seed_gives_the_same_frames_another_seed_others(tmp_path: Path) -> Non
     assert choose(folder, seed=4).frames != first.frames
 
 
+def test_two_bits_are_alike_and_three_are_not() -> None:
+    bits = np.zeros((4, 256), np.uint8)
+    bits[1, :2] = 1  # two bits from the first
+    bits[2, [0, 1, 200]] = 1  # three from the first
+    bits[3, [0, 1, 200, 201, 202]] = 1  # two from the third, five from the first
+    hashes = np.packbits(bits, axis=1)
+    assert distinct(hashes) == [0, 2]
+    assert distinct(hashes, same_bits=1) == [0, 1, 3]
+
+
 def test_no_two_alike_within_a_source_or_between_two(tmp_path: Path) -> None:
     pictures = [picture(i, size=(640, 480)) for i in range(8)]
     folder = write_folder(tmp_path / "a", [one for one in pictures for _ in range(3)])

@@ -58,6 +58,21 @@ def test_nearly_equal_scores_may_change_places() -> None:
     assert not agrees(compare(have, chosen, [boxes, scores, embeddings], DECODE))
 
 
+def test_a_lead_counts_by_half() -> None:
+    # Both of two scores may be off by a half of what they seem to be apart.
+    scores = np.full(504, 0.25)
+    scores[10] += 0.125
+    boxes = np.arange(504 * 4, dtype=np.float64).reshape(504, 4)
+    embeddings = np.eye(126, 8)
+    chosen = np.arange(100, 110)
+    have = [boxes[chosen], scores[chosen], embeddings[DECODE.cells.numpy()[chosen]]]
+    assert compare(have, chosen, [boxes, scores, embeddings], DECODE).scores == 0.0625
+    # One that leads by less than nothing, because it was chosen, does not count.
+    have[1][0] = scores[100] = 0.5
+    scores[10] = 0.125
+    assert compare(have, chosen, [boxes, scores, embeddings], DECODE).scores == 0
+
+
 def test_differences_are_found(
     pair: tuple[list[Array], npt.NDArray[np.int64], list[Array]],
 ) -> None:

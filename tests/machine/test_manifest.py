@@ -12,7 +12,13 @@ import pytest
 
 from jdetrt.machine.doctor import Fact, diagnose, to_dict
 from jdetrt.machine.hardware import Gpu, Jetson, cpu_name, gpus, jetson, memory_gib, os_name
-from jdetrt.machine.manifest import manifest, package_versions
+from jdetrt.machine.manifest import (
+    Machine,
+    differences,
+    fingerprint,
+    manifest,
+    package_versions,
+)
 from jdetrt.machine.probe import Output, Probe, run_program
 
 BASE = dict.fromkeys(("numpy", "numba", "lap", "click", "rich", "msgspec", "onnxruntime"), "1.0")
@@ -354,6 +360,19 @@ def test_manifest_of_this_machine_names_no_host_user_or_path() -> None:
     for secret in (socket.gethostname(), str(Path.home()), f'"{getpass.getuser()}"'):
         assert secret not in text
     assert not re.search(r'"/|[A-Z]:\\\\', text)
+
+
+def test_a_fingerprint_takes_memory_to_the_nearest_gib() -> None:
+    def of(gib: float) -> str:
+        return fingerprint(Machine(cpu="Carmel", memory_gib=gib))
+
+    assert of(7.6) == of(8.0) == of(8.4)
+    assert len({of(gib) for gib in (7.4, 8.0, 8.6)}) == 3
+    assert differences(Machine(memory_gib=7.6), Machine(memory_gib=8.4)) == []
+    assert differences(Machine(memory_gib=7.6), Machine(memory_gib=7.4)) == ["memory_gib: 8 and 7"]
+    # A time of day, a commit and the clock of a moment are no other state.
+    later = Machine(cpu="Carmel", memory_gib=8.0, date="2027-01-01", commit="def")
+    assert fingerprint(later) == of(8.0)
 
 
 def test_manifest_of_a_board(tmp_path: Path) -> None:

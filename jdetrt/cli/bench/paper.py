@@ -11,6 +11,7 @@ from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.results import print_table, write_json
+from jdetrt.config import TrackerConfig
 from jdetrt.errors import requiring
 from jdetrt.files import scratch_folder
 from jdetrt.shipped import resolve
@@ -45,6 +46,14 @@ __all__ = ["density", "losses", "table1"]
     metavar="LOW,HIGH",
     help="People visible at a time in the low- and high-density synthetic sequences.",
 )
+@click.option(
+    "--score-threshold",
+    type=opt.FRACTION,
+    default=TrackerConfig().score_threshold,
+    show_default=True,
+    metavar="SCORE",
+    help="Score above which all trackers get a detection; below it none does.",
+)
 @opt.max_frames("Length of each synthetic sequence, in frames.", default=300, least=10)
 @opt.REPEATS
 @opt.seed("the synthetic sequences")
@@ -56,6 +65,7 @@ def table1(
     low: str | None,
     high: str | None,
     people: str,
+    score_threshold: float,
     max_frames: int,
     repeats: int,
     seed: int,
@@ -65,7 +75,7 @@ def table1(
 ) -> None:
     """Compare JDE's association with SORT and ByteTrack (the paper's table 1).
 
-    All trackers get the same detections.
+    All trackers get the same detections, those above --score-threshold.
 
     For sequences named by --low and --high these come from --model; synthetic sequences have
     synthetic detections with noisy embeddings.
@@ -96,9 +106,11 @@ def table1(
             if sequence is not None and model is not None:
                 click.echo(f"detecting in {sequence}", err=True)
                 with open_session(model, backend=backend, provider=provider) as session:
-                    sequences[name] = detect(session, sequence)
+                    sequences[name] = detect(session, sequence, score_threshold)
         with ProgressBars(calm=True) as bars:
-            result = compare_association(sequences, repeats=repeats, progress=bars)
+            result = compare_association(
+                sequences, score_threshold=score_threshold, repeats=repeats, progress=bars
+            )
     _print_table1(result["rows"])
     write_json(result, json_path)
 
@@ -215,7 +227,7 @@ def losses(
     if bool(data) != bool(validate):
         raise click.UsageError("Give --data and --validate together.")
     with requiring("train", "Training networks"):
-        from jdetrt.benchmarks.paper.losses import COLUMNS, compare_losses
+        from jdetrt.benchmarks.paper.losses import COLUMNS, MGDA_NOTE, compare_losses
 
     refuse_collisions(
         {"--data": data, "--validate": source_files(str(validate)) if validate else ()},
@@ -228,11 +240,14 @@ def losses(
     paper = {f"paper_{name}": (f"Paper's {name}", ".1f" * (name != "IDs")) for name in COLUMNS}
     print_table(
         [
-            {**row, **{f"paper_{name}": row["paper"][name] for name in COLUMNS}}
+            {
+                **row,
+                "name": f"{row['identity']}, {row['balance']}",
+                **{f"paper_{name}": row["paper"][name] for name in COLUMNS},
+            }
             for row in result["rows"]
         ],
-        identity=("Embedding loss", ""),
-        balance=("Balance", ""),
+        name=("Embedding loss, balance", ""),
         AP=("AP", ".1f"),
         TPR=("TPR", ".1f"),
         MOTA=("MOTA", ".1f"),
@@ -241,19 +256,23 @@ def losses(
     )
     order = ", ".join(f"{name} {value:.2f}" for name, value in result["rank_correlation"].items())
     click.echo(f"Rank correlation with the paper's columns: {order}.")
+    click.echo(MGDA_NOTE)
     write_json(result, json_path)
 
 
 def _print_table1(rows: list[dict[str, Any]]) -> None:
     empty = dict.fromkeys(("fps", "mota", "idf1"))
     flat = [
-        {**row, **{f"paper_{name}": value for name, value in (row["paper"] or empty).items()}}
+        {
+            **row,
+            "name": f"{row['density']}: {row['tracker']}",
+            **{f"paper_{name}": value for name, value in (row["paper"] or empty).items()},
+        }
         for row in rows
     ]
     print_table(
         flat,
-        density=("Density", ""),
-        tracker=("Tracker", ""),
+        name=("Density", ""),
         people=("People", ".1f"),
         association_fps=("FPS", ".0f"),
         fps_with_network=("with network", ".1f"),
@@ -261,6 +280,6 @@ def _print_table1(rows: list[dict[str, Any]]) -> None:
         IDF1=("IDF1", ".1f"),
         HOTA=("HOTA", ".1f"),
         paper_fps=("Paper's FPS", ".1f"),
-        paper_mota=("MOTA", ".1f"),
-        paper_idf1=("IDF1", ".1f"),
+        paper_mota=("Paper's MOTA", ".1f"),
+        paper_idf1=("Paper's IDF1", ".1f"),
     )
