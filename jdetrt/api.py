@@ -120,6 +120,7 @@ def track(
     score_threshold: float | None = None,
     nms_iou: float | None = None,
     max_frames: int | None = None,
+    every: int = 1,
     frame_rate: float | None = None,
     mot: str | Path | None = None,
     kitti: str | Path | None = None,
@@ -150,6 +151,7 @@ def track(
         nms_iou: of two detections that overlap by more the lower one goes, 0 to 1; by default as
             in the settings.
         max_frames: end after this number of frames.
+        every: run the network on one frame of so many; in between, tracks move on as they did.
         frame_rate: frames per second, in place of what the source says.
         mot: write MOT Challenge text to this file.
         kitti: write KITTI text to this file.
@@ -220,5 +222,7 @@ def track(
                 sinks = [*sinks, output]
                 stack.callback(sinks[-1].discard)  # which does nothing to a complete one
         follows = Tracker(settings, opened.frame_rate)
-        run = Pipeline(opened, detector, follows, sinks, max_frames=max_frames, watchers=watchers)
+        run = Pipeline(
+            opened, detector, follows, sinks, max_frames=max_frames, every=every, watchers=watchers
+        )
         return Tracking(opened, detector, follows, run, stack.pop_all())

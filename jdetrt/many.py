@@ -35,6 +35,7 @@ def track_many(
     score_threshold: float | None = None,
     nms_iou: float | None = None,
     max_frames: int | None = None,
+    every: int = 1,
     mot: str | Path | None = None,
     kitti: str | Path | None = None,
     jsonl: str | Path | None = None,
@@ -65,6 +66,7 @@ def track_many(
         score_threshold: as in `jdetrt.track`.
         nms_iou: as in `jdetrt.track`.
         max_frames: end each stream after this number of frames.
+        every: run the network on one frame of so many; in between, tracks move on as they did.
         mot: write MOT Challenge text; ``{name}`` in this and the following paths stands for the
             name of the stream, without which it is added at the end.
         kitti: write KITTI text.
@@ -147,7 +149,13 @@ def track_many(
             watchers = [*watchers, _caller(on_frame)]
         used = model if isinstance(model, Detector) else detector.session
         return MultiPipeline(
-            streams, used, size=detector.size, max_frames=max_frames, watchers=watchers, say=say
+            streams,
+            used,
+            size=detector.size,
+            max_frames=max_frames,
+            every=every,
+            watchers=watchers,
+            say=say,
         ).run()
 
 

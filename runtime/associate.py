@@ -75,26 +75,47 @@ class Associate:
             DataError: the tracker refuses the detections; the message names the frame.
             OutputError: a sink cannot be written.
         """
-        config = self.tracker.config
-        scale = self._scale(frame)
-        timestamp = frame.timestamp
-        if timestamp is None:
-            timestamp = frame.index / self.tracker.frame_rate
         with self.stopwatch.stage("associate"):
             if detections is None:
                 tracks = Tracks.empty()
             else:
+                scale = self._scale(frame)
                 if scale is not None:
                     detections = detections.scaled(1 / scale[0], 1 / scale[1])
                 try:
-                    tracks = self.tracker.update(detections, timestamp)
+                    tracks = self.tracker.update(detections, self._time(frame))
                 except DataError as err:
                     raise DataError(f"frame {frame.index}: {err}") from err
-                if scale is not None:
-                    tracks = tracks.scaled(*scale)
-                shaped = reportable(tracks, config.max_aspect, config.min_area)
-                self.stopwatch.count(len(detections), len(tracks) - len(shaped))
-                tracks = shaped
+                tracks = self._reportable(tracks, scale, len(detections))
+        return self._finish(frame, tracks)
+
+    def between(self, frame: Frame) -> Tracks:
+        """Take in a frame that no detector looks at: the tracks before move on to its time.
+
+        Raises:
+            OutputError: a sink cannot be written.
+        """
+        with self.stopwatch.stage("associate"):
+            tracks = self.tracker.between(self._time(frame))
+            tracks = self._reportable(tracks, self._scale(frame), 0)
+        return self._finish(frame, tracks)
+
+    def _time(self, frame: Frame) -> float:
+        if frame.timestamp is None:
+            return frame.index / self.tracker.frame_rate
+        return frame.timestamp
+
+    def _reportable(
+        self, tracks: Tracks, scale: tuple[float, float] | None, detections: int
+    ) -> Tracks:
+        """Leave out tracks of an unlikely shape, and count detections and tracks left out."""
+        if scale is not None:
+            tracks = tracks.scaled(*scale)
+        shaped = reportable(tracks, self.tracker.config.max_aspect, self.tracker.config.min_area)
+        self.stopwatch.count(detections, len(tracks) - len(shaped))
+        return shaped
+
+    def _finish(self, frame: Frame, tracks: Tracks) -> Tracks:
         with self.stopwatch.stage("write"):
             for sink in self._sinks:
                 sink.write(frame, tracks)

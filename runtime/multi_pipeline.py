@@ -120,6 +120,8 @@ class MultiPipeline:
             thresholds of its tracker's settings. Either stays open; close it yourself.
         size: width and height of the network input of a session; by default as the model says.
         max_frames: end each stream after so many frames.
+        every: the network sees one of so many frames of each stream, as in
+            `jdetrt.runtime.pipeline.Pipeline`; the streams take turns.
         watchers: get each frame of every stream with its tracks and times, once it is written.
         say: gets a line when a stream ends with an error while others go on.
 
@@ -138,6 +140,7 @@ class MultiPipeline:
         *,
         size: tuple[int, int] | None = None,
         max_frames: int | None = None,
+        every: int = 1,
         watchers: Sequence[Watcher] = (),
         say: Say = silent,
     ) -> None:
@@ -156,7 +159,9 @@ class MultiPipeline:
             detector = detector_for(model, stream.tracker.config, size)
             watch = Stopwatch(STAGES, stream.source)
             buffers = [ArrayBuffer(session, detector.size) for _ in range(BUFFERS)]
-            ahead = ReadAhead(stream.source, buffers, watch, self._news)
+            ahead = ReadAhead(
+                stream.source, buffers, watch, self._news, every=every, phase=len(self._lanes)
+            )
             associate = Associate(
                 stream.tracker,
                 stream.sinks,
@@ -239,7 +244,7 @@ class MultiPipeline:
                     if self._live:  # a source that is not live was waited for
                         self._news.wait(_LOOK_AGAIN)
         finally:
-            if at_network:  # left by an error: give the session back idle
+            if _submitted(at_network):  # left by an error: give the session back idle
                 with suppress(JdetrtError):
                     self._session.wait()
 
@@ -260,26 +265,34 @@ class MultiPipeline:
         return batch
 
     def _submit(self, batch: list[tuple[_Lane, Prepared]]) -> None:
-        tensors = [_tensor(item) for _, item in batch]
+        tensors = [item.buffer.tensor for _, item in batch if isinstance(item.buffer, ArrayBuffer)]
+        if not tensors:  # frames between those that the network sees
+            return
         images = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
         self._submitted_at = time.perf_counter()
         self._session.submit({self._input: images})
         self._batches += 1
-        self._images += len(batch)
+        self._images += len(tensors)
 
     def _collect(self, batch: list[tuple[_Lane, Prepared]]) -> dict[str, Array]:
-        if not batch:
-            return {}
-        outputs = self._session.wait()
-        elapsed = time.perf_counter() - self._submitted_at
-        seconds = self._session.last_run_seconds or elapsed
+        outputs: dict[str, Array] = {}
+        if _submitted(batch):
+            outputs = self._session.wait()
+            elapsed = time.perf_counter() - self._submitted_at
+            seconds = self._session.last_run_seconds or elapsed
         for lane, item in batch:
-            lane.stopwatch.add("network", seconds)
+            if item.buffer is not None:
+                lane.stopwatch.add("network", seconds)
             lane.ahead.give_back(item)
         return outputs
 
     def _finish(self, batch: list[tuple[_Lane, Prepared]], outputs: Mapping[str, Array]) -> None:
-        for index, (lane, item) in enumerate(batch):
+        index = -1
+        for lane, item in batch:
+            if item.letterbox is None:
+                lane.associate.between(item.frame)
+                continue
+            index += 1
             with lane.stopwatch.stage("decode"):
                 detections = lane.detector.decode(outputs, item.letterbox, index)
             lane.associate(item.frame, detections)
@@ -305,6 +318,6 @@ def unique(names: Sequence[str]) -> list[str]:
     return result
 
 
-def _tensor(item: Prepared) -> Array:
-    assert isinstance(item.buffer, ArrayBuffer)
-    return item.buffer.tensor
+def _submitted(batch: list[tuple[_Lane, Prepared]]) -> bool:
+    """Whether the network runs on a batch, and not all of it are frames that it does not see."""
+    return any(item.buffer is not None for _, item in batch)

@@ -44,6 +44,8 @@ class Pipeline:
         size: width and height of the network input of a session; by default as the model says.
         max_frames: end after so many frames.
         on_frame: called after each frame is written, for progress or a preview.
+        every: the network sees the first of so many frames; in those between, the tracks move on
+            as they did (`jdetrt.runtime.tracking.tracker.Tracker.between`).
         name: of the stream; by default that of the source.
         watchers: get each frame with its tracks and times, once it is written.
 
@@ -81,6 +83,7 @@ class Pipeline:
         size: tuple[int, int] | None = None,
         max_frames: int | None = None,
         on_frame: OnFrame | None = None,
+        every: int = 1,
         name: str | None = None,
         watchers: Sequence[Watcher] = (),
     ) -> None:
@@ -98,7 +101,8 @@ class Pipeline:
             watchers=watchers,
         )
         self._frames_left = float("inf") if max_frames is None else max_frames
-        self._ahead = ReadAhead(source, self._detector.buffers(BUFFERS), self._stopwatch)
+        buffers = self._detector.buffers(BUFFERS)
+        self._ahead = ReadAhead(source, buffers, self._stopwatch, every=every)
         self._depth = 1 if source.live else self._detector.depth  # runs that are open at a time
         self._submitted: deque[float] = deque()  # when, of the runs that are open
 
@@ -188,9 +192,10 @@ class Pipeline:
             if failure is not None:
                 raise failure
         finally:
-            for _ in at_network:  # left by an error: give the session back idle
-                with suppress(JdetrtError):
-                    self._session.wait()
+            for item in at_network:  # left by an error: give the session back idle
+                if item.buffer is not None:
+                    with suppress(JdetrtError):
+                        self._session.wait()
 
     def _next(self, *, wait: bool) -> Prepared | None:
         if self._frames_left <= 0:
@@ -200,12 +205,17 @@ class Pipeline:
         return item
 
     def _submit(self, item: Prepared) -> None:
+        if item.buffer is None:
+            return
         begin = time.perf_counter()
         item.buffer.submit()
         self._submitted.append(begin)
 
     def _collect(self, item: Prepared | None) -> dict[str, Array]:
         if item is None:
+            return {}
+        if item.buffer is None:
+            self._ahead.give_back(item)
             return {}
         outputs = self._session.wait()
         elapsed = time.perf_counter() - self._submitted.popleft()
@@ -215,6 +225,8 @@ class Pipeline:
         return outputs
 
     def _finish(self, item: Prepared, outputs: Mapping[str, Array]) -> Tracks:
+        if item.letterbox is None:
+            return self._associate.between(item.frame)
         with self._stopwatch.stage("decode"):
             detections = self._detector.decode(outputs, item.letterbox)
         return self._associate(item.frame, detections)

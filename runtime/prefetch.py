@@ -28,13 +28,14 @@ class Prepared:
 
     Attributes:
         frame: as it was read.
-        buffer: its image, ready for the network; it is filled again once given back.
+        buffer: its image, ready for the network; it is filled again once given back. None for a
+            frame that the network does not see.
         letterbox: place of the image in the network's input.
     """
 
     frame: Frame
-    buffer: InputBuffer
-    letterbox: Letterbox
+    buffer: InputBuffer | None
+    letterbox: Letterbox | None
 
 
 class ReadAhead:
@@ -49,6 +50,8 @@ class ReadAhead:
         buffers: that go round, usually ``BUFFERS`` of them.
         stopwatch: gets the stages "read" and "preprocess".
         news: is set whenever ``get`` has something new to give.
+        every: one frame of so many is for the network, the first among them.
+        phase: of those for the network, from 0; so that several readers take turns.
 
     Attributes:
         error: what broke the source off, once ``get`` has given None.
@@ -60,10 +63,16 @@ class ReadAhead:
         buffers: Iterable[InputBuffer],
         stopwatch: Stopwatch,
         news: threading.Event | None = None,
+        *,
+        every: int = 1,
+        phase: int = 0,
     ) -> None:
         self.error: Exception | None = None
         self._source = source
         self._news = news or threading.Event()
+        self._every, self._phase = every, phase
+        self._room = threading.Semaphore(BUFFERS)  # for frames without a buffer
+        self._given = self._read = 0  # frames by `get`; frames by the reader
         self._stopwatch = stopwatch
         self._free: queue.SimpleQueue[InputBuffer | None] = queue.SimpleQueue()
         for buffer in buffers:
@@ -84,6 +93,7 @@ class ReadAhead:
         if self._stopped.is_set():  # frames that were ready before do not come any more
             item = None
         self._ended = item is None
+        self._given += 1
         return item
 
     @property
@@ -92,13 +102,17 @@ class ReadAhead:
         return self._ended
 
     def give_back(self, item: Prepared) -> None:
-        """The network is done with the item's buffer."""
-        self._free.put(item.buffer)
+        """The network is done with the item's buffer, or there was none."""
+        if item.buffer is not None:
+            self._free.put(item.buffer)
+        elif not self._source.live:
+            self._room.release()
 
     def stop(self) -> None:
         """Read no more; ``get`` gives None, also to one who is waiting in it."""
         self._stopped.set()
         self._free.put(None)
+        self._room.release()
         self._ready.put(None)
         self._news.set()
 
@@ -134,25 +148,38 @@ class ReadAhead:
                 if frame is None:
                     return
                 self._stopwatch.add("read", time.perf_counter() - start)
-                buffer = self._buffer()
-                if buffer is None:
+                item = self._prepare(frame)
+                if item is None:
                     return
-                with self._stopwatch.stage("preprocess"):
-                    placed = buffer.fill(frame.image)
                 if self._source.live:
                     self._leave_out_stale()
-                self._ready.put(Prepared(frame, buffer, placed))
+                self._ready.put(item)
                 self._news.set()
         finally:
             close = getattr(frames, "close", None)  # a generator closes its file here, not later
             if close is not None:
                 close()
 
+    def _prepare(self, frame: Frame) -> Prepared | None:
+        """Letterbox a frame if it is for the network; None when stopped."""
+        # Of a live source the newest frame waits alone: its number is that of frames given.
+        number = self._given if self._source.live else self._read
+        self._read += 1
+        if number and (number + self._phase) % self._every:
+            if not self._source.live:  # frames without a buffer would pile up
+                self._room.acquire()
+            return None if self._stopped.is_set() else Prepared(frame, None, None)
+        buffer = self._buffer()
+        if buffer is None:
+            return None
+        with self._stopwatch.stage("preprocess"):
+            return Prepared(frame, buffer, buffer.fill(frame.image))
+
     def _leave_out_stale(self) -> None:
         """Take back the frame that nobody has asked for."""
         with suppress(queue.Empty):
             while (stale := self._ready.get_nowait()) is not None:
-                self._free.put(stale.buffer)
+                self.give_back(stale)
             self._ready.put(None)  # stopped meanwhile
 
     def _buffer(self) -> InputBuffer | None:
@@ -160,5 +187,5 @@ class ReadAhead:
         if self._source.live and self._free.empty():
             with suppress(queue.Empty):
                 stale = self._ready.get_nowait()
-                return None if stale is None else stale.buffer
+                return None if stale is None else stale.buffer or self._free.get()
         return self._free.get()

@@ -57,6 +57,7 @@ class _Options:
     threads: int | None
     cuda_graph: bool
     max_frames: int | None
+    every: int | None
     frame_rate: float | None
     confidence_unit: Unit
     strict: bool
@@ -190,6 +191,13 @@ def _old_frames(value: str) -> str:
 )
 @opt.max_frames("Stop after this many frames of each source.")
 @click.option(
+    "--every",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Run the network on one frame of N only; in between, tracks move on as they did. Default: "
+    "1, every frame.",
+)
+@click.option(
     "--frame-rate",
     type=opt.parse_frame_rate,
     metavar="FPS",
@@ -289,6 +297,7 @@ def _with_site(options: _Options, site: Site) -> _Options:
         model=options.model or (None if site.model is None else resolve(site.model)),
         rotate=rotate,
         keep=site.keep if options.keep is None else options.keep,
+        every=options.every or site.every,
         mqtt=options.mqtt or site.mqtt,
         metrics=options.metrics or site.metrics,
     )
@@ -432,6 +441,7 @@ def _run_options(options: _Options) -> RunOptions:
         quiet=options.quiet,
         rotation=replace(options.rotate or NO_ROTATION, keep=options.keep),
         max_frames=options.max_frames,
+        every=options.every or 1,
         mqtt=options.mqtt,
         metrics=options.metrics,
         json_path=options.json_path,

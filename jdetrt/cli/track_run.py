@@ -179,7 +179,13 @@ def track_streams(
     size, frames = network_size(session), options.max_frames
     if several:
         many = MultiPipeline(
-            streams, session, size=size, max_frames=frames, watchers=watchers, say=bars.message
+            streams,
+            session,
+            size=size,
+            max_frames=frames,
+            every=options.every,
+            watchers=watchers,
+            say=bars.message,
         )
         run: Callable[[], object] = many.run
     else:
@@ -191,6 +197,7 @@ def track_streams(
             one.sinks,
             size=size,
             max_frames=frames,
+            every=options.every,
             on_frame=one.on_frame,
             name=one.name,
             watchers=watchers,

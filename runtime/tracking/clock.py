@@ -49,6 +49,12 @@ class Clock:
                 "is not known"
             )
 
+    def since(self, timestamp: float) -> float:
+        """Frames since the last step, 0 to ``buffer``; 0 before the first. Changes nothing."""
+        if self._last is None:
+            return 0.0
+        return min(max((timestamp - self._last) * self._rate, 0.0), self._buffer)
+
     def step(self, timestamp: float | None) -> float:
         """Go on to the next frame.
 

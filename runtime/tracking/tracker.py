@@ -12,6 +12,7 @@ from jdetrt.runtime.tracking.assignment import assign
 from jdetrt.runtime.tracking.association import Association
 from jdetrt.runtime.tracking.clock import Clock
 from jdetrt.runtime.tracking.costs import Pairs
+from jdetrt.runtime.tracking.kalman import boxes_of
 from jdetrt.runtime.tracking.motion import IouAssociation
 from jdetrt.runtime.tracking.paper import PaperAssociation
 from jdetrt.runtime.tracking.reference import ReferenceAssociation
@@ -59,6 +60,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget all tracks; ids start at 1 again."""
         self._association = _make(self.config, self.frame_rate)
+        self._reported = np.empty(0, np.int64)  # slots of the tracks of the last update
         self.clock = Clock(self.frame_rate, self._association.buffer)
 
     def warm_up(self) -> None:
@@ -140,12 +142,40 @@ class Tracker:
             )
         self.clock.check(timestamp)
         slots = self._association.update(observations, self.clock.step(timestamp))
+        self._reported = slots
         rows = store.row[slots]
         return Tracks.unchecked(
             store.id[slots],
             store.boxes(slots).astype(np.float32),
             store.score[slots],
             detection=rows if len(observations) == len(above) else np.flatnonzero(above)[rows],
+            embeddings=store.embedding.take(slots, axis=0)
+            if self._association.uses_embeddings
+            else None,
+            age=store.frame - store.start[slots],
+        )
+
+    def between(self, timestamp: float) -> Tracks:
+        """The tracks of the last update, moved on to a later time; nothing changes.
+
+        For frames that no detector looks at. Positions go on at their filtered velocity, sizes
+        stay.
+
+        Args:
+            timestamp: seconds, as in ``update``.
+
+        Returns:
+            The tracks, each with detection -1.
+        """
+        store, slots = self._association.store, self._reported
+        states = store.mean[slots]
+        states[:, :2] += self.clock.since(timestamp) * states[:, 4:6]
+        boxes = boxes_of(states, np.arange(len(slots)))
+        return Tracks.unchecked(
+            store.id[slots],
+            boxes.astype(np.float32),
+            store.score[slots],
+            detection=np.full(len(slots), -1),
             embeddings=store.embedding.take(slots, axis=0)
             if self._association.uses_embeddings
             else None,

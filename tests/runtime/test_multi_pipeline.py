@@ -284,3 +284,73 @@ def test_a_camera_of_another_resolution_keeps_its_ids() -> None:
     assert [one.tracks.ids.tolist() for one in results] == [[1, 2]] * 6
     assert results[-1].frame.image.shape[0] == 128
     np.testing.assert_allclose(results[-1].tracks.boxes, 2 * before.tracks.boxes, atol=0.5)
+
+
+# The network on one frame of several
+
+
+def test_between_two_runs_of_the_network_tracks_move_on(tmp_path: Path) -> None:
+    shades = list(range(0, 120, 4))  # the first person walks half a pixel a frame
+    results: list[FrameResult] = []
+    with fake() as session:
+        Pipeline(
+            Film("a", shades), session, Tracker("iou"), every=3, watchers=[results.append]
+        ).run()
+        assert session.runs == 10
+    assert [one.frame.index for one in results] == list(range(1, 31))
+    assert {tuple(one.tracks.ids.tolist()) for one in results} == {(1, 2)}
+    between = [one for one in results if (one.frame.index - 1) % 3]
+    assert {tuple(one.tracks.detection.tolist()) for one in between} == {(-1, -1)}
+    late = [one for one in results if one.frame.index > 12]  # the velocity is known by then
+    for one in late:
+        truth = shades[one.frame.index - 1] / 8
+        assert one.tracks.boxes[0, 0] == pytest.approx(truth, abs=0.25)  # 1 for a box that stays
+        assert one.tracks.boxes[1] == pytest.approx([40, 30, 50, 60], abs=0.1)
+
+
+@pytest.mark.parametrize("batched", [True, False], ids=["batches", "one-by-one"])
+@pytest.mark.parametrize("every", [2, 5])
+def test_several_streams_take_turns_at_the_network(
+    tmp_path: Path, batched: bool, every: int
+) -> None:
+    frames = {"a": 20, "b": 13, "c": 1}
+    detections: dict[str, list[int]] = {name: [] for name in frames}
+
+    def watch(result: FrameResult) -> None:
+        if result.tracks.detection.tolist() != [-1, -1]:
+            detections[result.stream].append(result.frame.index)
+
+    made = [Stream(Film(name, [8] * count), Tracker("iou")) for name, count in frames.items()]
+    with fake(batched) as session:
+        report = MultiPipeline(made, session, every=every, watchers=[watch]).run()
+    assert [one.frames for one in report.streams] == list(frames.values())
+    seen = {
+        name: [
+            1 + number for number in range(count) if number == 0 or (number + phase) % every == 0
+        ]
+        for phase, (name, count) in enumerate(frames.items())
+    }
+    assert detections == seen
+    assert report.batch * report.batches == pytest.approx(sum(map(len, seen.values())))
+
+
+def test_a_live_source_is_seen_by_the_network_in_turn() -> None:
+    done = threading.Semaphore(0)
+
+    class Paced(Film):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield frame
+                assert done.acquire(timeout=20)
+
+    runs: list[bool] = []
+
+    def watch(result: FrameResult) -> None:
+        runs.append(bool((result.tracks.detection >= 0).all()))
+        done.release()
+
+    with fake() as session:
+        Pipeline(
+            Paced("a", [8] * 9, live=True), session, Tracker("iou"), every=4, watchers=[watch]
+        ).run()
+    assert runs == [True, False, False, False, True, False, False, False, True]
