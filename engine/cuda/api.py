@@ -210,7 +210,7 @@ class Cuda(Protocol):
         """Enqueue a copy into page-locked memory."""
 
     def copy(self, target: DeviceBuffer, source: DeviceBuffer, stream: Stream) -> None:
-        """Enqueue a copy of all of ``target``'s bytes from the GPU to itself."""
+        """Enqueue a copy of all of ``source`` to the start of ``target``, on the GPU."""
 
     def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph:
         """Record what ``enqueue`` puts into ``stream``, without running it.

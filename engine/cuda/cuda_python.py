@@ -224,7 +224,7 @@ class Backend:
             driver.cuMemcpyDtoHAsync,
             target.ctypes.data,
             source.address,
-            target.nbytes,
+            source.nbytes,
             stream.raw,
         )
 
@@ -235,7 +235,7 @@ class Backend:
             driver.cuMemcpyDtoDAsync,
             target.address,
             source.address,
-            target.nbytes,
+            source.nbytes,
             stream.raw,
         )
 

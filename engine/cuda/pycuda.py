@@ -198,7 +198,7 @@ class Backend:
     def copy(self, target: DeviceBuffer, source: DeviceBuffer, stream: Any) -> None:
         """Enqueue a copy on the GPU."""
         with _calls("copying on the GPU"):
-            driver.memcpy_dtod_async(target.address, source.address, target.nbytes, stream.stream)
+            driver.memcpy_dtod_async(target.address, source.address, source.nbytes, stream.stream)
 
     def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph:
         """Not with pycuda."""

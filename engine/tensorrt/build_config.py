@@ -18,6 +18,7 @@ _HARDWARE = {"same-compute-capability": "SAME_COMPUTE_CAPABILITY", "ampere+": "A
 # Up to this optimisation level TensorRT guesses which kernels are fast and times only those.
 _GUESSING_LEVEL = 2
 _FOREIGN_KERNELS = ("CUBLAS", "CUBLAS_LT", "CUDNN")
+_NO_DLA = "a Jetson Orin Nano has none, nor do TensorRT 10.8 to 11.4.0 support any"
 _NO_FOREIGN_KERNELS = "DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805"
 
 
@@ -207,8 +208,8 @@ def _set_precision(
         )
     if options.precision == "int8" or quantised:
         config.set_flag(flags.INT8)
-    half = options.precision != "graph" or "fp16" in network.precision
-    if half or options.dla_core is not None:
+    # With INT8 alone, what is not quantised would run in float32.
+    if options.precision != "graph" or network.precision != "fp32" or options.dla_core is not None:
         config.set_flag(flags.FP16)
     config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
     single = trt.module.DataType.FLOAT
@@ -221,10 +222,16 @@ def _set_precision(
 def _set_dla(
     trt: TensorRt, builder: Any, config: Any, network: Network, core: int
 ) -> tuple[str, ...]:
+    if "int8" in network.precision:
+        raise BuildError(
+            f"{network.path}: has INT8 in its graph (QuantizeLinear), which the DLA does not take; "
+            "build the float model with --precision int8 --calibration-cache FILE "
+            "(`jdetrt calibrate --calibration-cache` writes it), or leave --dla-core out"
+        )
     if core >= builder.num_DLA_cores:
         raise BuildError(
             f"this machine has no DLA core {core}: TensorRT {trt.version} reports "
-            f"{builder.num_DLA_cores} cores. Leave --dla-core out"
+            f"{builder.num_DLA_cores} cores ({_NO_DLA}). Leave --dla-core out"
         )
     config.DLA_core = core
     config.set_flag(trt.module.BuilderFlag.GPU_FALLBACK)

@@ -121,7 +121,7 @@ def build_plan(
         plan=FileFacts(name=output.name, sha256=digest, bytes=len(built.plan)),
         options=options,
         typing="strong" if is_strong(trt, options) else "weak",
-        precision=network.precision if options.precision == "graph" else options.precision,
+        precision=_precision(trt, options, network),
         inputs=network.inputs,
         outputs=network.outputs,
         calibration=_calibration(options, metadata, calibrator is not None),
@@ -192,6 +192,18 @@ def _keep(built: _Built, cache: Path, output: Path, *, wanted: bool) -> None:
         if wanted:
             raise OutputError(f"{err}. The plan {output} is complete") from err
         _log.warning("the timings of this build are not kept: %s", err)
+
+
+def _precision(trt: TensorRt, options: BuildOptions, network: Network) -> str:
+    if options.precision != "graph":
+        return options.precision
+    return (
+        network.precision
+        if is_strong(trt, options) or "int8" not in network.precision
+        else (
+            "int8+fp16"  # weakly typed, the rest may be halved
+        )
+    )
 
 
 def _calibration(options: BuildOptions, metadata: dict[str, str], calibrator: bool) -> str | None:

@@ -126,12 +126,16 @@ def _parse(path: str | Path, number: int, line: str) -> tuple[str, float]:
 def cache_calibrator(path: Path) -> Callable[[TensorRt], Any]:
     """Give a factory of calibrators that know the ranges of this file and look at no image.
 
+    They give it the first line of the TensorRT that asks: it takes those of another version for
+    none, and the scales are of the model alone.
+
     Raises:
         BuildError: the file cannot be read, or is no calibration cache.
     """
     data = inputs.read_bytes(path, BuildError, largest=inputs.LARGEST_TEXT)
     if not data.startswith(b"TRT-"):
         raise BuildError(f"{path}: is no calibration cache of TensorRT: it begins with 'TRT-'")
+    scales = data.partition(b"\n")[2]
 
     def make(trt: TensorRt) -> Any:
         base: Any = trt.module.IInt8EntropyCalibrator2
@@ -147,7 +151,7 @@ def cache_calibrator(path: Path) -> Callable[[TensorRt], Any]:
                 """No images: the ranges are in the cache."""
 
             def read_calibration_cache(self) -> bytes:
-                return data
+                return f"TRT-{version_number(trt.version)}-{_KIND}\n".encode() + scales
 
             def write_calibration_cache(self, cache: bytes) -> None:
                 """It is not kept: it is the one that was read."""

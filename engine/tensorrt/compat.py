@@ -228,7 +228,14 @@ def _logger(module: Any) -> tuple[Any, WeakSet[Log]]:
     return Logger(), logs
 
 
-def deserialize(trt: TensorRt, log: Log, plan: bytes | memoryview, *, host_code: bool) -> Any:
+def deserialize(
+    trt: TensorRt,
+    log: Log,
+    plan: bytes | memoryview,
+    *,
+    host_code: bool,
+    dla_core: int | None = None,
+) -> Any:
     """Make an engine of the bytes of a plan; check its sidecar first (`tensorrt.plan`).
 
     Args:
@@ -237,6 +244,7 @@ def deserialize(trt: TensorRt, log: Log, plan: bytes | memoryview, *, host_code:
         plan: the file's bytes.
         host_code: the plan is version-compatible and so carries code that runs on the CPU: allow
             it. Only for files that are trusted.
+        dla_core: the deep learning accelerator that the plan was built for; None for none.
 
     Returns:
         The ``ICudaEngine``. It keeps the runtime that made it alive.
@@ -256,6 +264,13 @@ def deserialize(trt: TensorRt, log: Log, plan: bytes | memoryview, *, host_code:
                     "build the plan again on this machine"
                 )
             runtime.engine_host_code_allowed = True
+        if dla_core is not None:
+            if dla_core >= runtime.num_DLA_cores:
+                raise SessionError(
+                    f"the plan is for DLA core {dla_core}, but this machine has "
+                    f"{runtime.num_DLA_cores}; build it again without --dla-core"
+                )
+            runtime.DLA_core = dla_core
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise SessionError(f"TensorRT {trt.version} refuses the plan: {log.reason()}")

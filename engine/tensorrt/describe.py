@@ -7,7 +7,6 @@ from pathlib import Path
 
 from jdetrt.engine.tensorrt.compat import (
     Log,
-    deserialize,
     device_memory_size,
     engine_information,
     load,
@@ -79,6 +78,5 @@ def _from_engine(plan: Plan) -> Compiled:
     trt = load(plan.sidecar.host.backend)
     log = Log(trt)
     plan.check(Host.here(trt, current_device()))
-    host_code = plan.sidecar.options.version_compatible
-    engine = deserialize(trt, log, plan.content, host_code=host_code)
+    engine = plan.deserialize(trt, log)
     return from_inspector(engine_information(trt, engine), device_memory_size(engine), plan.sha256)

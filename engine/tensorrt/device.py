@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Device", "current_device", "host_memory", "jetpack", "l4t_release", "platform_name"]
+from jdetrt.machine.board import board_model
 
-_INTEGRATED, _MAJOR, _MINOR = 18, 75, 76
+__all__ = ["Device", "current_device", "host_memory", "jetpack", "platform_name"]
+
+_MULTIPROCESSORS, _INTEGRATED, _MAJOR, _MINOR = 16, 18, 75, 76
 # Releases of Jetson Linux begin so -> JetPack; NVIDIA's pages of the JetPack SDK.
 _JETPACKS = {
     "35.": "5",
@@ -39,6 +41,8 @@ class Device:
         memory: bytes of memory.
         free: bytes of it that are free now.
         cuda: the newest CUDA version that the driver runs, such as ``"12.6"``.
+        multiprocessors: how many it has: CUDA calls every Orin "Orin", with 4 to 16; 0 if unknown.
+        board: of a Jetson, as its device tree has it; None elsewhere.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Device:
     memory: int
     free: int
     cuda: str
+    multiprocessors: int = 0
+    board: str | None = None
 
 
 def current_device() -> Device | None:
@@ -72,6 +78,8 @@ def current_device() -> Device | None:
         memory=memory,
         free=free,
         cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
+        multiprocessors=_attribute(driver, device, _MULTIPROCESSORS),
+        board=board_model(),
     )
 
 
@@ -103,17 +111,6 @@ def host_memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int] | None
     if "MemAvailable" not in found:
         return None
     return found["MemAvailable"], found.get("SwapFree", 0)
-
-
-def l4t_release(release: Path = Path("/etc/nv_tegra_release")) -> str | None:
-    """The release of Jetson Linux, which each JetPack has its own of; None on other machines."""
-    try:
-        text = release.read_text()
-    except OSError:
-        return None
-    # "# R36 (release), REVISION: 4.3, GCID: ..." is 36.4.3
-    found = re.search(r"# R(\d+) \(release\), REVISION: ([\d.]+)", text)
-    return f"{found[1]}.{found[2]}" if found else None
 
 
 def jetpack(l4t: str | None) -> str | None:

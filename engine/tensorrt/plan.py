@@ -13,7 +13,7 @@ import os
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -22,11 +22,12 @@ from jdetrt import __version__
 from jdetrt.config import Section
 from jdetrt.documents import read_json
 from jdetrt.engine.tensorrt.build_options import BuildOptions
-from jdetrt.engine.tensorrt.compat import BACKENDS, Backend, TensorRt
-from jdetrt.engine.tensorrt.device import Device, jetpack, l4t_release, platform_name
+from jdetrt.engine.tensorrt.compat import BACKENDS, Backend, Log, TensorRt, deserialize
+from jdetrt.engine.tensorrt.device import Device, jetpack, platform_name
 from jdetrt.errors import EngineError, PlanMismatchError, SessionError
 from jdetrt.files import atomic_path, to_json, write_together
 from jdetrt.inputs import open_regular, reading
+from jdetrt.machine.board import l4t_release
 from jdetrt.types import TensorSpec
 
 __all__ = ["FileFacts", "Host", "Plan", "Sidecar", "sidecar_path", "write_plan"]
@@ -48,6 +49,9 @@ class Host(Section, frozen=True):
     cuda: str | None  # the newest that the driver runs
     l4t: str | None  # the release of Jetson Linux
     jetpack: str | None = None
+    multiprocessors: int | None = None  # of the GPU
+    memory_gib: int | None = None  # of the GPU
+    board: str | None = None  # of a Jetson
 
     @staticmethod
     def here(trt: TensorRt, device: Device | None) -> Host:
@@ -62,16 +66,21 @@ class Host(Section, frozen=True):
             cuda=device.cuda if device else None,
             l4t=l4t,
             jetpack=jetpack(l4t),
+            multiprocessors=device.multiprocessors or None if device else None,
+            memory_gib=round(device.memory / 2**30) if device else None,
+            board=device.board if device else None,
         )
 
     def __str__(self) -> str:
         name = "TensorRT-RTX" if self.backend == "tensorrt-rtx" else "TensorRT"
-        gpu = f"on {self.gpu} (compute capability {self.compute_capability})"
+        units = f", {self.multiprocessors} multiprocessors" if self.multiprocessors else ""
+        gpu = f"on {self.gpu} (compute capability {self.compute_capability}{units})"
         gpu = gpu if self.gpu else "ahead of time (no GPU)"
         cuda = f", CUDA {self.cuda}" if self.cuda else ""
         l4t = f", Jetson Linux {self.l4t}" if self.l4t else ""
         jetpack = f" (JetPack {self.jetpack})" if self.jetpack else ""
-        return f"{name} {self.tensorrt} {gpu}, {self.platform}{cuda}{l4t}{jetpack}"
+        board = f", {self.board}" if self.board else ""
+        return f"{name} {self.tensorrt} {gpu}{board}, {self.platform}{cuda}{l4t}{jetpack}"
 
 
 class FileFacts(Section, frozen=True):
@@ -203,6 +212,17 @@ class Plan:
         # The graph's precision is not that of a plan for which TensorRT chose lower types.
         return {**self.sidecar.metadata, "precision": self.sidecar.precision}
 
+    def deserialize(self, trt: TensorRt, log: Log) -> Any:
+        """Make its ``ICudaEngine``, once it is checked. Raises SessionError."""
+        options = self.sidecar.options
+        return deserialize(
+            trt,
+            log,
+            self.content,
+            host_code=options.version_compatible,
+            dla_core=options.dla_core,
+        )
+
     def check(self, here: Host | None = None) -> None:
         """Refuse a plan that is not as its sidecar says, or not for this machine.
 
@@ -271,6 +291,14 @@ def _differences(sidecar: Sidecar, here: Host) -> list[str]:
             found.append("The plan is for GPUs of the Ampere generation and later")
     elif made.compute_capability != here.compute_capability:
         found.append("The compute capability of the GPU is another")
-    elif made.gpu != here.gpu and options.hardware == "this":
-        found.append("The GPU is of another type")
+    elif options.hardware == "this":
+        if made.gpu != here.gpu:
+            found.append("The GPU is of another type")
+        elif None not in (made.multiprocessors, here.multiprocessors) and (
+            made.multiprocessors != here.multiprocessors
+        ):
+            found.append(
+                f"The GPU has {here.multiprocessors} multiprocessors, not {made.multiprocessors}: "
+                "the kernels were chosen for another of its kind"
+            )
     return found

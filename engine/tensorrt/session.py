@@ -20,7 +20,7 @@ from jdetrt.engine.cuda.api import (
     quietly,
 )
 from jdetrt.engine.cuda.letterbox import LetterboxKernel
-from jdetrt.engine.tensorrt.compat import Log, deserialize, load
+from jdetrt.engine.tensorrt.compat import Log, load
 from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.engine.tensorrt.execution_context import DEPTH, Execution, Run, Shapes, captures_itself
 from jdetrt.engine.tensorrt.input_buffer import FrameBuffer
@@ -112,8 +112,7 @@ class TensorRtSession(SessionBase):
                     free_later(self._cleanup, self._cuda.event()) for _ in range(2)
                 )
                 log = Log(trt)
-                host_code = plan.sidecar.options.version_compatible
-                engine = deserialize(trt, log, plan.content, host_code=host_code)
+                engine = plan.deserialize(trt, log)
                 self._execution = Execution(
                     trt, log, engine, self._cuda, self._cleanup, graphs=graphs
                 )

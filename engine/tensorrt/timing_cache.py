@@ -26,7 +26,11 @@ _log = logging.getLogger(__name__)
 
 def default_timing_cache(trt: TensorRt, device: Device | None) -> Path:
     """The file for this TensorRT on this GPU."""
-    gpu = f"{device.name}-{device.compute_capability}" if device else "no-gpu"
+    gpu = "no-gpu"
+    if device is not None:  # TensorRT takes the timings of one Orin for those of another
+        units = f"{device.multiprocessors}sm" if device.multiprocessors else None
+        parts = (device.name, device.compute_capability, units, device.board)
+        gpu = "-".join(part for part in parts if part)
     name = re.sub(r"[^\w.-]+", "_", f"{trt.backend}-{trt.version}-{gpu}")
     return cache_folder() / "timing" / f"{name}.cache"
 

@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from jdetrt.machine.board import l4t_release, on_jetson
 from jdetrt.machine.probe import Probe
 
 __all__ = [
@@ -109,19 +110,15 @@ def gpus(probe: Probe) -> list[Gpu]:
 
 def jetson(probe: Probe) -> Jetson | None:
     """The board, or None where this is not a Jetson."""
-    compatible = probe.text("proc/device-tree/compatible") or ""
-    release = probe.text("etc/nv_tegra_release")
-    model = probe.text("proc/device-tree/model")
-    if "nvidia,tegra" not in compatible and release is None:
+    if not on_jetson(probe):
         return None
-    # "# R36 (release), REVISION: 4.3, GCID: ..." is L4T 36.4.3.
-    match = re.search(r"# R(\d+) \(release\), REVISION: ([\d.]+)", release or "")
-    l4t = f"{match[1]}.{match[2]}" if match else _debian(probe, "nvidia-l4t-core")
+    compatible = probe.text("proc/device-tree/compatible") or ""
+    l4t = l4t_release(probe) or _debian(probe, "nvidia-l4t-core")
     power = probe.output("nvpmodel", "-q")
     mode = _search(r"NV Power Mode:\s*(\S+)", power)
     number = _search(r"^(?:MODE ID:\s*)?(\d+)$", power)
     return Jetson(
-        model=model or "unknown model",
+        model=probe.text("proc/device-tree/model") or "unknown model",
         chip=_search(r"nvidia,(tegra\d+)", compatible),
         l4t=l4t,
         jetpack=_debian(probe, "nvidia-jetpack"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from jdetrt.errors import SourceError
+from jdetrt.machine.board import on_jetson
 from jdetrt.passwords import HASH_HINT, without_passwords
 from jdetrt.runtime.opencv import has_gstreamer, load_cv2, native_name
 from jdetrt.runtime.sources import network
@@ -19,7 +20,6 @@ from jdetrt.runtime.sources.gstreamer import (
     csi_pipeline,
     file_of,
     is_finite,
-    on_jetson,
     open_gstreamer,
     rtsp_pipeline,
 )

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from jdetrt.errors import SourceError
+from jdetrt.machine.board import on_jetson
 from jdetrt.passwords import without_passwords
 from jdetrt.runtime.opencv import has_gstreamer, load_cv2
 from jdetrt.runtime.sources.camera import Capture
@@ -16,7 +17,6 @@ __all__ = [
     "file_of",
     "how_to_get_gstreamer",
     "is_finite",
-    "on_jetson",
     "open_gstreamer",
     "rtsp_pipeline",
 ]
@@ -31,11 +31,6 @@ _FILE_ELEMENTS = re.compile(r"(?:^|[\s!])(?:filesrc|multifilesrc|splitmuxsrc|spl
 _FILE_URI = re.compile(r"\buri\s*=\s*\"?file:")
 _COUNTED = re.compile(r"\bnum-buffers\s*=\s*\"?[1-9]")
 _LOCATION = re.compile(r"\b(?:location|uri)\s*=\s*(?:\"([^\"]*)\"|(\S+))")
-
-
-def on_jetson() -> bool:
-    """Tell whether this machine is an NVIDIA Jetson, whose GStreamer has the nv... elements."""
-    return Path("/etc/nv_tegra_release").exists()
 
 
 def csi_pipeline(

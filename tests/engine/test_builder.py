@@ -63,7 +63,7 @@ def build(
     ("layers", "precision", "weak_flags"),
     [
         (HALF, "fp16", {"FP16"}),
-        (QDQ, "int8", {"INT8"}),
+        (QDQ, "int8", {"INT8", "FP16"}),
         (QDQ + HALF, "int8+fp16", {"INT8", "FP16"}),
         ((("conv", "CONVOLUTION", "FLOAT"),), "fp32", set()),
     ],
@@ -80,7 +80,8 @@ def test_precision_comes_from_the_graph(
     if version == V8:  # which has no Cast layer
         layers = tuple((n, k.replace("CAST", "IDENTITY"), t) for n, k, t in layers)
     told, sidecar = build(install(version, Scenario(layers=layers)), model)
-    assert sidecar.precision == precision
+    # Weakly typed, what is not quantised may be halved: in float32 it would be slower than FP16.
+    assert sidecar.precision == (precision if version != V8 or layers != QDQ else "int8+fp16")
     assert told["strong"] == (version != V8)
     assert sidecar.typing == ("weak" if version == V8 else "strong")
     expected = weak_flags | {"OBEY_PRECISION_CONSTRAINTS"} if version == V8 else set()
@@ -146,8 +147,15 @@ def test_a_calibration_cache(version: str, install: Any, model: Path, on_orin: D
     assert sidecar.command(Path("/a/b.plan")) == (
         "jdetrt build model.onnx -o /a/b.plan --precision int8 --calibration-cache ranges.cache"
     )
+    # TensorRT takes only a cache whose first line is its own, and calls the rest of no use.
     made = cache_calibrator(cache)(trt)
-    assert made.read_calibration_cache() == cache.read_bytes()
+    number = {V8: "8503", V10: "100300"}[version]
+    for other in (b"8502", b"8503", b"100300"):
+        cache.write_bytes(b"TRT-" + other + b"-EntropyCalibration2\nimages: 3c010a14\n")
+        made = cache_calibrator(cache)(trt)
+        assert made.read_calibration_cache() == (
+            f"TRT-{number}-EntropyCalibration2\nimages: 3c010a14\n".encode()
+        )
     assert made.get_batch(["images"]) is None
 
 
@@ -311,6 +319,11 @@ def test_what_a_dla_does_not_do(install: Any, model: Path, on_orin: Device) -> N
         build(install(V10, scenario), model, one)
     with pytest.raises(BuildError, match="--batch"):
         build(install(V10), model, BuildOptions(dla_core=0, batch=(1, 2, 2)))
+    for version in VERSIONS[:3]:
+        scenario = Scenario(layers=QDQ, dla_cores=2)
+        with pytest.raises(BuildError, match="--precision int8 --calibration-cache FILE"):
+            build(install(version, scenario), model, one)
+        assert scenario.builds == []
 
 
 # ---- the sidecar -----------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from jdetrt.engine.tensorrt import device
 from jdetrt.engine.tensorrt.device import (
     Device,
     current_device,
     host_memory,
-    l4t_release,
     platform_name,
 )
 
@@ -42,7 +42,7 @@ class Driver:
         return 0
 
     def cuDeviceGetAttribute(self, where: Any, attribute: int, number: Any) -> int:
-        where._obj.value = {18: 1, 75: 8, 76: 7}[attribute]
+        where._obj.value = {16: 8, 18: 1, 75: 8, 76: 7}[attribute]
         return 0
 
     def cuDevicePrimaryCtxRetain(self, where: Any, number: Any) -> int:
@@ -77,7 +77,10 @@ def install(driver: Driver | None, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver()
     install(driver, monkeypatch)
-    assert current_device() == Device("Orin", "8.7", True, 8 << 30, 3 << 30, "12.6")
+    monkeypatch.setattr(device, "board_model", lambda: "NVIDIA Jetson Orin Nano")
+    assert current_device() == Device(
+        "Orin", "8.7", True, 8 << 30, 3 << 30, "12.6", 8, "NVIDIA Jetson Orin Nano"
+    )
     assert driver.contexts == 0
 
 
@@ -103,21 +106,6 @@ def test_memory_of_the_system(tmp_path: Path) -> None:
     assert host_memory(file) == (3000 << 10, 0)
     file.write_text(file.read_text() + "SwapFree:        500 kB\n")
     assert host_memory(file) == (3000 << 10, 500 << 10)
-
-
-@pytest.mark.parametrize(
-    ("text", "release"),
-    [
-        ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic", "36.4.3"),
-        ("# R35 (release), REVISION: 2.1, GCID: 32413640, BOARD: t186ref", "35.2.1"),
-        ("something else", None),
-    ],
-)
-def test_the_release_of_jetson_linux(text: str, release: str | None, tmp_path: Path) -> None:
-    file = tmp_path / "nv_tegra_release"
-    assert l4t_release(file) is None
-    file.write_text(text)
-    assert l4t_release(file) == release
 
 
 def test_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:

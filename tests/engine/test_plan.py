@@ -83,6 +83,27 @@ def test_made_there_run_here(plan: Path, changes: dict[str, str], words: str) ->
     assert text.endswith(f"\n  jdetrt build model.onnx -o {plan}")
 
 
+NANO = {"multiprocessors": 8, "memory_gib": 7, "board": "NVIDIA Jetson Orin Nano"}
+AGX = {"multiprocessors": 16, "memory_gib": 61, "board": "NVIDIA Jetson AGX Orin"}
+
+
+def test_one_orin_is_not_another(plan: Path) -> None:
+    """CUDA calls each of them "Orin", of compute capability 8.7."""
+    rewrite(plan, host=change(ORIN, **AGX))
+    open_plan(plan, change(ORIN, **AGX))
+    open_plan(plan, change(ORIN, **{**AGX, "board": "A carrier board", "memory_gib": 60}))
+    with pytest.raises(PlanMismatchError, match="has 8 multiprocessors, not 16") as caught:
+        open_plan(plan, change(ORIN, **NANO))
+    assert "on Orin (compute capability 8.7, 16 multiprocessors), NVIDIA Jetson AGX" in str(
+        caught.value
+    )
+    options = BuildOptions(hardware="same-compute-capability")
+    rewrite(plan, options=options)
+    open_plan(plan, change(ORIN, **NANO))
+    rewrite(plan, host=ORIN, options=BuildOptions())  # of a version that did not count them
+    open_plan(plan, change(ORIN, **NANO))
+
+
 def test_places_in_words() -> None:
     assert str(ORIN) == (
         "TensorRT 10.3.0 on Orin (compute capability 8.7), linux-aarch64, CUDA 12.6, "

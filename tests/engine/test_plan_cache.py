@@ -71,6 +71,20 @@ def test_a_change_of_anything_makes_it_another_plan(
     assert all(path.is_file() for path in plans)
 
 
+def test_each_orin_has_plans_and_timings_of_its_own(
+    install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    plans = set()
+    kinds = [(16, 61, "AGX Orin"), (14, 29, "AGX Orin"), (8, 15, "Orin NX"), (8, 7, "Orin Nano")]
+    for count, memory, board in kinds:
+        device = replace(on_orin, multiprocessors=count, memory=memory << 30, board=board)
+        for module in (plan_cache, builder):
+            monkeypatch.setattr(module, "current_device", lambda device=device: device)
+        plans.add(find_or_build(install(V10), model, progress=Messages(said)))
+    assert len(plans) == len(kinds)
+    assert len(list((cache_folder() / "timing").glob("*.cache"))) == len(kinds)
+
+
 def test_a_new_driver_or_jetson_linux_alone_leaves_the_plan(
     install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:

@@ -23,6 +23,7 @@ from fake_trt_runtime import Network, expected, write_plan
 from jdetrt.cli.track import command
 from jdetrt.engine.cuda.api import CudaError, CudaMemoryError
 from jdetrt.engine.tensorrt import session as session_module
+from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Host
@@ -161,6 +162,40 @@ def test_submit_returns_before_the_gpu_has_worked(machine: Make) -> None:
         _check(session.wait(), image_then)
         with pytest.raises(SessionError, match="no run is open"):
             session.wait()
+
+
+@pytest.mark.parametrize("core", [None, 0, 1])
+def test_a_plan_for_a_dla_runs_on_the_core_that_it_was_built_for(
+    core: int | None, machine: Make
+) -> None:
+    here = machine()
+    here.trt.module._scenario.dla_cores = 2
+    plan = here.plan(options=BuildOptions(dla_core=core))
+    TensorRtSession(plan).close()
+    assert here.trt.module._scenario.ran_on == [core]
+    plan = (there := machine()).plan(options=BuildOptions(dla_core=core))
+    assert there.trt.module._scenario.dla_cores == 0
+    if core is not None:
+        with pytest.raises(SessionError, match=f"for DLA core {core}, but this machine has 0"):
+            TensorRtSession(plan)
+
+
+@pytest.mark.parametrize("version", [V10, RTX])
+@pytest.mark.parametrize("graphs", [False, True])
+def test_single_frames_through_a_plan_of_many_batch_sizes(
+    version: str, graphs: bool, machine: Make
+) -> None:
+    """A buffer holds one image; the network's own input, with room for four, is larger."""
+    here = machine(version, free_batch=True)
+    pictures = [_picture(96, 80) for _ in range(4)]
+    several = np.concatenate([_images() for _ in range(3)])
+    with TensorRtSession(here.plan(batch=(1, 2, 4)), graphs=graphs) as session:
+        (buffer,) = session.frame_buffers(SIZE, 1)
+        for picture in pictures:  # eagerly, captured, replayed
+            buffer.fill(picture)
+            buffer.submit()
+            _check(session.wait(), letterbox(picture, SIZE)[0][None])
+        _check(session.infer({"images": several}), several)
 
 
 @pytest.mark.parametrize("graphs", [False, True])

@@ -285,10 +285,10 @@ class FakeCuda:
 
     def copy(self, target: _Buffer, source: _Buffer, stream: _Stream) -> None:
         def work() -> None:
-            target.data[:] = source.data[: target.nbytes]
+            target.data[: source.nbytes] = source.data
 
-        if target.nbytes > source.nbytes:
-            raise MisuseError(f"{target.nbytes} bytes copied from {source.nbytes}")
+        if source.nbytes > target.nbytes:
+            raise MisuseError(f"{source.nbytes} bytes copied into {target.nbytes}")
         stream._enqueue(work, (target, source))
 
     def capture(self, stream: _Stream, enqueue: Callable[[], None]) -> _Graph:

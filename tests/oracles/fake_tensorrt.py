@@ -48,6 +48,7 @@ class Scenario:
         driver: whether there is one; the fake of 8.x starts only with it.
         on_execute: called by ``execute_async_v3``: shapes and addresses by name, and the stream.
         builds: settings of each build, as `read_plan` gives them.
+        ran_on: DLA core of each plan that was loaded; None for the default.
     """
 
     inputs: Sequence[Tensor] = (("images", "FLOAT", (1, 3, 32, 64)),)
@@ -65,6 +66,7 @@ class Scenario:
         lambda shapes, addresses, stream: None
     )
     builds: list[dict[str, Any]] = field(default_factory=list)
+    ran_on: list[int | None] = field(default_factory=list)
 
 
 @cache
@@ -400,8 +402,10 @@ class _Builder(_Strict):
 class _Runtime(_Strict):
     def __init__(self, logger: Any) -> None:
         assert logger._ready
-        _start(type(self)._trt, logger)
+        trt = type(self)._trt
+        _start(trt, logger)
         self._logger = logger
+        self.num_DLA_cores = trt._scenario.dla_cores
 
     def deserialize_cuda_engine(self, plan: bytes) -> Any:
         trt = type(self)._trt
@@ -412,6 +416,7 @@ class _Runtime(_Strict):
             return _fail(trt, self._logger, "Version tag does not match")
         if not trt._scenario.driver:
             return _fail(trt, self._logger, "CUDA driver version is insufficient")
+        trt._scenario.ran_on.append(self.__dict__.get("DLA_core"))
         return trt.ICudaEngine(settings)
 
 
