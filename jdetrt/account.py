@@ -75,6 +75,14 @@ class Account:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
+    def add(self, other: Account) -> None:
+        """Add the counts and notes of another account of the same things."""
+        self.taken += other.taken
+        self.left_out += other.left_out
+        self.by_design += other.by_design
+        for sentence in other.notes:
+            self.note(sentence)
+
     @property
     def lost(self) -> int:
         """Number of things that were left out, but for those by design."""

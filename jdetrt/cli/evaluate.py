@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from jdetrt.account import Account
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions
 from jdetrt.cli.progress import OnFrame, ProgressBars, phase, watched
@@ -80,9 +81,10 @@ def detection(
     with _opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.detection import evaluate_detection
 
+        samples, account = _samples(paths, root, min_visibility)
         scores = evaluate_detection(
             session,
-            _samples(paths, root, min_visibility),
+            samples,
             size=size,
             batch=batch,
             score_threshold=score_threshold,
@@ -95,7 +97,7 @@ def detection(
         ("Images", scores["pictures"]),
         ("People", scores["people"]),
     )
-    write_json(scores, json_path)
+    _conclude(scores, account, json_path)
 
 
 @command.command()
@@ -133,9 +135,10 @@ def embedding(
     with _opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.embedding import evaluate_embedding
 
+        samples, account = _samples(paths, root, min_visibility)
         scores = evaluate_embedding(
             session,
-            _samples(paths, root, min_visibility),
+            samples,
             size=size,
             batch=batch,
             rule=rule,
@@ -147,7 +150,7 @@ def embedding(
         ("Boxes", scores["boxes"]),
         ("Identities", scores["identities"]),
     )
-    write_json(scores, json_path)
+    _conclude(scores, account, json_path)
 
 
 @command.command()
@@ -244,9 +247,12 @@ def summary(
     with _opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.summary import PERTURBED_KEY, quick_score
         from jdetrt.runtime.settings import assumptions, tracker_config
+        from jdetrt.runtime.sources.images import sequence_info
 
         tracker = tracker_config(session, preset)
         notes = assumptions(session, tracker_given=preset is not None)
+        info = sequence_info(sequence)
+        notes += info.notes if info else ()
         tell_notes(notes)
         with ProgressBars() as bars, phase(bars, "Evaluating"):
             summary = quick_score(
@@ -283,14 +289,31 @@ def _opened(
             yield detector.session
 
 
-def _samples(paths: Iterable[str], root: Path | None, min_visibility: float) -> Iterator[Sample]:
-    """The images of all data sets, with a progress bar."""
-    from jdetrt.training.data.datasets import Mixture, open_data_set
+def _samples(
+    paths: Iterable[str], root: Path | None, min_visibility: float
+) -> tuple[Iterator[Sample], Account]:
+    """The images of all data sets, with a progress bar; and the account of their labels."""
+    from jdetrt.training.data.datasets import Mixture, labelled_images
 
-    data = Mixture([open_data_set(path, root, min_visibility=min_visibility) for path in paths])
-    images = (data[index] for index in range(len(data)))
-    with ProgressBars() as bars:
-        yield from watched(bars, "Evaluating", images, len(data))
+    data_sets = [labelled_images(path, root, min_visibility=min_visibility) for path in paths]
+    account = Account("person", "people")
+    for one in data_sets:
+        account.add(one.account)
+    data = Mixture(data_sets)
+
+    def images() -> Iterator[Sample]:
+        with ProgressBars() as bars:
+            every = (data[index] for index in range(len(data)))
+            yield from watched(bars, "Evaluating", every, len(data))
+
+    return images(), account
+
+
+def _conclude(scores: dict[str, Any], account: Account, json_path: Path | None) -> None:
+    """Tell what was read, and write everything as JSON."""
+    click.echo(f"Read: {account.summary()}")
+    tell_notes(account.notes)
+    write_json(scores | {"read": {account.many: account.to_dict()}}, json_path)
 
 
 def _refuse(

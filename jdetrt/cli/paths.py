@@ -89,6 +89,7 @@ def source_files(source: str) -> Iterator[Path]:
     yield folder
     yield from map(Path, glob.iglob(source, recursive=True))
     yield from (folder / name for name in _SEQUENCE)
+    yield from folder.glob("img1/*")
     suffixes = set(IMAGE_SUFFIXES)
     # What cannot be read here is refused, with its reason, where it is opened.
     with suppress(DataError):

@@ -96,8 +96,8 @@ def report(
         limits: the least of the combined scores, by name, in percent; None for no limit.
     """
     show(scores_table(scores))
-    for name, truth in scores.truth.items():
-        for account in (truth, scores.results[name]):
+    for name, accounts in scores.accounts().items():
+        for account in accounts.values():
             if account.lost or account.by_design:
                 click.echo(f"{name}: {account.summary()}")
     if scores.unscored:
@@ -113,7 +113,8 @@ def report(
     }
     for name, limit in missed.items():
         click.echo(f"Below the limit: {name} is {values[name]:.3f} (limit {limit:g})", err=True)
-    return opt.WORSE if missed else 0
+    unread = any(frames.is_short for frames in scores.frames.values())
+    return opt.WORSE if missed or unread else 0
 
 
 def scores_table(scores: Scores) -> Table:

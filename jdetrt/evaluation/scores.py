@@ -61,6 +61,7 @@ class Scores:
         unscored: results files for which there is no ground truth.
         truth: by sequence, the boxes of the ground truth that counted, and those that did not.
         results: by sequence, the boxes of the results.
+        frames: by sequence, the frames that were tracked; empty where tracks were read.
     """
 
     combined: Score
@@ -69,6 +70,18 @@ class Scores:
     unscored: tuple[str, ...] = ()
     truth: dict[str, Account] = field(default_factory=dict)
     results: dict[str, Account] = field(default_factory=dict)
+    frames: dict[str, Account] = field(default_factory=dict)
+
+    def accounts(self) -> dict[str, dict[str, Account]]:
+        """Everything that was read, by sequence."""
+        return {
+            name: {
+                "truth": truth,
+                "results": self.results[name],
+                **({"frames": self.frames[name]} if name in self.frames else {}),
+            }
+            for name, truth in self.truth.items()
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """``{"combined": {...}, "sequences": {name: {...}}, "read": {name: {...}}}``."""
@@ -76,8 +89,8 @@ class Scores:
             "combined": self.combined.to_dict(),
             "sequences": {name: one.to_dict() for name, one in self.sequences.items()},
             "read": {
-                name: {"truth": one.to_dict(), "results": self.results[name].to_dict()}
-                for name, one in self.truth.items()
+                name: {kind: one.to_dict() for kind, one in accounts.items()}
+                for name, accounts in self.accounts().items()
             },
         }
 

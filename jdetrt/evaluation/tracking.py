@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from jdetrt.config import TrackerConfig
@@ -14,7 +15,7 @@ from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sinks.text import MotSink
-from jdetrt.runtime.sources.open import open_source
+from jdetrt.runtime.sources.open import account_of, open_source
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.training.data.paths import MotSequences, find
 from jdetrt.types import Session
@@ -52,16 +53,19 @@ def evaluate_tracking(
     """
     folders = _by_name(sequences)
     for folder in folders.values():
-        read_mot(folder / "gt" / "gt.txt")  # refused now and not after minutes of tracking
+        # Refused now and not after minutes of tracking.
+        read_mot(folder / "gt" / "gt.txt", strict=False)
     settings = tracker_config(session) if tracker is None else tracker
     with ExitStack() as stack:
         kept = Path(results_dir or stack.enter_context(scratch_folder("track")))
         files = {name: (folder, kept / f"{name}.txt") for name, folder in folders.items()}
-        for folder, results in files.values():
+        frames = {}
+        for name, (folder, results) in files.items():
             with open_source(folder) as source, MotSink(results) as sink:
                 follows = Tracker(settings, source.frame_rate)
                 Pipeline(source, session, follows, [sink], size=size, on_frame=on_frame).run()
-        return score_files(files, rules=rules)
+                frames[name] = account_of(source)
+        return replace(score_files(files, rules=rules), frames=frames)
 
 
 def _by_name(paths: Sequence[str | Path]) -> dict[str, Path]:

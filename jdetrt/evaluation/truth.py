@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.account import Account
-from jdetrt.runtime.mot_classes import PEDESTRIAN, class_name
+from jdetrt.runtime.mot_classes import PEDESTRIAN, leave_out_others
 from jdetrt.runtime.mot_io import MotRows
 
 __all__ = ["compare_ends", "counted_rows", "truth_account"]
@@ -29,33 +29,12 @@ def counted_rows(truth: MotRows, rules: str) -> npt.NDArray[np.bool_]:
 def truth_account(truth: MotRows, rules: str) -> Account:
     """Account of a ground truth: rows that count, and those that do not, by class and mark.
 
-    What carries mark 0 and is no pedestrian is left out by design: cars, mannequins and occluders
-    are in every ground truth.
-
     Args:
         truth: as for `counted_rows`.
         rules: as for `counted_rows`.
     """
     account = Account("ground-truth box", "ground-truth boxes")
-    counts, marked = counted_rows(truth, rules), truth.scores != 0
-    account.take(int(counts.sum()))
-    for reason, number in truth.account.left_out.items():
-        account.leave_out(reason, number)
-    if rules == "MOT15" or truth.classes is None:
-        account.leave_out("with mark 0", int((~counts).sum()))
-    else:
-        for kind in np.unique(truth.classes[~counts]).tolist():
-            name = f"of {class_name(kind)}"
-            here = truth.classes == kind
-            unmarked = int((here & ~marked).sum())
-            account.leave_out(f"{name} with mark 0", unmarked, by_design=kind != PEDESTRIAN)
-            account.leave_out(name, int((here & marked & ~counts).sum()))
-    odd = truth.scores[~np.isin(truth.scores, (0, 1))]
-    if len(odd):
-        account.note(
-            f"{len(odd)} of {len(truth)} marks (column 7) are neither 0 nor 1, such as "
-            f"{odd[0]:g}; every mark but 0 counts"
-        )
+    leave_out_others(account, truth, counted_rows(truth, rules), by_class=rules != "MOT15")
     return account
 
 

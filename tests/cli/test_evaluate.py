@@ -209,3 +209,42 @@ def test_wrong_usage(here: Path) -> None:
     assert run("detection", "model.onnx", "walkers", "--size", "large") == 2
     assert run("embedding", "model.onnx", "walkers", "--rule", "all") == 2
     assert run("nothing") == 2
+
+
+def test_what_is_labelled_and_is_nobody_is_told(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = here / "walkers" / "gt" / "gt.txt"
+    rows = [line.split(",") for line in truth.read_text().splitlines()]
+    cars = [[*row[:6], "0", "3", "1"] for row in rows]
+    hidden = [[row[0], f"{int(row[1]) + 50}", *row[2:8], "0.1"] for row in rows]
+    others = [[row[0], f"{int(row[1]) + 90}", *row[2:]] for row in cars]
+    truth.write_text("\n".join(",".join(row) for row in [*rows, *hidden, *others]) + "\n")
+    options = ("--min-visibility", "0.5", "--json", "d.json")
+    assert run("detection", "model.onnx", "walkers", *options) == 0
+    count = FRAMES * PEOPLE
+    read = json.loads((here / "d.json").read_text())["read"]["people"]
+    assert read["taken"] == count
+    assert read["by_design"] == {
+        "of class 3 (car) with mark 0": count,
+        "less visible than asked for": count,
+    }
+    assert f"Read: {count} of {3 * count} people; left out: " in capsys.readouterr().out
+    truth.write_text("\n".join(",".join([*row[:7], "7", "1"]) for row in rows) + "\n")
+    assert run("detection", "model.onnx", "walkers") == 1
+    error = capsys.readouterr().err
+    assert f"walkers: nothing was taken of {count} people ({count} of class 7 (static" in error
+
+
+def test_a_sequence_without_a_seqinfo_and_with_a_bad_image(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "walkers" / "seqinfo.ini").unlink()
+    assert run("summary", "model.onnx", "walkers", "--json", "s.json") == 0
+    assert "has no seqinfo.ini" in json.loads((here / "s.json").read_text())["notes"][-1]
+    (image, *_) = sorted((here / "walkers" / "img1").iterdir())[2:]
+    image.write_bytes(b"")
+    assert run("tracking", "model.onnx", "walkers", "--json", "t.json") == 3
+    read = json.loads((here / "t.json").read_text())["read"]["walkers"]["frames"]
+    assert (read["taken"], read["left_out"]) == (FRAMES - 1, {"that cannot be read": 1})
+    assert "left out: 1 that cannot be read" in capsys.readouterr().err

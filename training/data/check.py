@@ -12,6 +12,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import Account
 from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.inputs import open_regular
 from jdetrt.runtime.mot_classes import CLASSES
@@ -20,7 +21,7 @@ from jdetrt.runtime.sources.image_header import check_pixels, declared_size
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import LABELS, label_path, parse_row, text_lines
-from jdetrt.training.data.mot_labels import frame_images, people_and_ignored
+from jdetrt.training.data.mot_labels import count_people, frame_images, people_and_ignored
 from jdetrt.training.data.paths import JdeImages, MotSequences, find
 from jdetrt.types import Size
 
@@ -46,6 +47,8 @@ class Report:
     # leave it.
     centres_outside: int
     heights: tuple[float, float, float] | None  # smallest, median, largest; pixels
+    others: dict[str, int]  # labelled boxes of nobody to find, by class and mark
+    notes: tuple[str, ...]  # on marks
     faults: tuple[str, ...]  # "path:line: fault", or "path: fault"
 
 
@@ -104,6 +107,7 @@ class _Survey:
         self.faults: list[str] = []
         self.images = self.boxes = self.identities = self.unidentified = self.outside = 0
         self.heights: list[float] = []
+        self.account = Account("person", "people")
         self._decode = decode
 
     @contextmanager
@@ -173,6 +177,8 @@ class _Survey:
             unidentified=self.unidentified,
             centres_outside=self.outside,
             heights=(min(heights), median(heights), max(heights)) if heights else None,
+            others=dict(self.account.left_out + self.account.by_design),
+            notes=tuple(self.account.notes),
             faults=tuple(dict.fromkeys(self.faults)),
         )
 
@@ -267,6 +273,7 @@ def _check_rows(path: Path, rows: MotRows, sizes: dict[int, Size | None], survey
         allowed = f"a class of {min(CLASSES)} (a person) to {max(CLASSES)}"
         refuse(~np.isin(rows.classes, list(CLASSES)), rows.classes, allowed)
     people, _ = people_and_ignored(rows, min_visibility=0.0)
+    count_people(survey.account, rows, people)
     frames: dict[int, list[_Box]] = {}
     for row in np.flatnonzero(people):
         frame, (left, top, width, height) = int(rows.frames[row]), rows.boxes[row].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from jdetrt.account import Account
 from jdetrt.errors import ConfigError, DataError
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.training.data.labels import Labels, label_path, read_labels
@@ -25,6 +27,8 @@ __all__ = [
     "labelled_images",
     "open_data_set",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 
 class DataSet(Protocol):
@@ -54,11 +58,13 @@ class LabelledImages:
         cache: read all images now and keep them in memory, read-only; worker processes that are
             forked later share them.
         alone: people without an id become identities of their own, each in one image.
+        account: of the labels; by default an empty one.
 
     Attributes:
         paths: of the images.
         labels: of the images, ids numbered as above.
         identities: number of them.
+        account: of the people that are labelled, and of what is labelled and is nobody to find.
     """
 
     def __init__(
@@ -68,7 +74,9 @@ class LabelledImages:
         is_video: bool = False,
         cache: bool = False,
         alone: bool = False,
+        account: Account | None = None,
     ) -> None:
+        self.account = account or Account("person", "people")
         self.paths: list[Path] = []
         self.labels: list[Labels] = []
         self.identities = 0
@@ -217,12 +225,18 @@ def labelled_images(
 ) -> LabelledImages:
     """Open a data set as `open_data_set` does, without repetition, for its paths and labels."""
     data = find(path, root)
+    account = Account("person", "people")
     if isinstance(data, MotSequences):
-        sequences = [frames(folder, min_visibility) for folder in data.folders]
-        return LabelledImages(sequences, is_video=True, cache=cache, alone=alone)
-    labelled = []
-    for image, named_in in zip(data.images, data.named_in, strict=True):
-        if not image.is_file():
-            raise DataError(f"{named_in}: {image} does not exist; is the root right?")
-        labelled.append((image, read_labels(label_path(image))))
-    return LabelledImages([labelled], cache=cache, alone=alone)
+        sequences = [frames(folder, min_visibility, account) for folder in data.folders]
+    else:
+        labelled = []
+        for image, named_in in zip(data.images, data.named_in, strict=True):
+            if not image.is_file():
+                raise DataError(f"{named_in}: {image} does not exist; is the root right?")
+            labelled.append((image, read_labels(label_path(image))))
+        account.take(sum(len(labels.boxes) for _, labels in labelled))
+        sequences = [labelled]
+    if (warning := account.warning()) is not None:
+        _LOG.warning("%s: %s", path, warning)
+    is_video = isinstance(data, MotSequences)
+    return LabelledImages(sequences, is_video=is_video, cache=cache, alone=alone, account=account)

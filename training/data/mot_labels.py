@@ -7,27 +7,31 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import Account
 from jdetrt.errors import DataError
 from jdetrt.inputs import reading
-from jdetrt.runtime.mot_classes import PEDESTRIAN
+from jdetrt.runtime.mot_classes import PEDESTRIAN, leave_out_others
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.sources.images import IMAGE_SUFFIXES
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import Labels
 
-__all__ = ["frame_images", "frames", "people_and_ignored"]
+__all__ = ["count_people", "frame_images", "frames", "people_and_ignored"]
 
 # Person on a vehicle, static person, distractor and reflection, which scoring ignores too, and the
 # crowd.
 _IGNORED = (2, 7, 8, 12, 13)
 
 
-def frames(folder: Path, min_visibility: float = 0.0) -> list[tuple[Path, Labels]]:
+def frames(
+    folder: Path, min_visibility: float = 0.0, account: Account | None = None
+) -> list[tuple[Path, Labels]]:
     """Image and labels of every frame, in order; frames without people have empty labels.
 
     Args:
         folder: of the sequence, with gt/gt.txt and the images.
         min_visibility: less visible people (column 9) are ignored.
+        account: counts the people and the rows that are none.
 
     Raises:
         DataError: a file is missing or malformed, or a row belongs to a frame without an image.
@@ -43,6 +47,8 @@ def frames(folder: Path, min_visibility: float = 0.0) -> list[tuple[Path, Labels
             f"{len(images)}, {min(images)} to {max(images)}"
         )
     people, ignored = people_and_ignored(rows, min_visibility)
+    if account is not None:
+        count_people(account, rows, people)
     corners = np.hstack([rows.boxes[:, :2], rows.boxes[:, :2] + rows.boxes[:, 2:]])
     boxes, ids = corners.astype(np.float32), np.maximum(rows.ids, -1)
     order = np.argsort(rows.frames, kind="stable")
@@ -72,6 +78,21 @@ def people_and_ignored(
     if rows.visibility is not None:
         people &= rows.visibility >= min_visibility
     return people, (person & ~people) | np.isin(rows.classes, _IGNORED)
+
+
+def count_people(account: Account, rows: MotRows, people: npt.NDArray[np.bool_]) -> None:
+    """Count rows of a ground truth: people as taken, the others by the reason.
+
+    Args:
+        account: is completed.
+        rows: of a gt.txt.
+        people: ``(N,)`` mask of those to find.
+    """
+    everybody, _ = people_and_ignored(rows, min_visibility=0.0)
+    leave_out_others(account, rows, everybody, by_class=rows.classes is not None)
+    hidden = int((everybody & ~people).sum())
+    account.taken -= hidden
+    account.leave_out("less visible than asked for", hidden, by_design=True)
 
 
 def frame_images(folder: Path) -> dict[int, Path]:

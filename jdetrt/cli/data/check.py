@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jdetrt.account import listed
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions
-from jdetrt.cli.results import show, write_json
+from jdetrt.cli.results import show, tell_notes, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,6 +39,12 @@ def check(paths: tuple[str, ...], root: Path | None, decode: bool, json_path: Pa
         for fault in report.faults:
             click.echo(fault)
     show(_table(reports))
+    for path, report in reports.items():
+        if report.others:
+            click.echo(f"{path}: left out: {listed(report.others)}")
+        tell_notes(f"{path}: {note}" for note in report.notes)
+        if report.images and not report.boxes:
+            click.echo(f"Warning: {path}: nobody to find is labelled", err=True)
     write_json([{"path": path, **asdict(report)} for path, report in reports.items()], json_path)
     return opt.WORSE if any(report.faults for report in reports.values()) else 0
 
