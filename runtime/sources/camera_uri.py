@@ -105,7 +105,7 @@ def _pipeline(
             f"{shown}: it reads a file, and drop=true would leave frames out; leave drop out"
         )
     name = file_of(pipeline) or "gst"
-    return FiniteStream(shown, open_capture, name=name, frame_rate=frame_rate)
+    return FiniteStream(shown, open_capture, name=name, frame_rate=frame_rate, stated_times=False)
 
 
 def _stream(uri: str, make: partial[Camera], frame_rate: float | None) -> Camera | FiniteStream:

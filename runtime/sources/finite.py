@@ -25,6 +25,8 @@ class FiniteStream(Closing):
         open_capture: opens it; raises SourceError.
         name: of the source.
         frame_rate: frames per second; by default what the stream says, or 30.
+        stated_times: believe the times that it states; OpenCV's of GStreamer are those of the
+            pipeline, which is ahead of its frames.
 
     Attributes:
         size: width and height of the newest frame; before the first, as the stream says.
@@ -44,10 +46,12 @@ class FiniteStream(Closing):
         *,
         name: str,
         frame_rate: float | None = None,
+        stated_times: bool = True,
     ) -> None:
         self.uri = uri
         self.name = name
         self._open_capture = open_capture
+        self._stated_times = stated_times
         self._closed = False
         self._capture: Capture | None = open_capture()
         stated = self._capture.get(FPS)
@@ -68,7 +72,7 @@ class FiniteStream(Closing):
                     return
                 index += 1
                 self.size = Size.of(image)
-                stated = capture.get(_POSITION_MS) / 1000
+                stated = capture.get(_POSITION_MS) / 1000 if self._stated_times else -1.0
                 # Some streams state no time, or the same one again and again.
                 timestamp = stated if stated > timestamp else timestamp + 1 / self.frame_rate
                 yield Frame(image, index, timestamp)

@@ -6,7 +6,8 @@ Run by the system's Python, which has the packages python3-gi and gir1.2-gst-rts
 
 The stream is rtsp://127.0.0.1:PORT/cam. The upper left corner of a frame shows the time of its
 creation, ``time.monotonic()`` in milliseconds: 32 cells of 8x8 pixels in two rows of 16, the lowest
-bit first, black for 0 and white for 1. A bright block moves over the rest. It prints "ready".
+bit first, black for 0 and white for 1. A bright block of 40 pixels' width moves to the right on the
+grey ground, 4 pixels a frame; ``--row`` says in which eighth of the height. It prints "ready".
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 CELL, COLUMNS, BITS = 8, 16, 32
 
 
-def draw(width: int, height: int, number: int, shade: int) -> bytes:
+def draw(width: int, height: int, number: int, row: int) -> bytes:
     """A grey frame with the block and the clock, I420."""
-    luma = bytearray([shade]) * (width * height)
+    luma = bytearray([90]) * (width * height)
     left = (number * 4) % (width - 40)
-    for y in range(height // 2, height // 2 + height // 4):
+    for y in range(row * height // 8, (row + 1) * height // 8):
         luma[y * width + left : y * width + left + 40] = b"\xd0" * 40
     now = int(time.monotonic() * 1000)
     for row in range(BITS // COLUMNS):
@@ -45,9 +46,9 @@ def draw(width: int, height: int, number: int, shade: int) -> bytes:
 class Camera(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
     """Frames at a fixed rate, each made when it is due."""
 
-    def __init__(self, width: int, height: int, fps: int, shade: int) -> None:
+    def __init__(self, width: int, height: int, fps: int, row: int) -> None:
         super().__init__()
-        self.width, self.height, self.fps, self.shade = width, height, fps, shade
+        self.width, self.height, self.fps, self.row = width, height, fps, row
         self.set_shared(True)
 
     def do_create_element(self, url: Any) -> Any:
@@ -66,7 +67,7 @@ class Camera(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
 
         def push() -> bool:
             count[0] += 1
-            frame = draw(self.width, self.height, count[0], self.shade)
+            frame = draw(self.width, self.height, count[0], self.row)
             buffer = Gst.Buffer.new_wrapped(frame)
             return bool(source.emit("push-buffer", buffer) == Gst.FlowReturn.OK)
 
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--fps", type=int, default=25)
-    parser.add_argument("--shade", type=int, default=90)
+    parser.add_argument("--row", type=int, default=4, choices=range(2, 8))
     parser.add_argument("--login", help="USER:PASSWORD that it asks for")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
@@ -88,7 +89,7 @@ def main() -> None:
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(options.port))
-    camera = Camera(width, height, options.fps, options.shade)
+    camera = Camera(width, height, options.fps, options.row)
     if options.login:
         auth = GstRtspServer.RTSPAuth()
         token = GstRtspServer.RTSPToken()
