@@ -36,7 +36,8 @@ __all__ = ["Site", "StreamSettings", "read_site"]
 
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[\w. -]+$")]
 Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
-_PATHS = ("mot", "kitti", "jsonl", "video", "images", "regions")
+_OUTPUTS = ("mot", "kitti", "jsonl", "video", "images", "events", "heat_map")
+_PATHS = (*_OUTPUTS, "regions")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -53,6 +54,8 @@ class StreamSettings(Section, frozen=True):
     jsonl: str | None = None
     video: str | None = None
     images: str | None = None
+    events: str | None = None
+    heat_map: str | None = None
     frame_rate: Positive | None = None
     stall_timeout: Positive | None = None  # seconds without a frame after which it counts as away
     reconnect_for: Seconds | None = None
@@ -61,7 +64,7 @@ class StreamSettings(Section, frozen=True):
 
     def outputs(self) -> dict[str, str]:
         """Paths of the outputs by kind."""
-        return {kind: path for kind in _PATHS[:5] if (path := getattr(self, kind)) is not None}
+        return {kind: path for kind in _OUTPUTS if (path := getattr(self, kind)) is not None}
 
 
 class Site(Section, frozen=True):
@@ -76,6 +79,7 @@ class Site(Section, frozen=True):
     keep: Annotated[int, Meta(ge=0)] | None = None
     mqtt: str | None = None
     metrics: str | None = None
+    live: str | None = None
 
 
 def read_site(path: str | Path) -> Site | None:

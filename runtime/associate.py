@@ -14,9 +14,10 @@ from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Detections, Frame, Size, Tracks
 
-__all__ = ["ASSOCIATION", "STAGES", "Associate", "OnFrame"]
+__all__ = ["ASSOCIATION", "STAGES", "Associate", "OnFrame", "Select"]
 
 OnFrame = Callable[[Frame, Tracks], None]
+Select = Callable[[Frame, Detections], Detections]
 
 ASSOCIATION = ("associate", "write")  # the stages of tracking without a network
 STAGES = ("read", "preprocess", "network", "decode", *ASSOCIATION)
@@ -34,6 +35,7 @@ class Associate:
         several: whether the run has other streams.
         live: whether timestamps of frames are times of ``time.monotonic()``.
         watchers: called with each result, after ``on_frame``.
+        select: leaves out detections that are not to be tracked, such as those behind a mask.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Associate:
         several: bool = False,
         live: bool = False,
         watchers: Sequence[Watcher] = (),
+        select: Select | None = None,
     ) -> None:
         with interrupt_held():  # what compiles would swallow Ctrl-C
             tracker.warm_up()
@@ -59,6 +62,7 @@ class Associate:
         self._several = several
         self._live = live
         self._watchers = watchers
+        self._select = select
         self._size: Size | None = None  # of the first frame: the pixels that the tracker counts in
 
     def __call__(self, frame: Frame, detections: Detections | None) -> Tracks:
@@ -80,6 +84,8 @@ class Associate:
                 tracks = Tracks.empty()
             else:
                 scale = self._scale(frame)
+                if self._select is not None:
+                    detections = self._select(frame, detections)
                 if scale is not None:
                     detections = detections.scaled(1 / scale[0], 1 / scale[1])
                 try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jdetrt.errors import ConfigError, JdetrtError, SourceError
-from jdetrt.runtime.associate import STAGES, Associate, OnFrame
+from jdetrt.runtime.associate import STAGES, Associate, OnFrame, Select
 from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.input_buffer import ArrayBuffer
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
@@ -42,6 +42,7 @@ class Stream:
         sinks: get every frame of it, in order.
         on_frame: called after each frame is written.
         name: by default that of the source; a second stream of a name becomes ``name-2``.
+        select: leaves out detections that are not to be tracked.
     """
 
     source: Source
@@ -49,6 +50,7 @@ class Stream:
     sinks: Sequence[Sink] = ()
     on_frame: OnFrame | None = None
     name: str = ""
+    select: Select | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ class MultiPipeline:
                 several=True,
                 live=stream.source.live,
                 watchers=watchers,
+                select=stream.select,
             )
             self._lanes.append(_Lane(stream, name, detector, ahead, associate, watch, limit))
         self._input = session.inputs[0].name

@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 
 from jdetrt.errors import DataError, JdetrtError, SourceError
-from jdetrt.runtime.associate import ASSOCIATION, STAGES, Associate, OnFrame
+from jdetrt.runtime.associate import ASSOCIATION, STAGES, Associate, OnFrame, Select
 from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.public_detections import is_thinned
@@ -48,6 +48,8 @@ class Pipeline:
             as they did (`jdetrt.runtime.tracking.tracker.Tracker.between`).
         name: of the stream; by default that of the source.
         watchers: get each frame with its tracks and times, once it is written.
+        select: leaves out detections that are not to be tracked, as
+            `jdetrt.runtime.events.counter.EventCounter.select` does.
 
     Raises:
         SessionError: the session holds another model than a JDE model.
@@ -86,6 +88,7 @@ class Pipeline:
         every: int = 1,
         name: str | None = None,
         watchers: Sequence[Watcher] = (),
+        select: Select | None = None,
     ) -> None:
         self._source = source
         self._detector = detector_for(model, tracker.config, size)
@@ -99,6 +102,7 @@ class Pipeline:
             name=name or source.name,
             live=source.live,
             watchers=watchers,
+            select=select,
         )
         self._frames_left = float("inf") if max_frames is None else max_frames
         buffers = self._detector.buffers(BUFFERS)
@@ -241,6 +245,7 @@ def track_detections(
     frames: Iterable[Frame] | None = None,
     on_frame: OnFrame | None = None,
     stopwatch: Stopwatch | None = None,
+    select: Select | None = None,
 ) -> RunReport:
     """Track given detections: the association alone, without a network.
 
@@ -256,6 +261,7 @@ def track_detections(
         frames: the images, for sinks that draw; by default they are empty.
         on_frame: called after each frame is written.
         stopwatch: of the stages ``ASSOCIATION``; pass one to have its report after an error too.
+        select: as for `Pipeline`.
 
     Raises:
         DataError: no frame, a detection of frame 0 or after the last frame, or one that the
@@ -274,7 +280,8 @@ def track_detections(
     if last > length or min(detections, default=1) < 1:
         outside = last if last > length else min(detections)
         raise DataError(f"detections of frame {outside}, but the frames are 1 to {length}")
-    associate = Associate(tracker, sinks, on_frame, stopwatch or Stopwatch(ASSOCIATION))
+    stopwatch = stopwatch or Stopwatch(ASSOCIATION)
+    associate = Associate(tracker, sinks, on_frame, stopwatch, select=select)
     with associate.completing_sinks():
         images = _blank(length) if frames is None else _held(frames, length)
         absent = None if is_thinned(detections) else Detections.empty()

@@ -61,7 +61,7 @@ def command() -> None:
     type=click.Choice(["float32", "uint8", "jpeg"]),
     default="float32",
     show_default=True,
-    help="What clients send: network inputs, letterboxed images (a quarter of the bytes, the same "
+    help="Uploads of the clients: network inputs, letterboxed images (a quarter of the bytes, the same "
     "result) or JPEG files of them (the fewest bytes).",
 )
 @click.option(
@@ -70,7 +70,7 @@ def command() -> None:
     default=8,
     show_default=True,
     metavar="N",
-    help="Most images in one run of a model exported with --dynamic-batch.",
+    help="Largest batch of a model exported with --dynamic-batch.",
 )
 @click.option(
     "--queue-delay",

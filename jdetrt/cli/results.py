@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "plural",
+    "print_regions",
     "print_run",
     "print_streams",
     "print_table",
@@ -201,3 +202,24 @@ def print_streams(reports: Mapping[str, RunReport]) -> None:
         outages=("outages", "d"),
         away=("away s", ".0f"),
     )
+
+
+def print_regions(state: Mapping[str, Any], name: str = "") -> None:
+    """Print the counts of lines and zones.
+
+    Args:
+        state: of `jdetrt.runtime.events.counter.EventCounter.state`.
+        name: of the stream, where there are several.
+    """
+    prefix = f"{name}, " if name else ""
+    for line, count in state["lines"].items():
+        crossings = ", ".join(f"{way} {number}" for way, number in count["crossings"].items())
+        click.echo(f"{prefix}line {line}: {crossings}")
+    for zone, count in state["zones"].items():
+        mean = f", {count['seconds'] / count['exits']:.1f} s on average" if count["exits"] else ""
+        click.echo(
+            f"{prefix}zone {zone}: {plural(count['entries'], 'entry', 'entries')}{mean}, "
+            f"{count['occupancy']} in it at the end, at most {count['peak']}"
+        )
+    if state["masked_detections"]:
+        click.echo(f"{prefix}masks left out {plural(state['masked_detections'], 'detection')}")

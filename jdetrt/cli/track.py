@@ -41,6 +41,11 @@ class _Options:
     jsonl: Path | None
     video: Path | None
     images: Path | None
+    events: Path | None
+    heat_map: Path | None
+    regions: Path | None
+    live: str | None
+    show: bool
     json_path: Path | None
     rotate: Rotation | None
     keep: int | None
@@ -71,6 +76,8 @@ class _Options:
             "jsonl": self.jsonl,
             "video": self.video,
             "images": self.images,
+            "events": self.events,
+            "heat_map": self.heat_map,
         }
         return {kind: path for kind, path in given.items() if path is not None}
 
@@ -158,6 +165,34 @@ def _old_frames(value: str) -> str:
 @click.option(
     "--images", type=opt.FILE, metavar="DIR", help="Write annotated frames into this folder."
 )
+@click.option(
+    "--regions",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Read lines to cross, zones to stay in and masks from a TOML file. With --live they can "
+    "be drawn on the page, which saves them there. With several sources, `{name}` stands for each.",
+)
+@click.option(
+    "--events",
+    type=opt.FILE,
+    metavar="FILE|-",
+    callback=opt.to_stdout,
+    help="Write what happens at the lines and in the zones of --regions as JSON, one line per "
+    "event.",
+)
+@click.option(
+    "--heat-map",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Write an image of where people stood (.png, .jpg, .webp).",
+)
+@click.option(
+    "--live",
+    metavar="[HOST:]PORT",
+    help="Show the run as a web page on this port, of the loopback unless a host is given; "
+    "elsewhere the page asks for a token (JDETRT_LIVE_TOKEN, or a new one).",
+)
+@click.option("--show", is_flag=True, help="Show the frames in a window; q ends the run.")
 @click.option(
     "--rotate",
     type=_rotation,
@@ -277,6 +312,7 @@ def command(**given: Any) -> int:
             frame_rate=options.frame_rate,
             unit=options.confidence_unit,
             strict=options.strict,
+            regions=options.regions,
         )
 
 
@@ -300,6 +336,7 @@ def _with_site(options: _Options, site: Site) -> _Options:
         every=options.every or site.every,
         mqtt=options.mqtt or site.mqtt,
         metrics=options.metrics or site.metrics,
+        live=options.live or site.live,
     )
 
 
@@ -323,6 +360,14 @@ def _paths(options: _Options, stream: StreamSettings) -> dict[str, Path]:
     }
 
 
+def _regions(options: _Options, name: str, stream: StreamSettings) -> Path | None:
+    """The file of the lines and zones of a stream."""
+    from jdetrt.runtime.sinks.outputs import output_path
+
+    path = options.regions or stream.regions
+    return None if path is None else output_path(path, name, several=False)
+
+
 def _check_outputs(options: _Options, streams: Mapping[str, StreamSettings]) -> None:
     """Say where there is no output; refuse those in the place of an input or of another output."""
     from jdetrt.runtime.sinks.outputs import output_path, refuse_mixed
@@ -330,7 +375,7 @@ def _check_outputs(options: _Options, streams: Mapping[str, StreamSettings]) -> 
     several = len(streams) > 1
     given = [
         (
-            f"--{kind} of {name}" if several else f"--{kind}",
+            _option(kind) + (f" of {name}" if several else ""),
             kind,
             output_path(path, name, several=several),
         )
@@ -338,8 +383,8 @@ def _check_outputs(options: _Options, streams: Mapping[str, StreamSettings]) -> 
         for kind, path in _paths(options, settings).items()
     ]
     refuse_mixed([(kind, path) for _, kind, path in given], len(streams))
-    results = (*given, options.mqtt, options.metrics, options.json_path)
-    if not any(results) and not options.quiet:
+    results = (options.mqtt, options.metrics, options.live, options.json_path)
+    if not (given or any(results) or options.show) and not options.quiet:
         click.echo(
             "No output named: tracks are only counted. Add --mot FILE, --video FILE or another "
             "output to keep them.",
@@ -351,6 +396,9 @@ def _check_outputs(options: _Options, streams: Mapping[str, StreamSettings]) -> 
             "--model": model_files(options.model) if options.model else (),
             "--detections": [options.detections] if options.detections else (),
             "--config": [options.config] if options.config else (),
+            "--regions": (
+                file for name, one in streams.items() if (file := _regions(options, name, one))
+            ),
         },
         {
             **{option: path for option, _, path in given},
@@ -392,6 +440,7 @@ def _track_sources(
             options.frame_rate or one.frame_rate,
             one.stall_timeout,
             _first(options.reconnect_for, one.reconnect_for, site.reconnect_for if site else None),
+            _regions(options, name, one),
         )
         for name, one in streams.items()
     ]
@@ -429,6 +478,10 @@ def _changed(options: _Options, settings: TrackerConfig) -> TrackerConfig:
     return tracker_settings(None, options.preset, lambda: settings, options.changes())
 
 
+def _option(kind: str) -> str:
+    return f"--{kind.replace('_', '-')}"
+
+
 def _first(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
@@ -444,5 +497,7 @@ def _run_options(options: _Options) -> RunOptions:
         every=options.every or 1,
         mqtt=options.mqtt,
         metrics=options.metrics,
+        live=options.live,
+        show=options.show,
         json_path=options.json_path,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jdetrt.cli.progress import OnFrame, ProgressBars
 from jdetrt.cli.results import plural
-from jdetrt.cli.track_run import Outputs, RunOptions, run_to_the_end, summarise
+from jdetrt.cli.track_run import Outputs, RunOptions, open_counter, run_to_the_end, summarise
 from jdetrt.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def track_list(
     frame_rate: float | None,
     unit: Unit,
     strict: bool,
+    regions: Path | None = None,
 ) -> int:
     """Track the detections of a file to their end, or to Ctrl-C, and print what was done.
 
@@ -46,6 +47,7 @@ def track_list(
         frame_rate: frames per second, in place of what is stated or assumed.
         unit: of the confidences.
         strict: refuse boxes without area.
+        regions: file of lines, zones and masks.
 
     Returns:
         The exit code: 3 where no detection could be used, or an image could not be read.
@@ -86,29 +88,32 @@ def track_list(
         )
     frame_rate = frame_rate or (info.frame_rate if info else ASSUMED)
     name = sequence.resolve().name
-    draws = "video" in paths or "images" in paths
+    draws = bool({"video", "images", "heat_map"} & set(paths))
     images = stack.enter_context(open_source(sequence)) if draws else None
     tracker, bars = Tracker(config, frame_rate), ProgressBars(quiet=options.quiet, rate="FPS")
     stopwatch = Stopwatch(ASSOCIATION)
     outputs = Outputs(stack, options.rotation)
+    size = images.size if images else info.size if info else None
+    counter = open_counter(regions, frame_rate, size=size)
     run = partial(
         track_detections,
         {index: rows for index, rows in by_frame.items() if index <= length},
         tracker,
-        outputs.open(paths, frame_rate),
+        outputs.open(paths, frame_rate, counter=counter),
         length=length,
         frames=images,
         on_frame=OnFrame(bars, name),
         stopwatch=stopwatch,
+        select=counter.select if counter else None,
     )
 
     def accounts() -> dict[str, list[Account]]:
-        size = images.size if images else info.size if info else None
         used = by_frame.judge(config.score_threshold, frames, size, length)
         return {name: [used] if images is None else [used, account_of(images)]}
 
     def summary() -> int:
-        return summarise(options, {name: stopwatch.report()}, outputs, accounts(), notes)
+        more = {"regions": {name: counter.state()}} if counter else None
+        return summarise(options, {name: stopwatch.report()}, outputs, accounts(), notes, more)
 
     try:
         bars.start(name, length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ import click
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.progress import OnFrame, ProgressBars, phase
-from jdetrt.cli.results import print_run, print_streams, write_json
-from jdetrt.errors import SourceError
+from jdetrt.cli.results import print_regions, print_run, print_streams, write_json
+from jdetrt.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from jdetrt.account import Account
     from jdetrt.config import TrackerConfig
     from jdetrt.engine.tensorrt.session import MemoryUse
-    from jdetrt.runtime.sinks.base import Output, Watcher
+    from jdetrt.runtime.events.counter import EventCounter
+    from jdetrt.runtime.live.hub import LiveHub
+    from jdetrt.runtime.sinks.base import Output, Sink, Watcher
     from jdetrt.runtime.sinks.metrics import Metrics
     from jdetrt.runtime.sinks.mqtt import MqttPublisher
     from jdetrt.runtime.sinks.rotation import Rotation
@@ -31,6 +34,7 @@ __all__ = [
     "Outputs",
     "RunOptions",
     "StreamPlan",
+    "open_counter",
     "run_to_the_end",
     "summarise",
     "track_streams",
@@ -49,6 +53,7 @@ class StreamPlan:
         frame_rate: frames per second, in place of what the source says.
         stall_timeout: seconds without a frame after which a live source counts as away.
         reconnect_for: seconds that it may be away; None for any time.
+        regions: file of lines, zones and masks; with a live page it may be still to be made.
     """
 
     name: str
@@ -58,6 +63,7 @@ class StreamPlan:
     frame_rate: float | None = None
     stall_timeout: float | None = None
     reconnect_for: float | None = None
+    regions: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,8 @@ class RunOptions:
         rotation: when files of live sources give way to new ones.
         max_frames: of each stream; None for all.
         every: the network sees one frame of so many.
-        mqtt, metrics: where results and metrics go; None for nowhere.
+        mqtt, metrics, live: where results, metrics and the live page go; None for nowhere.
+        show: whether frames are shown in a window.
         json_path: where the summary goes as JSON.
     """
 
@@ -79,6 +86,8 @@ class RunOptions:
     every: int = 1
     mqtt: str | None = None
     metrics: str | None = None
+    live: str | None = None
+    show: bool = False
     json_path: Path | None = None
 
 
@@ -102,12 +111,13 @@ class Outputs:
         live: bool = False,
         name: str = "",
         several: bool = False,
-    ) -> list[Output]:
-        """Open the outputs of a stream. Raises OutputError, ConfigError."""
+        counter: EventCounter | None = None,
+    ) -> list[Sink]:
+        """Open the outputs of a stream, after its counter. Raises OutputError, ConfigError."""
         from jdetrt.runtime.signals import interrupt_held
         from jdetrt.runtime.sinks.outputs import open_output, output_path
 
-        opened: list[Output] = []
+        opened: list[Sink] = [] if counter is None else [counter]
         with interrupt_held():
             for kind, template in paths.items():
                 path = output_path(template, name, several=several)
@@ -118,6 +128,7 @@ class Outputs:
                     live=live,
                     rotation=self._rotation,
                     stream=name if several else "",
+                    counter=counter,
                 )
                 opened.append(self._stack.enter_context(output))
                 if path != opt.STDOUT:
@@ -163,19 +174,31 @@ def track_streams(
     sources = [stack.enter_context(_open(plan, bars, wait=several)) for plan in plans]
     names = unique([plan.name or one.name for plan, one in zip(plans, sources, strict=True)])
     outputs = Outputs(stack, options.rotation)
+    counters = {
+        name: counter
+        for plan, source, name in zip(plans, sources, names, strict=True)
+        if (counter := open_counter(plan.regions, source.frame_rate, live=options.live))
+    }
     streams = [
         Stream(
             source,
             Tracker(plan.settings, source.frame_rate),
             outputs.open(
-                plan.outputs, source.frame_rate, live=source.live, name=name, several=several
+                plan.outputs,
+                source.frame_rate,
+                live=source.live,
+                name=name,
+                several=several,
+                counter=counters.get(name),
             ),
             OnFrame(bars, name),
             name,
+            counters[name].select if name in counters else None,
         )
         for plan, source, name in zip(plans, sources, names, strict=True)
     ]
-    watchers, metrics, publisher = _watchers(options, bars, stack)
+    files = {name: plan.regions for plan, name in zip(plans, names, strict=True)}
+    watchers, metrics, publisher = _watchers(options, bars, stack, counters, files)
     size, frames = network_size(session), options.max_frames
     if several:
         many = MultiPipeline(
@@ -201,6 +224,7 @@ def track_streams(
             on_frame=one.on_frame,
             name=one.name,
             watchers=watchers,
+            select=one.select,
         )
         run = single.run
 
@@ -213,6 +237,8 @@ def track_streams(
         if several:
             report = many.report()
             more |= {"fps": report.fps, "batches": report.batches, "batch": report.batch}
+        if counters:
+            more["regions"] = {name: counter.state() for name, counter in counters.items()}
         if publisher is not None:
             more["mqtt"] = {"published": publisher.published, "dropped": publisher.dropped}
         accounts = {
@@ -294,6 +320,8 @@ def summarise(
                 f"All streams: {more['fps']:.1f} FPS, {more['batch']:.1f} images in a run of the "
                 "network"
             )
+        for name, state in more.get("regions", {}).items():
+            print_regions(state, name if len(streams) > 1 else "")
         if "mqtt" in more:
             sent = more["mqtt"]
             click.echo(f"MQTT: {sent['published']} published, {sent['dropped']} dropped")
@@ -318,22 +346,53 @@ def _open(plan: StreamPlan, bars: ProgressBars, *, wait: bool) -> Source:
     )
 
 
+def open_counter(
+    regions: Path | None,
+    frame_rate: float,
+    *,
+    live: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> EventCounter | None:
+    """The counter of the lines and zones in a file; None without a file. Raises ConfigError."""
+    if regions is None:
+        return None
+    from jdetrt.runtime.events.counter import EventCounter
+    from jdetrt.runtime.events.regions import Regions
+
+    to_draw = live is not None and not regions.exists()
+    read = Regions() if to_draw else Regions.read(regions)
+    if read.empty and live is None:
+        raise ConfigError(f"{regions}: has no line, zone or mask; add [[line]] or [[zone]]")
+    return EventCounter(read, frame_rate=frame_rate, size=size)
+
+
 def _watchers(
-    options: RunOptions, bars: ProgressBars, stack: ExitStack
+    options: RunOptions,
+    bars: ProgressBars,
+    stack: ExitStack,
+    counters: Mapping[str, EventCounter],
+    files: Mapping[str, Path | None],
 ) -> tuple[list[Watcher], Metrics | None, MqttPublisher | None]:
     """Open what watches the run."""
     watchers: list[Watcher] = []
     metrics = publisher = None
     if options.mqtt is not None:
-        from jdetrt.runtime.sinks.mqtt import MqttPublisher
+        from jdetrt.runtime.sinks.mqtt import MqttPublisher, events_publisher
 
         publisher = stack.enter_context(MqttPublisher(options.mqtt, say=bars.message))
-        watchers.append(publisher)
+        watchers += [publisher, events_publisher(publisher, counters)]
+    if options.live is not None:
+        watchers.append(_live_page(options.live, bars, stack, counters, files))
+    if options.show:
+        from jdetrt.runtime.live.window import Window
+
+        watchers.append(stack.enter_context(Window(counters)))
     if options.metrics is not None:
         from jdetrt.runtime.sinks.metrics import Metrics
 
         metrics = stack.enter_context(Metrics(options.metrics))
         watchers.append(metrics)
+        metrics.regions = counters
         if publisher is not None:
             sent = publisher
             metrics.counters["mqtt_published"] = (
@@ -345,3 +404,29 @@ def _watchers(
                 lambda: sent.dropped,
             )
     return watchers, metrics, publisher
+
+
+def _live_page(
+    address: str,
+    bars: ProgressBars,
+    stack: ExitStack,
+    counters: Mapping[str, EventCounter],
+    files: Mapping[str, Path | None],
+) -> LiveHub:
+    """Serve the live page to the end of the run, and say where."""
+    from jdetrt.runtime.live.hub import LiveHub, LiveStream
+    from jdetrt.runtime.live.machine import MachineState
+    from jdetrt.runtime.live.server import TOKEN, LiveServer
+    from jdetrt.runtime.sinks.metrics import parse_address
+
+    host, port = parse_address(address)
+    hub = LiveHub()
+    for name, file in files.items():
+        hub.add(LiveStream(name, counter=counters.get(name), regions_file=file))
+    state = stack.enter_context(MachineState())
+    server = LiveServer(
+        hub, host=host, port=port, token=os.environ.get(TOKEN), machine=state.summary
+    )
+    stack.enter_context(server)
+    bars.message(f"Live page: {server.url}")
+    return hub

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,7 +18,7 @@ from jdetrt.runtime.events.regions import (
     line_distance,
     zone_distance,
 )
-from jdetrt.types import Array, Frame, Size, Tracks
+from jdetrt.types import Array, Detections, Frame, Size, Tracks
 
 __all__ = ["Event", "EventCounter", "LineCount", "ZoneCount"]
 
@@ -30,7 +29,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that a tracked person did; in JSON, fields without a value are left out.
 
     Attributes:
-        time: seconds on the clock of the source.
+        timestamp: seconds on the clock of the source.
         frame: number of the frame in the source.
         event: "cross" of a line; "enter", "dwell" or "exit" of a zone.
         where: name of the line or zone.
@@ -38,10 +37,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         direction: of a crossing, as the line names it.
         seconds: length of the stay, of "dwell" and "exit".
         lost: of "exit": whether the track was lost inside of the zone rather than seen to leave it;
-            `time` is then when it was last seen.
+            `timestamp` is then when it was last seen.
     """
 
-    time: float
+    timestamp: float
     frame: int
     event: Literal["cross", "enter", "dwell", "exit"]
     where: str
@@ -115,6 +114,7 @@ class EventCounter:
         lines: crossings, by the name of the line.
         zones: counts, by the name of the zone.
         latest: events of the last frame.
+        masked: detections that `select` left out.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class EventCounter:
         self.lines: dict[str, LineCount] = {}
         self.zones: dict[str, ZoneCount] = {}
         self.latest: list[Event] = []
+        self.masked = 0
         self._people: dict[int, _Person] = {}
         self._apply(regions)
         self._next: Regions | None = None  # set by another thread
@@ -146,11 +147,7 @@ class EventCounter:
         following, self._next = self._next, None
         if following is not None:
             self._apply(following)
-        size = Size.of(frame.image) if frame.image.size else self._size
-        if size is None:
-            raise DataError(
-                f"frame {frame.index}: has no image, so its size is unknown; regions need it"
-            )
+        size = self._frame_size(frame)
         time = frame.timestamp
         if time is None:
             time = (frame.index - 1) / self._frame_rate
@@ -195,9 +192,29 @@ class EventCounter:
             person.sides.clear()
             person.stays.clear()
 
-    def counts(self) -> Mapping[str, LineCount | ZoneCount]:
-        """The counts so far, by the name of the line or zone."""
-        return {**self.lines, **self.zones}
+    def select(self, frame: Frame, detections: Detections) -> Detections:
+        """Leave out the detections that the masks of the regions exclude, and count them.
+
+        Args:
+            frame: the image serves for its size alone.
+            detections: in pixels of the frame.
+
+        Raises:
+            DataError: there are masks, and neither an image nor a ``size``.
+        """
+        if not (self.regions.include or self.regions.ignore):
+            return detections
+        keep = self.regions.track_mask(detections, self._frame_size(frame))
+        self.masked += len(keep) - int(np.count_nonzero(keep))
+        return detections[keep]
+
+    def state(self) -> dict[str, Any]:
+        """The counts so far, as JSON has them: by "lines" and "zones", and then by name."""
+        return {
+            "lines": msgspec.to_builtins(self.lines),
+            "zones": msgspec.to_builtins(self.zones),
+            "masked_detections": self.masked,
+        }
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Update with a frame, as a sink."""
@@ -210,6 +227,14 @@ class EventCounter:
     def discard(self) -> None:
         """The same as `close`."""
         self.close()
+
+    def _frame_size(self, frame: Frame) -> tuple[int, int]:
+        size = Size.of(frame.image) if frame.image.size else self._size
+        if size is None:
+            raise DataError(
+                f"frame {frame.index}: has no image, so its size is unknown; regions need it"
+            )
+        return size
 
     def _person(self, track: int, time: float, frame: int) -> _Person:
         person = self._people.setdefault(track, _Person(time, frame))
@@ -249,7 +274,7 @@ class EventCounter:
             self.lines[line.name].crossings[direction] += 1
             events.append(
                 Event(
-                    time=people[i].time,
+                    timestamp=people[i].time,
                     frame=people[i].frame,
                     event="cross",
                     where=line.name,
@@ -310,7 +335,7 @@ class EventCounter:
         lost: bool = False,
     ) -> Event:
         return Event(
-            time=person.time,
+            timestamp=person.time,
             frame=person.frame,
             event=kind,
             where=zone,

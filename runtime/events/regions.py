@@ -80,6 +80,11 @@ class Regions(Section, frozen=True):
             if line.points[0] == line.points[1]:
                 raise ValueError(f"line {line.name!r}: its two points are the same")
 
+    @property
+    def empty(self) -> bool:
+        """True without a line, zone or mask."""
+        return not (self.line or self.zone or self._masks())
+
     def _masks(self) -> tuple[Mask, ...]:
         return self.include + self.ignore
 

@@ -21,8 +21,9 @@ from jdetrt.errors import DataError, MissingDependencyError, OutputError
 from jdetrt.runtime.events.edit import drawn_regions, save_regions
 from jdetrt.runtime.live.hub import LiveHub, LiveStream
 
-__all__ = ["LiveServer", "create_app"]
+__all__ = ["TOKEN", "LiveServer", "create_app"]
 
+TOKEN = "JDETRT_LIVE_TOKEN"  # environment variable
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _WAIT = 5.0  # seconds that a request for a frame waits for one
 _COOKIE = "jdetrt-token"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,9 +11,11 @@ from jdetrt.runtime.events.counter import EventCounter
 from jdetrt.runtime.events.regions import Points
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.sinks.draw import draw_label
-from jdetrt.types import Size
+from jdetrt.types import Frame, Size, Tracks
 
-__all__ = ["draw_regions"]
+__all__ = ["draw_regions", "regions_overlay"]
+
+Image = npt.NDArray[np.uint8]
 
 _LINE = (80, 220, 255)  # BGR
 _ZONE = (255, 190, 80)
@@ -19,7 +23,12 @@ _MASK = (110, 110, 110)
 _FILL = 0.18
 
 
-def draw_regions(canvas: npt.NDArray[np.uint8], counter: EventCounter) -> None:
+def regions_overlay(counter: EventCounter) -> Callable[[Image, Frame, Tracks], None]:
+    """An overlay of videos and images that draws the regions of a counter."""
+    return lambda canvas, frame, tracks: draw_regions(canvas, counter)
+
+
+def draw_regions(canvas: Image, counter: EventCounter) -> None:
     """Draw the regions of a counter, and what it has counted, onto an image.
 
     An arrow shows the first direction of a line.

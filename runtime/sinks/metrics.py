@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jdetrt.errors import ConfigError, requiring
+from jdetrt.runtime.events.counter import EventCounter
 from jdetrt.runtime.sinks.base import FrameResult
 from jdetrt.runtime.timing import RunReport, StageTime
 
@@ -37,6 +38,7 @@ class Metrics:
 
     Attributes:
         reports: gives the report of each stream by its name; to be set when there is a run.
+        regions: counters of lines and zones, by stream.
         counters: more counters: by name, the help and a function that gives the value.
 
     Raises:
@@ -50,6 +52,7 @@ class Metrics:
         host, port = parse_address(address)
         self.reports: Callable[[], Mapping[str, RunReport]] = dict
         self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.regions: Mapping[str, EventCounter] = {}
         self._people: dict[str, int] = {}
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
@@ -121,8 +124,33 @@ class Metrics:
                 for stage, time in report.stages.items()
             ),
         )
+        yield from _region_metrics(self.regions)
         for name, (help, value) in self.counters.items():
             yield CounterMetricFamily(f"jdetrt_{name}", help, value=value())
+
+
+def _region_metrics(regions: Mapping[str, EventCounter]) -> Iterator[Any]:
+    """Crossings of lines, and occupancy of zones."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    crossings = CounterMetricFamily(
+        "jdetrt_crossings", "Crossings of a line.", labels=["stream", "line", "direction"]
+    )
+    occupancy = GaugeMetricFamily(
+        "jdetrt_zone_people", "People in a zone now.", labels=["stream", "zone"]
+    )
+    entries = CounterMetricFamily(
+        "jdetrt_zone_entries", "Times that somebody came in.", labels=["stream", "zone"]
+    )
+    for stream, counter in regions.items():
+        for name, line in counter.lines.items():
+            for direction, count in line.crossings.items():
+                crossings.add_metric([stream, name, direction], count)
+        for name, zone in counter.zones.items():
+            occupancy.add_metric([stream, name], zone.occupancy)
+            entries.add_metric([stream, name], zone.entries)
+    if regions:
+        yield from (crossings, occupancy, entries)
 
 
 def _quantiles(

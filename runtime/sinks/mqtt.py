@@ -7,17 +7,19 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from jdetrt.errors import ConfigError, requiring
 from jdetrt.passwords import HASH_HINT, without_passwords
-from jdetrt.runtime.sinks.base import FrameResult
-from jdetrt.runtime.sinks.text import frame_record
+from jdetrt.runtime.events.counter import EventCounter
+from jdetrt.runtime.sinks.base import FrameResult, Watcher
+from jdetrt.runtime.sinks.text import event_record, frame_record
 from jdetrt.runtime.sources.status import Say, silent
 
-__all__ = ["MqttAddress", "MqttPublisher"]
+__all__ = ["MqttAddress", "MqttPublisher", "events_publisher"]
 
 _QUEUE = 1000  # messages that wait for the broker; more are dropped and counted
 _RETRY = 1, 30  # seconds between two tries to connect, at first and at most
@@ -95,6 +97,23 @@ class MqttAddress:
             options.get("key"),
             int(options.get("qos", "1")),
         )
+
+
+def events_publisher(publisher: MqttPublisher, counters: Mapping[str, EventCounter]) -> Watcher:
+    """A watcher that publishes the events of each frame under ``TOPIC/STREAM/events``.
+
+    Args:
+        publisher: of the run.
+        counters: sinks of the streams, by their names.
+    """
+
+    def publish(result: FrameResult) -> None:
+        counter = counters.get(result.stream)
+        for event in counter.latest if counter is not None else ():
+            record = event_record(event, clock=result.age is not None)
+            publisher.publish(f"{result.stream}/events", record)
+
+    return publish
 
 
 class MqttPublisher:

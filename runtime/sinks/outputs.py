@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from jdetrt.errors import ConfigError
+from jdetrt.runtime.events.counter import EventCounter
 from jdetrt.runtime.sinks.base import Output
+from jdetrt.runtime.sinks.draw_regions import regions_overlay
+from jdetrt.runtime.sinks.heat_map import HeatMapSink
 from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation
 from jdetrt.runtime.sinks.target import STDOUT
-from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
-from jdetrt.runtime.sinks.video import FramesSink, Overlay, VideoSink
+from jdetrt.runtime.sinks.text import EventsSink, JsonLinesSink, KittiSink, MotSink
+from jdetrt.runtime.sinks.video import FramesSink, VideoSink
 
 __all__ = ["KINDS", "open_output", "output_path", "refuse_mixed"]
 
-TEXTS = ("mot", "kitti", "jsonl")
-KINDS = (*TEXTS, "video", "images")
+TEXTS = ("mot", "kitti", "jsonl", "events")
+KINDS = (*TEXTS, "video", "images", "heat_map")
 _NAME = "{name}"
 
 
@@ -52,7 +55,7 @@ def open_output(
     live: bool = False,
     rotation: Rotation = NO_ROTATION,
     stream: str = "",
-    overlay: Overlay | None = None,
+    counter: EventCounter | None = None,
 ) -> Output:
     """Open an output of a source.
 
@@ -63,23 +66,37 @@ def open_output(
         live: whether the source is: a file then grows under its own name.
         rotation: when it gives way to a new one.
         stream: name to write into JSON lines.
-        overlay: draws more on the frames of a video or of images.
+        counter: of lines and zones, which are drawn on the frames of a video or of images.
 
     Raises:
         OutputError: it cannot be made.
-        ConfigError: what is no text is to go to standard output.
+        ConfigError: what is no text is to go to standard output, or there are no lines and zones
+            to write events of.
     """
     growing = rotation if live else None
-    if kind in ("video", "images") and path in ("-", STDOUT):
-        raise ConfigError(f"--{kind}: goes to a file; only text goes to standard output")
+    overlay = None if counter is None else regions_overlay(counter)
+    if kind == "events" and counter is None:
+        raise ConfigError("--events: there are no lines or zones; name them with --regions FILE")
+    if kind not in TEXTS and path in ("-", STDOUT):
+        option = kind.replace("_", "-")
+        raise ConfigError(f"--{option}: goes to a file; only text goes to standard output")
     makers: Mapping[str, Callable[[Any], Output]] = {
         "mot": lambda target: MotSink(target, live=growing),
         "kitti": lambda target: KittiSink(target, live=growing),
         "jsonl": lambda target: JsonLinesSink(target, live=growing, stream=stream, clock=live),
         "video": lambda target: VideoSink(target, frame_rate, live=growing, overlay=overlay),
         "images": lambda target: FramesSink(target, overlay=overlay),
+        "events": lambda target: EventsSink(
+            target, _given(counter), live=growing, stream=stream, clock=live
+        ),
+        "heat_map": HeatMapSink,
     }
     return makers[kind](path)
+
+
+def _given(counter: EventCounter | None) -> EventCounter:
+    assert counter is not None  # checked for this kind
+    return counter
 
 
 def refuse_mixed(paths: Sequence[tuple[str, Path]], streams: int) -> None:

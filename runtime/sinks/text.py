@@ -9,14 +9,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
 
+import msgspec
+
 from jdetrt.errors import OutputError
+from jdetrt.runtime.events.counter import Event, EventCounter
 from jdetrt.runtime.mot_io import kitti_lines, mot_lines
 from jdetrt.runtime.sinks.base import Output, frames_kept
 from jdetrt.runtime.sinks.rotation import Rotation
 from jdetrt.runtime.sinks.target import open_target
 from jdetrt.types import Frame, Tracks
 
-__all__ = ["JsonLinesSink", "KittiSink", "MotSink", "frame_record"]
+__all__ = ["EventsSink", "JsonLinesSink", "KittiSink", "MotSink", "event_record", "frame_record"]
 
 
 class _TextSink(Output):
@@ -106,6 +109,59 @@ class JsonLinesSink(_TextSink):
         return json.dumps(record, allow_nan=False) + "\n"
 
 
+class EventsSink(_TextSink):
+    """One JSON object an event; see `event_record`.
+
+    Args:
+        path: as for every text.
+        counter: its events are written; it must be a sink of the stream before this one.
+        live: as for every text.
+        stream: name to write into each object.
+        clock: as for `JsonLinesSink`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | TextIO,
+        counter: EventCounter,
+        *,
+        live: Rotation | None = None,
+        stream: str = "",
+        clock: bool = False,
+    ) -> None:
+        super().__init__(path, live=live)
+        self._counter, self._stream, self._clock = counter, stream, clock
+
+    def _text(self, frame: Frame, tracks: Tracks) -> str:
+        records = (
+            event_record(event, stream=self._stream, clock=self._clock)
+            for event in self._counter.latest
+        )
+        return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+
+
+def event_record(event: Event, *, stream: str = "", clock: bool = False) -> dict[str, Any]:
+    """An event as an object for JSON: the fields of `Event` that have a value.
+
+    Args:
+        event: at a line or in a zone.
+        stream: as for `frame_record`.
+        clock: as for `frame_record`.
+    """
+    record: dict[str, Any] = {"stream": stream} if stream else {}
+    record |= msgspec.to_builtins(event)
+    record["timestamp"] = round(event.timestamp, 6)
+    if clock:
+        record["time"] = _time_of_day(event.timestamp)
+    return record
+
+
+def _time_of_day(timestamp: float) -> str:
+    """Date and time of day (UTC) of a time of ``time.monotonic()``."""
+    moment = datetime.fromtimestamp(time.time() - (time.monotonic() - timestamp), timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def frame_record(
     frame: Frame, tracks: Tracks, *, stream: str = "", clock: bool = False
 ) -> dict[str, Any]:
@@ -126,12 +182,7 @@ def frame_record(
     record["frame"] = frame.index
     record["timestamp"] = None if frame.timestamp is None else round(frame.timestamp, 6)
     if clock and frame.timestamp is not None:
-        moment = time.time() - (time.monotonic() - frame.timestamp)
-        record["time"] = (
-            datetime.fromtimestamp(moment, timezone.utc)
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z")
-        )
+        record["time"] = _time_of_day(frame.timestamp)
     record["tracks"] = [
         {"id": track, "box": [round(v, 3) for v in box], "score": round(score, 4)}
         for track, box, score in rows

@@ -61,8 +61,8 @@ def read(maps: Sequence[Tensor], boxes: Tensor, levels: Tensor) -> Tensor:
         levels: likewise.
     """
     # Plain numbers, not shapes of tensors: these would be operators in the exported graph.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # a network has one size
+    with warnings.catch_warnings():  # as it is traced for one size of the network
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         shapes = [(int(one.shape[2]), int(one.shape[3])) for one in maps]
     counts = [rows * columns for rows, columns in shapes]
     firsts = [sum(counts[:level]) for level in range(len(counts))]

@@ -54,7 +54,10 @@ def test_crossing_counts_by_direction() -> None:
     counter = EventCounter(regions(line=[DOOR]))
     events = walk(counter, [(100, 40), (100, 60), (100, 40)])
     assert kinds(events) == [("cross", "in"), ("cross", "out")]
-    assert [(event.frame, event.time, event.id) for event in events] == [(2, 1.0, 1), (3, 2.0, 1)]
+    assert [(event.frame, event.timestamp, event.id) for event in events] == [
+        (2, 1.0, 1),
+        (3, 2.0, 1),
+    ]
     assert counter.lines["door"].crossings == {"in": 1, "out": 1}
 
 
@@ -106,7 +109,7 @@ def test_young_tracks_do_not_count() -> None:
 def test_zone_visit() -> None:
     counter = EventCounter(regions(zone=[{**SQUARE, "dwell": 2.0}]))
     events = walk(counter, [(20, 50), (60, 50), (70, 50), (80, 50), (90, 50), (190, 50)])
-    assert [(e.event, e.time, e.seconds) for e in events] == [
+    assert [(e.event, e.timestamp, e.seconds) for e in events] == [
         ("enter", 1.0, None),
         ("dwell", 3.0, 2.0),
         ("exit", 5.0, 4.0),
@@ -125,7 +128,7 @@ def test_zone_border_belongs_to_the_zone() -> None:
 def test_lost_in_zone_leaves_when_last_seen() -> None:
     counter = EventCounter(regions(zone=[SQUARE], lost_after=2.0))
     events = walk(counter, [(60, 50), (60, 50), None, None, None])
-    assert [(e.event, e.time, e.lost) for e in events] == [
+    assert [(e.event, e.timestamp, e.lost) for e in events] == [
         ("enter", 0.0, False),
         ("exit", 1.0, True),
     ]
@@ -164,7 +167,7 @@ def test_frames_without_timestamp_or_image() -> None:
     counter = EventCounter(regions(zone=[SQUARE]), frame_rate=10, size=(200, 100))
     blank = np.empty((0, 0, 3), np.uint8)
     person = Tracks([1], [[55, 30, 65, 50]], [0.9], age=[9])
-    assert counter.update(Frame(blank, 11), person)[0].time == 1.0
+    assert counter.update(Frame(blank, 11), person)[0].timestamp == 1.0
     with pytest.raises(DataError, match="frame 1"):
         EventCounter(regions(zone=[SQUARE])).update(Frame(blank, 1), person)
 
