@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
+from jdetrt.documents import read_json
 from jdetrt.errors import ConfigError, DataError
 from jdetrt.files import write_text
 from jdetrt.machine.manifest import Machine, manifest
@@ -43,6 +45,13 @@ __all__ = [
 ACCURACIES = ("HOTA", "MOTA", "IDF1", "AP50")
 PERTURBED = ("HOTA", "MOTA", "IDF1")  # those that depend on which of two people a track follows
 FPS = ("engine_fps", "association_fps", "paper_fps", "system_fps")
+
+
+_LONGEST_SIDE = 65_536  # pixels
+Rate = Annotated[float, Meta(gt=0.0, le=1e7)]  # per second
+Amount = Annotated[float, Meta(ge=0.0, le=1e9)]
+Score = Annotated[float, Meta(ge=-1e9, le=1e9)]  # MOTA has no lower limit; counts are in it, too
+Count = Annotated[int, Meta(ge=0)]
 
 
 class RunConfig(msgspec.Struct, kw_only=True, frozen=True):
@@ -140,12 +149,12 @@ def counted(number: int, noun: str) -> str:
 class Summary(msgspec.Struct):
     """Mean, standard deviation of a sample, and percentiles."""
 
-    mean: float
-    std: float
-    p50: float
-    p90: float
-    p95: float
-    p99: float
+    mean: Amount
+    std: Amount
+    p50: Amount
+    p90: Amount
+    p95: Amount
+    p99: Amount
 
     @classmethod
     def of(cls, values: Sequence[float] | npt.NDArray[np.float64]) -> Summary:
@@ -166,17 +175,17 @@ class Run(msgspec.Struct, kw_only=True):
         commit: of the code.
     """
 
-    engine_fps: float
-    association_fps: float
-    paper_fps: float
-    system_fps: float
+    engine_fps: Rate
+    association_fps: Rate
+    paper_fps: Rate
+    system_fps: Rate
     stages: dict[str, Summary | None]
     frame_ms: Summary
     power: Power
     left_out_ms: float | None = None
     overhead_ms: float | None = None
-    frames: int | None = None
-    tracks: int | None = None
+    frames: Count | None = None
+    tracks: Count | None = None
     commit: str | None = None
 
 
@@ -206,17 +215,17 @@ class Row(msgspec.Struct, kw_only=True):
     model: str | None = None
     deploy: str | None = None
     error: str | None = None
-    accuracy: dict[str, float | int | None] | None = None
-    perturbed: dict[str, list[float]] | None = None
+    accuracy: dict[str, Score | None] | None = None
+    perturbed: dict[str, list[Score]] | None = None
     pareto: bool | None = None
-    engine_fps: float | None = None
-    association_fps: float | None = None
-    paper_fps: float | None = None
-    system_fps: float | None = None
-    watts: float | None = None
-    joules_per_frame: float | None = None
+    engine_fps: Rate | None = None
+    association_fps: Rate | None = None
+    paper_fps: Rate | None = None
+    system_fps: Rate | None = None
+    watts: Amount | None = None
+    joules_per_frame: Amount | None = None
     power_of: str | None = None
-    gpu_memory: dict[str, int | None] | None = None
+    gpu_memory: dict[str, Count | None] | None = None
     runs: list[Run] = []
 
     @property
@@ -339,17 +348,21 @@ def read_result(path: str | Path) -> Result[Any]:
     Raises:
         DataError: the file cannot be read or is no such result; it names the place of the fault.
     """
-    try:
-        content = Path(path).read_bytes()
-        benchmark = msgspec.json.decode(content, type=_Head).benchmark
-        if benchmark not in _KINDS:
-            raise DataError(
-                f"{path}: is a result of bench {benchmark}, expected one of bench sweep or latency"
-            )
-        result: Result[Any] = msgspec.json.decode(content, type=_KINDS[benchmark])
-    except (OSError, ValueError, ConfigError) as err:
-        why = getattr(err, "strerror", None) or err
-        raise DataError(f"{path}: is not a result of jdetrt bench ({why})") from err
+    content = "a result of jdetrt bench"
+    benchmark = read_json(path, _Head, DataError, content).benchmark
+    if benchmark not in _KINDS:
+        raise DataError(
+            f"{path}: is a result of bench {benchmark[:40]}, expected one of bench sweep or latency"
+        )
+    result: Result[Any] = read_json(path, _KINDS[benchmark], DataError, content)
+    for number, row in enumerate(result.rows):
+        if not 1 <= min(row.size) <= max(row.size) <= _LONGEST_SIDE:
+            fault = f"size: {row.size} is that of no network"
+        elif row.runs and any(getattr(row, name) is None for name in FPS):
+            fault = f"there are runs, and not all of {', '.join(FPS)}"
+        else:
+            continue
+        raise DataError(f"{path}: is not {content} (rows[{number}].{fault})")
     return result
 
 

@@ -1,26 +1,10 @@
-import struct
 from pathlib import Path
 
 import pytest
-from raw_data import jpeg
+from raw_data import jpeg, seq
 
 from jdetrt.errors import DataError
 from jdetrt.training.convert.caltech import read_seq
-
-
-def seq(frames: list[bytes], *, gap: int = 16, image_format: int = 102) -> bytes:
-    """A .seq file field by field, in the order of the StreamPix manual."""
-    header = struct.pack("<I", 0xFEED)
-    header += "Norpix seq".encode("utf-16-le") + bytes(4)
-    header += struct.pack("<iI", 3, 1024) + bytes(512)  # version, header size, description
-    header += struct.pack("<9I", 64, 48, 24, 8, 9216, image_format, len(frames), 0, 9216)
-    header += struct.pack("<d", 30.0)
-    data = header.ljust(1024, b"\0")
-    for number, frame in enumerate(frames):
-        data += struct.pack("<I", len(frame) + 4) + frame
-        data += struct.pack("<IHH", 1_200_000_000 + number, 33, 0).ljust(gap, b"\0")
-    return data
-
 
 FRAMES = [jpeg(grey=grey) for grey in (0, 90, 200)]
 

@@ -1,0 +1,190 @@
+"""Feed damaged files to a reader, each under a limit of time and memory, in a process of its own.
+
+An input ends in one of two good ways: the reader refuses it with one clear error of ours, or it
+takes it and what it gives is sound. Everything else is a fault: another exception, a death, a time
+or a memory above the limit, or something taken in silence that is not sound.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import re
+import resource
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from jdetrt.errors import JdetrtError
+
+SECONDS = 10.0  # for one input
+MEBIBYTES = 1000  # for one input, beside what the process has before it
+_ROOM = 4 << 30  # bytes of addresses beyond those at the start, after which memory is refused
+_LONGEST = 2000  # characters of a message
+_FORK = multiprocessing.get_context("fork")  # everything large is imported once
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader and its good files.
+
+    Attributes:
+        name: of the format.
+        suffix: of the file.
+        make: writes a good file under this path, and what has to lie beside it.
+        read: reads it; what it gives is judged by ``fault``.
+        fault: tells in words why what was read is not sound, or gives None.
+        bombs: contents that are known to be bad.
+        share: of the inputs, for readers that take long.
+    """
+
+    name: str
+    suffix: str
+    make: Callable[[Path], object]
+    read: Callable[[Path], Any]
+    fault: Callable[[Any], str | None]
+    bombs: Callable[[], Iterable[bytes]] = tuple
+    share: float = 1.0
+
+
+@dataclass
+class Outcome:
+    """Counts of one format, and an example of each fault."""
+
+    name: str
+    inputs: int = 0
+    refused: int = 0
+    accepted: int = 0
+    tracebacks: int = 0
+    hangs: int = 0
+    silent_acceptances: int = 0
+    peak_memory_mb: float = 0.0
+    slowest_s: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """True without a fault."""
+        bad = self.tracebacks + self.hangs + self.silent_acceptances
+        return not bad and self.peak_memory_mb <= MEBIBYTES
+
+
+def fuzz(reader: Reader, contents: Iterable[bytes], folder: Path, keep: Path | None) -> Outcome:
+    """Give a reader all contents, one after the other.
+
+    Args:
+        reader: under test.
+        contents: of the files.
+        folder: empty.
+        keep: folder for the inputs that made a fault; None keeps none.
+    """
+    outcome = Outcome(reader.name)
+    path = folder / f"input{reader.suffix}"
+    worker = None
+    for content in contents:
+        worker = worker if worker is not None and worker.alive else _Worker(reader, path)
+        kind, detail, seconds, mebibytes = worker.run(content)
+        outcome.inputs += 1
+        outcome.slowest_s = max(outcome.slowest_s, seconds)
+        outcome.peak_memory_mb = max(outcome.peak_memory_mb, mebibytes)
+        if kind == "refused":
+            outcome.refused += 1
+        elif kind == "accepted":
+            outcome.accepted += 1
+        elif kind == "hang":
+            outcome.hangs += 1
+        elif kind == "silent":
+            outcome.silent_acceptances += 1
+        else:
+            outcome.tracebacks += 1
+        if kind not in ("refused", "accepted") or mebibytes > MEBIBYTES:
+            outcome.faults.append(f"{kind}: {detail} ({mebibytes:.0f} MiB)")
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                name = f"{reader.name.replace(' ', '-')}-{outcome.inputs}{reader.suffix}"
+                (keep / name).write_bytes(content)
+    if worker is not None:
+        worker.end()
+    return outcome
+
+
+class _Worker:
+    """A process that reads one file after the other."""
+
+    def __init__(self, reader: Reader, path: Path) -> None:
+        self._path = path
+        self._pipe, inner = _FORK.Pipe()
+        self._process = _FORK.Process(target=_work, args=(reader, path, inner), daemon=True)
+        self._process.start()
+        inner.close()
+        if not self._pipe.poll(60) or self._pipe.recv() != "ready":
+            raise RuntimeError(f"{reader.name}: its own good file is refused")
+        self.alive = True
+
+    def run(self, content: bytes) -> tuple[str, str, float, float]:
+        """Kind of the outcome, details, seconds, mebibytes."""
+        self._path.write_bytes(content)
+        start = time.monotonic()
+        try:
+            self._pipe.send("go")
+            if self._pipe.poll(SECONDS):
+                kind, detail, mebibytes = self._pipe.recv()
+                return kind, detail, time.monotonic() - start, mebibytes
+            outcome = ("hang", f"longer than {SECONDS:g} s", SECONDS, 0.0)
+        except (EOFError, OSError):
+            self._process.join(5)
+            outcome = ("death", f"exit code {self._process.exitcode}", 0.0, 0.0)
+        self.end()
+        return outcome
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+        self.alive = False
+
+
+def _work(reader: Reader, path: Path, pipe: Connection) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)  # decoders and linkers talk
+    warnings.simplefilter("ignore")
+    reader.make(path)
+    if (fault := reader.fault(reader.read(path))) is not None:
+        raise RuntimeError(fault)
+    gc.collect()
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + _ROOM, size + _ROOM))
+    pipe.send("ready")
+    while pipe.recv():
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now on
+        before = _peak()
+        kind, detail = judge(reader, path)
+        pipe.send((kind, detail, (_peak() - before) / 1024))
+
+
+def _peak() -> int:
+    """Largest resident memory in KiB."""
+    match = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert match is not None
+    return int(match[1])
+
+
+def judge(reader: Reader, path: Path) -> tuple[str, str]:
+    """Read a file: ``"refused"``, ``"accepted"``, ``"silent"`` or ``"traceback"``, and why."""
+    try:
+        value = reader.read(path)
+    except JdetrtError as err:
+        text = str(err)
+        if "\n" in text.strip() or len(text) > _LONGEST or not text.strip():
+            return "traceback", f"a message that is no sentence: {text[:300]!r}"
+        return "refused", text
+    except BaseException:
+        return "traceback", traceback.format_exc()[-1500:]
+    fault = reader.fault(value)
+    return ("accepted", "") if fault is None else ("silent", fault)
