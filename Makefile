@@ -1,5 +1,5 @@
 # Each target sets up all that it needs, in .venv/.
-.PHONY: setup demo test lint docs release clean
+.PHONY: setup demo test lint fuzz docs release clean
 
 setup:
 	sh scripts/setup.sh dev
@@ -13,6 +13,10 @@ test: lint
 
 lint: setup
 	sh scripts/lint.sh
+
+# Damaged files for every reader: a quarter of an hour, the table as JSON.
+fuzz: setup
+	PYTHONPATH=tests/oracles .venv/bin/python tests/fuzz/run.py --inputs 20000 --output benchmarks/results/fuzz.json
 
 docs: setup
 	.venv/bin/mkdocs build --strict

@@ -40,7 +40,7 @@ _TENSOR_NAME, _VALUE_NAME = 8, 1  # of TensorProto and ValueInfoProto
 _TO_DIMENSIONS = (2, 1, 2, 1)
 _DIM_VALUE = 1
 _LONGEST_VARINT = 10  # bytes
-_MOST_FIELDS = 1_000_000  # of one message; a large network has some thousand nodes and tensors
+_MOST_FIELDS = 200_000  # of one message; a large network has some thousand nodes and tensors
 _LARGEST_SIDE = 2**31 - 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
 

@@ -23,6 +23,7 @@ __all__ = ["DEEPEST", "convert", "decode_json", "decode_toml", "read_json", "rea
 
 DEEPEST = 64  # brackets within brackets, and parts of a dotted key
 
+_LONGEST = 300  # characters of a fault, which may quote what it does not know
 _T = TypeVar("_T")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 # A string that is not closed reaches to the end, so that no text is looked at twice.
@@ -35,7 +36,7 @@ _TOML_STRING = re.compile(
     rb"|#[^\n]*",
     re.DOTALL,
 )
-_DOTTED = re.compile(rb"(?:[\w-]+[ \t]*\.[ \t]*){%d}" % DEEPEST)
+_DOTTED = re.compile(rb"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){%d}" % DEEPEST)
 _PLACE = re.compile(r"(.*) - at `(?:key in )?\$(.*)`", re.DOTALL)
 
 
@@ -130,4 +131,4 @@ def _placed(decode: Callable[[], _T]) -> _T:
         text = " ".join(str(err).split())
         if match := _PLACE.fullmatch(text):
             text = f"{match[2].lstrip('.') or 'the whole'}: {match[1]}"
-        raise ValueError(text) from err
+        raise ValueError(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...") from err

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jdetrt import files
-from jdetrt.errors import OutputError
+from jdetrt.errors import DataError, OutputError
+from jdetrt.inputs import read_text
 
 __all__ = ["Means", "Report", "Table"]
 
@@ -74,6 +75,7 @@ class Table:
 
     Raises:
         OutputError: the file cannot be written.
+        DataError: the rows of the former run cannot be read.
     """
 
     def __init__(
@@ -83,10 +85,15 @@ class Table:
         self.columns = list(columns)
         rows: list[dict[str, str]] = []
         if resume is not None and path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
+            reader = csv.DictReader(io.StringIO(read_text(path, DataError), newline=""))
+            try:
                 self.columns = list(reader.fieldnames or columns)
                 rows = [row for row in reader if _up_to(row, resume)]
+            except (KeyError, ValueError, csv.Error) as err:
+                raise DataError(
+                    f"{path}:{reader.line_num}: not a row of a training run ({err}); mend it, or "
+                    "move the file away"
+                ) from err
         text = io.StringIO(newline="")
         if self.columns:
             writer = csv.DictWriter(text, self.columns)

@@ -26,6 +26,7 @@ __all__ = [
     "open_recipe",
 ]
 
+_LONGEST_NAME = 1000
 _SHIPPED = Path(__file__).parent / "recipes"
 RECIPES = tuple(sorted(path.stem for path in _SHIPPED.glob("[!_]*.toml")))
 
@@ -270,8 +271,9 @@ def _settings(path: Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = settings.pop("base", None)
     if base is None:
         return settings
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: base: expected the name or path of a recipe, got {base!r}")
+    if not isinstance(base, str) or not 0 < len(base) <= _LONGEST_NAME or "\0" in base:
+        got = repr(base)[:60]
+        raise ConfigError(f"{path}: base: expected the name or path of a recipe, got {got}")
     return _merged(_settings(_recipe_path(base, path.parent), (*derived, path)), settings)
 
 

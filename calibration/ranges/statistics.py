@@ -247,4 +247,13 @@ def _content(archive: ZipFile, name: str, largest: int) -> Array:
         raise ValueError(f"'{name}' has {member.file_size:,} bytes")
     with archive.open(member) as part:
         content = io.BytesIO(part.read(largest + _NPY_HEADER))
-    return np.asarray(np.lib.format.read_array(content, allow_pickle=False))
+    if np.lib.format.read_magic(content) != (1, 0):
+        raise ValueError(f"'{name}' is of another version")
+    try:
+        shape, columns_first, dtype = np.lib.format.read_array_header_1_0(content)
+    except Exception as err:  # it parses Python, with all the errors of that
+        raise ValueError(f"'{name}' has no header") from err
+    if columns_first or dtype.hasobject:
+        raise ValueError(f"'{name}' is no plain array")
+    array: Array = np.frombuffer(content.read(), dtype).reshape(shape).copy()
+    return array

@@ -75,7 +75,7 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
         if not 1 <= value <= most or value % 1:
             raise DataError(
                 f"{path}: expected a number above 0 (at most {most:,}) for {key}, "
-                f"got {text[:40] or 'nothing'}"
+                f"got {_short(text)}"
             )
         return value
 
@@ -97,7 +97,7 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
         except DataError:
             raise DataError(
                 f"{path}: expected a number above 0 (at most {HIGHEST:,g}), such as 25 or "
-                f"30000/1001, for frameRate, got {text[:40] or 'nothing'}"
+                f"30000/1001, for frameRate, got {_short(text)}"
             ) from None
     else:
         notes = (f"{path}: states no frameRate; {ASSUMED:g} FPS are assumed",)
@@ -112,3 +112,7 @@ def read_seqinfo(path: str | Path) -> SequenceInfo:
         extension="." + inside("imExt", "jpg", _EXTENSION).lstrip("."),
         notes=notes,
     )
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:40] or "nothing"

@@ -123,8 +123,10 @@ class _Worker:
         self._process = _FORK.Process(target=_work, args=(reader, path, inner), daemon=True)
         self._process.start()
         inner.close()
-        if not self._pipe.poll(60) or self._pipe.recv() != "ready":
-            raise RuntimeError(f"{reader.name}: its own good file is refused")
+        answer = self._pipe.recv() if self._pipe.poll(60) else "no answer"
+        if answer != "ready":
+            self.end()
+            raise RuntimeError(f"{reader.name}: its own good file is refused: {answer}")
         self.alive = True
 
     def run(self, content: bytes) -> tuple[str, str, float, float]:
@@ -155,8 +157,10 @@ def _work(reader: Reader, path: Path, pipe: Connection) -> None:
     os.dup2(null, 2)  # decoders and linkers talk
     warnings.simplefilter("ignore")
     reader.make(path)
-    if (fault := reader.fault(reader.read(path))) is not None:
-        raise RuntimeError(fault)
+    kind, detail = judge(reader, path)
+    if kind != "accepted":
+        pipe.send(detail)
+        return
     gc.collect()
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + _ROOM, size + _ROOM))

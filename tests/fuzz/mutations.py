@@ -51,7 +51,11 @@ def _spliced(random_: random.Random, data: bytes) -> bytes:
 def _repeated(random_: random.Random, data: bytes) -> bytes:
     start = random_.randrange(len(data) + 1)
     piece = data[start : start + random_.choice((1, 2, 8, 100))]
-    return data[:start] + piece * random_.choice((10, 1000, 100_000 // (len(piece) or 1))) + data[start:]
+    return (
+        data[:start]
+        + piece * random_.choice((10, 1000, 100_000 // (len(piece) or 1)))
+        + data[start:]
+    )
 
 
 def _number_changed(random_: random.Random, data: bytes) -> bytes:

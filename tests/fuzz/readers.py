@@ -1,12 +1,13 @@
 """Every reader of jdetrt with a good file, and what a sound value of it is.
 
-To add a reader, add a `Reader` to one of the lists: a function that writes a good file, the function
+To add a reader, add a `Reader` to one of the lists: a function that writes a good file, the one
 that reads it, and one that tells why what was read is not sound.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import shutil
 import struct
@@ -41,21 +42,21 @@ from jdetrt.engine.model import Model
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.calibration_cache import CalibrationCache, read_cache, write_cache
 from jdetrt.engine.tensorrt.layers import Compiled, Layer, layers_path, read_layers
-from jdetrt.engine.tensorrt.plan import FileFacts, Host, Sidecar, read_sidecar
+from jdetrt.engine.tensorrt.plan import FileFacts, Host, Plan, Sidecar
 from jdetrt.engine.tensorrt.timing_cache import use_timings
 from jdetrt.errors import JdetrtError
 from jdetrt.export import describe
 from jdetrt.files import write_json
 from jdetrt.runtime.events.regions import Regions
-from jdetrt.runtime.mot_io import MotRows, read_detections, read_mot
+from jdetrt.runtime.mot_io import MotRows, read_mot
+from jdetrt.runtime.public_detections import read_detections
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.sources.seqinfo import SequenceInfo, read_seqinfo
 from jdetrt.training.checkpoints import checkpoint, reference
 from jdetrt.training.checkpoints.state_dict import fitting
 from jdetrt.training.checkpoints.torch_file import read_torch, weights_in
-from jdetrt.training.convert import caltech, citypersons, cuhk_sysu, eth, prw
-from jdetrt.training.data.check import check
+from jdetrt.training.convert import caltech, citypersons, cuhk_sysu, eth
 from jdetrt.training.data.labels import Labels, read_labels, text_lines
 from jdetrt.training.network import model
 from jdetrt.training.progress import Table
@@ -242,14 +243,18 @@ JSON = [
     Reader("frame list", ".json", _frame_list, FrameList.read, all_of(finite, _frame_numbers)),
     Reader("INT8 ranges", ".json", _ranges, Ranges.read, all_of(finite, _ordered)),
     Reader(
-        "calibration report", ".json", _copied(RESULTS / "int8-nano.json"), CalibrationRecord.read,
-        finite, share=0.5,
+        "calibration report",
+        ".json",
+        _copied(RESULTS / "int8-nano.json"),
+        CalibrationRecord.read,
+        finite,
+        share=0.5,
     ),
     Reader(
         "sidecar of a plan",
         ".plan.json",
         _sidecar,
-        lambda path: (read_sidecar(path.with_suffix("")), Model(path.with_suffix("")).size),
+        lambda path: (Plan(path.with_suffix("")).sidecar, Model(path.with_suffix("")).size),
         finite,
     ),
     Reader(
@@ -277,7 +282,9 @@ JSON = [
 
 # ---- text ------------------------------------------------------------------------------------
 
-_MOT = "".join(f"{f},{i},{10.5 + f},{20 + i},30.25,60,0.9,-1,-1,-1\n" for f in (1, 2) for i in (1, 2))
+_MOT = "".join(
+    f"{f},{i},{10.5 + f},{20 + i},30.25,60,0.9,-1,-1,-1\n" for f in (1, 2) for i in (1, 2)
+)
 
 
 def _rows(rows: MotRows) -> str | None:
@@ -406,7 +413,7 @@ def _is_text(value: Any) -> str | None:
     _, metadata, size, sha256, _ = value
     if not all(isinstance(part, str) for item in metadata.items() for part in item):
         return "metadata that is no text"
-    if size is not None and not (1 <= min(size) and max(size) < 2**31):
+    if size is not None and not (min(size) >= 1 and max(size) < 2**31):
         return f"size {size}"
     return None if len(sha256) == 64 else "no hash"
 
@@ -459,7 +466,7 @@ def _archive_bombs() -> Iterator[bytes]:
 
 
 def _tiny(path: Path) -> None:
-    model.BODIES["tiny"] = TinyBody
+    model.BODIES = {**model.BODIES, "tiny": TinyBody}
     checkpoint.save(path, model.random_network(3, "tiny", EMBEDDING_DIM), size=SIZE, identities=9)
 
 
@@ -543,9 +550,13 @@ MODELS = [
     Reader("checkpoint", ".safetensors", _tiny, _loaded, finite, _safetensors_bombs, share=0.5),
     Reader("torch weights", ".pt", _state_dict, _weights, finite, _torch_bombs, share=0.5),
     Reader(
-        "reference checkpoint", ".pt", _state_dict,
+        "reference checkpoint",
+        ".pt",
+        _state_dict,
         lambda path: _refused_at_last(lambda: reference.read_reference(path)),
-        finite, _torch_bombs, share=0.3,
+        finite,
+        _torch_bombs,
+        share=0.3,
     ),
     Reader(
         "state of a run",
@@ -642,7 +653,7 @@ def _video_fault(value: Any) -> str | None:
     size, rate, length, stamps = value
     if size is None or min(size) < 1 or size[0] * size[1] > 1e8 or not 0 < rate <= 1000:
         return f"{size} at {rate}"
-    if any(later is None or later <= earlier for earlier, later in zip(stamps, stamps[1:])):
+    if any(later is None or later <= earlier for earlier, later in itertools.pairwise(stamps)):
         return f"times that do not rise: {stamps}"
     return finite([rate, length or 0, stamps])
 
@@ -690,8 +701,9 @@ def _seq(path: Path) -> None:
 
 BINARY = [
     *(
-        Reader(name, suffix, _encoded(suffix, *options), read_image, _image_fault,
-               _image_bombs(suffix))
+        Reader(
+            name, suffix, _encoded(suffix, *options), read_image, _image_fault, _image_bombs(suffix)
+        )
         for name, suffix, options in (
             ("JPEG", ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 80)),
             ("JPEG, progressive", ".jpg", (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)),
@@ -704,13 +716,18 @@ BINARY = [
     *(
         Reader(name, suffix, _video(codec), _frames, _video_fault, _video_bombs, share=0.4)
         for name, suffix, codec in (
-            ("MP4", ".mp4", "mp4v"), ("AVI", ".avi", "MJPG"), ("Matroska", ".mkv", "mp4v")
+            ("MP4", ".mp4", "mp4v"),
+            ("AVI", ".avi", "MJPG"),
+            ("Matroska", ".mkv", "mp4v"),
         )
     ),
     Reader("MATLAB", ".mat", _mat(False), _images_of_mat, finite, _mat_bombs),
     Reader("MATLAB, compressed", ".mat", _mat(True), _images_of_mat, finite, _mat_bombs),
     Reader(
-        "NorPix .seq", ".seq", _seq, caltech.read_seq,
+        "NorPix .seq",
+        ".seq",
+        _seq,
+        caltech.read_seq,
         lambda frames: None if all(f.startswith(b"\xff\xd8") for f in frames) else "no JPEG",
     ),
 ]

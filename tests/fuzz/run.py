@@ -1,12 +1,13 @@
 """``make fuzz``: damaged files for every reader; a table, and JSON of it.
 
-    python tests/fuzz/run.py [--inputs 20000] [--seed 1] [--only MOT] [--output FILE.json] [--keep FOLDER]
+python tests/fuzz/run.py [--inputs 20000] [--seed 1] [--only MOT] [--output FILE.json]
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import random
 import sys
 import tempfile
 import time
@@ -36,14 +37,23 @@ def samples(folder: Path) -> dict[str, bytes]:
         maker = multiprocessing.get_context("fork").Process(target=reader.make, args=(path,))
         maker.start()
         maker.join()
-        made[reader.name] = next(p for p in (path, *place.glob("*.json")) if p.is_file()).read_bytes()
+        made[reader.name] = next(
+            p for p in (path, *place.glob("*.json")) if p.is_file()
+        ).read_bytes()
     return made
 
 
 def run(
-    counts: dict[str, int], seed: int, keep: Path | None = None, quiet: bool = False
+    counts: dict[str, int], seed: int, keep: Path | None = None, most_others: int | None = None
 ) -> list[Outcome]:
-    """Fuzz the readers of these names, each with so many inputs."""
+    """Fuzz the readers of these names, each with so many inputs; print a line for each.
+
+    Args:
+        counts: inputs by name.
+        seed: of all mutations.
+        keep: folder for inputs that make a fault.
+        most_others: how many files of other formats each reader is given; None for all.
+    """
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="jdetrt-fuzz-") as name:
         folder = Path(name)
@@ -54,14 +64,14 @@ def run(
                 continue
             place = folder / f"work {reader.name}"
             place.mkdir()
-            bombs = list(reader.bombs())
-            kinds = mutants(good[reader.name], others, f"{seed} {reader.name}", bombs=bombs)
+            name = f"{seed} {reader.name}"
+            some = random.Random(name).sample(others, min(most_others or len(others), len(others)))
+            kinds = mutants(good[reader.name], some, name, bombs=list(reader.bombs()))
             outcome = fuzz(reader, itertools.islice(kinds, counts[reader.name]), place, keep)
             outcomes.append(outcome)
-            if not quiet:
-                print(_line(outcome), flush=True)  # noqa: T201
-                for fault in outcome.faults[:3]:
-                    print("    " + fault.replace("\n", "\n    "), flush=True)  # noqa: T201
+            print(_line(outcome), flush=True)  # noqa: T201
+            for fault in outcome.faults[:3]:
+                print("    " + fault.replace("\n", "\n    "), flush=True)  # noqa: T201
     return outcomes
 
 
@@ -79,6 +89,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=20_000, help="of all formats together")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="formats whose name has this text")
+    parser.add_argument("--others", type=int, help="files of other formats, at most")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--keep", type=Path, help="folder for inputs that made a fault")
     given = parser.parse_args()
@@ -86,7 +97,7 @@ def main() -> int:
     share = given.inputs / sum(reader.share for reader in chosen)
     counts = {reader.name: round(share * reader.share) + 1 for reader in chosen}
     start = time.monotonic()
-    outcomes = run(counts, given.seed, given.keep)
+    outcomes = run(counts, given.seed, given.keep, given.others)
     total = sum(outcome.inputs for outcome in outcomes)
     print(f"{total} inputs in {time.monotonic() - start:.0f} s")  # noqa: T201
     if given.output:

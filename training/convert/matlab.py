@@ -21,7 +21,7 @@ _COMPRESSED, _MATRIX = 15, 14  # types of elements
 _MOST_SIDES = 4  # of an array here, and more than any has
 
 _LARGEST = 64 << 20  # bytes; the largest annotations of the data sets have 2 MB
-_LARGEST_UNPACKED = 256 << 20
+_LARGEST_UNPACKED = 128 << 20
 _DEEPEST = 32  # cells within cells
 
 __all__ = ["as_boxes", "as_list", "read_mat"]
