@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from jdetrt.errors import OutputError
 from jdetrt.runtime.opencv import load_cv2, native_name
+from jdetrt.runtime.pyav import load_av
 from jdetrt.types import Size
 
-__all__ = ["CODECS", "AvEncoder", "CvEncoder", "Encoder", "load_av", "open_encoder"]
+__all__ = ["CODECS", "AvEncoder", "CvEncoder", "Encoder", "open_encoder"]
 
 # OpenCV's codecs by suffix, in this order. MPEG-4 is in every build with FFmpeg, H.264 in few.
 CODECS = {
@@ -42,16 +43,6 @@ class Encoder(Protocol):
 
     def close(self) -> None:
         """Complete the file. Raises OSError."""
-
-
-def load_av() -> ModuleType | None:
-    """PyAV, where it is installed and loads."""
-    try:
-        import av
-    except ImportError:
-        return None
-    module: ModuleType = av
-    return module
 
 
 def open_encoder(path: Path, size: Size, frame_rate: float, *, clock: bool) -> Encoder:

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from jdetrt.errors import OutputError
 from jdetrt.files import check_writable
 from jdetrt.runtime.opencv import load_cv2, native_name
+from jdetrt.runtime.pyav import load_av
 from jdetrt.runtime.sinks.base import Output, PendingFile, frames_kept
 from jdetrt.runtime.sinks.draw import Trails, draw_tracks
-from jdetrt.runtime.sinks.encoder import CODECS, Encoder, load_av, open_encoder
+from jdetrt.runtime.sinks.encoder import CODECS, Encoder, open_encoder
 from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation, set_aside
 from jdetrt.types import Frame, Size, Tracks
 

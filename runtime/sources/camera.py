@@ -14,7 +14,16 @@ from jdetrt.runtime.session import Closing
 from jdetrt.runtime.sources.status import Say, SourceStatus, silent
 from jdetrt.types import Frame, Size
 
-__all__ = ["FPS", "FRAME_HEIGHT", "FRAME_WIDTH", "STALLED_AFTER", "Camera", "Capture"]
+__all__ = [
+    "FPS",
+    "FRAME_COUNT",
+    "FRAME_HEIGHT",
+    "FRAME_WIDTH",
+    "POSITION_MS",
+    "STALLED_AFTER",
+    "Camera",
+    "Capture",
+]
 
 STALLED_AFTER = 10.0  # seconds without a frame; cameras send at least one a second
 _CONNECTING = 30.0  # seconds that opening may take before it counts as hung
@@ -23,8 +32,8 @@ _SETTLED = 10.0  # seconds with frames after which the next outage begins with t
 _MOST_HUNG = 5  # threads that hang in a driver and are left behind
 
 _HIGHEST_RATE = 1000.0  # frames per second; a camera that states more states nonsense
-# cv2.CAP_PROP_FRAME_WIDTH and so on, the same in all versions
-FRAME_WIDTH, FRAME_HEIGHT, FPS = 3, 4, 5
+# cv2.CAP_PROP_POS_MSEC, CAP_PROP_FRAME_WIDTH and so on, the same in all versions
+POSITION_MS, FRAME_WIDTH, FRAME_HEIGHT, FPS, FRAME_COUNT = 0, 3, 4, 5, 7
 
 
 class Capture(Protocol):

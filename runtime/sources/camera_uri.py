@@ -14,8 +14,8 @@ from jdetrt.machine.board import on_jetson
 from jdetrt.passwords import HASH_HINT, without_passwords
 from jdetrt.runtime.opencv import has_gstreamer, load_cv2, native_name
 from jdetrt.runtime.sources import network
-from jdetrt.runtime.sources.camera import STALLED_AFTER, Camera, Capture
-from jdetrt.runtime.sources.finite import FRAME_COUNT, FiniteStream
+from jdetrt.runtime.sources.camera import FRAME_COUNT, STALLED_AFTER, Camera, Capture
+from jdetrt.runtime.sources.finite import FiniteStream
 from jdetrt.runtime.sources.gstreamer import (
     csi_pipeline,
     file_of,
@@ -121,9 +121,14 @@ def _stream(uri: str, make: partial[Camera], frame_rate: float | None) -> Camera
         pipeline = rtsp_pipeline(url, codec=codec or "h264", hardware=on_jetson())
         return make(partial(_open_rtsp, url, pipeline), name=name)
     open_capture = partial(network.open_stream, url)
-    if not url.lower().startswith("http") or make.keywords["wait"]:
+    if not url.lower().startswith("http"):  # a recording on a web server is not live
         return make(open_capture, name=name)
-    first: list[Capture] = [open_capture()]  # a recording on a server is not live
+    try:
+        first: list[Capture] = [open_capture()]
+    except SourceError:
+        if not make.keywords["wait"]:
+            raise
+        return make(open_capture, name=name)
     if first[0].get(FRAME_COUNT) > 0:
         first.pop().release()
         return FiniteStream(shown, open_capture, name=name, frame_rate=frame_rate)

@@ -7,13 +7,18 @@ from typing import Any
 
 from jdetrt.errors import SourceError
 from jdetrt.runtime.session import Closing
-from jdetrt.runtime.sources.camera import FPS, FRAME_HEIGHT, FRAME_WIDTH, Capture
+from jdetrt.runtime.sources.camera import (
+    FPS,
+    FRAME_COUNT,
+    FRAME_HEIGHT,
+    FRAME_WIDTH,
+    POSITION_MS,
+    Capture,
+)
 from jdetrt.types import Frame, Size
 
-__all__ = ["FRAME_COUNT", "FiniteStream"]
+__all__ = ["FiniteStream"]
 
-FRAME_COUNT = 7  # cv2.CAP_PROP_FRAME_COUNT
-_POSITION_MS = 0  # cv2.CAP_PROP_POS_MSEC
 _HIGHEST_RATE = 1000.0
 
 
@@ -72,7 +77,7 @@ class FiniteStream(Closing):
                     return
                 index += 1
                 self.size = Size.of(image)
-                stated = capture.get(_POSITION_MS) / 1000 if self._stated_times else -1.0
+                stated = capture.get(POSITION_MS) / 1000 if self._stated_times else -1.0
                 # Some streams state no time, or the same one again and again.
                 timestamp = stated if stated > timestamp else timestamp + 1 / self.frame_rate
                 yield Frame(image, index, timestamp)

@@ -9,6 +9,8 @@ from contextlib import suppress
 from jdetrt.errors import SourceError
 from jdetrt.passwords import without_passwords
 from jdetrt.runtime.opencv import has_gstreamer, load_cv2
+from jdetrt.runtime.pyav import load_av
+from jdetrt.runtime.sources.av_capture import AvCapture
 from jdetrt.runtime.sources.camera import Capture
 from jdetrt.runtime.sources.gstreamer import any_pipeline, open_gstreamer
 
@@ -17,9 +19,9 @@ __all__ = ["SCHEMES", "explain", "open_stream", "stream_name"]
 # Those that FFmpeg may know; rtsp goes another way where there is GStreamer.
 SCHEMES = ("rtsp", "rtsps", "http", "https", "udp", "rtp", "tcp", "srt", "rtmp", "rtmps")
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rtmps": 443}
-_CONNECT_MS = 10_000
+_CONNECT_SECONDS = 10
 # More than Camera takes for a stall: its watchdog is the one to notice and to count it.
-_READ_MS = 20_000
+_READ_SECONDS = 20
 _ASK_SECONDS = 3.0
 _HOST = re.compile(r"\w+://(?:.*@)?(\[[^\]]+\]|[^/:?#\s]+)(?::(\d{1,5}))?", re.DOTALL)
 
@@ -35,31 +37,19 @@ def stream_name(url: str) -> str:
 
 
 def open_stream(url: str) -> Capture:
-    """Open a stream by FFmpeg; by GStreamer where this FFmpeg cannot.
+    """Open a stream by FFmpeg, of PyAV or else of OpenCV; by GStreamer where FFmpeg cannot.
 
     Raises:
         SourceError: neither can; the message has the answer of the server, where it gives one.
     """
-    cv2 = load_cv2()
-    limits = [
-        value
-        for name, milliseconds in (
-            ("CAP_PROP_OPEN_TIMEOUT_MSEC", _CONNECT_MS),
-            ("CAP_PROP_READ_TIMEOUT_MSEC", _READ_MS),
-        )
-        if hasattr(cv2, name)  # from OpenCV 4.5.2
-        for value in (getattr(cv2, name), milliseconds)
-    ]
-    capture = (
-        cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
-        if limits
-        else cv2.VideoCapture(url, cv2.CAP_FFMPEG)
-    )
-    if capture.isOpened():
-        opened: Capture = capture
-        return opened
-    capture.release()
-    tried = "FFmpeg; this OpenCV has no GStreamer"
+    av = load_av()
+    try:
+        if av is None:
+            return _open_cv2(url)
+        return AvCapture(av, url, open_seconds=_CONNECT_SECONDS, read_seconds=_READ_SECONDS)
+    except OSError as err:
+        said = f": {err}" if str(err) else ""
+        tried = f"FFmpeg{said}; this OpenCV has no GStreamer"
     reason = explain(url)
     if has_gstreamer():
         tried = "FFmpeg and GStreamer"
@@ -70,6 +60,30 @@ def open_stream(url: str) -> Capture:
         f"{without_passwords(url)}: does not open ({reason or f'tried {tried}'}); check the "
         "address, the password and that the camera is on"
     )
+
+
+def _open_cv2(url: str) -> Capture:
+    """OpenCV's FFmpeg. Raises OSError."""
+    cv2 = load_cv2()
+    limits = [
+        value
+        for name, seconds in (
+            ("CAP_PROP_OPEN_TIMEOUT_MSEC", _CONNECT_SECONDS),
+            ("CAP_PROP_READ_TIMEOUT_MSEC", _READ_SECONDS),
+        )
+        if hasattr(cv2, name)  # from OpenCV 4.5.2
+        for value in (getattr(cv2, name), seconds * 1000)
+    ]
+    capture = (
+        cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
+        if limits
+        else cv2.VideoCapture(url, cv2.CAP_FFMPEG)
+    )
+    if not capture.isOpened():
+        capture.release()
+        raise OSError
+    opened: Capture = capture
+    return opened
 
 
 def explain(url: str) -> str:

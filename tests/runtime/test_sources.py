@@ -639,6 +639,7 @@ def fake_cv2(monkeypatch: pytest.MonkeyPatch) -> Callable[..., _Cv2]:
             monkeypatch.setattr(module, "load_cv2", lambda: fake)
             monkeypatch.setattr(module, "has_gstreamer", lambda: gstreamer)
         monkeypatch.setattr(network, "explain", lambda url: "")
+        monkeypatch.setattr(network, "load_av", lambda: None)
         return fake
 
     return install
