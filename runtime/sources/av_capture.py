@@ -14,7 +14,8 @@ from jdetrt.runtime.sources.camera import FPS, FRAME_COUNT, FRAME_HEIGHT, FRAME_
 
 __all__ = ["AvCapture"]
 
-# RTSP over TCP, as OpenCV has it: over UDP, frames come damaged.
+# RTSP over TCP, as OpenCV has it: over UDP, frames come damaged. Without a buffer the frames that
+# FFmpeg looks at first are lost; of a recording, which http:// may be, none may be.
 _OPTIONS = {"rtsp_transport": "tcp", "fflags": "nobuffer"}
 
 
@@ -37,7 +38,9 @@ class AvCapture:
         self._av = av
         try:
             self._container: Any = av.open(
-                url, timeout=(open_seconds, read_seconds), options=_OPTIONS
+                url,
+                timeout=(open_seconds, read_seconds),
+                options={} if url.lower().startswith("http") else _OPTIONS,
             )
         except (av.FFmpegError, ValueError) as err:
             raise OSError(_reason(err)) from None  # its own text has the password
