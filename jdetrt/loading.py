@@ -9,6 +9,7 @@ import msgspec
 
 from jdetrt import config, shipped
 from jdetrt.engine.open import open_session
+from jdetrt.engine.triton_url import is_triton_url
 from jdetrt.errors import CheckpointError, SessionError, requiring
 from jdetrt.file_kind import CHECKPOINTS, kind_of
 from jdetrt.runtime.detector import Detector
@@ -37,7 +38,8 @@ def load(
 
     Args:
         model: a model that ships by its name (``"nano"``, ``"nano:864x480"``), an ONNX model, a
-            TensorRT plan, or a checkpoint, which needs torch.
+            TensorRT plan, or a checkpoint, which needs torch; or the address of one on Triton,
+            ``"grpc://host:8001/model"``.
         size: width and height of the network input, for a checkpoint or for ``"nano"``; by default
             what the model records.
         trained_size: width and height that a checkpoint was trained at, if it does not record them
@@ -74,8 +76,8 @@ def load(
     """
     if model == shipped.NANO and size is not None:
         model = f"{shipped.NANO}:{Size(*size)}"
-    path = shipped.resolve(model)
-    if kind_of(path, CheckpointError) in CHECKPOINTS:
+    path = model if is_triton_url(model) else shipped.resolve(model)
+    if isinstance(path, Path) and kind_of(path, CheckpointError) in CHECKPOINTS:
         if backend != "auto" or cuda_graph:
             raise SessionError(
                 f"{path}: is a checkpoint, which only torch runs; leave "

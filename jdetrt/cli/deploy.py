@@ -61,8 +61,8 @@ def command() -> None:
     type=click.Choice(["float32", "uint8", "jpeg"]),
     default="float32",
     show_default=True,
-    help="Uploads of the clients: network inputs, letterboxed images (a quarter of the bytes, the same "
-    "result) or JPEG files of them (the fewest bytes).",
+    help="Uploads of the clients: network inputs, letterboxed images (a quarter of the bytes, the "
+    "same result) or JPEG files of them (the fewest bytes).",
 )
 @click.option(
     "--max-batch",

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from jdetrt.cli.command import Command, Group
 from jdetrt.config import PRESETS
+from jdetrt.engine.triton_url import is_triton_url
 from jdetrt.errors import DataError
 from jdetrt.shipped import NANO, resolve, resolve_checkpoint, sizes
 from jdetrt.types import Size
@@ -51,6 +52,7 @@ __all__ = [
     "complete_model",
     "epochs",
     "max_frames",
+    "model_or_address",
     "names",
     "numbers",
     "parse_frame_rate",
@@ -123,6 +125,11 @@ def complete_model(
         *(CompletionItem(name) for name in built_in if incomplete and name.startswith(incomplete)),
         *complete_file(ctx, param, incomplete),
     ]
+
+
+def model_or_address(text: str) -> Path | str:
+    """The file of a model, or the address of one on Triton as it is. Raises ConfigError."""
+    return text if is_triton_url(text) else resolve(text)
 
 
 def refuse_both(**given: Any) -> None:

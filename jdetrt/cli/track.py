@@ -34,7 +34,7 @@ class _Options:
     """The command line, parsed; None for what is not given."""
 
     source: tuple[str, ...]
-    model: Path | None
+    model: Path | str | None  # text is the address of one on Triton
     detections: Path | None
     mot: Path | None
     kitti: Path | None
@@ -112,11 +112,12 @@ def _old_frames(value: str) -> str:
 )
 @click.option(
     "--model",
-    type=resolve,
+    type=opt.model_or_address,
     metavar="MODEL",
     shell_complete=opt.complete_model,
-    help="An ONNX model from `jdetrt export`, a plan from `jdetrt build`, or the built-in nano or "
-    "nano:WxH. For a file called nano, write ./nano. Default without --detections: nano.",
+    help="An ONNX model from `jdetrt export`, a plan from `jdetrt build`, the built-in nano or "
+    "nano:WxH, or a model on Triton (grpc://host:8001/name, http://host:8000/name). For a file "
+    "called nano, write ./nano. Default without --detections: nano.",
 )
 @click.option(
     "--detections",
@@ -297,7 +298,8 @@ def command(**given: Any) -> int:
     _check_outputs(options, streams)
     with ExitStack() as stack:
         if options.model is not None:
-            check(options.model, "track", SessionError)
+            if isinstance(options.model, Path):
+                check(options.model, "track", SessionError)
             return _track_sources(options, site, streams, options.model, stack)
         assert options.detections is not None
         from jdetrt.cli.track_detections import track_list
@@ -330,7 +332,7 @@ def _with_site(options: _Options, site: Site) -> _Options:
     return replace(
         options,
         source=options.source or tuple(site.stream),
-        model=options.model or (None if site.model is None else resolve(site.model)),
+        model=options.model or (None if site.model is None else opt.model_or_address(site.model)),
         rotate=rotate,
         keep=site.keep if options.keep is None else options.keep,
         every=options.every or site.every,
@@ -393,7 +395,7 @@ def _check_outputs(options: _Options, streams: Mapping[str, StreamSettings]) -> 
     refuse_collisions(
         {
             "SOURCE": (file for one in streams.values() for file in source_files(one.source)),
-            "--model": model_files(options.model) if options.model else (),
+            "--model": model_files(options.model) if isinstance(options.model, Path) else (),
             "--detections": [options.detections] if options.detections else (),
             "--config": [options.config] if options.config else (),
             "--regions": (
@@ -412,7 +414,7 @@ def _track_sources(
     options: _Options,
     site: Site | None,
     streams: Mapping[str, StreamSettings],
-    model: Path,
+    model: Path | str,
     stack: ExitStack,
 ) -> int:
     from jdetrt.cli.track_run import StreamPlan, track_streams

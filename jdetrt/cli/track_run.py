@@ -422,7 +422,9 @@ def _live_page(
     host, port = parse_address(address)
     hub = LiveHub()
     for name, file in files.items():
-        hub.add(LiveStream(name, counter=counters.get(name), regions_file=file))
+        shared = list(files.values()).count(file) > 1  # a drawing is of one camera
+        editable = None if shared else file
+        hub.add(LiveStream(name, counter=counters.get(name), regions_file=editable))
     state = stack.enter_context(MachineState())
     server = LiveServer(
         hub, host=host, port=port, token=os.environ.get(TOKEN), machine=state.summary

@@ -278,3 +278,23 @@ def test_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, trito
     with TritonSession(f"http://127.0.0.1:{triton.http}/jde-float32") as session:
         assert session._headers == {"authorization": "Bearer abc"}
         session.infer({"images": images(1)})
+
+
+def test_tracks_are_those_of_a_run_in_process(model: Path, triton: Triton, tmp_path: Path) -> None:
+    """The command line with the address of the server in place of the file: the same text."""
+    from click.testing import CliRunner
+
+    from jdetrt.cli.track import command
+    from jdetrt.synthetic.clip import SyntheticClip, write_sequence
+
+    scene = SyntheticClip(seed=3, frames=15, size=(384, 256), people=3)
+    clip = write_sequence(tmp_path / "clip", scene)
+    texts = []
+    for name in (str(model), f"grpc://127.0.0.1:{triton.grpc}/jde-uint8"):
+        tracks = tmp_path / "tracks.txt"
+        arguments = [str(clip), "--model", name, "--mot", str(tracks), "-q"]
+        result = CliRunner().invoke(command, arguments)
+        assert result.exit_code == 0, result.output
+        texts.append(tracks.read_text())
+    assert texts[0] == texts[1]
+    assert len(texts[0].splitlines()) > 10
