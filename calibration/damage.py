@@ -20,6 +20,7 @@ from jdetrt.config import TrackerConfig
 from jdetrt.engine.onnxruntime import session_options
 from jdetrt.errors import CalibrationError
 from jdetrt.evaluation.average_precision import box_iou, judge
+from jdetrt.evaluation.tolerance import PERSON_SCORE
 from jdetrt.runtime.decode import nms
 from jdetrt.types import Detections
 
@@ -180,7 +181,7 @@ class Reference:
             raise CalibrationError("no frames to compare on")
         observer = Observer(model, threads)
         outputs = [(maps, *observer.detect(maps)) for maps in map(observer.run, self._images)]
-        threshold = _TRACKED.score_threshold
+        threshold = PERSON_SCORE
         self.confident = any((best.scores > threshold).any() for _, _, best in outputs)
         self._candidates: list[_I64] = []
         self._embeddings: list[_F32] = []

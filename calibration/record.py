@@ -18,6 +18,7 @@ from jdetrt.calibration.frames.frame_list import FrameList, read_versioned
 from jdetrt.calibration.quantize.layers import Layers
 from jdetrt.calibration.score import Speed
 from jdetrt.calibration.search import Attempt
+from jdetrt.evaluation.tolerance import LIMITS, few, people_faults
 
 __all__ = ["Accuracy", "CalibrationRecord", "record"]
 
@@ -108,7 +109,11 @@ class Accuracy(msgspec.Struct, frozen=True):
 
 
 class CalibrationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """All results of a calibration; see `Calibration`, which they are taken from."""
+    """All results of a calibration; see `Calibration`, which they are taken from.
+
+    ``outside`` lists what is outside of the INT8 tolerance of ``jdetrt verify``, which judges the
+    same people; None in a report of an earlier version.
+    """
 
     report: Literal["calibration"] = "calibration"
     format: int = _FORMAT
@@ -130,6 +135,8 @@ class CalibrationRecord(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Accuracy | None
     speed: Speed | None
     machine: dict[str, Any] | None
+    outside: list[str] | None = None
+    warnings: list[str] = []
 
     @property
     def quantised(self) -> str:
@@ -174,6 +181,8 @@ def record(
         speed: times of the networks.
         machine: its manifest.
     """
+    compared = min(result.config.compared, len(result.frames))
+    people = result.chosen.closeness.people
     return CalibrationRecord(
         jdetrt_version=__version__,
         model=ModelRecord(
@@ -186,7 +195,7 @@ def record(
             for what, path in (outputs or {}).items()
         ],
         frames=_frames(result.frames),
-        compared_frames=min(result.config.compared, len(result.frames)),
+        compared_frames=compared,
         confident=result.confident,
         methods=[
             MethodRecord(name=name, **msgspec.structs.asdict(comparison.closeness))
@@ -203,7 +212,16 @@ def record(
         accuracy=accuracy,
         speed=speed,
         machine=None if machine is None else dict(machine),
+        outside=_outside(result.chosen),
+        warnings=[warning] if (warning := few(people, compared)) is not None else [],
     )
+
+
+def _outside(comparison: Comparison) -> list[str]:
+    pairs = comparison.pairs
+    differences = np.abs(pairs.scores[:, 1] - pairs.scores[:, 0]).astype(np.float64)
+    cosine = pairs.cosine.astype(np.float64)
+    return people_faults(pairs.iou, differences, cosine, LIMITS["int8"])
 
 
 def _frames(frames: FrameList) -> FramesRecord:

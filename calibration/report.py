@@ -73,7 +73,11 @@ def _summary(data: CalibrationRecord) -> str:
             "candidates are compared. For an untrained network this only shows that the "
             "arithmetic is sound.</p>"
         )
-    notes += [f"<p class=bad>{escape(note)}</p>" for note in data.frames.notes]
+    outside = [
+        f"Outside of the INT8 tolerance of jdetrt verify: {it}." for it in data.outside or ()
+    ]
+    warnings = (*outside, *data.warnings, *data.frames.notes)
+    notes += [f"<p class=bad>{escape(note)}</p>" for note in warnings]
     return "".join(notes) + layer_map(data.layers)
 
 

@@ -22,7 +22,8 @@ import onnx
 from jdetrt import files, inputs
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.errors import ExportError, MissingDependencyError, ParityError
-from jdetrt.evaluation.agreement import LIMITS, Agreement, Comparison
+from jdetrt.evaluation.agreement import Agreement, Comparison
+from jdetrt.evaluation.tolerance import LIMITS
 from jdetrt.export import onnx_graph
 from jdetrt.export.parity import synthetic_pictures
 from jdetrt.runtime.detector import network_size

@@ -25,7 +25,7 @@ from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.sources.camera_uri import is_camera_uri
 from jdetrt.runtime.sources.images import read_image
-from jdetrt.runtime.sources.open import image_paths, open_source
+from jdetrt.runtime.sources.open import account_of, image_paths, open_source
 from jdetrt.types import Frame
 
 __all__ = [
@@ -137,9 +137,12 @@ class FrameSource:
                         yield frame
                     if index == last:
                         return
+                account = account_of(source)
         except SourceError as err:
             on_fault(str(err))
             return
+        if account.lost:
+            on_fault(f"{self.uri}: {account.summary()}")
         if last is not None:
             on_fault(f"{self.uri}: ends after frame {index}, so there is no number {last}")
 

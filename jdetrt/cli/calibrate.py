@@ -283,7 +283,10 @@ def _summary(record: CalibrationRecord, reports: list[Path]) -> str:
         f"  against FP32: {record.compared}, median cosine {chosen.cosine:.4f}, mean IoU "
         f"{chosen.iou:.4f}, mean score difference {chosen.score:.4f}",
     ]
-    lines += [f"  note     {note}" for note in record.frames.notes]
+    if record.outside is not None:
+        verdict = "; ".join(record.outside) or "within it"
+        lines.append(f"  INT8 tolerance of `jdetrt verify` on these people: {verdict}")
+    lines += [f"  note     {note}" for note in (*record.frames.notes, *record.warnings)]
     for name, scores in (record.accuracy.rows if record.accuracy else {}).items():
         lines.append(f"  {name:<22} {scores.get('failed') or _scores(scores)}")
     for name, ratio in (record.speed.speed_up if record.speed else {}).items():

@@ -14,7 +14,7 @@ import click
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars, watched
-from jdetrt.cli.results import plural, show, write_json
+from jdetrt.cli.results import plural, show, tell_notes, write_json
 from jdetrt.errors import SessionError, requiring
 from jdetrt.file_kind import CHECKPOINTS, check, kind_of
 from jdetrt.shipped import resolve_checkpoint
@@ -23,7 +23,9 @@ from jdetrt.types import Size
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from jdetrt.evaluation.agreement import Comparison, Limits
+    from jdetrt.evaluation.agreement import Comparison
+    from jdetrt.evaluation.tolerance import Limits
+    from jdetrt.runtime.sources.open import Source
     from jdetrt.types import Frame, Session
 
 
@@ -52,10 +54,10 @@ if TYPE_CHECKING:
 @click.option(
     "--score-threshold",
     type=opt.FRACTION,
-    default=0.1,
-    show_default=True,
     metavar="SCORE",
-    help="Compare candidates above this score in either model; 0 compares all.",
+    help="Compare candidates above this score in either model; 0 compares all. Default: 0.1; for "
+    "INT8 the people that the other model detects with a score above 0.5, as `jdetrt calibrate` "
+    "does.",
 )
 @click.option(
     "--precision",
@@ -102,7 +104,7 @@ def command(
     max_frames: int,
     size: Size | None,
     trained_size: Size | None,
-    score_threshold: float,
+    score_threshold: float | None,
     precision: str | None,
     min_iou: float | None,
     max_score: float | None,
@@ -116,13 +118,17 @@ def command(
     """Compare the outputs of two models on the same frames.
 
     Candidates are paired by the overlap of their boxes, not by rank. If a difference is outside the
-    tolerance, the exit code is 3. The --min and --max options replace single tolerances.
+    tolerance, or frames of a source cannot be read, the exit code is 3. The --min and --max options
+    replace single tolerances.
     """
     with requiring("export", "Comparing models"):
         from jdetrt.api import load
-        from jdetrt.evaluation.agreement import precision_of, verify
-    from jdetrt.evaluation.agreement import LIMITS
+        from jdetrt.evaluation.agreement import verify
+        from jdetrt.evaluation.tolerance import precision_of
+    from jdetrt.evaluation.tolerance import LIMITS, few
+    from jdetrt.runtime.sources.open import account_of
 
+    opened: list[Source] = []
     inputs = {
         "MODEL": model_files(model),
         "--against": model_files(against),
@@ -154,26 +160,36 @@ def command(
         comparison = verify(
             session,
             reference,
-            stack.enter_context(_frames(sources, max_frames)),
+            stack.enter_context(_frames(sources, max_frames, opened)),
             score_threshold=score_threshold,
             edge=limits.score,
+            people=precision == "int8" and score_threshold is None,
         )
+    accounts = [account_of(source) for source in opened]
     faults = comparison.faults(limits)
+    warning = few(comparison.pairs, comparison.frames, comparison.population)
+    warnings = [] if warning is None else [warning]
     click.echo(
-        f"{model} against {against}: {plural(comparison.frames, 'frame')}, "
-        f"{plural(comparison.pairs, 'pair')}"
+        f"{model} against {against}: {plural(comparison.frames, 'frame')}, {comparison.compared}"
     )
     show(comparison_table(comparison, limits))
     result = {
         "model": model.name,
         "against": against.name,
         "precision": precision,
-        "score_threshold": score_threshold,
         **asdict(comparison),
         "limits": limits._asdict(),
         "agrees": not faults,
+        "read": {
+            uri: {account.many: account.to_dict()}
+            for uri, account in zip(sources, accounts, strict=True)
+        },
+        "warnings": warnings,
     }
     write_json(result, json_path)
+    tell_notes(note for account in accounts for note in account.notes)
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
     for fault in faults:
         click.echo(f"Outside the {precision} tolerance: {fault}", err=True)
     if not faults:
@@ -198,13 +214,16 @@ def _recorded_sizes(
 
 
 @contextmanager
-def _frames(sources: tuple[str, ...], max_frames: int) -> Iterator[Iterator[Frame]]:
-    """The first frames of each source, with a progress bar for each."""
+def _frames(
+    sources: tuple[str, ...], max_frames: int, opened: list[Source]
+) -> Iterator[Iterator[Frame]]:
+    """The first frames of each source, with a progress bar; ``opened`` gets the sources."""
     from jdetrt.runtime.sources.open import open_source
 
     def frames(bars: ProgressBars) -> Iterator[Frame]:
         for uri in sources:
             with open_source(uri) as source:
+                opened.append(source)
                 total = min(source.length or max_frames, max_frames)
                 yield from watched(bars, source.uri, itertools.islice(source, max_frames), total)
 

@@ -3,58 +3,49 @@
 Two runs on float arithmetic may rank two nearly equal scores the other way round, and a lower
 precision does so often. So candidates are never compared by rank: each is paired with the candidate
 of the other model that overlaps it, by the assignment with the largest sum of overlaps.
+
+What is compared is one of two populations. *Candidates* are all entries above a score, several for
+each person. *People* are what the reference model detects: candidates with a score that is tracked
+(`jdetrt.evaluation.tolerance.PERSON_SCORE`), after suppression. INT8 models are judged on people,
+by the calibration as well as here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import lap
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import counted
+from jdetrt.config import TrackerConfig
 from jdetrt.errors import SessionError
 from jdetrt.evaluation.average_precision import box_iou
+from jdetrt.evaluation.tolerance import (
+    CANDIDATE_SCORE,
+    LIMITS,
+    PAIR_IOU,
+    PERSON_SCORE,
+    Limits,
+    difference_faults,
+)
+from jdetrt.runtime.decode import nms
 from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Array, Frame, Session, Size
 
-__all__ = ["LIMITS", "Agreement", "Comparison", "Limits", "Spread", "precision_of", "verify"]
+__all__ = [
+    "Agreement",
+    "Comparison",
+    "Spread",
+    "verify",
+]
 
 _F64 = npt.NDArray[np.float64]
 
-# Pairs overlap by more than this; whatever overlaps less is another candidate.
-PAIR_IOU = 0.5
-
-
-class Limits(NamedTuple):
-    """Limits within which two models agree.
-
-    Attributes:
-        iou: smallest 1st percentile of the IoU of pairs.
-        score: largest 99th percentile of the difference of scores.
-        cosine: smallest median cosine between the embeddings of pairs.
-        cosine_p5: smallest 5th percentile of the cosine.
-        unmatched: largest share of candidates without a partner.
-    """
-
-    iou: float
-    score: float
-    cosine: float
-    cosine_p5: float
-    unmatched: float
-
-
-# By the lower precision of the two. A GPU multiplies float32 as TF32 unless it is told otherwise,
-# which rounds its factors as float16 does. For float16 itself see `jdetrt.export.parity`. For INT8
-# the cosine is the target of the calibration.
-LIMITS: Mapping[str, Limits] = {
-    "fp32": Limits(iou=0.98, score=0.005, cosine=0.9999, cosine_p5=0.999, unmatched=0.01),
-    "fp16": Limits(iou=0.95, score=0.02, cosine=0.999, cosine_p5=0.99, unmatched=0.02),
-    "int8": Limits(iou=0.8, score=0.1, cosine=0.99, cosine_p5=0.9, unmatched=0.05),
-}
+_NMS_IOU = TrackerConfig().nms_iou
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +68,9 @@ class Comparison:
 
     Attributes:
         frames: number of frames compared.
-        pairs: candidates of one model with a partner in the other.
+        population: "people" or "candidates".
+        score_threshold: of the population.
+        pairs: candidates, or people of the reference, with a partner in the other model.
         unmatched: share of the candidates of both that have none.
         boxes_px: largest difference of a coordinate of a pair, in network pixels.
         iou_min: smallest IoU of a pair.
@@ -89,6 +82,8 @@ class Comparison:
     """
 
     frames: int
+    population: str
+    score_threshold: float
     pairs: int
     unmatched: float
     boxes_px: Spread
@@ -99,32 +94,24 @@ class Comparison:
     cosine_p5: float | None
     cosine_median: float | None
 
+    @property
+    def compared(self) -> str:
+        """Number of pairs in words: ``1 person``, ``20 pairs``."""
+        if self.population == "people":
+            return counted(self.pairs, "person", "people")
+        return counted(self.pairs, "pair")
+
     def faults(self, limits: Limits) -> list[str]:
         """List what is outside the limits, a sentence each; empty where the models agree."""
-        faults = []
-        if self.iou_p1 < limits.iou:
-            faults.append(f"1st-percentile IoU is {self.iou_p1:.4g} (limit {limits.iou:g})")
-        if self.scores.p99 > limits.score:
-            faults.append(
-                f"99th-percentile score difference is {self.scores.p99:.4g} (limit "
-                f"{limits.score:g})"
-            )
-        if self.cosine_median is not None and self.cosine_median < limits.cosine:
-            faults.append(
-                f"median cosine of the embeddings is {self.cosine_median:.6g} (limit "
-                f"{limits.cosine:g})"
-            )
-        if self.cosine_p5 is not None and self.cosine_p5 < limits.cosine_p5:
-            faults.append(
-                f"5th-percentile cosine of the embeddings is {self.cosine_p5:.6g} (limit "
-                f"{limits.cosine_p5:g})"
-            )
-        if self.unmatched > limits.unmatched:
-            faults.append(
-                f"{self.unmatched:.2%} of the candidates have no partner (limit "
-                f"{limits.unmatched:.2%})"
-            )
-        return faults
+        return difference_faults(
+            limits,
+            self.iou_p1,
+            self.scores.p99,
+            self.cosine_median,
+            self.cosine_p5,
+            self.unmatched,
+            self.population,
+        )
 
 
 class Agreement:
@@ -137,10 +124,13 @@ class Agreement:
     Args:
         score_threshold: 0 to 1; 0 compares everything that the models give.
         edge: a difference of scores.
+        people: compare people and not candidates. Each person that the second model detects is
+            paired with a candidate of the first; one that only the first detects is unmatched.
     """
 
-    def __init__(self, score_threshold: float, edge: float) -> None:
+    def __init__(self, score_threshold: float, edge: float, *, people: bool = False) -> None:
         self._threshold = score_threshold
+        self._people = people
         self._edge = edge
         self._frames = self._entries = self._unmatched = 0
         self._px: list[_F64] = []
@@ -161,6 +151,8 @@ class Agreement:
         """
         one, other = _entries(first, "the first"), _entries(second, "the second")
         rows, columns = (np.flatnonzero(e["scores"] > self._threshold / 2) for e in (one, other))
+        if self._people:
+            columns = self._detected(other)
         a = {name: array[rows] for name, array in one.items()}
         b = {name: array[columns] for name, array in other.items()}
         iou = box_iou(a["boxes"], b["boxes"])
@@ -176,11 +168,26 @@ class Agreement:
             lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
             # A vector of zeros, which no model of ours gives, is like no other.
             self._cosine.append((x * y).sum(axis=1) / np.maximum(lengths, 1e-30))
-        lone = self._lone(a["scores"], i, other["scores"]) + self._lone(
-            b["scores"], j, one["scores"]
-        )
+        lone = self._lone(b["scores"], j, one["scores"])
+        if self._people:
+            lone += self._unseen(one, other)
+        else:
+            lone += self._lone(a["scores"], i, other["scores"])
         self._unmatched += lone
         self._entries += 2 * len(i) + lone
+
+    def _detected(self, entries: Mapping[str, _F64]) -> npt.NDArray[np.int64]:
+        """Find the entries that are people: above the threshold, after suppression."""
+        above = np.flatnonzero(entries["scores"] > self._threshold)
+        boxes, scores = (entries[name][above].astype(np.float32) for name in ("boxes", "scores"))
+        return above[nms(boxes, scores, _NMS_IOU)]
+
+    def _unseen(self, one: Mapping[str, _F64], other: Mapping[str, _F64]) -> int:
+        """Count people of the first model for whom the second has no candidate at all."""
+        people = self._detected(one)
+        near = other["boxes"][other["scores"] > self._threshold / 2]
+        iou = box_iou(one["boxes"][people], near).max(axis=1, initial=0.0)
+        return self._lone(one["scores"][people], np.flatnonzero(iou > PAIR_IOU), other["scores"])
 
     def _lone(self, scores: _F64, paired: npt.NDArray[np.int64], others: _F64) -> int:
         """Count candidates above the threshold that should have a partner and have none."""
@@ -198,14 +205,16 @@ class Agreement:
         iou, px, scores = (np.concatenate(x) for x in (self._iou, self._px, self._scores))
         if not len(iou):
             raise SessionError(
-                f"nothing to compare: no candidate with a score above {self._threshold:g} "
-                f"is in both models (frames: {self._frames}, candidates in only one model: "
-                f"{self._unmatched}). Use frames with people in them, or a lower score threshold; "
-                "0 compares everything, for random weights"
+                f"nothing to compare: no {'person' if self._people else 'candidate'} with a score "
+                f"above {self._threshold:g} is in both models (frames: {self._frames}, in only one "
+                f"model: {self._unmatched}). Use frames with people in them, or a lower score "
+                "threshold; 0 compares everything, for random weights"
             )
         cosine = np.concatenate(self._cosine) if self._cosine else None
         return Comparison(
             frames=self._frames,
+            population="people" if self._people else "candidates",
+            score_threshold=self._threshold,
             pairs=len(iou),
             unmatched=self._unmatched / self._entries,
             boxes_px=Spread.of(px),
@@ -246,8 +255,9 @@ def verify(
     reference: Session,
     frames: Iterable[Frame],
     *,
-    score_threshold: float = 0.1,
+    score_threshold: float | None = None,
     edge: float = LIMITS["fp16"].score,
+    people: bool = False,
 ) -> Comparison:
     """Run two models on the same frames and compare their outputs.
 
@@ -255,9 +265,12 @@ def verify(
         session: a JDE model of any kind: ONNX, plan or checkpoint. It stays open.
         reference: another one, of the same size.
         frames: read as needed.
-        score_threshold: 0 to 1; candidates above it in either model count.
+        score_threshold: 0 to 1; what is above it in either model counts. By default `PERSON_SCORE`
+            or `CANDIDATE_SCORE`.
         edge: how far a score may be above the lowest that the other model gives before its absence
             there counts.
+        people: compare the people that ``reference`` detects, as the calibration does, and not all
+            candidates.
 
     Raises:
         SessionError: the sizes differ, a run fails, a model gives NaN, or there is nothing to
@@ -270,7 +283,9 @@ def verify(
             f"the model takes images of {Size(*size)}, but the model to compare with takes "
             f"{Size(*network_size(reference))}; export both at the same size"
         )
-    agreement = Agreement(score_threshold, edge)
+    if score_threshold is None:
+        score_threshold = PERSON_SCORE if people else CANDIDATE_SCORE
+    agreement = Agreement(score_threshold, edge, people=people)
     for frame in frames:
         images = letterbox(frame.image, size)[0][np.newaxis]
         agreement.add(
@@ -278,12 +293,3 @@ def verify(
             reference.infer({reference.inputs[0].name: images}),
         )
     return agreement.result()
-
-
-def precision_of(*sessions: Session) -> str:
-    """Find the lowest precision that models record, a name in ``LIMITS``.
-
-    A model that records none, or an unknown one, counts as float32.
-    """
-    recorded = " ".join(session.metadata.get("precision", "") for session in sessions)
-    return next((name for name in ("int8", "fp16") if name in recorded), "fp32")

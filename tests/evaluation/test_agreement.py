@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from jdetrt.errors import SessionError
-from jdetrt.evaluation.agreement import LIMITS, PAIR_IOU, Agreement, Comparison, Limits
+from jdetrt.evaluation.agreement import Agreement, Comparison
 from jdetrt.evaluation.average_precision import box_iou
+from jdetrt.evaluation.tolerance import LIMITS, PAIR_IOU, Limits, few, people_faults
 from jdetrt.types import Array
 
 EDGE = 0.01
@@ -103,6 +104,76 @@ def test_the_last_of_a_full_list_are_not_missed() -> None:
     assert compare(people, swapped).unmatched == 0
     swapped["scores"][0, 7] = people["scores"][0, 7] - EDGE * 2
     assert compare(people, swapped).unmatched > 0
+
+
+def people_of(first: Outputs, second: Outputs, threshold: float = 0.5) -> Comparison:
+    agreement = Agreement(threshold, EDGE, people=True)
+    agreement.add(first, second)
+    return agreement.result()
+
+
+def doubled(outputs: Outputs) -> Outputs:
+    """Each candidate twice, the second three pixels aside and with 0.02 less."""
+    aside = {name: array.copy() for name, array in outputs.items()}
+    aside["boxes"][..., ::2] += 3
+    aside["scores"] -= 0.02
+    return {name: np.concatenate([outputs[name], aside[name]], axis=1) for name in outputs}
+
+
+def test_people_are_what_is_left_after_suppression_above_one_half() -> None:
+    reference = doubled(crowd(10))
+    above = int((crowd(10)["scores"] > 0.5).sum())
+    found = people_of(reference, reference)
+    assert (found.population, found.score_threshold) == ("people", 0.5)
+    assert (found.pairs, found.unmatched, found.iou_min) == (above, 0, 1)
+    assert compare(reference, reference).pairs == 20
+
+
+def test_candidates_below_one_half_do_not_decide_about_people() -> None:
+    reference = crowd(40)
+    other = {name: array.copy() for name, array in reference.items()}
+    weak = reference["scores"][0] <= 0.5
+    other["embeddings"][0, weak] *= -1
+    limits = LIMITS["int8"]
+    assert people_of(other, reference).faults(limits) == []
+    assert compare(other, reference).faults(limits) != []
+
+
+def test_people_that_only_one_model_detects_are_unmatched() -> None:
+    people = crowd(10)
+    assert people_of(chosen(people, [1, 2, 3, 9]), chosen(people, [0, 1, 2, 3, 9])).unmatched == (
+        pytest.approx(1 / 7)
+    )
+    assert people_of(chosen(people, [0, 1, 2, 3, 9]), chosen(people, [1, 2, 3, 9])).unmatched == (
+        pytest.approx(1 / 7)
+    )
+    with pytest.raises(SessionError, match=r"no person with a score above 0.5"):
+        people_of(chosen(people, [9]), chosen(people, [9]))
+
+
+def test_the_calibration_judges_people_as_verify_does() -> None:
+    reference, other = crowd(60, seed=1), crowd(60, seed=1)
+    random = np.random.default_rng(2)
+    other["boxes"] += random.normal(0, 4, other["boxes"].shape).astype(np.float32)
+    other["scores"] += random.normal(0, 0.08, other["scores"].shape).astype(np.float32).clip(-0.1)
+    other["embeddings"] += random.normal(0, 0.05, other["embeddings"].shape).astype(np.float32)
+    people = reference["scores"][0] > 0.5
+    boxes, scores, embeddings = (
+        (reference[name][0, people], other[name][0, people])
+        for name in ("boxes", "scores", "embeddings")
+    )
+    cosine = np.einsum("nd,nd->n", *embeddings) / np.linalg.norm(embeddings, axis=2).prod(axis=0)
+    faults = people_faults(
+        box_iou(*boxes).diagonal(), abs(scores[0] - scores[1]).astype(float), cosine, LIMITS["int8"]
+    )
+    verified = people_of(other, reference).faults(LIMITS["int8"])
+    assert [fault.split("(")[0] for fault in faults] == [it.split("(")[0] for it in verified]
+    assert len(faults) >= 2
+
+
+@pytest.mark.parametrize(("count", "warned"), [(1, True), (19, True), (20, False)])
+def test_few_people_are_told(count: int, warned: bool) -> None:
+    assert (few(count, 3) is not None) is warned
 
 
 def test_the_threshold_does_not_cut_between_partners() -> None:

@@ -13,7 +13,8 @@ from tiny_network import SIZE, save_tiny
 from jdetrt.config import ExportConfig
 from jdetrt.engine.open import open_session
 from jdetrt.errors import SessionError
-from jdetrt.evaluation.agreement import LIMITS, precision_of, verify
+from jdetrt.evaluation.agreement import verify
+from jdetrt.evaluation.tolerance import LIMITS, precision_of
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.torch_session import open_checkpoint
 from jdetrt.runtime.preprocess import letterbox
