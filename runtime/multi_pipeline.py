@@ -322,5 +322,5 @@ def unique(names: Sequence[str]) -> list[str]:
 
 
 def _submitted(batch: list[tuple[_Lane, Prepared]]) -> bool:
-    """Whether the network runs on a batch, and not all of it are frames that it does not see."""
+    """True while the network runs on a batch, unless all of it are frames that it does not see."""
     return any(item.buffer is not None for _, item in batch)

@@ -167,7 +167,7 @@ class Plan:
 
     @cached_property
     def sidecar(self) -> Sidecar:
-        """How it was built.
+        """Record of how it was built.
 
         Raises:
             SessionError: there is no plan.

@@ -138,7 +138,7 @@ class AvEncoder:
 
 
 class CvEncoder:
-    """What ``cv2.VideoWriter`` has. It reports no errors, and its MP4 plays only when closed.
+    """Encoder of ``cv2.VideoWriter``: reports no errors, and its MP4 plays only when closed.
 
     Raises:
         OutputError: it has no codec for this file.

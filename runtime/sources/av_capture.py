@@ -88,5 +88,5 @@ class AvCapture:
 
 
 def _reason(err: Exception) -> str:
-    """What FFmpeg says, without the URL."""
+    """Words of FFmpeg, without the URL."""
     return str(getattr(err, "strerror", None) or type(err).__name__).lower()

@@ -245,7 +245,7 @@ class Camera(Closing):
     # What follows runs in the reader's thread, without the lock.
 
     def _current(self) -> bool:
-        """Whether this thread is still the one that counts; with the lock held."""
+        """True while this thread is the one that counts; with the lock held."""
         return (
             not self._closed.is_set()
             and self._error is None
