@@ -93,10 +93,16 @@ def read_site(path: str | Path) -> Site | None:
     content = read_toml(path, dict[str, Any], ConfigError)
     if "stream" not in content:
         return None
+    place = ""
     try:
+        tables = convert(content["stream"], dict[str, dict[str, Any]])
+        for name, table in tables.items():  # so that a message has the name
+            place = f"stream.{name}: "
+            convert(table, StreamSettings)
+        place = ""
         site = convert(content, Site)
     except ValueError as err:
-        raise ConfigError(f"{path}: {err}") from err
+        raise ConfigError(f"{path}: {place}{err}") from err
     streams = {
         name: msgspec.structs.replace(
             settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -347,6 +348,17 @@ def _streams(options: _Options, site: Site | None) -> dict[str, StreamSettings]:
     from jdetrt.site import StreamSettings
 
     known = {} if site is None else site.stream
+    for text in options.source:
+        if (
+            known
+            and text not in known
+            and re.fullmatch(r"[\w -]+", text)
+            and not Path(text).exists()
+        ):
+            raise ConfigError(
+                f"{options.config}: has no stream {text!r}, only {', '.join(known)}; and there is "
+                "no such file"
+            )
     streams = {text: known.get(text, StreamSettings(source=text)) for text in options.source}
     if len(streams) < len(options.source):
         double = next(text for text in options.source if options.source.count(text) > 1)

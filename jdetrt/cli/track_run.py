@@ -115,7 +115,7 @@ class Outputs:
     ) -> list[Sink]:
         """Open the outputs of a stream, after its counter. Raises OutputError, ConfigError."""
         from jdetrt.runtime.signals import interrupt_held
-        from jdetrt.runtime.sinks.outputs import open_output, output_path
+        from jdetrt.runtime.sinks.outputs import TEXTS, open_output, output_path
 
         opened: list[Sink] = [] if counter is None else [counter]
         with interrupt_held():
@@ -123,7 +123,7 @@ class Outputs:
                 path = output_path(template, name, several=several)
                 output = open_output(
                     kind,
-                    opt.stdout() if path == opt.STDOUT else path,
+                    opt.stdout() if path == opt.STDOUT and kind in TEXTS else path,
                     frame_rate,
                     live=live,
                     rotation=self._rotation,

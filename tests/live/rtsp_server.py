@@ -7,7 +7,8 @@ Run by the system's Python, which has the packages python3-gi and gir1.2-gst-rts
 The stream is rtsp://127.0.0.1:PORT/cam. The upper left corner of a frame shows the time of its
 creation, ``time.monotonic()`` in milliseconds: 32 cells of 8x8 pixels in two rows of 16, the lowest
 bit first, black for 0 and white for 1. A bright block of 40 pixels' width moves to the right on the
-grey ground, 4 pixels a frame; ``--row`` says in which eighth of the height. It prints "ready".
+grey ground, 4 pixels a frame, an eighth of the frame's height high; its top is at ``--row``
+sixteenths of that height. It prints "ready".
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def draw(width: int, height: int, number: int, row: int) -> bytes:
     """A grey frame with the block and the clock, I420."""
     luma = bytearray([90]) * (width * height)
     left = (number * 4) % (width - 40)
-    for y in range(row * height // 8, (row + 1) * height // 8):
+    for y in range(row * height // 16, row * height // 16 + height // 8):
         luma[y * width + left : y * width + left + 40] = b"\xd0" * 40
     now = int(time.monotonic() * 1000)
     for row in range(BITS // COLUMNS):
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--fps", type=int, default=25)
-    parser.add_argument("--row", type=int, default=4, choices=range(2, 8))
+    parser.add_argument("--row", type=int, default=8, choices=range(2, 15))
     parser.add_argument("--login", help="USER:PASSWORD that it asks for")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
