@@ -5,7 +5,8 @@ points, one scale a tensor and one a channel of weights, scales in float32, bias
 stay float behind a pair of their own, as NVIDIA's own tools for TensorRT 8 write them. Nothing
 stands between a convolution and its activation, so that the two fuse. An addition gets its inputs
 quantised, but for the one that comes straight from a convolution: the two fuse as well, and the
-convolution adds what the other one is.
+convolution adds what the other one is. A Clip whose upper limit int8 cuts off anyway becomes a
+Relu.
 
 ONNX Runtime's integer kernels want another graph (`qdq_cpu`); in this one they
 find no work, and it runs in float with rounding in between. It is what accuracy is measured on:
@@ -14,7 +15,7 @@ TensorRT computes the same, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,7 +23,13 @@ import onnx
 
 from jdetrt.calibration.quantize.layers import Layers, match_layers
 from jdetrt.calibration.quantize.qdq_cpu import CpuPlan
-from jdetrt.calibration.quantize.rewrite import Rewriter, Scales, activation_scale, weight_scales
+from jdetrt.calibration.quantize.rewrite import (
+    INT8_MAX,
+    Rewriter,
+    Scales,
+    activation_scale,
+    weight_scales,
+)
 from jdetrt.errors import CalibrationError
 
 __all__ = ["LAYOUTS", "Layout", "Scales", "layer_names", "quantise", "tensors_to_quantise"]
@@ -108,10 +115,15 @@ def _rewrite(
     ranges: Scales,
     left_out: frozenset[str],
 ) -> None:
+    quantised = {name: node for name, node in layers.nodes.items() if name not in left_out}
+    outputs = {value.name for value in model.graph.output}
     for node in model.graph.node:
         copied = onnx.NodeProto()
         copied.CopyFrom(node)
-        if node.name in layers.nodes and node.name not in left_out:
+        if outputs.isdisjoint(node.output) and _is_relu(layers, node, quantised, ranges):
+            copied.op_type = "Relu"
+            del copied.input[1:]
+        if node.name in quantised:
             for tensor in _quantised_inputs(layers, node):
                 scale = activation_scale(ranges, tensor)
                 reads = rewriter.activation(tensor, scale, _ZERO, node.name)
@@ -120,6 +132,28 @@ def _rewrite(
                 scales = weight_scales(layers.weights(node), layers.bias(node), scale)
                 copied.input[1] = rewriter.weight_pair(node, scales)
         rewriter.add(copied)
+
+
+def _is_relu(
+    layers: Layers, node: onnx.NodeProto, quantised: Mapping[str, onnx.NodeProto], ranges: Scales
+) -> bool:
+    """Tell whether a node is a Clip that equals a Relu, which more kernels of TensorRT fuse.
+
+    All its readers quantise it, and its upper limit is the last step of int8 or beyond it.
+    """
+    if node.op_type != "Clip":
+        return False
+    tensor = node.output[0]
+    readers = layers.consumers[tensor]
+    if not readers or not all(
+        reader.name in quantised and tensor in _quantised_inputs(layers, reader)
+        for reader in readers
+    ):
+        return False
+    low, high = (layers.constant(name) if name else None for name in [*node.input, "", ""][1:3])
+    if low is None or float(low) != 0:
+        return False
+    return high is None or round(float(high) / activation_scale(ranges, tensor)) >= INT8_MAX
 
 
 def _quantised_inputs(layers: Layers, node: onnx.NodeProto) -> list[str]:

@@ -39,6 +39,9 @@ class BuildOptions(Section, frozen=True):
     # TensorRT-RTX: compute capabilities to build for, such as "8.6"; none for its own choice.
     compute_capabilities: tuple[str, ...] = ()
 
+    # Take a plan in which convolutions that the model has in INT8 run in float.
+    allow_float: bool = False
+
     def command(self, model: str, plan: str, backend: str) -> str:
         """The command line that builds such a plan.
 
@@ -65,6 +68,8 @@ class BuildOptions(Section, frozen=True):
             words += ["--hardware", self.hardware]
         if self.dla_core is not None:
             words += ["--dla-core", str(self.dla_core)]
+        if self.allow_float:
+            words.append("--allow-float")
         for capability in self.compute_capabilities:
             words += ["--compute-capability", capability]
         return shlex.join(words)

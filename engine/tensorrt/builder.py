@@ -27,6 +27,7 @@ from jdetrt.engine.tensorrt.layers import from_log, layers_path
 from jdetrt.engine.tensorrt.memory import check_memory, default_workspace
 from jdetrt.engine.tensorrt.onnx_parser import Network, parse
 from jdetrt.engine.tensorrt.plan import FileFacts, Host, Sidecar, sidecar_path, write_plan
+from jdetrt.engine.tensorrt.quantised import check_int8, inspect_plan
 from jdetrt.engine.tensorrt.timing_cache import default_timing_cache, keep_timings, use_timings
 from jdetrt.errors import BuildError, OutputError, SessionError
 from jdetrt.file_kind import PLAN_SUFFIXES, check
@@ -82,7 +83,8 @@ def build_plan(
         The sidecar.
 
     Raises:
-        BuildError: TensorRT cannot do what is asked, does not take the model, or fails.
+        BuildError: TensorRT cannot do what is asked, does not take the model, fails, or runs in
+            float what the model has in INT8.
         SessionError: the model cannot be read.
         OutputError: the plan cannot be written; or ``timings`` cannot, which leaves the plan.
         KeyboardInterrupt: Ctrl-C; nothing is written or, late, the plan and its sidecar.
@@ -115,6 +117,16 @@ def build_plan(
     seconds = time.perf_counter() - start
 
     network, digest = built.network, hashlib.sha256(built.plan).hexdigest()
+    logged = from_log(log.compiled, digest)
+    compiled = logged
+    if network.quantised and logged is None:
+        compiled = inspect_plan(trt, log, built.plan, options, digest)
+    try:
+        check_int8(network, compiled, allow_float=options.allow_float)
+    except BuildError:
+        if cache is not None:
+            _keep(built, cache, output, wanted=False)  # the next build is a quick one
+        raise
     sidecar = Sidecar(
         host=Host.here(trt, device),
         model=facts,
@@ -129,12 +141,13 @@ def build_plan(
         fallback=built.fallback,
         metadata=metadata,
         build_seconds=round(seconds, 3),
+        convolutions=None if compiled is None else compiled.convolutions,
+        quantised=network.quantised,
     )
-    compiled = from_log(log.compiled, digest)
     with interrupt_held():
         write_plan(output, built.plan, sidecar)
-        if compiled is not None:  # where no GPU can load the plan to tell it
-            write_json(layers_path(output), compiled, indent=1)
+        if logged is not None:  # where no GPU can load the plan to tell it
+            write_json(layers_path(output), logged, indent=1)
     if cache is not None:
         _keep(built, cache, output, wanted=timings is not None)
     return sidecar

@@ -8,7 +8,9 @@ the plan, ``model.plan.layers.json``.
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,17 @@ _DTYPES = {
     "bool": "bool",
 }
 _UNKNOWN = "unknown"
+_BYTES = {
+    "float32": 4,
+    "int32": 4,
+    "int64": 8,
+    "float16": 2,
+    "bfloat16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "float8": 1,
+    "bool": 1,
+}
 
 _LAYER = re.compile(
     r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], "
@@ -107,6 +120,27 @@ class Compiled(Section, frozen=True):
     weights: int | None
     source: str
     plan_sha256: str
+
+    @property
+    def convolutions(self) -> dict[str, int]:
+        """Number of convolutions by the type that they compute in; nodes fused into one count."""
+        counts: Counter[str] = Counter()
+        for layer in self.layers:
+            if layer.convolution:
+                counts[layer.computes_in] += max(1, sum("/Conv" in name for name in layer.nodes))
+        return dict(counts)
+
+    @property
+    def moved(self) -> int | None:
+        """Bytes that the layers read and write in one run; None where a size is not told."""
+        tensors = [
+            tensor
+            for layer in self.layers
+            for tensor in (*layer.inputs, *layer.weights, *layer.outputs)
+        ]
+        if any(tensor.dtype not in _BYTES or -1 in tensor.shape for tensor in tensors):
+            return None
+        return sum(_BYTES[tensor.dtype] * math.prod(tensor.shape) for tensor in tensors)
 
 
 def layers_path(plan: Path) -> Path:

@@ -19,6 +19,8 @@ __all__ = ["BODY", "DECODE", "Network", "parse"]
 BODY = "/network/body/"
 DECODE = "/decode/"
 
+_TYPE_CHANGES = ("CAST", "IDENTITY")  # kinds of layers; up to 8.5 a cast is an identity
+
 
 @dataclass(frozen=True)
 class Network:
@@ -31,6 +33,9 @@ class Network:
         inputs: what the network takes.
         outputs: what it gives.
         precision: the lowest in the graph: ``"fp32"``, ``"fp16"``, ``"int8"``, ``"int8+fp16"``.
+        convolutions: number of them.
+        quantised: number of those whose input is dequantised for them: TensorRT can run them in
+            INT8.
     """
 
     path: Path
@@ -39,6 +44,8 @@ class Network:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     precision: str
+    convolutions: int
+    quantised: int
 
     def layers(self) -> Iterator[Any]:
         """Its layers, in order."""
@@ -80,7 +87,8 @@ def parse(
         outputs = tuple(_specs(definition.num_outputs, definition.get_output))
     except SessionError as err:
         raise BuildError(f"{path}: {err}; export it with inputs and outputs in float32") from err
-    return Network(path, definition, parser, inputs, outputs, _precision(trt, definition))
+    counts = _convolutions(trt, definition)
+    return Network(path, definition, parser, inputs, outputs, _precision(trt, definition), *counts)
 
 
 def _words(error: Any) -> str:
@@ -95,6 +103,25 @@ def _specs(count: int, get: Any) -> Iterator[TensorSpec]:
     for tensor in map(get, range(count)):
         shape = tuple(int(d) for d in tensor.shape)
         yield TensorSpec(tensor.name, dtype_name(tensor.dtype, tensor.name), shape)
+
+
+def _convolutions(trt: TensorRt, definition: Any) -> tuple[int, int]:
+    """Number of convolutions, and of those that read what is dequantised."""
+    kinds = trt.module.LayerType
+    layers = [definition.get_layer(index) for index in range(definition.num_layers)]
+    producers = {
+        layer.get_output(index).name: layer
+        for layer in layers
+        for index in range(layer.num_outputs)
+    }
+    convolutions = [layer for layer in layers if layer.type == kinds.CONVOLUTION]
+    quantised = 0
+    for layer in convolutions:
+        source = producers.get(layer.get_input(0).name)
+        if source is not None and source.type.name in _TYPE_CHANGES:
+            source = producers.get(source.get_input(0).name)
+        quantised += source is not None and source.type == kinds.DEQUANTIZE
+    return len(convolutions), quantised
 
 
 def _precision(trt: TensorRt, definition: Any) -> str:

@@ -112,6 +112,8 @@ class Sidecar(Section, frozen=True):
         fallback: layers of the body that the DLA does not run; empty without one.
         metadata: the notes of the model.
         build_seconds: what the build took.
+        convolutions: number in the plan by the type that they compute in; None if not counted.
+        quantised: number that the model has in INT8.
         format: of this file.
         jdetrt: version that wrote it.
     """
@@ -129,6 +131,8 @@ class Sidecar(Section, frozen=True):
     fallback: tuple[str, ...]
     metadata: dict[str, str]
     build_seconds: float
+    convolutions: dict[str, int] | None = None
+    quantised: int = 0
     format: int = _FORMAT
     jdetrt: str = __version__
 

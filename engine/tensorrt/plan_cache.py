@@ -51,7 +51,7 @@ def find_or_build(
         SessionError: there is no GPU here.
         JdetrtError: as `jdetrt.engine.tensorrt.builder.build_plan` does.
     """
-    options = options or BuildOptions()
+    options = options or BuildOptions(allow_float=True)  # nobody is there to decide
     announce = _log.info if progress is NO_PROGRESS else progress.message
     device = current_device()
     if device is None:

@@ -87,6 +87,11 @@ if TYPE_CHECKING:
     help="Run the network body on this core of the deep learning accelerator (experimental).",
 )
 @click.option(
+    "--allow-float",
+    is_flag=True,
+    help="Write the plan even if convolutions that the model has in INT8 run in float.",
+)
+@click.option(
     "--compute-capability",
     multiple=True,
     metavar="X.Y",
@@ -133,6 +138,7 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
         version_compatible=given["version_compatible"],
         hardware=given["hardware"],
         dla_core=given["dla_core"],
+        allow_float=given["allow_float"],
         compute_capabilities=tuple(dict.fromkeys(given["compute_capability"])),
     )
     with ProgressBars(quiet=quiet) as bars:
@@ -157,9 +163,20 @@ def _summary(path: Path, sidecar: Sidecar) -> str:
         f"  built by   {sidecar.host}",
         f"  for        compute capability {targets}" if targets else "",
         f"  precision  {sidecar.precision}, {sidecar.typing} typing",
+        _convolutions(sidecar),
         f"  input      {shapes(sidecar.inputs)}",
         f"  outputs    {shapes(sidecar.outputs)}",
     ]
     if sidecar.options.dla_core is not None:
         lines.append(f"  on the GPU {', '.join(sidecar.fallback) or 'nothing of the network body'}")
     return "\n".join(line for line in lines if line)
+
+
+def _convolutions(sidecar: Sidecar) -> str:
+    """Where the convolutions of a quantised model run; nothing for another."""
+    if not sidecar.quantised:
+        return ""
+    if sidecar.convolutions is None:
+        return f"  INT8       {sidecar.quantised} convolutions in the model; the plan's not counted"
+    counts = ", ".join(f"{count} in {kind}" for kind, count in sidecar.convolutions.items())
+    return f"  INT8       {sidecar.quantised} convolutions in the model; in the plan {counts}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -127,9 +126,11 @@ def _plan(content: PlanContent) -> str:
             lines.append(f"  activations   {compiled.activations / 1e6:.1f} MB of GPU memory")
         if compiled.weights is not None:
             lines.append(f"  weights       {compiled.weights / 1e6:.1f} MB")
-        convolutions = Counter(one.computes_in for one in compiled.layers if one.convolution)
-        counts = ", ".join(f"{count} in {kind}" for kind, count in convolutions.most_common())
+        convolutions = sorted(compiled.convolutions.items(), key=lambda item: -item[1])
+        counts = ", ".join(f"{count} in {kind}" for kind, count in convolutions)
         lines.append(f"  convolutions  {counts or 'not reported'}")
+        if compiled.moved is not None:
+            lines.append(f"  moved         {compiled.moved / 1e6:.1f} MB read and written in a run")
         lines.append(f"  layers        {len(compiled.layers)}, reported by the {compiled.source}")
     if content.note:
         lines.append(f"  note          {content.note}")

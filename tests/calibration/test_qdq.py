@@ -74,6 +74,41 @@ def residual(activation: str = "Clip") -> onnx.ModelProto:
     )
 
 
+@pytest.mark.parametrize(
+    ("largest", "leave_out", "kind"),
+    [
+        (0.7, (), "Relu"),  # int8 ends where the Clip does
+        (0.5, (), "Relu"),
+        (0.702, (), "Relu"),  # 0.7 is 126.6 steps
+        (0.704, (), "Clip"),
+        (0.5, ("second",), "Clip"),  # which reads it in float
+        (0.5, ("add",), "Clip"),
+    ],
+)
+def test_a_clip_that_int8_makes_needless_is_a_relu(
+    largest: float, leave_out: tuple[str, ...], kind: str
+) -> None:
+    source = residual()
+    model = quantise(source, FixedScales({"a1": largest}, 3.0), leave_out)
+    (activation,) = [node for node in model.graph.node if node.name == "act"]
+    assert activation.op_type == kind
+    onnx.checker.check_model(model, full_check=True)
+    clipped = onnx.ModelProto()
+    clipped.CopyFrom(model)
+    if kind == "Relu":
+        for node in clipped.graph.node:
+            if node.name == "act":
+                node.op_type = "Clip"
+                node.input.extend(["low", "high"])
+        clipped.graph.initializer.extend(
+            numpy_helper.from_array(CONSTANTS[name], name) for name in ("low", "high")
+        )
+    for _ in range(5):
+        image = RANDOM.normal(0, 2, IMAGE.shape).astype(np.float32)
+        for have, want in zip(run_onnx(model, image), run_onnx(clipped, image), strict=True):
+            np.testing.assert_array_equal(have, want)
+
+
 def fake(values: Tensor, largest: float) -> Tensor:
     """Round to steps of a 127th of the range, and back."""
     step = np.float64(np.float32(largest / 127))
@@ -133,7 +168,7 @@ def test_rules_of_tensorrt() -> None:
 
     pair, stored = "DequantizeLinear", ""
     assert kinds_before(model, "first") == [pair, pair, stored]  # the bias stays as it is
-    assert kinds_before(model, "act") == ["Conv", stored, stored]  # nothing in between
+    assert kinds_before(model, "act") == ["Conv"]  # nothing in between, and a Relu by now
     assert kinds_before(model, "add") == [pair, "Conv"]  # the skip input alone
     assert kinds_before(model, "decode") == ["Conv"]
     values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}

@@ -130,6 +130,67 @@ def test_weak_typing_where_it_is_gone(
         build(install(version), model, BuildOptions(precision=precision))
 
 
+def _compiled(*types: str) -> list[dict[str, Any]]:
+    """Convolutions as the inspector tells of them."""
+    tensor = {"Name": "x", "Dimensions": [1, 8, 4, 4]}
+    return [
+        {
+            "Name": f"conv{number}",
+            "LayerType": "CaskConvolution",
+            "Inputs": [{**tensor, "Format/Datatype": kind}],
+            "Outputs": [{**tensor, "Format/Datatype": kind}],
+        }
+        for number, kind in enumerate(types)
+    ]
+
+
+# Two convolutions that are quantised, one of them behind a cast, and one that is not.
+THREE = (
+    *(("q", "QUANTIZE", "INT8"), ("dq", "DEQUANTIZE", "FLOAT"), ("a", "CONVOLUTION", "FLOAT")),
+    *(("q2", "QUANTIZE", "INT8"), ("dq2", "DEQUANTIZE", "FLOAT"), ("half", "CAST", "HALF")),
+    *(("b", "CONVOLUTION", "HALF"), ("c", "CONVOLUTION", "HALF")),
+)
+
+
+@pytest.mark.parametrize("version", [V8, V10, V11])
+def test_int8_that_a_plan_has_lost(
+    version: str, install: Any, model: Path, on_orin: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    three: Any = THREE
+    if version == V8:  # which has no Cast layer
+        three = tuple((n, k.replace("CAST", "IDENTITY"), t) for n, k, t in THREE)
+
+    def scenario(*types: str) -> Scenario:
+        return Scenario(layers=three, compiled=_compiled(*types) if types else None)
+
+    _, sidecar = build(install(version, scenario("Int8", "Int8", "Half")), model)
+    assert sidecar.quantised == 2
+    assert sidecar.convolutions == {"int8": 2, "float16": 1}
+    build(install(version, scenario("Int8", "Int8")), model)  # what is fused away is not lost
+    _, unseen = build(install(version, scenario()), model)
+    assert unseen.convolutions == {"unknown": 3}
+
+    written = model.with_name("out.plan").read_bytes()
+    trt = install(version, scenario("Int8", "Half", "Half"))
+    with pytest.raises(BuildError, match=r"runs 1 of 2 convolutions in float.*\(1 run in INT8\)"):
+        build(trt, model)
+    assert model.with_name("out.plan").read_bytes() == written
+    _, taken = build(trt, model, BuildOptions(allow_float=True))
+    assert taken.convolutions == {"int8": 1, "float16": 2}
+    assert taken.command(Path("/a.plan")).endswith("-o /a.plan --allow-float")
+    assert "runs 1 of 2 convolutions in float" in caplog.text
+    assert trt.module._scenario.builds[1]["timings_before"] == ["timed"]  # of the one refused
+
+
+def test_a_plan_that_cannot_be_loaded_is_not_counted(
+    install: Any, model: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trt = install(V10, Scenario(layers=THREE))
+    monkeypatch.setattr(trt.module.Runtime, "deserialize_cuda_engine", lambda self, plan: None)
+    _, sidecar = build(trt, model)
+    assert (sidecar.quantised, sidecar.convolutions) == (2, None)
+
+
 @pytest.mark.parametrize("version", [V8, V10])
 def test_a_calibration_cache(version: str, install: Any, model: Path, on_orin: Device) -> None:
     cache = model.with_name("ranges.cache")

@@ -231,6 +231,7 @@ def test_the_command_builds_the_same_again(install: Any, model: Path, on_orin: D
         version_compatible=True,
         hardware="ampere+",
         dla_core=1,
+        allow_float=True,
         compute_capabilities=("8.6", "12.0"),
     )
     words = options.command("model.onnx", "out.plan", "tensorrt-rtx").split()
@@ -248,6 +249,7 @@ def test_the_command_builds_the_same_again(install: Any, model: Path, on_orin: D
         "version_compatible": given["version_compatible"],
         "hardware": given["hardware"],
         "dla_core": given["dla_core"],
+        "allow_float": given["allow_float"],
         "compute_capabilities": given["compute_capability"],
     }
     assert BuildOptions(**read) == options

@@ -37,7 +37,8 @@ class Scenario:
     Attributes:
         inputs: of any model that is parsed, and of any plan that says nothing of its own.
         outputs: likewise.
-        layers: name, type and type of the output of each layer.
+        layers: name, type and type of the output of each layer, which reads the one before it.
+        compiled: what the inspector tells of the layers of any plan; None for their names alone.
         parser_errors: node index, name, operator and words of what the parser refuses.
         build_error: what the build fails with; None if it succeeds.
         steps: of a build.
@@ -54,6 +55,7 @@ class Scenario:
     inputs: Sequence[Tensor] = (("images", "FLOAT", (1, 3, 32, 64)),)
     outputs: Sequence[Tensor] = (("boxes", "FLOAT", (1, 5, 4)), ("scores", "FLOAT", (1, 5)))
     layers: Sequence[tuple[str, str, str]] = (("/network/body/conv", "CONVOLUTION", "FLOAT"),)
+    compiled: Sequence[dict[str, Any]] | None = None
     parser_errors: Sequence[tuple[int, str, str, str]] = ()
     build_error: str | None = None
     steps: int = 3
@@ -161,6 +163,9 @@ class _Layer(_Strict):
     def get_output(self, index: int) -> Any:
         return self._output if index == 0 else None
 
+    def get_input(self, index: int) -> Any:
+        return self._source if index == 0 else None
+
     def set_output_type(self, index: int, dtype: Any) -> None:
         self._output_types[index] = dtype
 
@@ -227,8 +232,11 @@ class _Parser(_Strict):
         scenario = trt._scenario
         say(trt, self._logger, "INFO", "Parsing the model")
         self._errors = [trt.ParserError(*error) for error in scenario.parser_errors]
-        network._layers = [trt.ILayer(*layer) for layer in scenario.layers]
         network._inputs = [trt.ITensor(tensor) for tensor in scenario.inputs]
+        network._layers = [trt.ILayer(*layer) for layer in scenario.layers]
+        tensors = [network._inputs[0], *(layer.get_output(0) for layer in network._layers)]
+        for layer, source in zip(network._layers, tensors, strict=False):
+            layer._source = source
         network._outputs = [trt.ITensor(tensor) for tensor in scenario.outputs]
         return not self._errors
 
@@ -470,6 +478,7 @@ class _Inspector(_Strict):
         # The key has another name from TensorRT 11 on, and in TensorRT-RTX.
         old = trt.__version__.startswith(("8.", "10."))
         layers = [{"Name": name, "LayerType": kind} for name, kind, _ in trt._scenario.layers]
+        layers = layers if trt._scenario.compiled is None else list(trt._scenario.compiled)
         key = "Bindings" if old else "I/O Tensors"
         return json.dumps({"Layers": layers, key: list(self._engine._io)})
 
