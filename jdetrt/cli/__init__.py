@@ -29,7 +29,7 @@ COMMANDS = {
     "calibrate": "Quantise an ONNX model to INT8 and report the effect on tracking.",
     "data": "Convert and check training data, and fit anchors to it.",
     "demo": "Render a synthetic clip, track it and write the results.",
-    "deploy": "Write what Triton needs to serve a model to many clients.",
+    "deploy": "Write what Triton or DeepStream needs to run a model.",
     "doctor": "Check this machine: what works, what is missing and how to install it.",
     "evaluate": "Measure detection, embeddings and tracking on labelled data.",
     "export": "Export a checkpoint as an ONNX model that includes decoding.",

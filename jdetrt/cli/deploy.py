@@ -144,3 +144,38 @@ def triton(
             click.echo(path)
         click.echo(f"Serve it: tritonserver --model-repository={output}")
         click.echo(f"Then track: jdetrt track SOURCE --model grpc://HOST:8001/{name}")
+
+
+@command.command(cls=opt.Command)
+@click.argument(
+    "model",
+    type=resolve,
+    shell_complete=opt.complete_model,
+    help="A plan of `jdetrt build`, or an ONNX model of `jdetrt export`, of which DeepStream "
+    "builds an FP16 engine itself.",
+)
+@click.option(
+    "-o", "--output", type=opt.FILE, required=True, metavar="DIR", help="Folder for the files."
+)
+@click.option(
+    "--streams",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Number of streams, which the network sees as one batch.",
+)
+@opt.QUIET
+def deepstream(model: Path, output: Path, streams: int, quiet: bool) -> None:
+    """Write nvinfer settings, an output parser and a probe for NVIDIA DeepStream.
+
+    The parser is C++ source with a Makefile; the probe feeds boxes and embeddings to the trackers
+    of jdetrt.
+    """
+    from jdetrt.deploy.deepstream import write_deepstream_folder
+
+    written = write_deepstream_folder(model, output, batch=streams)
+    if not quiet:
+        for path in written:
+            click.echo(path)
+        click.echo(f"On the board: make -C {output}")

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files as package_files
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import msgspec
 
-from jdetrt.atomic import atomic_path, write_text
+from jdetrt.atomic import write_text
+from jdetrt.deploy.parts import copy_file, template
 from jdetrt.deploy.pbtxt import Word, pbtxt
 from jdetrt.engine.model import Model
 from jdetrt.engine.tensorrt.plan import Sidecar, sidecar_path
 from jdetrt.engine.triton import METADATA
 from jdetrt.errors import ConfigError
 from jdetrt.file_kind import FileKind
-from jdetrt.inputs import reading
 from jdetrt.types import Size
 
 __all__ = ["TritonOptions", "write_triton_repository"]
@@ -349,7 +347,7 @@ class _Writer:
             "queue_us": str(max(1000, 2 * self._options.queue_delay_us)),
         }
         for name in ("compose.yaml", "kubernetes.yaml"):
-            self._text(Path(name), Template(_template(name)).safe_substitute(values))
+            self._text(Path(name), Template(template(name)).safe_substitute(values))
 
     def _batching(self) -> dict[str, Any]:
         most = self._network.max_batch
@@ -371,21 +369,16 @@ class _Writer:
         present = {key: value for key, value in fields.items() if value != []}
         self._text(Path(name, "config.pbtxt"), pbtxt({**head, **present}))
 
-    def _template(self, template: str, path: Path) -> None:
-        self._text(path, _template(template))
+    def _template(self, name: str, path: Path) -> None:
+        self._text(path, template(name))
 
     def _text(self, path: Path, text: str) -> None:
         write_text(self._folder / path, text)
         self.written.append(self._folder / path)
 
     def _copy(self, source: Path, path: Path) -> None:
-        with reading(source, ConfigError), atomic_path(self._folder / path) as temporary:
-            shutil.copyfile(source, temporary)
+        copy_file(source, self._folder / path)
         self.written.append(self._folder / path)
-
-
-def _template(name: str) -> str:
-    return package_files("jdetrt.deploy").joinpath("templates").joinpath(name).read_text("utf-8")
 
 
 def _parameters(values: dict[str, str]) -> list[dict[str, Any]]:
