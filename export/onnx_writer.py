@@ -30,7 +30,7 @@ from jdetrt.export.precision import (
 )
 from jdetrt.export.sizes import settle_sizes
 from jdetrt.runtime.preprocess import letterbox
-from jdetrt.runtime.settings import tracker_note
+from jdetrt.runtime.settings import label_note, tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo
 from jdetrt.training.network.anchors import grids, network_anchors
@@ -167,6 +167,7 @@ def export_onnx(
             "checkpoint_sha256": inputs.sha256(checkpoint),
             "parity": json.dumps(note),
             **tracker_note(tracker or info.config.tracker),
+            **label_note(info.config.label),
         }
         onnx.helper.set_model_props(model, metadata)
         temporary.write_bytes(model.SerializeToString())

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from jdetrt.config import ANCHORS_PER_CELL, AnyTrackerConfig, ExportConfig
+from jdetrt.config import ANCHORS_PER_CELL, AnyTrackerConfig, ExportConfig, LabelConfig
 from jdetrt.errors import SessionError
 from jdetrt.export.deploy_graph import Decode, DeployGraph, normalise
 from jdetrt.export.sizes import settle_sizes
 from jdetrt.runtime.session import SessionBase
-from jdetrt.runtime.settings import tracker_note
+from jdetrt.runtime.settings import label_note, tracker_note
 from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.training.network.anchors import anchor_sizes, grids, network_anchors
 from jdetrt.training.network.model import JdeNetwork
@@ -43,6 +43,7 @@ class TorchSession(SessionBase):
         anchors: ``(3, 4, 2)`` anchor sizes that it was trained with; those of ``size`` by default.
         top_k: candidates that it gives; by default 1024, or all where there are fewer.
         tracker: settings that suit the network; they go into the session's metadata.
+        label: what it detects, likewise.
 
     Raises:
         ConfigError: width or height is not a multiple of 32.
@@ -57,6 +58,7 @@ class TorchSession(SessionBase):
         *,
         top_k: int | None = None,
         tracker: AnyTrackerConfig | None = None,
+        label: LabelConfig | None = None,
     ) -> None:
         width, height = size
         anchors = anchor_sizes(*size) if anchors is None else anchors
@@ -80,6 +82,7 @@ class TorchSession(SessionBase):
                 "body": network.body_name,
                 **({"anchors": json.dumps(anchors.tolist())} if anchored else {}),
                 **tracker_note(tracker),
+                **label_note(label),
             },
         )
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="torch")
@@ -132,7 +135,10 @@ def open_checkpoint(
     if device != "cpu" and not torch.cuda.is_available():
         raise SessionError(f"device '{device}': torch {torch.__version__} finds no CUDA GPU here")
     anchors = network_anchors(info.config, trained)
-    return TorchSession(network.to(device), size, anchors, tracker=info.config.tracker)
+    config = info.config
+    return TorchSession(
+        network.to(device), size, anchors, tracker=config.tracker, label=config.label
+    )
 
 
 def load_network(

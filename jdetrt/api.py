@@ -20,6 +20,7 @@ from jdetrt.loading import load, tracking_settings
 from jdetrt.many import track_many
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.pipeline import Pipeline
+from jdetrt.runtime.settings import label_of
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink, Watcher
 from jdetrt.runtime.sinks.outputs import KINDS, open_output
@@ -217,7 +218,12 @@ def track(
         with interrupt_held():
             for name, path in outputs:
                 output = open_output(
-                    name, path, opened.frame_rate, live=opened.live, rotation=rotation
+                    name,
+                    path,
+                    opened.frame_rate,
+                    live=opened.live,
+                    rotation=rotation,
+                    label=label_of(detector.session),
                 )
                 sinks = [*sinks, output]
                 stack.callback(sinks[-1].discard)  # which does nothing to a complete one

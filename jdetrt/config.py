@@ -8,7 +8,7 @@ type, is refused with the path of the key. "Paper" is *Towards Real-Time Multi-O
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -18,19 +18,24 @@ from jdetrt.errors import ConfigError
 
 __all__ = [
     "ANCHORS_PER_CELL",
+    "ANY_ASPECT",
     "LARGEST_EMBEDDING",
     "LOSS_WEIGHT_INIT",
     "PRESETS",
     "PUBLISHED_ANCHORS",
     "STRIDES",
+    "TABLE_2",
+    "TABLE_2_TOTAL",
     "TOP_K_LIMIT",
     "AnyTrackerConfig",
     "ExportConfig",
     "IouConfig",
+    "LabelConfig",
     "NetworkConfig",
     "PaperConfig",
     "ReferenceConfig",
     "TrackerConfig",
+    "TrainingSet",
     "default_config",
     "load",
     "preset_of",
@@ -140,6 +145,32 @@ def preset_of(config: TrackerConfig) -> str:
     return str(msgspec.to_builtins(config)["preset"])
 
 
+# ---- training data ---------------------------------------------------------------------------
+
+
+class TrainingSet(NamedTuple):
+    """A column of the paper's table 2, in thousands: images, boxes, identities (if any)."""
+
+    name: str
+    images: float
+    boxes: float
+    identities: float | None
+
+
+# By the name of the list, without its ending. MOT16 has 53 in the table, which its own total of 54
+# contradicts: 5.3.
+TABLE_2 = {
+    "eth": TrainingSet("ETH", 2, 17, None),
+    "citypersons": TrainingSet("CP", 3, 21, None),
+    "caltech": TrainingSet("CT", 27, 46, 0.6),
+    "mot16": TrainingSet("M16", 5.3, 112, 0.5),
+    "mot17": TrainingSet("M16", 5.3, 112, 0.5),
+    "cuhksysu": TrainingSet("CS", 11, 55, 7),
+    "prw": TrainingSet("PRW", 6, 18, 0.5),
+}
+TABLE_2_TOTAL = TrainingSet("Total", 54, 270, 8.7)
+
+
 # ---- network and export --------------------------------------------------------------------
 
 LARGEST_EMBEDDING = 65536  # numbers; far more than any network has
@@ -170,6 +201,16 @@ PUBLISHED_ANCHORS = {
 LOSS_WEIGHT_INIT = {"s_c": -4.15, "s_r": -4.85, "s_id": -2.3}
 
 
+ANY_ASPECT = 1e6  # a `TrackerConfig.max_aspect` that leaves out no box
+
+
+class LabelConfig(Section, frozen=True):
+    """The class that a network detects, where that is another than people."""
+
+    id: Count  # its number in the labels of the training data, and in results
+    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.-]+$")]
+
+
 class NetworkConfig(Section, frozen=True):
     """The shape of a JDE network, the size that its anchors belong to, and how to track with it."""
 
@@ -184,6 +225,7 @@ class NetworkConfig(Section, frozen=True):
     # What suits the network where nobody says otherwise; it goes with the checkpoint, the models
     # and the plans that are made of it. None for a preset's own (jdetrt.runtime.settings).
     tracker: AnyTrackerConfig | None = None
+    label: LabelConfig | None = None  # what it detects; None for people
 
 
 TOP_K_LIMIT = 3840  # TensorRT's TopK takes no more

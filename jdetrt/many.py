@@ -11,6 +11,7 @@ from jdetrt import shipped
 from jdetrt.loading import load, tracking_settings
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.multi_pipeline import MultiPipeline, MultiReport, Stream, unique
+from jdetrt.runtime.settings import label_of
 from jdetrt.runtime.sinks.base import FrameResult, Watcher
 from jdetrt.runtime.sinks.outputs import KINDS, open_output, output_path, refuse_mixed
 from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation
@@ -141,6 +142,7 @@ def track_many(
                         live=source.live,
                         rotation=rotation,
                         stream=name,
+                        label=label_of(detector.session),
                     )
                 )
                 stack.callback(sinks[-1].discard)  # which does nothing to a complete one

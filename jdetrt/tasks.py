@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 
 from jdetrt import config, shipped
-from jdetrt.errors import requiring
+from jdetrt.account import counted
+from jdetrt.errors import ConfigError, requiring
 from jdetrt.loading import load, tracking_settings
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector
@@ -23,7 +24,7 @@ from jdetrt.runtime.sources.open import open_source
 
 if TYPE_CHECKING:
     from jdetrt.calibration.record import CalibrationRecord
-    from jdetrt.config import AnyTrackerConfig, TrackerConfig
+    from jdetrt.config import AnyTrackerConfig, LabelConfig, NetworkConfig, TrackerConfig
     from jdetrt.engine.tensorrt.build_options import BuildOptions
     from jdetrt.engine.tensorrt.plan import Sidecar
     from jdetrt.evaluation.summary import QuickScore
@@ -286,6 +287,8 @@ def train(
     batch: int | None = None,
     size: tuple[int, int] | None = None,
     learning_rate: float | None = None,
+    data: Sequence[str | Path] = (),
+    label: LabelConfig | None = None,
     validate: str | Path | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -299,7 +302,8 @@ def train(
 
     Args:
         recipe: a recipe, the path of a TOML file, or the name of a recipe that ships
-            (``"paper"``, ``"nano"``); None with ``resume`` for the one that the run began with.
+            (``"paper"``, ``"nano"``); None with ``resume`` for the one that the run began with, and
+            with ``data`` for one that teaches the built-in model.
         output: folder of the run; gets the checkpoints, the log and the state to resume from.
         data_root: folder that the paths of the recipe are relative to.
         start: weights to start from, in place of the recipe's.
@@ -307,6 +311,8 @@ def train(
         batch: images a step, over all devices.
         size: width and height of the network input, in training and validation.
         learning_rate: of the optimiser.
+        data: data sets to train on (`jdetrt.training.data.paths.find`), in place of the recipe's.
+        label: class to train in place of people: its number in the labels, and its name.
         validate: MOT sequence to score the network on; ``best.safetensors`` is the checkpoint with
             the highest AP.
         resume: continue the run in ``output``.
@@ -333,14 +339,16 @@ def train(
     with requiring("train", "Training a network"):
         from jdetrt.training.data.training_set import open_training_set
         from jdetrt.training.distributed import processes
-        from jdetrt.training.recipe import changed, open_recipe
+        from jdetrt.training.recipe import changed, open_recipe, starter
         from jdetrt.training.run_folder import check, prepare, read_recipe
         from jdetrt.training.train import train as run
 
     output = Path(output)
     if recipe is None:
         check(output, resume=resume)
-        settings = read_recipe(output)
+        if not (resume or data):
+            raise ConfigError("train: give a recipe, or data for the built-in one")
+        settings = read_recipe(output) if resume else starter(_built_in())
     else:
         settings = open_recipe(str(recipe)) if isinstance(recipe, (str, Path)) else recipe
     settings = changed(
@@ -350,17 +358,19 @@ def train(
         batch=batch,
         size=size,
         learning_rate=learning_rate,
+        data=data,
+        label=label,
     )
     with processes(device) as process:
         check(output, resume=resume)
         score = None if validate is None else _validation_scorer(settings, Path(validate))
-        data_set = open_training_set(settings, Path(data_root), cache=cache)
+        data_set = open_training_set(settings, Path(data_root), cache=cache, say=progress.message)
         if process.first:
             if not resume:
                 prepare(output, settings)
             (announce or progress.message)(
-                f"{_counted(len(data_set), 'image', 'images')} per epoch, "
-                f"{_counted(data_set.identities, 'identity', 'identities')}, "
+                f"{counted(len(data_set), 'image')} per epoch, "
+                f"{counted(data_set.identities, 'identity', 'identities')}, "
                 f"{settings.network.body} on {process.device}"
             )
         return run(
@@ -376,8 +386,11 @@ def train(
         )
 
 
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
+def _built_in() -> NetworkConfig:
+    """Configuration of the built-in model."""
+    from jdetrt.training.checkpoints.checkpoint import load as load_checkpoint
+
+    return load_checkpoint(shipped.resolve_checkpoint(shipped.NANO))[1].config
 
 
 def _validation_scorer(

@@ -235,8 +235,10 @@ def _well_formed(
     return fine
 
 
-def mot_lines(index: int, tracks: Tracks) -> str:
+def mot_lines(index: int, tracks: Tracks, number: int = -1) -> str:
     r"""The tracks of frame ``index`` as MOT result rows, in their order, one line each.
+
+    ``number`` is that of another class than people, and stands where ground truth has the class.
 
     Boxes are written with three decimals: a thousandth of a pixel, about the precision of the
     float32 that they come from.
@@ -247,13 +249,15 @@ def mot_lines(index: int, tracks: Tracks) -> str:
     boxes = tracks.boxes.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     return "".join(
-        f"{index},{track},{x:.3f},{y:.3f},{w:.3f},{h:.3f},1,-1,-1,-1\n"
+        f"{index},{track},{x:.3f},{y:.3f},{w:.3f},{h:.3f},1,{number},-1,-1\n"
         for track, (x, y, w, h) in zip(tracks.ids.tolist(), boxes.tolist(), strict=True)
     )
 
 
-def kitti_lines(index: int, tracks: Tracks) -> str:
+def kitti_lines(index: int, tracks: Tracks, name: str = "Pedestrian") -> str:
     r"""The tracks of frame ``index`` as rows of the KITTI tracking format, one line each.
+
+    ``name`` is that of their class.
 
     KITTI counts frames from 0. What a tracker in the image cannot know (truncation, occlusion,
     angle, size and place in space) has the values that the KITTI development kit gives for it.
@@ -263,7 +267,7 @@ def kitti_lines(index: int, tracks: Tracks) -> str:
     """
     rows = zip(tracks.ids.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), strict=True)
     return "".join(
-        f"{index - 1} {track} Pedestrian -1 -1 -10 {x1:.3f} {y1:.3f} {x2:.3f} {y2:.3f} "
+        f"{index - 1} {track} {name} -1 -1 -10 {x1:.3f} {y1:.3f} {x2:.3f} {y2:.3f} "
         f"-1 -1 -1 -1000 -1000 -1000 -10 {score:.4f}\n"
         for track, (x1, y1, x2, y2), score in rows
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
-from jdetrt.config import AnyTrackerConfig, default_config, preset_of
+from jdetrt.config import ANY_ASPECT, AnyTrackerConfig, LabelConfig, default_config, preset_of
 from jdetrt.documents import decode_json
 from jdetrt.errors import SessionError
 from jdetrt.types import Session, Size
 
-__all__ = ["assumptions", "tracker_config", "tracker_note"]
+__all__ = ["assumptions", "label_note", "label_of", "tracker_config", "tracker_note"]
 
-_TRACKER = "tracker"  # key of a model's metadata: settings of the tracker, as JSON
+# Keys of a model's metadata, for JSON.
+_TRACKER = "tracker"
+_LABEL = "label"
 
 
 def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerConfig:
@@ -23,18 +25,21 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
 
     Returns:
         Those that travel with the model (`tracker_note`), where it has any; or
-        else the preset ``"reference"`` for a model with embeddings, ``"iou"`` for one without.
+        else the preset ``"reference"`` for a model with embeddings, ``"iou"`` for one without. The
+        settings of a preset leave out boxes that are too wide for people; for a model of another
+        class they leave out none.
 
     Raises:
         ConfigError: there is no such preset.
         SessionError: the settings in the model cannot be read.
     """
-    if preset is not None:
-        return default_config(preset)
     note = session.metadata.get(_TRACKER)
-    if note is None:
+    if preset is not None or note is None:
         gives = {spec.name for spec in session.outputs}
-        return default_config("reference" if "embeddings" in gives else "iou")
+        chosen = default_config(preset or ("reference" if "embeddings" in gives else "iou"))
+        if label_of(session) is not None:
+            chosen = msgspec.structs.replace(chosen, max_aspect=ANY_ASPECT)
+        return chosen
     try:
         config: AnyTrackerConfig = decode_json(note, AnyTrackerConfig)  # type: ignore[arg-type]
     except ValueError as err:
@@ -43,6 +48,22 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
             f"--config or --preset if the command has them, or export the model again"
         ) from err
     return config
+
+
+def label_of(session: Session) -> LabelConfig | None:
+    """Class that a model detects; None for people. Raises SessionError where it cannot be read."""
+    note = session.metadata.get(_LABEL)
+    try:
+        return None if note is None else decode_json(note, LabelConfig)
+    except ValueError as err:
+        raise SessionError(
+            f"the label in the model's metadata is invalid ({err}); export the model again"
+        ) from err
+
+
+def label_note(label: LabelConfig | None) -> dict[str, str]:
+    """The entry of a model's metadata that `label_of` reads; nothing for None."""
+    return {} if label is None else {_LABEL: msgspec.json.encode(label).decode()}
 
 
 def assumptions(session: Session, *, tracker_given: bool = False) -> list[str]:

@@ -267,8 +267,9 @@ def optimiser(model: NetworkWithLoss, config: OptimiserConfig) -> torch.optim.Op
 
 
 def burn_in_steps(config: ScheduleConfig, steps_per_epoch: int) -> int:
-    """Steps of the burn-in, which ends with the first epoch as in the reference, or later."""
-    return min(config.burn_in, config.burn_in_epochs * steps_per_epoch)
+    """Steps of the burn-in: it ends with the first epoch, as in the reference, or at half-time."""
+    epochs = max(min(config.burn_in_epochs, config.epochs // 2), 1)
+    return min(config.burn_in, epochs * steps_per_epoch)
 
 
 def rate(config: ScheduleConfig, step: int, steps_per_epoch: int) -> float:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, to_builtins
+from msgspec.structs import replace
 
-from jdetrt.config import BelowOne, Count, Fraction, NetworkConfig, Positive, Section, load
+from jdetrt.config import (
+    ANY_ASPECT,
+    BelowOne,
+    Count,
+    Fraction,
+    LabelConfig,
+    NetworkConfig,
+    Positive,
+    Section,
+    load,
+)
 from jdetrt.documents import convert
 from jdetrt.errors import ConfigError
 from jdetrt.types import Size
@@ -24,6 +36,7 @@ __all__ = [
     "TargetsConfig",
     "changed",
     "open_recipe",
+    "starter",
 ]
 
 _LONGEST_NAME = 1000
@@ -158,7 +171,7 @@ class ScheduleConfig(Section, frozen=True):
 
     epochs: Annotated[int, Meta(ge=1)] = 30  # paper section 4.2
     burn_in: Count = 1000  # steps of a rate rising with the 4th power; reference
-    burn_in_epochs: Annotated[int, Meta(ge=1)] = 1  # that they take at most; reference
+    burn_in_epochs: Annotated[int, Meta(ge=1)] = 1  # that they take at most, up to half; reference
     fall: Literal["steps", "cosine"] = "steps"
     # Epochs, as shares of all, after which the rate is a tenth; reference train.py (the paper has
     # the 15th and the 23rd of 30).
@@ -198,6 +211,15 @@ class Recipe(Section, frozen=True):
     validation_size: Size | None = None  # network size; None for that of the network
 
 
+def starter(network: NetworkConfig) -> Recipe:
+    """Recipe that teaches the built-in model with data of your own, which `changed` names.
+
+    Args:
+        network: configuration of the built-in model.
+    """
+    return replace(open_recipe("_starter"), network=network)
+
+
 def open_recipe(name: str | Path) -> Recipe:
     """Read a recipe: one of `RECIPES` by its name, or a TOML file.
 
@@ -222,6 +244,8 @@ def changed(
     batch: int | None = None,
     size: tuple[int, int] | None = None,
     learning_rate: float | None = None,
+    data: Sequence[str | Path] = (),
+    label: LabelConfig | None = None,
 ) -> Recipe:
     """Change the settings that are most often changed; None leaves one as it is.
 
@@ -233,6 +257,8 @@ def changed(
         size: width and height of the network input, in training and validation; it replaces
             ``sizes``.
         learning_rate: of the optimiser.
+        data: paths of data sets in place of the recipe's.
+        label: class to train in place of people. Boxes of any width and height are then tracked.
 
     Raises:
         ConfigError: a value is out of range.
@@ -242,8 +268,19 @@ def changed(
         changes["schedule"] = {"epochs": epochs}
     if learning_rate is not None:
         changes["optimiser"] = {"learning_rate": learning_rate}
+    network: dict[str, Any] = {}
     if size is not None:
-        changes |= {"network": {"size": size}, "sizes": (), "validation_size": size}
+        network["size"] = size
+        changes |= {"sizes": (), "validation_size": size}
+    if label is not None:
+        network["label"] = to_builtins(label)
+        if recipe.network.tracker is not None:
+            network["tracker"] = {"max_aspect": ANY_ASPECT}
+    if network:
+        changes["network"] = network
+    if data:
+        paths = [str(Path(path).absolute()) for path in data]
+        changes["data"] = [{"path": path} for path in paths]
     given = {name: value for name, value in changes.items() if value is not None}
     if not given:
         return recipe

@@ -244,6 +244,7 @@ class Run:
             size=self._size,
             anchors=self._recipe.network.anchors,
             tracker=self._recipe.network.tracker,
+            label=self._recipe.network.label,
             identities=self._data_set.identities,
             epoch=self.epoch,
         )
@@ -268,7 +269,7 @@ def _burn_in_note(schedule: ScheduleConfig, steps_per_epoch: int) -> str:
     return (
         f"Warning: the burn-in has only {steps} of {schedule.burn_in} steps, because an epoch of "
         f"these data has {steps_per_epoch}, which may not protect the weights; lower the learning "
-        "rate, raise schedule.burn_in_epochs, or add data"
+        "rate, raise schedule.burn_in_epochs and epochs, or add data"
     )
 
 

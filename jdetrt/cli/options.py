@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from jdetrt.cli.command import Command, Group
-from jdetrt.config import PRESETS
+from jdetrt.config import PRESETS, LabelConfig
 from jdetrt.engine.triton_url import is_triton_url
 from jdetrt.errors import DataError
 from jdetrt.shipped import NANO, resolve, resolve_checkpoint, sizes
@@ -27,6 +27,7 @@ __all__ = [
     "FILE",
     "FRACTION",
     "JSON",
+    "LABEL",
     "MIN_VISIBILITY",
     "MODEL",
     "PATHS",
@@ -56,6 +57,7 @@ __all__ = [
     "names",
     "numbers",
     "parse_frame_rate",
+    "parse_label",
     "parse_size",
     "parse_sizes",
     "refuse_both",
@@ -130,6 +132,19 @@ def complete_model(
 def model_or_address(text: str) -> Path | str:
     """The file of a model, or the address of one on Triton as it is. Raises ConfigError."""
     return text if is_triton_url(text) else resolve(text)
+
+
+def parse_label(text: str) -> LabelConfig:
+    """Read ``2:car``; raises click.BadParameter."""
+    from jdetrt.documents import convert
+
+    number, _, name = text.partition(":")
+    try:
+        return convert({"id": int(number), "name": name}, LabelConfig)
+    except ValueError:
+        raise click.BadParameter(
+            f"expected the number and the name of a class, such as 2:car, got {text!r}"
+        ) from None
 
 
 def refuse_both(**given: Any) -> None:
@@ -261,13 +276,20 @@ PATHS = click.argument(
     "and labels_with_ids/, a MOT sequence, a folder of these, or a pattern such as "
     "'train/MOT17-*'.",
 )
+LABEL = click.option(
+    "--label",
+    type=parse_label,
+    metavar="ID:NAME",
+    help="Class to take instead of people, by its number in the labels and its name, such as "
+    "2:car.",
+)
 DATA = click.option(
     "--data",
     metavar="PATH",
     multiple=True,
     shell_complete=complete_file,
-    help="Data set to train on: a list of images, a folder with images and labels, a MOT sequence, "
-    "a folder or a pattern of these; may be repeated.",
+    help="Data set to train on: a MOT sequence, a folder of sequences, a folder with images and "
+    "labels (JDE or YOLO), a list of images, or COCO annotations; may be repeated.",
 )
 SEQUENCES = click.option(
     "--sequences",

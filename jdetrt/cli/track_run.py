@@ -18,7 +18,7 @@ from jdetrt.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from jdetrt.account import Account
-    from jdetrt.config import TrackerConfig
+    from jdetrt.config import LabelConfig, TrackerConfig
     from jdetrt.engine.tensorrt.session import MemoryUse
     from jdetrt.runtime.events.counter import EventCounter
     from jdetrt.runtime.live.hub import LiveHub
@@ -112,6 +112,7 @@ class Outputs:
         name: str = "",
         several: bool = False,
         counter: EventCounter | None = None,
+        label: LabelConfig | None = None,
     ) -> list[Sink]:
         """Open the outputs of a stream, after its counter. Raises OutputError, ConfigError."""
         from jdetrt.runtime.signals import interrupt_held
@@ -129,6 +130,7 @@ class Outputs:
                     rotation=self._rotation,
                     stream=name if several else "",
                     counter=counter,
+                    label=label,
                 )
                 opened.append(self._stack.enter_context(output))
                 if path != opt.STDOUT:
@@ -166,9 +168,11 @@ def track_streams(
     from jdetrt.runtime.detector import network_size
     from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream, unique
     from jdetrt.runtime.pipeline import Pipeline
+    from jdetrt.runtime.settings import label_of
     from jdetrt.runtime.sources.open import account_of
     from jdetrt.runtime.tracking.tracker import Tracker
 
+    label = label_of(session)
     several = len(plans) > 1
     bars = ProgressBars(quiet=options.quiet, rate="FPS")
     sources = [stack.enter_context(_open(plan, bars, wait=several)) for plan in plans]
@@ -190,6 +194,7 @@ def track_streams(
                 name=name,
                 several=several,
                 counter=counters.get(name),
+                label=label,
             ),
             OnFrame(bars, name),
             name,
@@ -198,7 +203,7 @@ def track_streams(
         for plan, source, name in zip(plans, sources, names, strict=True)
     ]
     files = {name: plan.regions for plan, name in zip(plans, names, strict=True)}
-    watchers, metrics, publisher = _watchers(options, bars, stack, counters, files)
+    watchers, metrics, publisher = _watchers(options, bars, stack, counters, files, label)
     size, frames = network_size(session), options.max_frames
     if several:
         many = MultiPipeline(
@@ -372,6 +377,7 @@ def _watchers(
     stack: ExitStack,
     counters: Mapping[str, EventCounter],
     files: Mapping[str, Path | None],
+    label: LabelConfig | None,
 ) -> tuple[list[Watcher], Metrics | None, MqttPublisher | None]:
     """Open what watches the run."""
     watchers: list[Watcher] = []
@@ -379,7 +385,7 @@ def _watchers(
     if options.mqtt is not None:
         from jdetrt.runtime.sinks.mqtt import MqttPublisher, events_publisher
 
-        publisher = stack.enter_context(MqttPublisher(options.mqtt, say=bars.message))
+        publisher = stack.enter_context(MqttPublisher(options.mqtt, say=bars.message, label=label))
         watchers += [publisher, events_publisher(publisher, counters)]
     if options.live is not None:
         watchers.append(_live_page(options.live, bars, stack, counters, files))

@@ -16,6 +16,7 @@ from jdetrt.errors import requiring
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from jdetrt.config import LabelConfig
     from jdetrt.training.progress import Report
     from jdetrt.types import Size
 
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
     required=False,
     shell_complete=opt.complete_file,
     help="A TOML file, or a built-in recipe: paper, nano, nanodet-embedding, nano-efficientnet, "
-    "nano-efficientnet-embedding or nano-efficientnet-large. With --resume it may be left out.",
+    "nano-efficientnet-embedding or nano-efficientnet-large. Without one, --data teaches the "
+    "built-in model nano, and --resume takes the run's own.",
 )
 @click.option(
     "-o", "--output", type=opt.FILE, required=True, metavar="DIR", help="Folder of the run."
 )
+@opt.DATA
+@opt.LABEL
 @click.option(
     "--data-root",
     type=opt.FILE,
@@ -85,6 +89,8 @@ if TYPE_CHECKING:
 def command(
     recipe: str | None,
     output: Path,
+    data: tuple[str, ...],
+    label: LabelConfig | None,
     data_root: Path,
     start: str | None,
     epochs: int | None,
@@ -99,10 +105,12 @@ def command(
 ) -> None:
     """Train a network.
 
+    On images of your own: jdetrt train --data FOLDER -o run
+
     For several GPUs: torchrun --nproc-per-node 4 -m jdetrt train RECIPE ...
     """
-    if recipe is None and not resume:
-        raise click.UsageError("Give a RECIPE, or --resume.")
+    if recipe is None and not (resume or data):
+        raise click.UsageError("Give a RECIPE, --data or --resume.")
     with requiring("train", "Training a network"):
         from jdetrt.tasks import train
         from jdetrt.training.distributed import is_first
@@ -118,6 +126,8 @@ def command(
             batch=batch,
             size=size,
             learning_rate=learning_rate,
+            data=data,
+            label=label,
             validate=validate,
             resume=resume,
             device=device,

@@ -48,6 +48,7 @@ def draw_tracks(
     *,
     trails: Mapping[int, Iterable[tuple[float, float]]] | None = None,
     caption: str = "",
+    name: str = "",
 ) -> npt.NDArray[np.uint8]:
     """Draw the box, the id and, where given, the trail of each track.
 
@@ -55,6 +56,7 @@ def draw_tracks(
         image: ``(H, W, 3)`` uint8, BGR; it is not changed.
         tracks: boxes in pixels of ``image``.
         trails: id to x, y points, oldest first, as ``Trails.update`` gives them.
+        name: of their class, before each id; empty for people.
         caption: a line for the upper left corner, such as frame number and FPS; ASCII.
 
     Returns:
@@ -79,7 +81,8 @@ def draw_tracks(
     for i in order:  # labels after all boxes, so that no line runs through a number
         track = int(tracks.ids[i])
         corner = tracks.boxes[i, :2] - thickness / 2
-        draw_label(canvas, str(track), (corner[0], corner[1]), id_color(track), above=True)
+        text = f"{name} {track}".strip()
+        draw_label(canvas, text, (corner[0], corner[1]), id_color(track), above=True)
     if caption:
         draw_label(canvas, caption, (0, 0), (32, 32, 32), above=False)
     return canvas

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from jdetrt.config import LabelConfig
 from jdetrt.errors import ConfigError, requiring
 from jdetrt.passwords import HASH_HINT, without_passwords
 from jdetrt.runtime.events.counter import EventCounter
@@ -128,6 +129,7 @@ class MqttPublisher:
         url: as `MqttAddress.parse` reads it.
         say: gets a line when the connection is lost or refused, and when it is there.
         queue: messages that wait at most.
+        label: class of the tracks; None for people.
 
     Attributes:
         published: messages handed over.
@@ -138,13 +140,21 @@ class MqttPublisher:
         MissingDependencyError: paho-mqtt is not installed.
     """
 
-    def __init__(self, url: str, *, say: Say = silent, queue: int = _QUEUE) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        say: Say = silent,
+        queue: int = _QUEUE,
+        label: LabelConfig | None = None,
+    ) -> None:
         with requiring("mqtt", "Publishing to MQTT"):
             from paho.mqtt.client import MQTT_ERR_QUEUE_SIZE, Client
             from paho.mqtt.enums import CallbackAPIVersion
         self._address = address = MqttAddress.parse(url)
         self._shown = f"{address.host}:{address.port}"
         self._full = MQTT_ERR_QUEUE_SIZE
+        self._label = label
         self._say = say
         self._said = ""
         self.published = self.dropped = 0
@@ -170,7 +180,8 @@ class MqttPublisher:
 
     def __call__(self, result: FrameResult) -> None:
         """Publish a result."""
-        record = frame_record(result.frame, result.tracks, clock=result.age is not None)
+        live = result.age is not None
+        record = frame_record(result.frame, result.tracks, clock=live, label=self._label)
         if result.age is not None:
             record["age"] = round(result.age, 4)
         self.publish(f"{result.stream}/tracks", record)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from jdetrt.config import LabelConfig
 from jdetrt.errors import ConfigError
 from jdetrt.runtime.events.counter import EventCounter
 from jdetrt.runtime.sinks.base import Output
@@ -56,6 +57,7 @@ def open_output(
     rotation: Rotation = NO_ROTATION,
     stream: str = "",
     counter: EventCounter | None = None,
+    label: LabelConfig | None = None,
 ) -> Output:
     """Open an output of a source.
 
@@ -67,6 +69,7 @@ def open_output(
         rotation: when it gives way to a new one.
         stream: name to write into JSON lines.
         counter: of lines and zones, which are drawn on the frames of a video or of images.
+        label: class of the tracks; None for people.
 
     Raises:
         OutputError: it cannot be made.
@@ -75,17 +78,22 @@ def open_output(
     """
     growing = rotation if live else None
     overlay = None if counter is None else regions_overlay(counter)
+    name = label.name if label else ""
     if kind == "events" and counter is None:
         raise ConfigError("--events: there are no lines or zones; name them with --regions FILE")
     if kind not in TEXTS and path in ("-", STDOUT):
         option = kind.replace("_", "-")
         raise ConfigError(f"--{option}: goes to a file; only text goes to standard output")
     makers: Mapping[str, Callable[[Any], Output]] = {
-        "mot": lambda target: MotSink(target, live=growing),
-        "kitti": lambda target: KittiSink(target, live=growing),
-        "jsonl": lambda target: JsonLinesSink(target, live=growing, stream=stream, clock=live),
-        "video": lambda target: VideoSink(target, frame_rate, live=growing, overlay=overlay),
-        "images": lambda target: FramesSink(target, overlay=overlay),
+        "mot": lambda target: MotSink(target, live=growing, label=label),
+        "kitti": lambda target: KittiSink(target, live=growing, label=label),
+        "jsonl": lambda target: JsonLinesSink(
+            target, live=growing, stream=stream, clock=live, label=label
+        ),
+        "video": lambda target: VideoSink(
+            target, frame_rate, live=growing, overlay=overlay, name=name
+        ),
+        "images": lambda target: FramesSink(target, overlay=overlay, name=name),
         "events": lambda target: EventsSink(
             target, _given(counter), live=growing, stream=stream, clock=live
         ),

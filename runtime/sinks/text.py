@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import msgspec
 
+from jdetrt.config import LabelConfig
 from jdetrt.errors import OutputError
 from jdetrt.runtime.events.counter import Event, EventCounter
 from jdetrt.runtime.mot_io import kitti_lines, mot_lines
@@ -30,13 +31,21 @@ class _TextSink(Output):
             is open.
         live: the file grows under its own name, and gives way to a new one as this says; by
             default it gets its name when it is complete.
+        label: class of the tracks; None for people.
 
     Raises:
         OutputError: the file cannot be made.
     """
 
-    def __init__(self, path: str | Path | TextIO, *, live: Rotation | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path | TextIO,
+        *,
+        live: Rotation | None = None,
+        label: LabelConfig | None = None,
+    ) -> None:
         self._target = open_target(path, live)
+        self._label = label
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         if self._target.closed:
@@ -69,17 +78,20 @@ class _TextSink(Output):
 
 
 class MotSink(_TextSink):
-    """MOT Challenge results: ``frame,id,left,top,width,height,1,-1,-1,-1``."""
+    """MOT Challenge results: ``frame,id,left,top,width,height,1,-1,-1,-1``.
+
+    With a label its number stands where ground truth has the class, for the first ``-1``.
+    """
 
     def _text(self, frame: Frame, tracks: Tracks) -> str:
-        return mot_lines(frame.index, tracks)
+        return mot_lines(frame.index, tracks, self._label.id if self._label else -1)
 
 
 class KittiSink(_TextSink):
     """KITTI tracking results, frames from 0."""
 
     def _text(self, frame: Frame, tracks: Tracks) -> str:
-        return kitti_lines(frame.index, tracks)
+        return kitti_lines(frame.index, tracks, self._label.name if self._label else "Pedestrian")
 
 
 class JsonLinesSink(_TextSink):
@@ -91,6 +103,7 @@ class JsonLinesSink(_TextSink):
         stream: name to write into each object, where several streams go to one place.
         clock: the timestamps are times of ``time.monotonic()``, as those of a live source: each
             object also gets the date and time of day, as ``time``.
+        label: as for every text.
     """
 
     def __init__(
@@ -100,12 +113,15 @@ class JsonLinesSink(_TextSink):
         live: Rotation | None = None,
         stream: str = "",
         clock: bool = False,
+        label: LabelConfig | None = None,
     ) -> None:
-        super().__init__(path, live=live)
+        super().__init__(path, live=live, label=label)
         self._stream, self._clock = stream, clock
 
     def _text(self, frame: Frame, tracks: Tracks) -> str:
-        record = frame_record(frame, tracks, stream=self._stream, clock=self._clock)
+        record = frame_record(
+            frame, tracks, stream=self._stream, clock=self._clock, label=self._label
+        )
         return json.dumps(record, allow_nan=False) + "\n"
 
 
@@ -163,7 +179,12 @@ def _time_of_day(timestamp: float) -> str:
 
 
 def frame_record(
-    frame: Frame, tracks: Tracks, *, stream: str = "", clock: bool = False
+    frame: Frame,
+    tracks: Tracks,
+    *,
+    stream: str = "",
+    clock: bool = False,
+    label: LabelConfig | None = None,
 ) -> dict[str, Any]:
     """The tracks of a frame as an object for JSON.
 
@@ -176,6 +197,8 @@ def frame_record(
         stream: becomes ``"stream"``, if it is not empty.
         clock: the timestamp is a time of ``time.monotonic()``; its date and time of day (UTC)
             become ``"time"``.
+        label: class of the tracks; its name and number become ``"label"`` and ``"label_id"`` of
+            each. None for people.
     """
     rows = zip(tracks.ids.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), strict=True)
     record: dict[str, Any] = {"stream": stream} if stream else {}
@@ -183,8 +206,9 @@ def frame_record(
     record["timestamp"] = None if frame.timestamp is None else round(frame.timestamp, 6)
     if clock and frame.timestamp is not None:
         record["time"] = _time_of_day(frame.timestamp)
+    kind = {} if label is None else {"label": label.name, "label_id": label.id}
     record["tracks"] = [
-        {"id": track, "box": [round(v, 3) for v in box], "score": round(score, 4)}
+        {"id": track, **kind, "box": [round(v, 3) for v in box], "score": round(score, 4)}
         for track, box, score in rows
     ]
     return record

@@ -38,15 +38,18 @@ Overlay = Callable[[npt.NDArray[np.uint8], Frame, Tracks], None]
 class _Painter:
     """Draws frames, with or without trails, and what ``overlay`` adds."""
 
-    def __init__(self, trail_length: int, overlay: Overlay | None) -> None:
+    def __init__(self, trail_length: int, overlay: Overlay | None, name: str) -> None:
         self._trails = Trails(trail_length) if trail_length else None
         self._overlay = overlay
+        self._name = name
 
     def __call__(self, path: Path, frame: Frame, tracks: Tracks) -> npt.NDArray[np.uint8]:
         if not frame.image.size:
             raise OutputError(f"{path}: frame {frame.index} has no image to draw on")
         trails = self._trails.update(tracks) if self._trails else None
-        image = draw_tracks(frame.image, tracks, trails=trails, caption=str(frame.index))
+        image = draw_tracks(
+            frame.image, tracks, trails=trails, caption=str(frame.index), name=self._name
+        )
         if self._overlay is not None:
             self._overlay(image, frame, tracks)
         return image
@@ -68,6 +71,7 @@ class VideoSink(Output):
         frame_rate: of the video, frames per second.
         trail_length: frames of the trail behind each person; 0 for none.
         overlay: draws more on each frame.
+        name: of the class of the tracks, before each id; empty for people.
         live: the video grows under its own name and each frame is shown at the time of its
             timestamp; a new video begins as this says. One that stands there is set aside.
 
@@ -85,6 +89,7 @@ class VideoSink(Output):
         *,
         trail_length: int = 30,
         overlay: Overlay | None = None,
+        name: str = "",
         live: Rotation | None = None,
     ) -> None:
         self._path = Path(path)
@@ -103,7 +108,7 @@ class VideoSink(Output):
         self.notes: list[str] = []
         self._survives = load_av() is not None and suffix != ".avi"
         self._frame_rate = frame_rate
-        self._paint = _Painter(trail_length, overlay)
+        self._paint = _Painter(trail_length, overlay, name)
         self._live = live
         self._file: _VisibleFile | PendingFile | None = self._new_file()
         self._encoder: Encoder | None = None
@@ -292,6 +297,7 @@ class FramesSink(Output):
         suffix: ``.jpg`` or ``.png``.
         trail_length: frames of the trail behind each person; 0 for none.
         overlay: draws more on each frame.
+        name: of the class of the tracks, before each id; empty for people.
 
     Raises:
         OutputError: another suffix; ``folder`` is a file, holds other files or cannot be made.
@@ -304,13 +310,14 @@ class FramesSink(Output):
         *,
         trail_length: int = 30,
         overlay: Overlay | None = None,
+        name: str = "",
     ) -> None:
         if suffix not in (".jpg", ".png"):
             raise OutputError(f"{folder}: expected images ending in .jpg or .png, got '{suffix}'")
         self._cv2 = load_cv2()
         self._folder = Path(folder)
         self._suffix = suffix
-        self._paint = _Painter(trail_length, overlay)
+        self._paint = _Painter(trail_length, overlay, name)
         _refuse_foreign(self._folder)
         self._pending: PendingFile | None = PendingFile(folder, folder=True)
 

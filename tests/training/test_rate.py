@@ -45,6 +45,8 @@ def test_a_single_epoch_has_the_whole_rate() -> None:
 def test_a_burn_in_over_several_epochs() -> None:
     config = ScheduleConfig(epochs=4, burn_in=1000, burn_in_epochs=2, steps=())
     assert rates(config, 2) == pytest.approx([0, 1 / 256, 1 / 16, 81 / 256, 1, 1, 1, 1])
+    long = ScheduleConfig(epochs=4, burn_in=1000, burn_in_epochs=9, steps=())
+    assert rates(long, 2) == rates(config, 2)  # half of the training at most
 
 
 def test_cosine_by_hand() -> None:

@@ -383,10 +383,10 @@ def test_a_burn_in_that_is_cut_short_is_told(
             self.texts.append(text)
 
     Messages.texts.clear()
-    schedule = {"burn_in": burn_in, "burn_in_epochs": epochs, "epochs": 3}
+    schedule = {"burn_in": burn_in, "burn_in_epochs": epochs, "epochs": 4}
     small_run(small_recipe(schedule=schedule), tmp_path, progress=Messages())
     assert [text[:43] for text in Messages.texts] == told * [
-        "Warning: the burn-in has only 4 of 9 steps,"
+        "Warning: the burn-in has only 4 of 7 steps,"
     ]
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from jdetrt import __version__, files
-from jdetrt.config import AnyTrackerConfig, HeadAnchors, NetworkConfig
+from jdetrt.config import AnyTrackerConfig, HeadAnchors, LabelConfig, NetworkConfig
 from jdetrt.documents import decode_json
 from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.file_kind import CHECKPOINT_FORMAT, FileKind, check
@@ -64,6 +64,7 @@ def save(
     size: tuple[int, int] | None = None,
     anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None,
     tracker: AnyTrackerConfig | None = None,
+    label: LabelConfig | None = None,
     identities: int | None = None,
     epoch: int | None = None,
     half: bool = False,
@@ -76,6 +77,7 @@ def save(
         size: network width and height in training.
         anchors: where they do not follow from the size (`NetworkConfig`).
         tracker: settings that suit it (`NetworkConfig`).
+        label: what it detects; None for people.
         identities: number of identities in training.
         epoch: epochs trained.
         half: store the weights of convolutions as float16, for a file of half the size; biases and
@@ -91,6 +93,7 @@ def save(
         embedding_dim=network.embedding_dim,
         anchors=anchors,
         tracker=tracker,
+        label=label,
     )
     metadata = {
         "format": CHECKPOINT_FORMAT,

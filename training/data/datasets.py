@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from jdetrt.account import Account
+from jdetrt.account import Account, counted
+from jdetrt.config import LabelConfig
 from jdetrt.errors import ConfigError, DataError
+from jdetrt.runtime.mot_classes import PEDESTRIAN
 from jdetrt.runtime.sources.images import read_image
+from jdetrt.training.data.classes import class_id, refuse_empty
+from jdetrt.training.data.coco_labels import read_coco
 from jdetrt.training.data.labels import Labels, label_path, read_labels
 from jdetrt.training.data.mot_labels import frames
 from jdetrt.training.data.next_frames import next_frames
-from jdetrt.training.data.paths import MotSequences, find
+from jdetrt.training.data.paths import CocoFile, Data, MotSequences, YoloImages, find
 from jdetrt.training.data.sample import Sample
+from jdetrt.training.data.yolo_labels import FOLDER as YOLO
+from jdetrt.training.data.yolo_labels import class_names, read_yolo
 
 __all__ = [
     "DataSet",
@@ -26,9 +33,11 @@ __all__ = [
     "Repeated",
     "labelled_images",
     "open_data_set",
+    "read_data",
 ]
 
 _LOG = logging.getLogger(__name__)
+OTHERS = "of other classes"  # that are left out: a reason in an account
 
 
 class DataSet(Protocol):
@@ -196,6 +205,8 @@ def open_data_set(
     repeat: int = 1,
     cache: bool = False,
     alone: bool = False,
+    label: LabelConfig | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> DataSet:
     """Open a data set; its labels are read now, its images on access.
 
@@ -206,12 +217,18 @@ def open_data_set(
         repeat: times that each image comes in one epoch; identities stay as they are.
         cache: keep all images in memory, decoded.
         alone: people without an id become identities of their own, each in one image.
+        label: the class to take in place of people.
+        say: gets a line where boxes of other classes are left out, except those that are never
+            taken, such as the cars of MOT Challenge.
 
     Raises:
-        DataError: the data are missing, or labels are malformed (``path:line``).
+        DataError: the data are missing, have no box of the class, or labels are malformed
+            (``path:line``).
         ConfigError: ``repeat`` is below 1.
     """
-    data_set = labelled_images(path, root, min_visibility=min_visibility, cache=cache, alone=alone)
+    data_set = labelled_images(
+        path, root, min_visibility=min_visibility, cache=cache, alone=alone, label=label, say=say
+    )
     return data_set if repeat == 1 else Repeated(data_set, repeat)
 
 
@@ -222,21 +239,80 @@ def labelled_images(
     min_visibility: float = 0.0,
     cache: bool = False,
     alone: bool = False,
+    label: LabelConfig | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> LabelledImages:
     """Open a data set as `open_data_set` does, without repetition, for its paths and labels."""
-    data = find(path, root)
-    account = Account("person", "people")
+    account = Account("box", "boxes") if label else Account("person", "people")
+    sequences, is_video = read_data(find(path, root), min_visibility, label, account)
+    if others := account.by_design[OTHERS]:
+        say(f"{path}: {counted(others, 'box', 'boxes')} {OTHERS} left out")
+    if (warning := account.warning()) is not None:
+        _LOG.warning("%s: %s", path, warning)
+    return LabelledImages(sequences, is_video=is_video, cache=cache, alone=alone, account=account)
+
+
+def _yolo_class(folder: Path, label: LabelConfig | None) -> int:
+    file, names = class_names(folder)
+    return class_id(label, names, str(file))
+
+
+def read_data(
+    data: Data, min_visibility: float, label: LabelConfig | None, account: Account
+) -> tuple[list[list[tuple[Path, Labels]]], bool]:
+    """Read the labels of data in any form.
+
+    Args:
+        data: where they are.
+        min_visibility: of MOT sequences; less visible people are ignored.
+        label: the class to take in place of people.
+        account: counts the boxes that are taken and those that are not.
+
+    Returns:
+        Images and labels of each sequence (separate images are one), and whether these are videos.
+
+    Raises:
+        DataError: as `open_data_set`.
+    """
+    classes: Counter[int] = Counter()
     if isinstance(data, MotSequences):
-        sequences = [frames(folder, min_visibility, account) for folder in data.folders]
+        number = PEDESTRIAN if label is None else label.id
+        people = account if label is None else None
+        sequences = [frames(one, min_visibility, people, number, classes) for one in data.folders]
+        if label is not None:
+            refuse_empty(data.folders[0], number, classes)
+            _count(sequences, classes, number, account)
+        return sequences, True
+    if isinstance(data, CocoFile):
+        labelled, number = read_coco(data.file, data.root, label, classes)
+        refuse_empty(data.file, number, classes)
+    elif isinstance(data, YoloImages):
+        number = _yolo_class(data.folder, label)
+        labelled = [
+            (image, read_yolo(label_path(image, YOLO), number, classes)) for image in data.images
+        ]
+        if not classes:
+            raise DataError(f"{data.folder}: no image has a label file with boxes")
+        refuse_empty(data.folder, number, classes)
     else:
+        chosen = None if label is None else label.id
         labelled = []
         for image, named_in in zip(data.images, data.named_in, strict=True):
             if not image.is_file():
                 raise DataError(f"{named_in}: {image} does not exist; is the root right?")
-            labelled.append((image, read_labels(label_path(image))))
-        account.take(sum(len(labels.boxes) for _, labels in labelled))
-        sequences = [labelled]
-    if (warning := account.warning()) is not None:
-        _LOG.warning("%s: %s", path, warning)
-    is_video = isinstance(data, MotSequences)
-    return LabelledImages(sequences, is_video=is_video, cache=cache, alone=alone, account=account)
+            labelled.append((image, read_labels(label_path(image), chosen, classes)))
+        if label is not None:
+            refuse_empty(data.folder or data.named_in[0], label.id, classes)
+        number = chosen or 0
+    _count([labelled], classes, number, account)
+    return [labelled], False
+
+
+def _count(
+    sequences: Sequence[Sequence[tuple[Path, Labels]]],
+    classes: Counter[int],
+    number: int,
+    account: Account,
+) -> None:
+    account.take(sum(len(labels.boxes) for sequence in sequences for _, labels in sequence))
+    account.leave_out(OTHERS, classes.total() - classes[number], by_design=True)

@@ -8,7 +8,8 @@ utils/datasets.py). An empty file means an image without people.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ __all__ = [
     "label_path",
     "parse_row",
     "read_labels",
+    "shares",
     "text_lines",
 ]
 
@@ -55,10 +57,11 @@ class Labels:
         return Labels(self.boxes * unit, self.ids, self.ignore * unit)
 
 
-def label_path(image: Path) -> Path:
+def label_path(image: Path, folder: str = LABELS) -> Path:
     """Label file of an image: ``images`` becomes ``labels_with_ids``, the suffix ``.txt``.
 
-    Only the last folder named ``images`` is replaced; the reference replaces the text everywhere.
+    ``folder`` is the name in place of ``labels_with_ids``. Only the last folder named ``images`` is
+    replaced; the reference replaces the text everywhere.
 
     Raises:
         DataError: no part of the path is named so.
@@ -69,11 +72,11 @@ def label_path(image: Path) -> Path:
     parts = list(image.parts)
     for position in range(len(parts) - 2, -1, -1):
         if parts[position] == IMAGES:
-            parts[position] = LABELS
+            parts[position] = folder
             return Path(*parts).with_suffix(".txt")
     raise DataError(
         f"{image}: expected a folder named '{IMAGES}' in the path, with the labels beside it in "
-        f"'{LABELS}'"
+        f"'{folder}'"
     )
 
 
@@ -99,12 +102,13 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def parse_row(text: str, where: str) -> Row:
+def parse_row(text: str, where: str, number: int = 0) -> Row:
     """Parse identity, centre x, centre y, width and height of one row.
 
     Args:
         text: the row.
         where: ``path:line`` of it.
+        number: of the class that it has to be.
 
     Raises:
         DataError: the row is malformed.
@@ -118,8 +122,11 @@ def parse_row(text: str, where: str) -> Row:
         if math.isnan(value):
             raise DataError(f"{where}: expected a number, got {field[:40]!r}")
     kind, identity, *box = numbers
-    if kind != 0:
-        raise DataError(f"{where}: expected class 0 (a person), got {kind:g}; delete other classes")
+    if kind != number:
+        name = " (a person)" * (number == 0)
+        raise DataError(
+            f"{where}: expected class {number}{name}, got {kind:g}; delete other classes"
+        )
     if identity % 1 or not -1 <= identity <= _LARGEST_ID:
         raise DataError(f"{where}: expected an id from 0, or -1 (unknown), got {identity:g}")
     for name, value in zip(_COLUMNS[2:], box, strict=True):
@@ -145,13 +152,33 @@ def _number(field: str) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(
+    path: Path, number: int | None = None, classes: Counter[int] | None = None
+) -> Labels:
     """Read a label file: its rows in order, as shares of the image.
+
+    Args:
+        path: of the file.
+        number: of a class of your own: rows of other classes are left out, which are refused else.
+        classes: gets the number of boxes by class, with ``number``.
 
     Raises:
         DataError: the file cannot be read, or a row is malformed; names the line.
     """
-    rows = [parse_row(line, f"{path}:{number}") for number, line in text_lines(path)]
+    if number is None:
+        return shares([parse_row(text, f"{path}:{line}") for line, text in text_lines(path)])
+    rows = []
+    for line, text in text_lines(path):
+        kind = _number(text.split()[0])
+        if classes is not None and kind % 1 == 0:
+            classes[int(kind)] += 1
+        if kind == number or kind % 1:  # a class that is no number is malformed
+            rows.append(parse_row(text, f"{path}:{line}", number))
+    return shares(rows)
+
+
+def shares(rows: Sequence[Row]) -> Labels:
+    """Labels of rows, in shares of the image."""
     table = np.array(rows, np.float64).reshape(-1, 5)
     half = table[:, 3:] / 2
     return Labels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,11 @@ _IGNORED = (2, 7, 8, 12, 13)
 
 
 def frames(
-    folder: Path, min_visibility: float = 0.0, account: Account | None = None
+    folder: Path,
+    min_visibility: float = 0.0,
+    account: Account | None = None,
+    number: int = PEDESTRIAN,
+    classes: Counter[int] | None = None,
 ) -> list[tuple[Path, Labels]]:
     """Image and labels of every frame, in order; frames without people have empty labels.
 
@@ -32,6 +37,8 @@ def frames(
         folder: of the sequence, with gt/gt.txt and the images.
         min_visibility: less visible people (column 9) are ignored.
         account: counts the people and the rows that are none.
+        number: of the class to take in place of people.
+        classes: gets the number of boxes by class, where there is a class column.
 
     Raises:
         DataError: a file is missing or malformed, or a row belongs to a frame without an image.
@@ -46,9 +53,11 @@ def frames(
             f"{path}:{rows.lines[row]}: frame {rows.frames[row]} has no image; there are "
             f"{len(images)}, {min(images)} to {max(images)}"
         )
-    people, ignored = people_and_ignored(rows, min_visibility)
+    people, ignored = people_and_ignored(rows, min_visibility, number)
     if account is not None:
         count_people(account, rows, people)
+    if classes is not None and rows.classes is not None:
+        classes.update(rows.classes.tolist())
     corners = np.hstack([rows.boxes[:, :2], rows.boxes[:, :2] + rows.boxes[:, 2:]])
     boxes, ids = corners.astype(np.float32), np.maximum(rows.ids, -1)
     order = np.argsort(rows.frames, kind="stable")
@@ -61,23 +70,24 @@ def frames(
 
 
 def people_and_ignored(
-    rows: MotRows, min_visibility: float
+    rows: MotRows, min_visibility: float, number: int = PEDESTRIAN
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Masks ``(N,)`` of the rows of people to find, and of regions to ignore; no row is in both.
 
     People are the rows of class 1 with a mark (column 7) other than 0; without a class column all
     marked rows. Less visible people, people without a mark and what looks like people (people on
     vehicles, static people, mannequins, reflections, crowds) are ignored. Cars and occluders are
-    neither.
+    neither. With another class than people (``number``) these are the rows of that class.
     """
     marked = rows.scores != 0
     if rows.classes is None:
         return marked, ~marked
-    person = rows.classes == PEDESTRIAN
+    person = rows.classes == number
     people = person & marked
     if rows.visibility is not None:
         people &= rows.visibility >= min_visibility
-    return people, (person & ~people) | np.isin(rows.classes, _IGNORED)
+    alike = _IGNORED if number == PEDESTRIAN else ()
+    return people, (person & ~people) | np.isin(rows.classes, alike)
 
 
 def count_people(account: Account, rows: MotRows, people: npt.NDArray[np.bool_]) -> None:

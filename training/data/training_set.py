@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from jdetrt.errors import ConfigError
 from jdetrt.synthetic.clip import SyntheticClip
 from jdetrt.training.data.datasets import DataSet, Mixture, open_data_set
 from jdetrt.training.data.sample import Sample
@@ -14,17 +16,24 @@ from jdetrt.training.recipe import Recipe, SyntheticConfig
 __all__ = ["SyntheticImages", "open_training_set"]
 
 
-def open_training_set(recipe: Recipe, root: str | Path, *, cache: bool = False) -> DataSet:
+def open_training_set(
+    recipe: Recipe,
+    root: str | Path,
+    *,
+    cache: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> DataSet:
     """Open all data sets of a recipe, in its order, and render its synthetic clips.
 
     Args:
         recipe: the data sets.
         root: folder that their paths are relative to.
         cache: keep all images in memory, decoded.
+        say: gets a line for each data set with boxes of other classes, which are left out.
 
     Raises:
         DataError: a data set is missing or malformed.
-        ConfigError: the recipe names no data.
+        ConfigError: the recipe names no data, or rendered people for another class.
     """
     root = Path(root)
     data_sets: list[DataSet] = [
@@ -35,10 +44,16 @@ def open_training_set(recipe: Recipe, root: str | Path, *, cache: bool = False) 
             repeat=one.repeat,
             cache=cache,
             alone=one.without_id == "alone",
+            label=recipe.network.label,
+            say=say,
         )
         for one in recipe.data
     ]
     if recipe.synthetic.clips:
+        if recipe.network.label is not None:
+            raise ConfigError(
+                f"synthetic.clips: show people, not '{recipe.network.label.name}'; set it to 0"
+            )
         data_sets.append(SyntheticImages(recipe.synthetic))
     return Mixture(data_sets)
 

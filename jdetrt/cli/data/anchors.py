@@ -16,6 +16,7 @@ from jdetrt.config import STRIDES
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from jdetrt.config import LabelConfig
     from jdetrt.types import Size
 
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     help="Network input size, multiples of 32.",
 )
 @opt.ROOT
+@opt.LABEL
 @opt.MIN_VISIBILITY
 @opt.seed("k-means")
 @click.option("--toml", is_flag=True, help="Print the anchors in the format of a recipe.")
@@ -37,6 +39,7 @@ def anchors(
     paths: tuple[str, ...],
     size: Size,
     root: Path | None,
+    label: LabelConfig | None,
     min_visibility: float,
     seed: int,
     json_path: Path | None,
@@ -54,7 +57,9 @@ def anchors(
     from jdetrt.training.network.fit_anchors import fit, network_shapes, recluster
 
     refuse_collisions({"PATH": paths}, {"--json": json_path})
-    data_sets = [labelled_images(path, root, min_visibility=min_visibility) for path in paths]
+    data_sets = [
+        labelled_images(path, root, min_visibility=min_visibility, label=label) for path in paths
+    ]
     shapes = network_shapes(data_sets, size)
     if not len(shapes):
         raise DataError(f"{', '.join(paths)}: no person is labelled in these images")
