@@ -13,7 +13,7 @@ from jdetrt.evaluation.tracking import evaluate_tracking
 from jdetrt.runtime.decode import Candidates, candidates
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.settings import tracker_config
-from jdetrt.runtime.sources.open import open_source
+from jdetrt.runtime.sources.open import complete, open_source
 from jdetrt.training.data.paths import MotSequences, find
 from jdetrt.types import Session
 
@@ -77,7 +77,7 @@ def _candidates(
     [buffer] = Detector(session).buffers(1)
     frames = []
     with open_source(sequence) as source:
-        for frame in source:
+        for frame in complete(source):
             fit = buffer.fill(frame.image)
             buffer.submit()
             frames.append(candidates(session.wait(), fit, score_threshold=threshold))

@@ -201,11 +201,12 @@ def compare_trackers(
             if sequences is None
             else f"{root}: no sequence named"
         )
-    inputs = {}
+    inputs, read = {}, {}
     for name in names:
         info = read_seqinfo(root / name)
         public = read_detections(root / name / "det" / "det.txt", length=info.length)
         inputs[name] = info.frame_rate, every_frame(public, info.length)
+        read[name] = public.account.to_dict()
 
     makers = {"jdetrt iou": ours("iou"), **peers()}
     passes = run_passes(makers, inputs, repeats)
@@ -219,7 +220,7 @@ def compare_trackers(
         times: Any = _milliseconds(milliseconds)
         rows.append(TrackerRow(label, **times, **scores.to_dict()))
     speedup = min(row.mean_ms for row in rows[1:]) / rows[0].mean_ms
-    settings = {"sequences": names, "repeats": repeats}
+    settings = {"sequences": names, "repeats": repeats, "read": read}
     return TrackersResult("trackers", manifest(), settings, rows, speedup)
 
 

@@ -26,7 +26,7 @@ from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import manifest
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector, has_embeddings
-from jdetrt.runtime.sources.open import open_source
+from jdetrt.runtime.sources.open import complete, open_source
 from jdetrt.runtime.timing import summary
 from jdetrt.synthetic.clip import SyntheticClip, Truth
 from jdetrt.types import Detections, Session
@@ -144,7 +144,7 @@ def detect(
     [buffer] = detector.buffers(1)
     frames, milliseconds = [], []
     with open_source(sequence) as source:
-        for frame in source:
+        for frame in complete(source):
             fit = buffer.fill(frame.image)
             begin = time.perf_counter()
             buffer.submit()

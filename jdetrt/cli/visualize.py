@@ -84,6 +84,8 @@ def retrieval(
     if identity is not None:
         box = _truth(query_frame, identity)
         same = _truth(target_frame, identity)
+        if same is None:
+            click.echo(f"Note: {target_frame} has nobody with the id {identity}", err=True)
     if box is None:
         raise DataError(f"{query_frame}: has no person with the id {identity}")
     with requiring("export", "Looking into a network"):
