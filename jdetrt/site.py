@@ -93,7 +93,7 @@ def read_site(path: str | Path) -> Site | None:
     content = read_toml(path, dict[str, Any], ConfigError)
     if "stream" not in content:
         return None
-    place = ""
+    place = "stream: "
     try:
         tables = convert(content["stream"], dict[str, dict[str, Any]])
         for name, table in tables.items():  # so that a message has the name

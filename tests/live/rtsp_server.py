@@ -72,8 +72,7 @@ class Camera(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
             buffer = Gst.Buffer.new_wrapped(frame)
             return bool(source.emit("push-buffer", buffer) == Gst.FlowReturn.OK)
 
-        timer = GLib.timeout_add(1000 // self.fps, push)
-        media.connect("unprepared", lambda _: GLib.source_remove(timer))
+        GLib.timeout_add(1000 // self.fps, push)  # until nobody takes the frames
 
 
 def main() -> None:
