@@ -122,6 +122,7 @@ def track(
     nms_iou: float | None = None,
     max_frames: int | None = None,
     every: int = 1,
+    camera_motion: str = "auto",
     frame_rate: float | None = None,
     mot: str | Path | None = None,
     kitti: str | Path | None = None,
@@ -145,14 +146,16 @@ def track(
         model: as `load` takes it; or a detector, which keeps its thresholds and stays open.
         size: width and height of the network input, as in `load`.
         trained_size: as in `load`.
-        tracker: a preset by name (``"reference"``, ``"paper"``, ``"iou"``), settings, or as a
-            ``pathlib.Path`` a TOML file with settings; by default what the model says, or else
-            ``"reference"`` with embeddings and ``"iou"`` without.
+        tracker: a preset by name (``"fused"``, ``"reference"``, ``"paper"``, ``"iou"``), settings,
+            or as a ``pathlib.Path`` a TOML file with settings; by default what the model says, or
+            else ``"fused"``.
         score_threshold: detections have a score above it, 0 to 1; by default as in the settings.
         nms_iou: of two detections that overlap by more the lower one goes, 0 to 1; by default as
             in the settings.
         max_frames: end after this number of frames.
         every: run the network on one frame of so many; in between, tracks move on as they did.
+        camera_motion: estimate how the camera moves and move the tracks along: while it moves
+            (``"auto"``), always or never.
         frame_rate: frames per second, in place of what the source says.
         mot: write MOT Challenge text to this file.
         kitti: write KITTI text to this file.
@@ -229,6 +232,13 @@ def track(
                 stack.callback(sinks[-1].discard)  # which does nothing to a complete one
         follows = Tracker(settings, opened.frame_rate)
         run = Pipeline(
-            opened, detector, follows, sinks, max_frames=max_frames, every=every, watchers=watchers
+            opened,
+            detector,
+            follows,
+            sinks,
+            max_frames=max_frames,
+            every=every,
+            watchers=watchers,
+            camera_motion=camera_motion,
         )
         return Tracking(opened, detector, follows, run, stack.pop_all())

@@ -19,6 +19,8 @@ from jdetrt.errors import ConfigError
 __all__ = [
     "ANCHORS_PER_CELL",
     "ANY_ASPECT",
+    "CAMERA_MOTIONS",
+    "DEFAULT_PRESET",
     "LARGEST_EMBEDDING",
     "LOSS_WEIGHT_INIT",
     "PRESETS",
@@ -29,6 +31,7 @@ __all__ = [
     "TOP_K_LIMIT",
     "AnyTrackerConfig",
     "ExportConfig",
+    "FusedConfig",
     "IouConfig",
     "LabelConfig",
     "NetworkConfig",
@@ -127,9 +130,36 @@ class IouConfig(TrackerConfig, frozen=True, tag="iou", tag_field="preset"):
     )
 
 
-AnyTrackerConfig = ReferenceConfig | PaperConfig | IouConfig  # told apart by the key "preset"
+class FusedConfig(IouConfig, frozen=True, tag="fused", tag_field="preset"):
+    """Motion first, appearance where motion cannot decide; without embeddings motion alone.
 
-PRESETS = ("reference", "paper", "iou")
+    All times are in frames at 30 FPS, whatever the frame rate. Values chosen at 30, 15, 10, 7.5 and
+    5 FPS on public detections and on those of nano, as the middle of what is about equally good at
+    all rates (docs/adr/0017).
+    """
+
+    first_limit: BelowOne = 0.55
+    noise: tuple[Positive, Positive, Positive, Positive, Positive, Positive] = (
+        0.05,
+        0.008,
+        0.05,
+        1e-3,
+        0.06,
+        0.07,
+    )
+    smoothing: Fraction = 0.9  # weight of the old embedding
+    crossing_weight: Fraction = 0.5  # of cosine distances, among overlaps that compete
+    appearance_share: BelowOne = 0.4  # of the cosine distance in the cost of the distance pass
+    appearance_limit: Positive = 0.25  # cosine distance: tracks and new people farther apart
+    appearance_reach: Positive = 2.0  # how far apart at most, in heights
+    appearance_growth: Annotated[float, Meta(ge=0.0, le=1e9)] = 0.05  # further each frame unseen
+
+
+AnyTrackerConfig = ReferenceConfig | PaperConfig | IouConfig | FusedConfig  # by the key "preset"
+
+PRESETS = ("reference", "paper", "iou", "fused")
+DEFAULT_PRESET = "fused"  # docs/adr/0017
+CAMERA_MOTIONS = ("auto", "off", "on")  # when jdetrt.runtime.camera_motion estimates it
 
 
 def default_config(preset: str) -> AnyTrackerConfig:

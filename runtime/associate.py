@@ -6,7 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+import numpy.typing as npt
+
 from jdetrt.errors import DataError, JdetrtError, OutputError
+from jdetrt.runtime.camera_motion import CameraMotion
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import FrameResult, Sink, Watcher
 from jdetrt.runtime.timing import Stopwatch
@@ -20,7 +24,7 @@ OnFrame = Callable[[Frame, Tracks], None]
 Select = Callable[[Frame, Detections], Detections]
 
 ASSOCIATION = ("associate", "write")  # the stages of tracking without a network
-STAGES = ("read", "preprocess", "network", "decode", *ASSOCIATION)
+STAGES = ("read", "motion", "preprocess", "network", "decode", *ASSOCIATION)
 
 
 class Associate:
@@ -36,6 +40,7 @@ class Associate:
         live: whether timestamps of frames are times of ``time.monotonic()``.
         watchers: called with each result, after ``on_frame``.
         select: leaves out detections that are not to be tracked, such as those behind a mask.
+        camera_motion: has noted the frames, and learns where people are; None for a still camera.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Associate:
         live: bool = False,
         watchers: Sequence[Watcher] = (),
         select: Select | None = None,
+        camera_motion: CameraMotion | None = None,
     ) -> None:
         with interrupt_held():  # what compiles would swallow Ctrl-C
             tracker.warm_up()
@@ -63,6 +69,7 @@ class Associate:
         self._live = live
         self._watchers = watchers
         self._select = select
+        self._camera_motion = camera_motion
         self._size: Size | None = None  # of the first frame: the pixels that the tracker counts in
 
     def __call__(self, frame: Frame, detections: Detections | None) -> Tracks:
@@ -88,8 +95,9 @@ class Associate:
                     detections = self._select(frame, detections)
                 if scale is not None:
                     detections = detections.scaled(1 / scale[0], 1 / scale[1])
+                motion = self._motion(frame, scale)
                 try:
-                    tracks = self.tracker.update(detections, self._time(frame))
+                    tracks = self.tracker.update(detections, self._time(frame), motion)
                 except DataError as err:
                     raise DataError(f"frame {frame.index}: {err}") from err
                 tracks = self._reportable(tracks, scale, len(detections))
@@ -106,6 +114,18 @@ class Associate:
             tracks = self._reportable(tracks, self._scale(frame), 0)
         return self._finish(frame, tracks)
 
+    def _motion(
+        self, frame: Frame, scale: tuple[float, float] | None
+    ) -> npt.NDArray[np.float64] | None:
+        """The camera's motion since the last update, in the pixels that the tracker counts in."""
+        if self._camera_motion is None:
+            return None
+        motion = self._camera_motion.until(frame.index)
+        if motion is not None and scale is not None:
+            motion /= np.array(scale)[:, None]
+            motion[:, :2] *= scale
+        return motion
+
     def _time(self, frame: Frame) -> float:
         if frame.timestamp is None:
             return frame.index / self.tracker.frame_rate
@@ -117,6 +137,8 @@ class Associate:
         """Leave out tracks of an unlikely shape, and count detections and tracks left out."""
         if scale is not None:
             tracks = tracks.scaled(*scale)
+        if self._camera_motion is not None:
+            self._camera_motion.people = tracks.boxes
         shaped = reportable(tracks, self.tracker.config.max_aspect, self.tracker.config.min_area)
         self.stopwatch.count(detections, len(tracks) - len(shaped))
         return shaped

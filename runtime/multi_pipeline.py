@@ -16,6 +16,7 @@ import numpy as np
 
 from jdetrt.errors import ConfigError, JdetrtError, SourceError
 from jdetrt.runtime.associate import STAGES, Associate, OnFrame, Select
+from jdetrt.runtime.camera_motion import CameraMotion
 from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.input_buffer import ArrayBuffer
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
@@ -125,6 +126,7 @@ class MultiPipeline:
         every: the network sees one of so many frames of each stream, as in
             `jdetrt.runtime.pipeline.Pipeline`; the streams take turns.
         watchers: get each frame of every stream with its tracks and times, once it is written.
+        camera_motion: as for `Pipeline`.
         say: gets a line when a stream ends with an error while others go on.
 
     Attributes:
@@ -145,6 +147,7 @@ class MultiPipeline:
         every: int = 1,
         watchers: Sequence[Watcher] = (),
         say: Say = silent,
+        camera_motion: str = "auto",
     ) -> None:
         if not streams:
             raise ConfigError("no stream given: nothing to track")
@@ -161,8 +164,15 @@ class MultiPipeline:
             detector = detector_for(model, stream.tracker.config, size)
             watch = Stopwatch(STAGES, stream.source)
             buffers = [ArrayBuffer(session, detector.size) for _ in range(BUFFERS)]
+            moves = CameraMotion(camera_motion)
             ahead = ReadAhead(
-                stream.source, buffers, watch, self._news, every=every, phase=len(self._lanes)
+                stream.source,
+                buffers,
+                watch,
+                self._news,
+                every=every,
+                phase=len(self._lanes),
+                camera_motion=moves,
             )
             associate = Associate(
                 stream.tracker,
@@ -174,6 +184,7 @@ class MultiPipeline:
                 live=stream.source.live,
                 watchers=watchers,
                 select=stream.select,
+                camera_motion=moves,
             )
             self._lanes.append(_Lane(stream, name, detector, ahead, associate, watch, limit))
         self._input = session.inputs[0].name

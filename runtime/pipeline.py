@@ -11,6 +11,7 @@ import numpy as np
 
 from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, STAGES, Associate, OnFrame, Select
+from jdetrt.runtime.camera_motion import CameraMotion
 from jdetrt.runtime.detector import Detector, detector_for
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.public_detections import is_thinned
@@ -48,6 +49,8 @@ class Pipeline:
             as they did (`jdetrt.runtime.tracking.tracker.Tracker.between`).
         name: of the stream; by default that of the source.
         watchers: get each frame with its tracks and times, once it is written.
+        camera_motion: ``"auto"``: where the camera moves, it is estimated how, in the reader's
+            thread, and tracks move along; ``"on"``: always estimated; ``"off"``: never.
         select: leaves out detections that are not to be tracked, as
             `jdetrt.runtime.events.counter.EventCounter.select` does.
 
@@ -89,11 +92,13 @@ class Pipeline:
         name: str | None = None,
         watchers: Sequence[Watcher] = (),
         select: Select | None = None,
+        camera_motion: str = "auto",
     ) -> None:
         self._source = source
         self._detector = detector_for(model, tracker.config, size)
         self._session = self._detector.session
         self._stopwatch = Stopwatch(STAGES, source)
+        moves = CameraMotion(camera_motion)
         self._associate = Associate(
             tracker,
             sinks,
@@ -103,10 +108,11 @@ class Pipeline:
             live=source.live,
             watchers=watchers,
             select=select,
+            camera_motion=moves,
         )
         self._frames_left = float("inf") if max_frames is None else max_frames
         buffers = self._detector.buffers(BUFFERS)
-        self._ahead = ReadAhead(source, buffers, self._stopwatch, every=every)
+        self._ahead = ReadAhead(source, buffers, self._stopwatch, every=every, camera_motion=moves)
         self._depth = 1 if source.live else self._detector.depth  # runs that are open at a time
         self._submitted: deque[float] = deque()  # when, of the runs that are open
 
@@ -246,6 +252,7 @@ def track_detections(
     on_frame: OnFrame | None = None,
     stopwatch: Stopwatch | None = None,
     select: Select | None = None,
+    camera_motion: str = "off",
 ) -> RunReport:
     """Track given detections: the association alone, without a network.
 
@@ -262,6 +269,7 @@ def track_detections(
         on_frame: called after each frame is written.
         stopwatch: of the stages ``ASSOCIATION``; pass one to have its report after an error too.
         select: as for `Pipeline`.
+        camera_motion: when it is estimated from the images, as for `Pipeline`.
 
     Raises:
         DataError: no frame, a detection of frame 0 or after the last frame, or one that the
@@ -281,7 +289,8 @@ def track_detections(
         outside = last if last > length else min(detections)
         raise DataError(f"detections of frame {outside}, but the frames are 1 to {length}")
     stopwatch = stopwatch or Stopwatch(ASSOCIATION)
-    associate = Associate(tracker, sinks, on_frame, stopwatch, select=select)
+    moves = CameraMotion(camera_motion)
+    associate = Associate(tracker, sinks, on_frame, stopwatch, select=select, camera_motion=moves)
     with associate.completing_sinks():
         images = _blank(length) if frames is None else _held(frames, length)
         absent = None if is_thinned(detections) else Detections.empty()
@@ -290,6 +299,7 @@ def track_detections(
             if frame is None:
                 raise SourceError(f"the images end at frame {index - 1}, expected {length} frames")
             with interrupt_held():
+                moves.note(frame)
                 associate(frame, detections.get(index, absent))
     return associate.stopwatch.report()
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
+from jdetrt.runtime.camera_motion import CameraMotion
 from jdetrt.runtime.input_buffer import InputBuffer
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.sources.open import Source
@@ -52,6 +53,7 @@ class ReadAhead:
         news: is set whenever ``get`` has something new to give.
         every: one frame of so many is for the network, the first among them.
         phase: of those for the network, from 0; so that several readers take turns.
+        camera_motion: notes all frames; None for a still camera.
 
     Attributes:
         error: what broke the source off, once ``get`` has given None.
@@ -66,11 +68,13 @@ class ReadAhead:
         *,
         every: int = 1,
         phase: int = 0,
+        camera_motion: CameraMotion | None = None,
     ) -> None:
         self.error: Exception | None = None
         self._source = source
         self._news = news or threading.Event()
         self._every, self._phase = every, phase
+        self._camera_motion = camera_motion
         self._room = threading.Semaphore(BUFFERS)  # for frames without a buffer
         self._given = self._read = 0  # frames by `get`; frames by the reader
         self._stopwatch = stopwatch
@@ -148,6 +152,7 @@ class ReadAhead:
                 if frame is None:
                     return
                 self._stopwatch.add("read", time.perf_counter() - start)
+                self._note(frame)
                 item = self._prepare(frame)
                 if item is None:
                     return
@@ -159,6 +164,15 @@ class ReadAhead:
             close = getattr(frames, "close", None)  # a generator closes its file here, not later
             if close is not None:
                 close()
+
+    def _note(self, frame: Frame) -> None:
+        """Find out how the camera moved; a stage of the run only while it does."""
+        if self._camera_motion is None:
+            return
+        start = time.perf_counter()
+        self._camera_motion.note(frame)
+        if self._camera_motion.moving:
+            self._stopwatch.add("motion", time.perf_counter() - start)
 
     def _prepare(self, frame: Frame) -> Prepared | None:
         """Letterbox a frame if it is for the network; None when stopped."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from jdetrt.config import ANY_ASPECT, AnyTrackerConfig, LabelConfig, default_config, preset_of
+from jdetrt.config import (
+    ANY_ASPECT,
+    DEFAULT_PRESET,
+    AnyTrackerConfig,
+    LabelConfig,
+    default_config,
+    preset_of,
+)
 from jdetrt.documents import decode_json
 from jdetrt.errors import SessionError
 from jdetrt.types import Session, Size
@@ -25,9 +32,8 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
 
     Returns:
         Those that travel with the model (`tracker_note`), where it has any; or
-        else the preset ``"reference"`` for a model with embeddings, ``"iou"`` for one without. The
-        settings of a preset leave out boxes that are too wide for people; for a model of another
-        class they leave out none.
+        else the preset ``"fused"``. The settings of a preset leave out boxes that are too wide for
+        people; for a model of another class they leave out none.
 
     Raises:
         ConfigError: there is no such preset.
@@ -35,8 +41,7 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
     """
     note = session.metadata.get(_TRACKER)
     if preset is not None or note is None:
-        gives = {spec.name for spec in session.outputs}
-        chosen = default_config(preset or ("reference" if "embeddings" in gives else "iou"))
+        chosen = default_config(preset or DEFAULT_PRESET)
         if label_of(session) is not None:
             chosen = msgspec.structs.replace(chosen, max_aspect=ANY_ASPECT)
         return chosen

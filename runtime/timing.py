@@ -88,23 +88,23 @@ class _Durations:
     """
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
         self._total = 0.0
         self._recent = np.zeros(_RECENT)
         self.last = 0.0
 
     def add(self, seconds: float) -> None:
-        if self._count == 1:
+        if self.count == 1:
             self._total = 0.0
-        self._recent[max(self._count - 1, 0) % _RECENT] = seconds
+        self._recent[max(self.count - 1, 0) % _RECENT] = seconds
         self._total += seconds
-        self._count += 1
+        self.count += 1
         self.last = seconds
 
     def summary(self) -> StageTime | None:
-        if self._count == 0:
+        if self.count == 0:
             return None
-        counted = max(self._count - 1, 1)
+        counted = max(self.count - 1, 1)
         p50, p99 = np.percentile(self._recent[: min(counted, _RECENT)], (50, 99))
         return StageTime(self._total / counted * 1e3, float(p50) * 1e3, float(p99) * 1e3)
 
@@ -145,8 +145,8 @@ class Stopwatch:
         self._stages[name].add(seconds)
 
     def latest(self) -> dict[str, float]:
-        """Seconds that each stage took last, 0 for one that has not run."""
-        return {name: durations.last for name, durations in self._stages.items()}
+        """Seconds that each stage took last, of those that have run."""
+        return {name: one.last for name, one in self._stages.items() if one.count}
 
     def finish(self, index: int, ids: Iterable[int], age: float | None = None) -> None:
         """Frame ``index`` is done, with tracks of these ids on it.

@@ -16,7 +16,7 @@ from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.settings import toml_text, tracker_settings
-from jdetrt.config import default_config
+from jdetrt.config import CAMERA_MOTIONS, DEFAULT_PRESET, default_config
 from jdetrt.errors import ConfigError, DataError, SessionError
 from jdetrt.file_kind import check
 from jdetrt.passwords import without_passwords
@@ -64,6 +64,7 @@ class _Options:
     cuda_graph: bool
     max_frames: int | None
     every: int | None
+    camera_motion: str
     frame_rate: float | None
     confidence_unit: Unit
     strict: bool
@@ -235,6 +236,14 @@ def _old_frames(value: str) -> str:
     "1, every frame.",
 )
 @click.option(
+    "--camera-motion",
+    type=click.Choice(CAMERA_MOTIONS),
+    default="auto",
+    show_default=True,
+    help="Estimate how the camera moves and move the tracks along: auto does so while it moves. "
+    "With --detections only on does, and needs the images.",
+)
+@click.option(
     "--frame-rate",
     type=opt.parse_frame_rate,
     metavar="FPS",
@@ -308,7 +317,7 @@ def command(**given: Any) -> int:
         return track_list(
             Path(options.source[0]),
             options.detections,
-            _settings(options, lambda: default_config(options.preset or "iou")),
+            _settings(options, lambda: default_config(options.preset or DEFAULT_PRESET)),
             options.outputs(),
             _run_options(options),
             stack,
@@ -509,6 +518,7 @@ def _run_options(options: _Options) -> RunOptions:
         rotation=replace(options.rotate or NO_ROTATION, keep=options.keep),
         max_frames=options.max_frames,
         every=options.every or 1,
+        camera_motion=options.camera_motion,
         mqtt=options.mqtt,
         metrics=options.metrics,
         live=options.live,

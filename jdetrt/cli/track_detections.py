@@ -89,7 +89,8 @@ def track_list(
     frame_rate = frame_rate or (info.frame_rate if info else ASSUMED)
     name = sequence.resolve().name
     draws = bool({"video", "images", "heat_map"} & set(paths))
-    images = stack.enter_context(open_source(sequence)) if draws else None
+    follows = options.camera_motion == "on"
+    images = stack.enter_context(open_source(sequence)) if draws or follows else None
     tracker, bars = Tracker(config, frame_rate), ProgressBars(quiet=options.quiet, rate="FPS")
     stopwatch = Stopwatch(ASSOCIATION)
     outputs = Outputs(stack, options.rotation)
@@ -105,6 +106,7 @@ def track_list(
         on_frame=OnFrame(bars, name),
         stopwatch=stopwatch,
         select=counter.select if counter else None,
+        camera_motion="on" if follows else "off",
     )
 
     def accounts() -> dict[str, list[Account]]:

@@ -75,6 +75,7 @@ class RunOptions:
         rotation: when files of live sources give way to new ones.
         max_frames: of each stream; None for all.
         every: the network sees one frame of so many.
+        camera_motion: when the camera's motion is estimated.
         mqtt, metrics, live: where results, metrics and the live page go; None for nowhere.
         show: whether frames are shown in a window.
         json_path: where the summary goes as JSON.
@@ -84,6 +85,7 @@ class RunOptions:
     rotation: Rotation
     max_frames: int | None = None
     every: int = 1
+    camera_motion: str = "auto"
     mqtt: str | None = None
     metrics: str | None = None
     live: str | None = None
@@ -212,6 +214,7 @@ def track_streams(
             size=size,
             max_frames=frames,
             every=options.every,
+            camera_motion=options.camera_motion,
             watchers=watchers,
             say=bars.message,
         )
@@ -226,6 +229,7 @@ def track_streams(
             size=size,
             max_frames=frames,
             every=options.every,
+            camera_motion=options.camera_motion,
             on_frame=one.on_frame,
             name=one.name,
             watchers=watchers,

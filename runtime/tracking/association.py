@@ -13,8 +13,10 @@ from jdetrt.runtime.tracking import kalman
 from jdetrt.runtime.tracking.costs import iou_pairs
 from jdetrt.runtime.tracking.track_store import Observations, TrackStore
 
-__all__ = ["LEAST_BUFFER", "Association"]
+__all__ = ["LEAST_BUFFER", "SPARSE", "Association"]
 
+_RATE = 30.0  # Hz, that settings are given for
+SPARSE = 1.5  # frames from one to the next; above, people may walk out of their boxes in between
 LEAST_BUFFER = 3  # frames; below about 3 FPS a buffer in seconds would be no frame at all
 
 _Config = TypeVar("_Config", bound=TrackerConfig)
@@ -26,11 +28,14 @@ class Association(ABC, Generic[_Config]):
     Attributes:
         uses_embeddings: whether appearance plays a part.
         config: its settings.
-        buffer: frames that a lost track is kept, at the frame rate of the video.
+        frame: duration of a frame of the video, in the unit of time: a frame, or with ``by_time``
+            one at 30 FPS.
+        buffer: how long a lost track is kept, in the unit of time.
         store: the tracks.
     """
 
     uses_embeddings: ClassVar[bool] = True
+    by_time: ClassVar[bool] = False  # settings are of frames at 30 FPS, not of the video's
     revival: ClassVar[int] = 1  # frames after its buffer in which a track can still be matched
 
     def __init__(
@@ -40,22 +45,33 @@ class Association(ABC, Generic[_Config]):
         noise: npt.NDArray[np.float64] = kalman.REFERENCE_NOISE,
     ) -> None:
         self.config = config
-        self.buffer = max(int(frame_rate / 30.0 * config.buffer), min(config.buffer, LEAST_BUFFER))
+        self.frame = _RATE / frame_rate if self.by_time else 1.0
+        buffer = float(config.buffer) if self.by_time else int(frame_rate / _RATE * config.buffer)
+        self.buffer = max(buffer, self.frame * min(config.buffer, LEAST_BUFFER))
         self.store = TrackStore(noise)
 
-    def update(self, detections: Observations, elapsed: float = 1.0) -> npt.NDArray[np.int64]:
+    def update(
+        self,
+        detections: Observations,
+        elapsed: float = 1.0,
+        motion: npt.NDArray[np.float64] | None = None,
+    ) -> npt.NDArray[np.int64]:
         """Take in one frame.
 
         Args:
             detections: of the frame.
             elapsed: frames since the one before, 0 or more; infinity where all tracks end.
+            motion: ``(2, 3)`` of the camera since then; None for none.
 
         Returns:
             ``(M,)`` the slots to report.
         """
-        self.store.next_frame(min(elapsed, self.buffer + self.revival + 1.0))
+        longest = self.buffer + (self.revival + 1) * self.frame
+        self.store.next_frame(min(elapsed * self.frame, longest))
         if elapsed != 1.0:
             self._end_overdue()
+        if motion is not None:
+            self.store.warp(motion)
         return self._associate(detections)
 
     def duplicates(
@@ -86,7 +102,7 @@ class Association(ABC, Generic[_Config]):
 
     def overdue(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Tell which of ``slots`` have been away for too long to be matched in this frame."""
-        return self.store.unseen(slots) > self.buffer + self.revival
+        return self.store.unseen(slots) > self.buffer + self.revival * self.frame
 
     @abstractmethod
     def _end_overdue(self) -> None:

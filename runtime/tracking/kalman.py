@@ -29,6 +29,7 @@ __all__ = [
     "predict",
     "project",
     "update",
+    "warp",
 ]
 
 _F64 = npt.NDArray[np.float64]
@@ -103,6 +104,40 @@ def predict(mean: _F64, cov: _F64, slots: _I64, noise: _F64, frames: float) -> N
             )
             cov[s, i, 1] += frames * cov[s, i, 2] + shared * v * v
             cov[s, i, 2] += frames * v * v
+
+
+@kernel
+def warp(mean: _F64, cov: _F64, slots: _I64, motion: _F64) -> None:
+    """Move the tracks in ``slots`` as the camera moved the image, in place.
+
+    Positions go through the motion, velocities through its linear part, heights by its zoom. Of the
+    covariances, x and y are mixed by the squares of the rotation; what couples the two is left out,
+    as a camera hardly turns about its axis.
+
+    Args:
+        mean: ``(S, 8)`` states of all slots.
+        cov: ``(S, 4, 3)`` covariances of all slots.
+        slots: ``(K,)`` the tracks.
+        motion: ``(2, 3)`` takes ``(x, y, 1)`` of the frame before to its place in this one.
+    """
+    a, b, c, d = motion[0, 0], motion[0, 1], motion[1, 0], motion[1, 1]
+    square = abs(a * d - b * c)
+    zoom = np.sqrt(square)
+    for k in range(len(slots)):
+        s = slots[k]
+        for i in (0, 4):
+            x, y = mean[s, i], mean[s, i + 1]
+            mean[s, i] = a * x + b * y
+            mean[s, i + 1] = c * x + d * y
+        mean[s, 0] += motion[0, 2]
+        mean[s, 1] += motion[1, 2]
+        mean[s, 3] *= zoom
+        mean[s, 7] *= zoom
+        for j in range(3):
+            p, q = cov[s, 0, j], cov[s, 1, j]
+            cov[s, 0, j] = a * a * p + b * b * q
+            cov[s, 1, j] = c * c * p + d * d * q
+            cov[s, 3, j] *= square
 
 
 @kernel

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 from jdetrt.config import IouConfig
 from jdetrt.runtime.tracking.assignment import assign
-from jdetrt.runtime.tracking.association import Association
+from jdetrt.runtime.tracking.association import SPARSE, Association
 from jdetrt.runtime.tracking.costs import NO_WEIGHTS, Pairs, iou_pairs, near_pairs
 from jdetrt.runtime.tracking.track_store import LOST, TRACKED, Observations
 
@@ -16,7 +18,10 @@ __all__ = ["IouAssociation"]
 _I64 = npt.NDArray[np.int64]
 
 
-class IouAssociation(Association[IouConfig]):
+_Config = TypeVar("_Config", bound=IouConfig)
+
+
+class IouAssociation(Association[_Config]):
     """Three passes over one pool of tracks.
 
     1. High-score detections with all tracks, by overlap.
@@ -27,7 +32,7 @@ class IouAssociation(Association[IouConfig]):
 
     uses_embeddings = False
 
-    def __init__(self, config: IouConfig, frame_rate: float) -> None:
+    def __init__(self, config: _Config, frame_rate: float) -> None:
         super().__init__(config, frame_rate, np.array(config.noise))
         self.pool = np.empty(0, np.int64)
 
@@ -53,7 +58,7 @@ class IouAssociation(Association[IouConfig]):
             self.pool[~is_confirmed], detections, high, config.unconfirmed_limit, weigh=True
         )
         apart = np.concatenate((hidden, free[~was_tracked]))
-        if store.elapsed > 1.0:  # who was seen once may have walked out of the box since
+        if store.elapsed > SPARSE:  # who was seen once may have walked out of the box since
             apart, unseen = np.concatenate((apart, unseen)), unseen[:0]
         free, high = self._near(apart, detections, high)
 
@@ -92,7 +97,19 @@ class IouAssociation(Association[IouConfig]):
         pairs = iou_pairs(
             self.store.boxes(slots), detections.boxes[rest], limit=limit, weights=weights
         )
+        if weigh:
+            pairs = self._weigh(pairs, limit, slots, detections, rest)
         return self._match(pairs, limit, slots, detections, rest)
+
+    def _weigh(
+        self, pairs: Pairs, limit: float, slots: _I64, detections: Observations, rest: _I64
+    ) -> Pairs:
+        """Costs of overlapping pairs at high scores; a hook for more than overlap."""
+        return pairs
+
+    def _weigh_near(self, pairs: Pairs, slots: _I64, detections: Observations, rest: _I64) -> Pairs:
+        """Costs of pairs by distance; a hook for more than distance."""
+        return pairs
 
     def _near(self, slots: _I64, detections: Observations, rest: _I64) -> tuple[_I64, _I64]:
         if len(slots) == 0 or len(rest) == 0:
@@ -106,6 +123,7 @@ class IouAssociation(Association[IouConfig]):
             detections.xyah[rest],
             height_ratio=config.height_ratio,
         )
+        pairs = self._weigh_near(pairs, slots, detections, rest)
         return self._match(pairs, 1.0, slots, detections, rest)
 
     def _match(
@@ -116,9 +134,12 @@ class IouAssociation(Association[IouConfig]):
         matched = rows >= 0
         hits, matches = slots[matched], rest[rows[matched]]
         self.store.score[hits] = detections.scores[matches]
-        self.store.correct(hits, detections, matches)
+        self._correct(hits, detections, matches)
         self._confirm(hits[~self.store.confirmed[hits]])
         return slots[~matched], rest[columns < 0]
+
+    def _correct(self, slots: _I64, detections: Observations, rows: _I64) -> None:
+        self.store.correct(slots, detections, rows)
 
     def _confirm(self, slots: _I64) -> None:
         if len(slots):

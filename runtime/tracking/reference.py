@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from jdetrt.config import ReferenceConfig
 from jdetrt.runtime.tracking.assignment import assign
-from jdetrt.runtime.tracking.association import Association
+from jdetrt.runtime.tracking.association import SPARSE, Association
 from jdetrt.runtime.tracking.costs import iou_pairs
 from jdetrt.runtime.tracking.track_store import LOST, REMOVED, TRACKED, Observations
 
@@ -42,7 +42,7 @@ class ReferenceAssociation(Association[ReferenceConfig]):
     def _associate(self, detections: Observations) -> _I64:
         store, config = self.store, self.config
         # Who was seen once may have walked out of the box where frames are missing: step 1 for all.
-        is_confirmed = store.confirmed[self.tracked] | (store.elapsed > 1.0)
+        is_confirmed = store.confirmed[self.tracked] | (store.elapsed > SPARSE)
         unconfirmed = self.tracked[~is_confirmed]
         pool = np.concatenate((self.tracked[is_confirmed], self.lost))
         # Tracks with one detection are not predicted; lost ones stop growing or shrinking first.

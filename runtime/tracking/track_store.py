@@ -267,6 +267,10 @@ class TrackStore:
         """Move the tracks ``slots`` on by the elapsed time."""
         kalman.predict(self.mean, self.cov, slots, self.noise, self.elapsed)
 
+    def warp(self, motion: _F64) -> None:
+        """Move all tracks as the camera moved the image: ``motion`` ``(2, 3)`` in source pixels."""
+        kalman.warp(self.mean, self.cov, np.arange(len(self.state)), motion)
+
     def boxes(self, slots: _I64) -> _F64:
         """Boxes ``(K, 4)`` x1 y1 x2 y2 in source pixels, from the filtered states."""
         return kalman.boxes_of(self.mean, slots)

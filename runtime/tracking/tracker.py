@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig, TrackerConfig, default_config
+from jdetrt.config import (
+    FusedConfig,
+    IouConfig,
+    PaperConfig,
+    ReferenceConfig,
+    TrackerConfig,
+    default_config,
+)
 from jdetrt.errors import ConfigError, DataError
 from jdetrt.runtime.tracking.assignment import assign
 from jdetrt.runtime.tracking.association import Association
 from jdetrt.runtime.tracking.clock import Clock
 from jdetrt.runtime.tracking.costs import Pairs
+from jdetrt.runtime.tracking.fused import FusedAssociation
 from jdetrt.runtime.tracking.kalman import boxes_of
 from jdetrt.runtime.tracking.motion import IouAssociation
 from jdetrt.runtime.tracking.paper import PaperAssociation
@@ -21,15 +31,22 @@ from jdetrt.types import Detections, Tracks
 
 __all__ = ["Tracker"]
 
+_ASSOCIATIONS: dict[type, Callable[[Any, float], Association[Any]]] = {
+    ReferenceConfig: ReferenceAssociation,
+    PaperConfig: PaperAssociation,
+    IouConfig: IouAssociation,
+    FusedConfig: FusedAssociation,
+}
+
 
 class Tracker:
     """Tracks people from frame to frame. One tracker for each video; its ids start at 1.
 
     Args:
         settings: a preset by name, or settings of one, such as ``IouConfig(buffer=90)``.
-            ``"reference"`` makes the decisions of the paper's own code; ``"paper"`` follows the
-            paper's text (section 3.6); ``"iou"`` uses motion alone, for detections without
-            embeddings.
+            ``"fused"`` goes by motion first and by appearance where motion cannot decide, at any
+            frame rate; ``"reference"`` makes the decisions of the paper's own code; ``"paper"``
+            follows the paper's text (section 3.6); ``"iou"`` uses motion alone.
         frame_rate: of the video, in Hz; lost tracks are kept for ``buffer`` frames at 30 Hz.
 
     Attributes:
@@ -61,7 +78,8 @@ class Tracker:
         """Forget all tracks; ids start at 1 again."""
         self._association = _make(self.config, self.frame_rate)
         self._reported = np.empty(0, np.int64)  # slots of the tracks of the last update
-        self.clock = Clock(self.frame_rate, self._association.buffer)
+        association = self._association
+        self.clock = Clock(self.frame_rate, association.buffer / association.frame)
 
     def warm_up(self) -> None:
         """Compile all that ``update`` needs, so that no frame has to wait for it.
@@ -84,7 +102,12 @@ class Tracker:
         costs = np.array([0.2, 0.3, 0.3, 0.2, 0.2, 0.3])
         assign(Pairs(np.array([0, 2, 4, 6]), np.array([0, 1, 1, 2, 0, 2]), costs), 3, 0.7)
 
-    def update(self, detections: Detections, timestamp: float | None = None) -> Tracks:
+    def update(
+        self,
+        detections: Detections,
+        timestamp: float | None = None,
+        motion: npt.ArrayLike | None = None,
+    ) -> Tracks:
         """Take in the detections of the next frame; call it for frames without any, too.
 
         With timestamps, people move on and lost tracks age by the time that has passed, so that
@@ -101,14 +124,17 @@ class Tracker:
                 frame is then ``1 / frame_rate`` after the one before. At the same timestamp again
                 no time has passed; at one that is earlier by more than a frame all tracks end, and
                 ids go on with the next. ``clock`` counts both.
+            motion: of the camera, ``(2, 3)``: takes a point ``(x, y, 1)`` of the frame before, in
+                source pixels, to its place in this frame
+                (`jdetrt.runtime.camera_motion.CameraMotion`); None where it stands still.
 
         Returns:
             The tracks detected in this frame; boxes and embeddings are the filtered ones.
 
         Raises:
             DataError: a box that is not finite or has no area, a score or a timestamp that is not
-                finite, an embedding that is not finite or of another length than before. The
-                tracks are then as they were.
+                finite, an embedding that is not finite or of another length than before; a motion
+                that is no such matrix. The tracks are then as they were.
         """
         # Contiguous, because a kernel is compiled anew for arrays that are not.
         boxes = np.ascontiguousarray(detections.boxes)
@@ -141,7 +167,8 @@ class Tracker:
                 f"{store.embedding.shape[1]}; call reset() before changing the model"
             )
         self.clock.check(timestamp)
-        slots = self._association.update(observations, self.clock.step(timestamp))
+        warp = None if motion is None else _motion(motion)
+        slots = self._association.update(observations, self.clock.step(timestamp), warp)
         self._reported = slots
         rows = store.row[slots]
         return Tracks.unchecked(
@@ -149,9 +176,7 @@ class Tracker:
             store.boxes(slots).astype(np.float32),
             store.score[slots],
             detection=rows if len(observations) == len(above) else np.flatnonzero(above)[rows],
-            embeddings=store.embedding.take(slots, axis=0)
-            if self._association.uses_embeddings
-            else None,
+            embeddings=None if embeddings is None else store.embedding.take(slots, axis=0),
             age=store.frame - store.start[slots],
         )
 
@@ -169,25 +194,31 @@ class Tracker:
         """
         store, slots = self._association.store, self._reported
         states = store.mean[slots]
-        states[:, :2] += self.clock.since(timestamp) * states[:, 4:6]
+        elapsed = self._association.frame * self.clock.since(timestamp)
+        states[:, :2] += elapsed * states[:, 4:6]
         boxes = boxes_of(states, np.arange(len(slots)))
         return Tracks.unchecked(
             store.id[slots],
             boxes.astype(np.float32),
             store.score[slots],
             detection=np.full(len(slots), -1),
-            embeddings=store.embedding.take(slots, axis=0)
-            if self._association.uses_embeddings
-            else None,
+            embeddings=store.embedding.take(slots, axis=0) if store.embedding.shape[1] else None,
             age=store.frame - store.start[slots],
         )
 
 
+def _motion(motion: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    matrix = np.ascontiguousarray(motion, np.float64)
+    if matrix.shape != (2, 3) or not np.isfinite(matrix).all() or not np.linalg.det(matrix[:, :2]):
+        raise DataError(
+            "motion: expected a matrix of shape (2, 3) that takes points of the frame before to "
+            f"this one, got shape {matrix.shape}: {matrix.tolist()}"
+        )
+    return matrix
+
+
 def _make(config: TrackerConfig, frame_rate: float) -> Association[Any]:
-    if isinstance(config, ReferenceConfig):
-        return ReferenceAssociation(config, frame_rate)
-    if isinstance(config, PaperConfig):
-        return PaperAssociation(config, frame_rate)
-    if isinstance(config, IouConfig):
-        return IouAssociation(config, frame_rate)
-    raise ConfigError(f"settings: expected those of a preset, got a {type(config).__name__}")
+    make = _ASSOCIATIONS.get(type(config))
+    if make is None:
+        raise ConfigError(f"settings: expected those of a preset, got a {type(config).__name__}")
+    return make(config, frame_rate)

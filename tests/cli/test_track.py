@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
@@ -15,9 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from jdetrt.cli import main
 from jdetrt.cli.track import command
+from jdetrt.config import PRESETS
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.types import Detections, Tracks
+from jdetrt.types import Tracks
 
 FRAMES = 6
 NET = (64, 32)  # width and height
@@ -98,14 +100,13 @@ def test_a_video_to_all_outputs(here: Path, capsys: pytest.CaptureFixture[str]) 
     args = [text for name, path in outputs.items() for text in (f"--{name}", f"out/{path}")]
     assert _run("clip.mp4", "--model", "model.onnx", *args, "--images", "out/pictures") == 0
     rows = read_mot(here / "out" / "t.txt")
-    # The reference reports a track from its second frame on.
     assert sorted(zip(rows.frames.tolist(), rows.ids.tolist(), strict=True)) == [
-        (frame, track) for frame in range(2, FRAMES + 1) for track in (1, 2)
+        (frame, track) for frame in range(1, FRAMES + 1) for track in (1, 2)
     ]
-    np.testing.assert_allclose(rows.boxes[rows.ids == 1], [[20, 8, 16, 48]] * 5, atol=0.01)
+    np.testing.assert_allclose(rows.boxes[rows.ids == 1], [[20, 8, 16, 48]] * FRAMES, atol=0.01)
     records = [json.loads(line) for line in (here / "out" / "t.jsonl").read_text().splitlines()]
     assert [record["frame"] for record in records] == list(range(1, FRAMES + 1))
-    assert len((here / "out" / "k.txt").read_text().splitlines()) == 2 * (FRAMES - 1)
+    assert len((here / "out" / "k.txt").read_text().splitlines()) == 2 * FRAMES
     assert cv2.VideoCapture(str(here / "out" / "v.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
     assert len(list((here / "out" / "pictures").iterdir())) == FRAMES
     printed = capsys.readouterr()
@@ -114,7 +115,7 @@ def test_a_video_to_all_outputs(here: Path, capsys: pytest.CaptureFixture[str]) 
     assert all(f"Written: out/{path}" in printed.out for path in outputs.values())
     (note,) = printed.err.splitlines()  # no bar where there is no terminal
     assert note.startswith("Note: the model records no tracker settings (it has no metadata at all")
-    assert "those of the preset reference are used" in note
+    assert "those of the preset fused are used" in note
 
 
 def test_without_an_output_it_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,17 +129,17 @@ def test_without_an_output_it_says_so(here: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("embeddings", "preset"), [(True, "reference"), (False, "iou")])
-def test_the_preset_follows_the_model(here: Path, embeddings: bool, preset: str) -> None:
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_a_model_without_settings_is_tracked_with_fused(here: Path, embeddings: bool) -> None:
     model = _model(here / "m.onnx", embeddings=embeddings)
     assert _run("clip.mp4", "--model", model, "--save-config", "used.toml", "-q") == 0
-    assert f'preset = "{preset}"' in (here / "used.toml").read_text()
+    assert 'preset = "fused"' in (here / "used.toml").read_text()
 
 
 def test_settings_from_file_and_options(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What --save-config writes, --config reads; options override; the result follows them."""
     model = ("clip.mp4", "--model", "model.onnx")
-    for preset in ("reference", "paper", "iou"):
+    for preset in PRESETS:
         assert _run(*model, "--preset", preset, "--nms-iou", 0.3, "--save-config", "a.toml") == 0
         assert _run(*model, "--config", "a.toml", "--save-config", "b.toml") == 0
         assert (here / "a.toml").read_text() == (here / "b.toml").read_text()
@@ -378,11 +379,11 @@ def test_an_interrupt_says_what_was_done_without_a_network_too(
 ) -> None:
     update, calls = Tracker.update, []
 
-    def third(self: Tracker, detections: Detections, timestamp: float | None) -> Tracks:
+    def third(self: Tracker, *arguments: Any) -> Tracks:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return update(self, detections, timestamp)
+        return update(self, *arguments)
 
     monkeypatch.setattr(Tracker, "update", third)
     assert _run("walk", "--detections", "det/det.txt", "--jsonl", "t.jsonl") == 130

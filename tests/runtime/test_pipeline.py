@@ -105,10 +105,10 @@ class _TracingTracker(Tracker):
         self.before = before
         self.count = 0
 
-    def update(self, detections: Detections, timestamp: float | None = None) -> Tracks:
+    def update(self, *arguments: Any) -> Tracks:
         self.count += 1
         self.before(self.count)
-        return super().update(detections, timestamp)
+        return super().update(*arguments)
 
 
 def _session(frames: int) -> FakeSession:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jdetrt.config import IouConfig, PaperConfig, ReferenceConfig
+from jdetrt.config import FusedConfig, IouConfig, PaperConfig
 from jdetrt.errors import ConfigError, SessionError
 from jdetrt.runtime.settings import tracker_config, tracker_note
 from jdetrt.testing import FakeSession
@@ -15,9 +15,9 @@ def session(metadata: dict[str, str], *, embeddings: bool = True) -> FakeSession
     return FakeSession([], size=(64, 32), embedding_size=dim, metadata=metadata)
 
 
-def test_a_model_that_says_nothing_is_tracked_by_what_it_gives() -> None:
-    assert tracker_config(session({})) == ReferenceConfig()
-    assert tracker_config(session({}, embeddings=False)) == IouConfig()
+def test_a_model_that_says_nothing_is_tracked_with_fused() -> None:
+    assert tracker_config(session({})) == FusedConfig()
+    assert tracker_config(session({}, embeddings=False)) == FusedConfig()
 
 
 def test_what_travels_with_a_model_is_taken_unless_a_preset_is_named() -> None:

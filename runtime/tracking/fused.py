@@ -1,0 +1,96 @@
+"""Association by motion first, and by appearance where motion cannot decide."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from jdetrt.config import FusedConfig
+from jdetrt.runtime.tracking.costs import (
+    Pairs,
+    cosine_distances,
+    near_pairs,
+    weigh_rivals,
+    within,
+)
+from jdetrt.runtime.tracking.motion import IouAssociation
+from jdetrt.runtime.tracking.track_store import Observations
+
+__all__ = ["FusedAssociation"]
+
+_I64 = npt.NDArray[np.int64]
+
+
+class FusedAssociation(IouAssociation[FusedConfig]):
+    """The passes of `IouAssociation`, in which appearance takes part.
+
+    1. Where overlapping pairs compete, because people cross, the embeddings are compared too.
+    2. Low-score detections by overlap alone, and their embeddings are not remembered: they show
+       people half hidden.
+    3. By distance, with a share of appearance.
+    4. High-score detections that would start a track with tracks still free, by appearance, as far
+       as somebody can have walked meanwhile.
+
+    Its unit of time is a frame at 30 FPS, so that the settings hold at any frame rate.
+    """
+
+    uses_embeddings = True
+    by_time = True
+
+    def _weigh(
+        self, pairs: Pairs, limit: float, slots: _I64, detections: Observations, rest: _I64
+    ) -> Pairs:
+        if not detections.embeddings.shape[1] or len(pairs.columns) < 2:
+            return pairs
+        return weigh_rivals(
+            pairs,
+            slots,
+            self.store.embedding,
+            rest,
+            detections.embeddings,
+            weight=self.config.crossing_weight,
+            limit=limit,
+        )
+
+    def _near(self, slots: _I64, detections: Observations, rest: _I64) -> tuple[_I64, _I64]:
+        slots, rest = super()._near(slots, detections, rest)
+        if len(slots) == 0 or not detections.embeddings.shape[1]:
+            return slots, rest
+        config, store = self.config, self.store
+        is_new = detections.scores[rest] >= config.birth_score
+        new, others = rest[is_new], rest[~is_new]
+        if len(new) == 0:
+            return slots, rest
+        reach = config.reach + config.appearance_growth * store.unseen(slots)
+        pairs = near_pairs(
+            store.mean,
+            slots,
+            np.minimum(reach, config.appearance_reach),
+            detections.xyah[new],
+            height_ratio=config.height_ratio,
+        )
+        limit = config.appearance_limit
+        pairs = Pairs(pairs.indptr, pairs.columns, self._distances(pairs, slots, detections, new))
+        slots, new = self._match(within(pairs, limit), limit, slots, detections, new)
+        return slots, np.sort(np.concatenate((new, others)))
+
+    def _weigh_near(self, pairs: Pairs, slots: _I64, detections: Observations, rest: _I64) -> Pairs:
+        if not detections.embeddings.shape[1] or len(pairs.columns) == 0:
+            return pairs
+        share = self.config.appearance_share
+        unlike = np.minimum(2.0 * self._distances(pairs, slots, detections, rest), 1.0)
+        return Pairs(pairs.indptr, pairs.columns, (1.0 - share) * pairs.costs + share * unlike)
+
+    def _distances(
+        self, pairs: Pairs, slots: _I64, detections: Observations, rest: _I64
+    ) -> npt.NDArray[np.float64]:
+        return cosine_distances(pairs, slots, self.store.embedding, rest, detections.embeddings)
+
+    def _correct(self, slots: _I64, detections: Observations, rows: _I64) -> None:
+        smoothing = self.config.smoothing
+        if not detections.embeddings.shape[1]:
+            self.store.correct(slots, detections, rows)
+            return
+        is_high = detections.scores[rows] >= self.config.high_score
+        for part, keep in ((is_high, smoothing), (~is_high, 1.0)):
+            self.store.correct(slots[part], detections, rows[part], smoothing=keep)
