@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 import numpy as np
 
+from jdetrt.documents import decode_json
 from jdetrt.engine.triton_url import TritonUrl
 from jdetrt.errors import SessionError, requiring
 from jdetrt.runtime.input_buffer import ArrayBuffer, InputBuffer
@@ -173,8 +173,8 @@ class TritonSession(SessionBase):
         config = config.get("config", config)
         note = config.get("parameters", {}).get(METADATA, {}).get("string_value", "{}")
         try:
-            metadata = msgspec.json.decode(note, type=dict[str, str])
-        except msgspec.MsgspecError as err:
+            metadata = decode_json(note, dict[str, str])
+        except ValueError as err:
             raise SessionError(
                 f"{self.url}: the parameter '{METADATA}' of the served model cannot be read "
                 f"({err}); write its repository again with: jdetrt deploy triton"

@@ -6,7 +6,6 @@ and loads itself again every minute until the run is finished.
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -18,6 +17,7 @@ from string import Template
 from jdetrt import files
 from jdetrt.svg import Frame, Plot, axis_ticks, mark
 from jdetrt.training.losses.balance import TASKS
+from jdetrt.training.progress import read_table
 
 __all__ = ["CURVES", "write_curves"]
 
@@ -66,11 +66,8 @@ def write_curves(
 
 def _rows(path: Path) -> list[Row]:
     """Numbers of a table by column; those that are missing are left out."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {name: float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        ]
+    rows = read_table(path)[1]
+    return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
 
 def _by_task(row: Row) -> dict[str, float]:

@@ -12,7 +12,7 @@ from jdetrt import files
 from jdetrt.errors import DataError, OutputError
 from jdetrt.inputs import read_text
 
-__all__ = ["Means", "Report", "Table"]
+__all__ = ["Means", "Report", "Table", "read_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +85,9 @@ class Table:
         self.columns = list(columns)
         rows: list[dict[str, str]] = []
         if resume is not None and path.is_file():
-            reader = csv.DictReader(io.StringIO(read_text(path, DataError), newline=""))
-            try:
-                self.columns = list(reader.fieldnames or columns)
-                rows = [row for row in reader if _up_to(row, resume)]
-            except (KeyError, ValueError, csv.Error) as err:
-                raise DataError(
-                    f"{path}:{reader.line_num}: not a row of a training run ({err}); mend it, or "
-                    "move the file away"
-                ) from err
+            head, whole = read_table(path)
+            self.columns = head or self.columns
+            rows = [row for row in whole if _position(row) <= resume]
         text = io.StringIO(newline="")
         if self.columns:
             writer = csv.DictWriter(text, self.columns)
@@ -117,8 +111,28 @@ class Table:
             raise OutputError(f"{self.path}: cannot be written ({err.strerror})") from err
 
 
-def _up_to(row: Mapping[str, str | None], where: tuple[int, int]) -> bool:
-    """Tell whether a row is complete and not after a point of the run."""
-    if None in row.values() or None in row:
-        return False
-    return (int(row["epoch"] or 0), int(row.get("step") or 0)) <= where
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Read what a `Table` has written: its columns, and its rows that are not cut short.
+
+    Raises:
+        DataError: the file cannot be read, or a row is not of a training run.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path, DataError), newline=""))
+    rows = []
+    try:
+        columns = list(reader.fieldnames or [])
+        for row in reader:
+            if None not in {*row, *row.values()}:
+                _position(row)
+                all(float(value) for value in row.values() if value)  # each is a number
+                rows.append(row)
+    except (KeyError, ValueError, csv.Error) as err:
+        raise DataError(
+            f"{path}:{reader.line_num}: not a row of a training run ({str(err)[:80]}); mend it, or "
+            "move the file away"
+        ) from err
+    return columns, rows
+
+
+def _position(row: Mapping[str, str]) -> tuple[int, int]:
+    return int(row["epoch"] or 0), int(row.get("step") or 0)

@@ -20,6 +20,7 @@ from jdetrt.documents import convert, decode_json, read_json
 from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.training.checkpoints.torch_file import read_torch
 from jdetrt.training.data.datasets import DataSet
+from jdetrt.training.progress import read_table
 from jdetrt.training.recipe import Recipe
 
 __all__ = [
@@ -83,8 +84,7 @@ def upgrade_tables(folder: Path) -> None:
         path = folder / name
         if not path.is_file():
             continue
-        with path.open(newline="", encoding="utf-8") as file:
-            whole = [row for row in csv.DictReader(file) if None not in {*row, *row.values()}]
+        whole = read_table(path)[1]
         if whole and old(whole[0]):
             rows = [new(row) for row in whole]
             text = io.StringIO(newline="")

@@ -201,15 +201,15 @@ def _recorded_sizes(
     session: Session, size: Size | None, trained_size: Size | None
 ) -> tuple[Size | None, Size | None]:
     """Size and size of training; what is not given is that of an exported model."""
-    import msgspec
+    from jdetrt.documents import decode_json
 
     height, width = session.inputs[0].shape[2:]
     if size is None and min(width, height) > 0:
         size = Size(width, height)
     recorded = session.metadata.get("anchor_size")
     if trained_size is None and recorded is not None:
-        with suppress(msgspec.DecodeError):  # a damaged record says nothing
-            trained_size = Size(*msgspec.json.decode(recorded, type=tuple[int, int]))
+        with suppress(ValueError):  # a damaged record says nothing
+            trained_size = decode_json(recorded, Size)
     return size, trained_size
 
 

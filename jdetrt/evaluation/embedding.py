@@ -11,7 +11,6 @@ coverage.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.config import ANCHORS_PER_CELL, STRIDES
+from jdetrt.config import ANCHORS_PER_CELL, STRIDES, HeadAnchors
+from jdetrt.documents import decode_json
 from jdetrt.errors import ConfigError, DataError, SessionError
 from jdetrt.evaluation.average_precision import box_iou
 from jdetrt.evaluation.inference import ImageOutputs, infer
@@ -37,6 +37,7 @@ RULES = ("cells", "candidates")
 ANCHOR_IOU = 0.6  # reference utils/utils.py, test_emb
 CANDIDATE_IOU = 0.5
 _MAPS = "embedding_maps"
+_Heads = tuple[HeadAnchors, HeadAnchors, HeadAnchors]
 
 _F32 = npt.NDArray[np.float32]
 _F64 = npt.NDArray[np.float64]
@@ -117,7 +118,12 @@ class EmbeddingTest:
         self._fars = fars
         self._anchors: _F32 | None = None
         if self.rule == "cells":
-            self._anchors = np.array(json.loads(session.metadata["anchors"]), np.float32)
+            try:
+                notes = session.metadata.get("anchors", "")
+                heads: Any = decode_json(notes, _Heads)  # type: ignore[arg-type]
+            except ValueError as err:
+                raise SessionError(f"'anchors' in the model's metadata: {err}") from err
+            self._anchors = np.array(heads, np.float32)
         self._embeddings: list[_F32] = []
         self._ids: list[_I64] = []
         self._boxes = 0

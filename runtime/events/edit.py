@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from jdetrt.documents import convert, decode_json, read_toml
 from jdetrt.errors import DataError, MissingDependencyError
 from jdetrt.files import write_text
+from jdetrt.inputs import read_text
 from jdetrt.runtime.events.regions import Regions
 
 __all__ = ["drawn_regions", "save_regions"]
@@ -28,13 +30,13 @@ def drawn_regions(former: Regions, drawing: bytes) -> Regions:
         DataError: it is no such JSON; the message names the key.
     """
     try:
-        tables = msgspec.json.decode(drawing, type=dict[str, Any])
+        tables = decode_json(drawing, dict[str, Any])
         unknown = sorted(set(tables) - set(_TABLES))
         if unknown:
             raise DataError(f"regions: unknown key {unknown[0]!r}; expected {', '.join(_TABLES)}")
         others = {name: getattr(former, name) for name in ("anchor", "min_age", "margin")}
-        return msgspec.convert({**others, "lost_after": former.lost_after, **tables}, Regions)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        return convert({**others, "lost_after": former.lost_after, **tables}, Regions)
+    except ValueError as err:
         raise DataError(f"regions: {err}") from err
 
 
@@ -52,9 +54,11 @@ def save_regions(regions: Regions, path: Path) -> None:
     except ModuleNotFoundError as err:
         raise MissingDependencyError("tomlkit", "live", "Saving regions") from err
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if path.exists():
+            read_toml(path, dict[str, Any], DataError)  # bounded in depth
+        text = read_text(path, DataError) if path.exists() else ""
         document = tomlkit.parse(text)
-    except (OSError, UnicodeDecodeError, TOMLKitError) as err:
+    except (DataError, TOMLKitError) as err:
         raise DataError(f"{path}: cannot be read ({err}); nothing is saved") from err
     for name in ("size", *_TABLES):
         document.pop(name, None)

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from jdetrt.inputs import open_regular
+
 __all__ = ["exact_frames", "is_cut_off", "lacks_index", "states_rate"]
 
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # of MP4 and old MOV
@@ -26,7 +28,7 @@ def is_cut_off(path: Path) -> bool:
     was never filled in, nobody can tell, and the answer is no. Raises OSError.
     """
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(12)
         if head[:4] == b"RIFF":
             parts = _chunks(file, size)
@@ -42,7 +44,7 @@ def is_cut_off(path: Path) -> bool:
 def lacks_index(path: Path) -> bool:
     """Tell whether an MP4 file lacks the index (moov) that is written last. Raises OSError."""
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if file.read(8)[4:] != b"ftyp":
             return False
         return not any(name == b"moov" and end <= size for name, end in _boxes(file, size))
@@ -97,7 +99,7 @@ def states_rate(path: Path) -> bool:
     Others state a rate beside the timestamps, and it may be anything.
     """
     head = b""
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), open_regular(path) as file:
         head = file.read(12)
     return head[:4] == b"RIFF" or head[4:8] in _FIRST_BOXES
 
@@ -113,7 +115,7 @@ def exact_frames(path: Path) -> int | None:
         OSError: the file cannot be read.
     """
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(8)
         if head[:4] == b"RIFF":
             return _indexed_frames(file, size)

@@ -249,11 +249,21 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
 def _is_truncated(data: bytes) -> bool:
     """Tell whether a JPEG or PNG is truncated: OpenCV 4 fills the rest with grey and says nothing.
 
-    A PNG ends with the chunk IEND.
+    OpenCV 5 makes room for as much as a chunk of a PNG says that it has.
     """
     if data.startswith(b"\xff\xd8"):
         return not _has_jpeg_end(data)
-    return data.startswith(b"\x89PNG") and b"IEND" not in data
+    return data.startswith(b"\x89PNG") and not _has_png_end(data)
+
+
+def _has_png_end(data: bytes) -> bool:
+    """Tell whether all chunks of a PNG are there, up to the last (PNG 1.2, 3.2)."""
+    position = 8
+    while position + 12 <= len(data):
+        if data.startswith(b"IEND", position + 4):
+            return True
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return False
 
 
 def _has_jpeg_end(data: bytes) -> bool:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from jdetrt.account import Account
 from jdetrt.errors import SourceError
+from jdetrt.inputs import open_regular
 from jdetrt.runtime.opencv import load_cv2, native_name
 from jdetrt.runtime.session import Closing
 from jdetrt.runtime.sources.container import exact_frames, is_cut_off, lacks_index, states_rate
@@ -239,7 +240,7 @@ def _why_not(path: Path) -> str:
     """Why a file is no video, as far as its first bytes tell."""
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(4096)
         if lacks_index(path):
             return (

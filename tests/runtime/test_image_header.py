@@ -90,3 +90,12 @@ def test_too_large_an_image_is_refused_before_it_is_decoded(
 def test_a_hundred_megapixels_are_allowed() -> None:
     check_pixels("a.png", (10_000, 10_000), SourceError)
     assert LARGEST_IMAGE == 10_000 * 10_000
+
+
+def test_a_chunk_of_a_png_that_says_it_has_gigabytes(tmp_path: Path) -> None:
+    data = bytearray(_encoded(".png"))
+    data[33:37] = struct.pack(">I", 0x7FFFFFFF)
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="truncated"):
+        read_image(path)

@@ -167,7 +167,7 @@ def test_what_is_missing_or_wrong(tmp_path: Path) -> None:
     write_vbb(vbb, [[(9, TALL, 0, NOT_HIDDEN)]])
     refuse(r"V000\.vbb: expected A with .*IndexError")
     write_vbb(vbb, [[(1, [1, 2, 3], 0, NOT_HIDDEN)], []])
-    refuse(r"V000\.vbb: expected A with .*4 numbers, got 3")
+    refuse(r"V000\.vbb: expected A with .*4 columns, got 3")
     for text in (
         "",
         "[]",

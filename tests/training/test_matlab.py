@@ -1,4 +1,6 @@
 import builtins
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,55 @@ def test_boxes_keep_their_columns() -> None:
     assert as_boxes(np.zeros((0, 5)), 5).shape == (0, 5)
     with pytest.raises(ValueError, match="expected 4 columns, got 5"):
         as_boxes(np.zeros((2, 5)))
+
+
+def _raw(*elements: bytes) -> bytes:
+    return b"MATLAB 5.0".ljust(124) + struct.pack("<H", 0x0100) + b"IM" + b"".join(elements)
+
+
+def _array(kind: int, shape: bytes, *content: bytes) -> bytes:
+    body = (
+        struct.pack("<IIII", 6, 8, kind, 0) + shape + struct.pack("<II", 1, 0) + b"".join(content)
+    )
+    return struct.pack("<II", 14, len(body)) + body
+
+
+_ONE = struct.pack("<IIii", 5, 8, 1, 1)
+_BYTES = struct.pack("<II", 2, 1) + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (_array(6, struct.pack("<IIii", 5, 8, 1 << 30, 1), _BYTES), "declares the shape"),
+        (_array(1, struct.pack("<IIii", 5, 8, 1 << 30, 1)), "declares the shape"),
+        (_array(6, struct.pack("<IIii", 5, 8, -1, -1), _BYTES), "declares the shape"),
+        (_array(6, struct.pack("<IIH", 5, 2, 8) + bytes(6), _BYTES), "a shape of 2 bytes"),
+        (_array(4, _ONE, struct.pack("<II", 12048, 1) + bytes(8)), "without numbers"),
+        (_array(1, _ONE), "0 cells or fields, 1 are declared"),
+        (_array(2, _ONE, struct.pack("<IIII", 5, 4, 0, 0), struct.pack("<II", 1, 0)), "names of"),
+        (_array(99, _ONE, _BYTES), "class 99"),
+        (struct.pack("<II", 3, 8) + bytes(8), "type 3 where an array"),
+        (struct.pack("<II", 14, 1 << 31), "longer than the file"),
+    ],
+)
+def test_what_is_declared_is_compared_with_what_is_there(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
+    path = tmp_path / "a.mat"
+    path.write_bytes(_raw(content))
+    with pytest.raises(DataError, match=rf"a\.mat: not a MATLAB file .*{says}"):
+        read_mat(path, "a")
+
+
+def test_cells_in_cells_and_archives_that_unpack_to_too_much(tmp_path: Path) -> None:
+    nested = _array(6, _ONE, _BYTES)
+    for _ in range(40):
+        nested = _array(1, _ONE, nested)
+    (tmp_path / "a.mat").write_bytes(_raw(nested))
+    with pytest.raises(DataError, match="nested more than 32 deep"):
+        read_mat(tmp_path / "a.mat", "a")
+    packed = zlib.compress(bytes(140 << 20), 1)
+    (tmp_path / "b.mat").write_bytes(_raw(struct.pack("<II", 15, len(packed)) + packed))
+    with pytest.raises(DataError, match="unpacks to more than 128 MiB"):
+        read_mat(tmp_path / "b.mat", "a")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from jdetrt.engine.onnx_file import check_texts
 from jdetrt.errors import CheckpointError, MissingDependencyError
 from jdetrt.training.network.model import JdeNetwork
 from jdetrt.training.network.nanodet import DISTANCES
@@ -105,10 +106,21 @@ def _stored(path: Path) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
         import onnx
     except ImportError as err:
         raise MissingDependencyError("onnx", "train", "Starting from NanoDet-g") from err
+    damaged = f"{path}: is no whole ONNX model; copy it again"
     try:
         model = onnx.load(path)
     except Exception as err:  # protobuf's own, of no common base
-        raise CheckpointError(f"{path}: is no whole ONNX model; copy it again") from err
+        raise CheckpointError(damaged) from err
+    check_texts(model, path, CheckpointError)
+    try:
+        return _numbered(model)
+    except (ValueError, TypeError, IndexError, OverflowError) as err:
+        raise CheckpointError(damaged) from err
+
+
+def _numbered(model: Any) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    import onnx
+
     constants = {
         tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer
     }

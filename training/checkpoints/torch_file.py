@@ -51,7 +51,7 @@ def read_torch(path: Path) -> object:
     except (CheckpointError, MemoryError):
         raise
     except Exception as err:  # a damaged pickle raises anything: EOFError, KeyError, ...
-        reason = str(err).split(". ")[0].strip() or type(err).__name__
+        reason = " ".join(str(err).split(". ")[0].split())[:200] or type(err).__name__
         raise CheckpointError(
             f"{path}: is cut short or damaged ({path.stat().st_size} bytes: {reason}); "
             "copy or download it again"

@@ -30,7 +30,7 @@ from jdetrt.documents import decode_json
 from jdetrt.errors import DataError
 from jdetrt.inputs import read_bytes
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
-from jdetrt.training.convert.names import inner_name
+from jdetrt.training.convert.names import inner_name, one_line
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["caltech", "read_seq"]
@@ -146,7 +146,8 @@ def _from_vbb(path: Path) -> _Frames:
         }
     except (KeyError, TypeError, ValueError, IndexError) as err:
         raise DataError(
-            f"{path}: expected A with objLbl and objLists of id, pos, occl and posv ({err!r})"
+            f"{path}: expected A with objLbl and objLists of id, pos, occl and posv "
+            f"({one_line(repr(err))})"
         ) from err
 
 
@@ -165,15 +166,14 @@ def _from_json(path: Path, names: list[str]) -> Iterator[tuple[tuple[str, str], 
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
         raise DataError(
             f"{path}: expected sets, videos and frames of objects with lbl, id, pos, occl, posv "
-            f"({err!r})"
+            f"({one_line(repr(err))})"
         ) from err
 
 
 def _person(entry: Mapping[str, Any]) -> _Person:
     """Convert an annotation. Raises KeyError, TypeError or ValueError if it is malformed."""
-    box, visible = (np.asarray(entry[key], np.float64).ravel().tolist() for key in ("pos", "posv"))
-    if len(box) != 4:
-        raise ValueError(f"expected a box of 4 numbers, got {len(box)}")
+    (box,) = as_boxes(np.ravel(entry["pos"])).tolist()
+    visible = np.asarray(entry["posv"], np.float64).ravel().tolist()
     visibility = _visibility(box, visible) if entry["occl"] else 1.0
     return _Person(int(entry["id"]), tuple(box), visibility)
 

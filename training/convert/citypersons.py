@@ -24,7 +24,7 @@ from jdetrt.documents import decode_json
 from jdetrt.errors import DataError
 from jdetrt.inputs import LARGEST_JSON, read_bytes
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
-from jdetrt.training.convert.names import inner_name
+from jdetrt.training.convert.names import inner_name, one_line
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["citypersons"]
@@ -66,7 +66,7 @@ def _from_json(folder: Path) -> Iterator[_Annotation]:
             table = as_boxes(boxes)
         except (ValueError, TypeError, KeyError) as err:
             raise DataError(
-                f"{path}: expected objects with label and bbox [x, y, w, h] ({err!r})"
+                f"{path}: expected objects with label and bbox [x, y, w, h] ({one_line(repr(err))})"
             ) from err
         yield f"{path.parent.name}/{image}", table
 
@@ -86,6 +86,6 @@ def _from_mat(path: Path, split: str) -> Iterator[_Annotation]:
         except (ValueError, TypeError, KeyError, IndexError) as err:
             raise DataError(
                 f"{path}: image {number}: expected cityname, im_name and bbs with {_COLUMNS} "
-                f"columns ({err})"
+                f"columns ({one_line(err)})"
             ) from err
         yield inner_name(name, path), rows[np.isin(rows[:, 0], _CLASSES), 1:5]

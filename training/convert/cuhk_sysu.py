@@ -16,7 +16,7 @@ from typing import Any
 
 from jdetrt.errors import DataError
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
-from jdetrt.training.convert.names import inner_name
+from jdetrt.training.convert.names import inner_name, one_line
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["cuhk_sysu"]
@@ -86,5 +86,7 @@ def _place(path: Path, image: Any, struct: Any) -> _Place:
     try:
         ((left, top, width, height),) = as_boxes(box).tolist()
     except (TypeError, ValueError) as err:
-        raise DataError(f"{path}: {image}: expected idlocate as x, y, w, h ({err})") from err
+        raise DataError(
+            f"{path}: {image}: expected idlocate as x, y, w, h ({one_line(err)})"
+        ) from err
     return str(image), left, top, width, height

@@ -22,6 +22,8 @@ import numpy.typing as npt
 
 from jdetrt.errors import DataError
 from jdetrt.inputs import read_text
+from jdetrt.training.convert.matlab import as_boxes
+from jdetrt.training.convert.names import one_line
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["eth"]
@@ -68,7 +70,7 @@ def _frames(annotation: Path) -> Iterator[LabelledImage]:
         stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
         source = there.get(f"{stem}{dot}{suffix}") or there.get(f"{stem}_0{dot}{suffix}")
         if source is None:
-            raise DataError(f"{where}: names {name}, which does not exist in {folder}")
+            raise DataError(f"{where}: names {one_line(name)}, which does not exist in {folder}")
         yield LabelledImage(
             name=f"{folder.name}/{source.name}",
             source=source,
@@ -94,4 +96,7 @@ def _parse(line: str, where: str) -> tuple[str, npt.NDArray[np.float64]]:
         corners.append([float(side) for side in box.groups()])
         position = box.end() + 1
     table = np.array(corners, np.float64).reshape(-1, 2, 2)
-    return whole[1], np.hstack([table.min(axis=1), np.ptp(table, axis=1)])
+    try:
+        return whole[1], as_boxes(np.hstack([table.min(axis=1), np.ptp(table, axis=1)]))
+    except ValueError as err:
+        raise DataError(f"{where}: {err}") from err

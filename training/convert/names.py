@@ -6,7 +6,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from jdetrt.errors import DataError
 
-__all__ = ["check_inside", "inner_name"]
+__all__ = ["check_inside", "inner_name", "one_line"]
+
+_LONGEST = 200  # characters
 
 
 def inner_name(name: object, where: object) -> str:
@@ -31,6 +33,12 @@ def inner_name(name: object, where: object) -> str:
             "read or written there. Download the data set again from its source"
         )
     return text
+
+
+def one_line(fault: object) -> str:
+    """Words of an error or a file for a message: on one line, and not endless."""
+    text = " ".join(str(fault).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def check_inside(path: Path, folder: Path, where: object) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jdetrt.errors import DataError
 from jdetrt.training.convert.matlab import as_boxes, as_list, read_mat
-from jdetrt.training.convert.names import inner_name
+from jdetrt.training.convert.names import inner_name, one_line
 from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["prw"]
@@ -38,7 +38,7 @@ def prw(raw: Path, split: str) -> Iterator[LabelledImage]:
         try:
             rows = as_boxes(read_mat(path, *_BOXES), 5)
         except ValueError as err:
-            raise DataError(f"{path}: expected rows of id, x, y, w, h ({err})") from err
+            raise DataError(f"{path}: expected rows of id, x, y, w, h ({one_line(err)})") from err
         if len(rows):
             yield LabelledImage(
                 name=f"{frame}.jpg",
