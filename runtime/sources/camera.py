@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from jdetrt.errors import SourceError
 from jdetrt.runtime.session import Closing
-from jdetrt.runtime.sources.status import Say, SourceStatus, silent
+from jdetrt.runtime.sources.status import Outage, Say, SourceStatus, silent
 from jdetrt.types import Frame, Size
 
 __all__ = [
@@ -27,8 +27,6 @@ __all__ = [
 
 STALLED_AFTER = 10.0  # seconds without a frame; cameras send at least one a second
 _CONNECTING = 30.0  # seconds that opening may take before it counts as hung
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # seconds between two tries, twice as long each time
-_SETTLED = 10.0  # seconds with frames after which the next outage begins with the first wait
 _MOST_HUNG = 5  # threads that hang in a driver and are left behind
 
 _HIGHEST_RATE = 1000.0  # frames per second; a camera that states more states nonsense
@@ -118,7 +116,7 @@ class Camera(Closing):
         self._captured = 0
         self._error: SourceError | None = None
         self._closed = threading.Event()
-        self._outage = _Outage(since=time.monotonic() if wait else None)
+        self._outage = Outage(since=time.monotonic() if wait else None)
         self._readers: list[threading.Thread] = []  # the last one counts, others hang
         self._deadline = 0.0  # when the reader counts as hung
 
@@ -317,64 +315,3 @@ class Camera(Closing):
                     return capture
             capture.release()
             return None
-
-
-class _Outage:
-    """Account of the times that a source was away.
-
-    Args:
-        since: when it went away (``time.monotonic()``), or None where it is there.
-    """
-
-    def __init__(self, since: float | None) -> None:
-        self.since = since
-        self.tries = 0
-        self.reason = ""
-        self.size_changes = 0
-        self._count = self._stalls = 0
-        self._seconds = 0.0
-        self._back_since = time.monotonic()
-        self._next_wait = 0.0 if since is not None else _FIRST_WAIT
-
-    def begin(self, reason: str, stalled: bool) -> None:
-        now = time.monotonic()
-        if now - self._back_since > _SETTLED:
-            self._next_wait = _FIRST_WAIT
-        self.since, self.reason, self.tries = now, reason, 0
-        self._count += 1
-        self._stalls += stalled
-
-    def wait(self) -> float:
-        """Seconds to wait before the next try."""
-        wait = self._next_wait
-        self._next_wait = min(max(2 * wait, _FIRST_WAIT), _LONGEST_WAIT)
-        return wait
-
-    def failed(self, reason: str) -> bool:
-        """Note a try in vain; True if its reason is another one than before."""
-        self.tries += 1
-        another, self.reason = reason != self.reason, reason
-        return another
-
-    def end(self, now: float) -> float | None:
-        """Note a frame; return how long the source was away, None where it was not."""
-        if self.since is None:
-            return None
-        away = now - self.since
-        self._seconds += away
-        self.since, self._back_since = None, now
-        return away
-
-    def seconds_now(self) -> float:
-        return 0.0 if self.since is None else time.monotonic() - self.since
-
-    def status(self, captured: int) -> SourceStatus:
-        return SourceStatus(
-            connected=self.since is None,
-            captured=captured,
-            outages=self._count,
-            stalls=self._stalls,
-            away_seconds=self._seconds + self.seconds_now(),
-            size_changes=self.size_changes,
-            reason=self.reason,
-        )

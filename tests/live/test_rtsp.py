@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import SourceError
-from jdetrt.runtime.sources import camera as camera_module
+from jdetrt.runtime.sources import status as status_module
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.types import Frame
 
@@ -20,7 +20,7 @@ PATIENCE = 60.0  # seconds
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera_module, "_LONGEST_WAIT", 0.5)
+    monkeypatch.setattr(status_module, "_LONGEST_WAIT", 0.5)
 
 
 def age(frame: Frame) -> float:

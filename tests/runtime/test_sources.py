@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from jdetrt.errors import SourceError
-from jdetrt.runtime.sources import camera, camera_uri, network
+from jdetrt.runtime.sources import camera_uri, network
 from jdetrt.runtime.sources import gstreamer as gstreamer_module
+from jdetrt.runtime.sources import status as status_module
 from jdetrt.runtime.sources.camera import Camera
 from jdetrt.runtime.sources.images import Images
 from jdetrt.runtime.sources.open import Source, open_source
@@ -773,8 +774,8 @@ def test_without_reconnecting_a_camera_that_is_unplugged_is_lost() -> None:
 
 @pytest.fixture
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "_FIRST_WAIT", 0.001)
-    monkeypatch.setattr(camera, "_LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(status_module, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(status_module, "_LONGEST_WAIT", 0.05)
 
 
 @pytest.mark.usefixtures("no_wait")
