@@ -33,6 +33,7 @@ COMMANDS = {
     "doctor": "Check this machine: what works, what is missing and how to install it.",
     "evaluate": "Measure detection, embeddings and tracking on labelled data.",
     "export": "Export a checkpoint as an ONNX model that includes decoding.",
+    "fleet": "Build a model on many boards, and see what runs on them.",
     "inspect": "Describe a checkpoint, an ONNX model or a TensorRT plan.",
     "score": "Score tracking results against ground truth: HOTA, MOTA, IDF1.",
     "track": "Track people in a video, images, a camera or a list of detections.",
