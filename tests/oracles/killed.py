@@ -5,9 +5,9 @@
     python tests/oracles/killed.py -o benchmarks/results/kill-9.json
 
 Each command writes an older good result first. Then it runs with other settings, in a child process
-that kills itself as it is about to rename for the first time, the second, and so on (and as it is
-about to delete a result). After each, what stands at its outputs is read. In the end it runs once
-more without being killed, over all that was left.
+that kills itself right before it renames for the first time, right after it, before the second
+time, and so on (and around each deletion of a result). Each time what stands at its outputs is
+read. In the end it runs once more without being killed, over all that was left.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ from jdetrt.engine.tensorrt import builder
 from jdetrt.engine.tensorrt.compat import load
 from jdetrt.engine.tensorrt.device import Device, platform_name
 from jdetrt.engine.tensorrt.plan import Host, Plan
+from jdetrt.runtime import pipeline
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.training.data.datasets import open_data_set
 from jdetrt.training.network import model
 
 _HIDDEN = ".jdetrt-"
-_EVENTS = ("os.rename", "os.symlink", "os.link", "os.remove", "os.rmdir")
+_OTHERS = ("os.symlink", "os.link", "os.remove", "os.rmdir")  # beside os.rename
 _ORIN = Device("Orin", "8.7", True, 32 << 30, 16 << 30, "12.6")
 _RECIPE = """
 batch = 4
@@ -74,15 +75,14 @@ class Case:
         old: its arguments for the older result.
         new: those of the run that is killed.
         outputs: what it writes, each with what opens it; relative to the working folder.
-        kept: of several processes of the older result, this many renames are let through; None for
-            a run that ends by itself.
+        until: the older run is killed once this file is there; None for one that ends by itself.
     """
 
     name: str
     old: Sequence[str]
     new: Sequence[str]
     outputs: dict[str, Callable[[Path], object]]
-    kept: int | None = None
+    until: str | None = None
 
 
 @dataclass
@@ -167,15 +167,16 @@ def _data_set(path: Path) -> object:
 # ---- the commands --------------------------------------------------------------------------
 
 
-def _track(name: str, **outputs: Callable[[Path], object]) -> Case:
+def _track(name: str, *more: str, **outputs: Callable[[Path], object]) -> Case:
     files = {"mot": "t.txt", "jsonl": "t.jsonl", "kitti": "k.txt", "video": "v.avi", "images": "F"}
-    words = ["track", "clip", "--model", "nano", "-q"]
+    words = ["track", "clip", *more, "-q"]
     for option in outputs:
         words += [f"--{option}", files[option]]
     opened = {files[option]: opens for option, opens in outputs.items()}
     return Case(name, [*words, "--max-frames", "3"], words, opened)
 
 
+_DETECTIONS = ("--detections", "clip/det/det.txt", "--preset", "iou")
 _TRACK = {"mot": _text, "jsonl": _text, "kitti": _text, "video": _source, "images": _source}
 _CALIBRATE = ["calibrate", "nano", "-o", "i.onnx", "--cpu-output", "c.onnx", "--source", "clip"]
 _CALIBRATE += ["--calibration-cache", "cache", "--report", "R", "--json", "i.json"]
@@ -203,7 +204,7 @@ _VERIFY = ["verify", "nano", "--against", "nano", "--source", "clip"]
 _REPORT = ["-o", "p.html", "--markdown", "p.md", "--png", "p.png"]
 
 QUICK = (
-    _track("track, text and images", mot=_text, jsonl=_text, images=_source),
+    _track("track --detections", *_DETECTIONS, jsonl=_text, images=_source),
     Case(
         "build", [*_BUILD, "100"], [*_BUILD, "200"], {"m.plan": _plan, "timings": Path.read_bytes}
     ),
@@ -215,7 +216,7 @@ QUICK = (
     ),
 )
 SLOW = (
-    _track("track, everything", **_TRACK),
+    _track("track", "--model", "nano", **_TRACK),
     Case(
         "track --save-config",
         ["track", "clip", "-q", "--max-frames", "1", "--save-config", "c.toml"],
@@ -249,7 +250,7 @@ SLOW = (
             "run/log.csv": _text,
             "run/recipe.json": _json,
         },
-        kept=6,
+        until="run/state.pt",
     ),
     Case("bench sweep", [*_SWEEP, "1"], [*_SWEEP, "2"], {"sweep.json": _json}),
     Case(
@@ -320,14 +321,16 @@ SLOW = (
 
 def prepare(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Make what the commands read, and stand-ins of nano and of TensorRT."""
+    assert pipeline  # imported here, and not in every child anew
     patch.setattr(model, "BODIES", {**model.BODIES, "tiny": TinyBody})
     patch.setattr(shipped, "FOLDER", folder / "shipped")
     tensorrt: Any = fake_tensorrt("10.3.0", Scenario())
     tensorrt.__spec__ = ModuleSpec("tensorrt", None)  # torch looks whether it is there
     patch.setitem(sys.modules, "tensorrt", tensorrt)
     patch.setattr(builder, "current_device", lambda: _ORIN)
-    # In a process of its own: a fork of one with threads of torch may wait for them for ever.
-    assert _in_child(lambda: _make(folder)) == 0
+    if not (folder / "shipped").exists():
+        # In a process of its own: a fork of one with threads of torch may wait for them for ever.
+        assert _in_child(lambda: _make(folder)) == 0
 
 
 def _make(folder: Path) -> None:
@@ -369,8 +372,8 @@ def kill_everywhere(case: Case, folder: Path) -> Outcome:
     tmp = folder / "tmp"
     outcome = Outcome(case.name)
     given = {path.name for path in work.iterdir()}
-    status = _run(case.old, work, tmp, None if case.kept is None else case.kept + 1)
-    assert status == (0 if case.kept is None else -signal.SIGKILL), (case.name, status)
+    status = _run(case.old, work, tmp, until=case.until)
+    assert status == (0 if case.until is None else -signal.SIGKILL), (case.name, status)
     older = folder / "older"
     _copy(work, older, given)
     while True:
@@ -390,7 +393,7 @@ def kill_everywhere(case: Case, folder: Path) -> Outcome:
     if not outcome.leftovers:  # they went with the folders that were put back
         _run(case.new, work, tmp, 1)
         outcome.leftovers = len(list(_leftovers(work, tmp)))
-    outcome.code = _run(case.new, work, tmp, None)
+    outcome.code = _run(case.new, work, tmp)
     outcome.after_next_run = sorted(path.name for path in _leftovers(work, tmp))
     for name, opens in case.outputs.items():
         opens(work / name)
@@ -432,7 +435,13 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _run(arguments: Sequence[str], work: Path, tmp: Path, kill_at: int | None) -> int:
+def _run(
+    arguments: Sequence[str],
+    work: Path,
+    tmp: Path,
+    kill_at: int | None = None,
+    until: str | None = None,
+) -> int:
     """Exit status of a command in a child process, which may be killed at its n-th event."""
 
     def command() -> None:
@@ -444,8 +453,8 @@ def _run(arguments: Sequence[str], work: Path, tmp: Path, kill_at: int | None) -
         os.dup2(log, 1)
         os.dup2(log, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        if kill_at is not None:
-            _watch(kill_at)
+        if kill_at is not None or until is not None:
+            _watch(kill_at, until)
         jdetrt(list(arguments))
 
     return _in_child(command)
@@ -472,29 +481,26 @@ def _in_child(call: Callable[[], None]) -> int:
         os._exit(code if isinstance(code, int) else 1)
 
 
-def _watch(kill_at: int) -> None:
-    count = 0
+def _watch(kill_at: int | None, until: str | None) -> None:
+    count, just_changed = 0, False
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        nonlocal count
-        if event in _EVENTS:
-            # What is deleted of our own hidden files is no result.
-            if event in ("os.remove", "os.rmdir") and (
-                _HIDDEN in os.fsdecode(args[0]) or args[1] != -1
-            ):
-                return
-            count += 1
-            if count == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+        nonlocal count, just_changed
+        if event == "os.kill":
+            return
+        changes = event == "os.rename" or (event in _OTHERS and _is_result(args))
+        count += changes + just_changed  # right before it, and right after the one before
+        just_changed = changes
+        if count >= (kill_at or sys.maxsize) or (until is not None and Path(until).exists()):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
 
 
-def run(cases: Sequence[Case], folder: Path) -> list[Outcome]:
-    """Run cases in an empty folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        prepare(folder, patch)
-        return [kill_everywhere(case, folder) for case in cases]
+def _is_result(args: tuple[Any, ...]) -> bool:
+    """Tell whether a change is of what others see: no hidden file, nothing within a folder."""
+    paths = [os.fsdecode(arg) for arg in args if isinstance(arg, str | bytes | os.PathLike)]
+    return not any(_HIDDEN in path for path in paths) and args[-1] == -1
 
 
 def main() -> None:
