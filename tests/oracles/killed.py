@@ -27,6 +27,7 @@ from typing import Any
 
 import cv2
 import msgspec
+import numpy as np
 import pytest
 from fake_tensorrt import Scenario, fake_tensorrt
 from tiny_network import TinyBody, ship_tiny
@@ -38,11 +39,12 @@ from jdetrt.engine.tensorrt import builder
 from jdetrt.engine.tensorrt.compat import load
 from jdetrt.engine.tensorrt.device import Device, platform_name
 from jdetrt.engine.tensorrt.plan import Host, Plan
-from jdetrt.runtime import pipeline
 from jdetrt.runtime.sources.open import open_source
+from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.training.data.datasets import open_data_set
 from jdetrt.training.network import model
+from jdetrt.types import Detections
 
 _HIDDEN = ".jdetrt-"
 _OTHERS = ("os.symlink", "os.link", "os.remove", "os.rmdir")  # beside os.rename
@@ -321,7 +323,7 @@ SLOW = (
 
 def prepare(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Make what the commands read, and stand-ins of nano and of TensorRT."""
-    assert pipeline  # imported here, and not in every child anew
+    _load_kernels()
     patch.setattr(model, "BODIES", {**model.BODIES, "tiny": TinyBody})
     patch.setattr(shipped, "FOLDER", folder / "shipped")
     tensorrt: Any = fake_tensorrt("10.3.0", Scenario())
@@ -331,6 +333,13 @@ def prepare(folder: Path, patch: pytest.MonkeyPatch) -> None:
     if not (folder / "shipped").exists():
         # In a process of its own: a fork of one with threads of torch may wait for them for ever.
         assert _in_child(lambda: _make(folder)) == 0
+
+
+def _load_kernels() -> None:
+    """Load the tracker's kernels here, and not in every child anew."""
+    tracker, boxes = Tracker("iou"), np.array([[0, 0, 30, 60], [50, 0, 80, 60]], np.float32)
+    for _ in range(4):
+        tracker.update(Detections(boxes, np.ones(2, np.float32)))
 
 
 def _make(folder: Path) -> None:
