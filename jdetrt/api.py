@@ -15,17 +15,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from jdetrt import shipped
+from jdetrt.account import Account
 from jdetrt.errors import ConfigError
 from jdetrt.loading import load, tracking_settings
 from jdetrt.many import track_many
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.pipeline import Pipeline
-from jdetrt.runtime.settings import label_of
+from jdetrt.runtime.settings import assumptions, label_of
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink, Watcher
 from jdetrt.runtime.sinks.outputs import KINDS, open_output
 from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation
-from jdetrt.runtime.sources.open import Source, open_source
+from jdetrt.runtime.sources.open import Source, account_of, open_source
 from jdetrt.runtime.timing import RunReport
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.tasks import build_plan, calibrate, evaluate, export_onnx, train
@@ -59,11 +60,19 @@ class Tracking:
         source: where the frames come from.
         detector: the model.
         tracker: its settings also say which tracks are reported.
+        notes: sentences on what was assumed of the model.
     """
 
     def __init__(
-        self, source: Source, detector: Detector, tracker: Tracker, run: Pipeline, close: ExitStack
+        self,
+        source: Source,
+        detector: Detector,
+        tracker: Tracker,
+        run: Pipeline,
+        close: ExitStack,
+        notes: Sequence[str] = (),
     ) -> None:
+        self.notes = list(notes)
         self.source = source
         self.detector = detector
         self.tracker = tracker
@@ -85,6 +94,11 @@ class Tracking:
     def report(self) -> RunReport:
         """Speed of every stage and number of frames and tracks so far."""
         return self._pipeline.report()
+
+    @property
+    def account(self) -> Account:
+        """Frames that were read so far, those that could not be, and what was assumed of them."""
+        return account_of(self.source)
 
     def close(self) -> None:
         """End the run and complete its outputs; a second call does nothing.
@@ -241,4 +255,5 @@ def track(
             watchers=watchers,
             camera_motion=camera_motion,
         )
-        return Tracking(opened, detector, follows, run, stack.pop_all())
+        notes = assumptions(detector.session, tracker_given=tracker is not None)
+        return Tracking(opened, detector, follows, run, stack.pop_all(), notes)

@@ -174,6 +174,7 @@ def test_track_does_what_the_command_does(clip: Path, tmp_path: Path) -> None:
     assert rows
     assert len((tmp_path / "one.jsonl").read_text().splitlines()) == 12
     assert run.report().frames == 12
+    assert (run.account.summary(), run.notes) == ("12 images", [])
 
 
 def test_leaving_early_closes_everything(

@@ -28,13 +28,13 @@ import numpy.typing as npt
 from jdetrt.account import Account
 from jdetrt.errors import DataError, MissingDependencyError
 from jdetrt.evaluation.scores import CLASS_HINT, Score, Scores
-from jdetrt.evaluation.truth import compare_ends, counted_rows, truth_account
+from jdetrt.evaluation.truth import compare_ends, counted_rows, ends_early, truth_account
 from jdetrt.files import scratch_folder
 from jdetrt.runtime.mot_classes import CLASSES
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 
-__all__ = ["RULES", "Score", "Scores", "score", "score_files"]
+__all__ = ["RULES", "Score", "Scores", "check_truth", "score", "score_files"]
 
 RULES = ("MOT15", "MOT16", "MOT17", "MOT20")
 
@@ -99,10 +99,8 @@ def score_files(
         "identity": trackeval.metrics.Identity({"PRINT_CONFIG": False}),
     }
     pairs = {name: _Pair.read(*paths, rules, strict) for name, paths in files.items()}
-    truth = {name: truth_account(pair.truth, pair.rules) for name, pair in pairs.items()}
-    if not any(account.taken for account in truth.values()):
-        reasons = "; ".join(f"{name}: {account.warning()}" for name, account in truth.items())
-        raise DataError(f"nothing to measure: {reasons}. {CLASS_HINT.capitalize()}")
+    truth = {name: _truth_account(pair) for name, pair in pairs.items()}
+    _refuse_nobody(truth)
     raw: dict[str, dict[str, Any]] = {key: {} for key in metrics}
     for name, pair in pairs.items():
         data = pair.prepare(trackeval)
@@ -192,16 +190,9 @@ class _Pair:
 
     @classmethod
     def read(cls, sequence: Path, results_path: Path, rules: str, strict: bool) -> _Pair:
-        gt_path = sequence / "gt" / "gt.txt"
-        truth = read_mot(gt_path, strict=strict)
+        truth, length, applied = _read_truth(sequence, rules, strict=strict)
         results = read_mot(results_path, allow_empty=True, strict=strict)
-        info = sequence / "seqinfo.ini"
-        length = read_seqinfo(info).length if info.is_file() else int(truth.frames.max())
-        _check(gt_path, truth, length)
         _check(results_path, results, length)
-        applied = _rules(truth, sequence.resolve().name) if rules == "auto" else rules
-        if applied != "MOT15":
-            _check_classes(gt_path, truth)
         return cls(results_path, truth, results, length, applied)
 
     def prepare(self, trackeval: Any) -> Any:
@@ -231,6 +222,48 @@ class _Pair:
                 return dataset.get_preprocessed_seq_data(raw, "pedestrian")
             except trackeval.utils.TrackEvalException as err:
                 raise DataError(f"{self.path}: TrackEval cannot read it: {err}") from err
+
+
+def check_truth(sequences: Mapping[str, Path], rules: str = "auto") -> None:
+    """Check the ground truth of sequences, without results.
+
+    Args:
+        sequences: their folders by name.
+        rules: as in ``score``.
+
+    Raises:
+        DataError: a file or a row is missing or wrong, or no row of any of them counts.
+    """
+    accounts = {}
+    for name, folder in sequences.items():
+        rows, _, applied = _read_truth(folder, rules, strict=False)
+        accounts[name] = truth_account(rows, applied)
+    _refuse_nobody(accounts)
+
+
+def _refuse_nobody(truth: Mapping[str, Account]) -> None:
+    if not any(account.taken for account in truth.values()):
+        reasons = "; ".join(f"{name}: {account.warning()}" for name, account in truth.items())
+        raise DataError(f"nothing to measure: {reasons}. {CLASS_HINT.capitalize()}")
+
+
+def _read_truth(sequence: Path, rules: str, *, strict: bool) -> tuple[MotRows, int, str]:
+    """Ground truth of a sequence, checked; number of its frames; the rules that apply."""
+    path, info = sequence / "gt" / "gt.txt", sequence / "seqinfo.ini"
+    truth = read_mot(path, strict=strict)
+    length = read_seqinfo(info).length if info.is_file() else int(truth.frames.max())
+    _check(path, truth, length)
+    applied = _rules(truth, sequence.resolve().name) if rules == "auto" else rules
+    if applied != "MOT15":
+        _check_classes(path, truth)
+    return truth, length, applied
+
+
+def _truth_account(pair: _Pair) -> Account:
+    account = truth_account(pair.truth, pair.rules)
+    if (fault := ends_early(pair.truth.frames, pair.length)) is not None:
+        account.note(fault)
+    return account
 
 
 def _results_account(pair: _Pair, matched: int) -> Account:

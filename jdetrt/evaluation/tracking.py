@@ -9,9 +9,9 @@ from pathlib import Path
 
 from jdetrt.config import TrackerConfig
 from jdetrt.errors import DataError
-from jdetrt.evaluation.trackeval import Scores, score_files
+from jdetrt.evaluation.scores import Scores
+from jdetrt.evaluation.trackeval import check_truth, score_files
 from jdetrt.files import scratch_folder
-from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sinks.text import MotSink
@@ -52,9 +52,7 @@ def evaluate_tracking(
         MissingDependencyError: TrackEval is not installed.
     """
     folders = _by_name(sequences)
-    for folder in folders.values():
-        # Refused now and not after minutes of tracking.
-        read_mot(folder / "gt" / "gt.txt", strict=False)
+    check_truth(folders, rules)  # now and not after minutes of tracking
     settings = tracker_config(session) if tracker is None else tracker
     with ExitStack() as stack:
         kept = Path(results_dir or stack.enter_context(scratch_folder("track")))

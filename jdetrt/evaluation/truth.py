@@ -9,7 +9,7 @@ from jdetrt.account import Account
 from jdetrt.runtime.mot_classes import PEDESTRIAN, leave_out_others
 from jdetrt.runtime.mot_io import MotRows
 
-__all__ = ["compare_ends", "counted_rows", "truth_account"]
+__all__ = ["compare_ends", "counted_rows", "ends_early", "truth_account"]
 
 # Frames at the end of a sequence without a result, while there are people; share of the sequence.
 _EARLY, _EARLY_SHARE = 10, 0.1
@@ -36,6 +36,19 @@ def truth_account(truth: MotRows, rules: str) -> Account:
     account = Account("ground-truth box", "ground-truth boxes")
     leave_out_others(account, truth, counted_rows(truth, rules), by_class=rules != "MOT15")
     return account
+
+
+def ends_early(truth: npt.NDArray[np.int64], length: int) -> str | None:
+    """Tell whether a ground truth breaks off long before its sequence; a sentence, or None.
+
+    Args:
+        truth: ``(N,)`` frame numbers of all its rows.
+        length: of the sequence, in frames.
+    """
+    end = int(truth.max())
+    if length - end <= max(_EARLY, _EARLY_SHARE * length):
+        return None
+    return f"the ground truth ends with frame {end} of {length}; was it cut off?"
 
 
 def compare_ends(

@@ -418,6 +418,27 @@ def test_a_video_that_breaks_off_keeps_what_came_before(
     assert cv2.VideoCapture(str(here / "v.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
 
 
+def test_a_damaged_video_is_read_on_and_leaves_with_3(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    writer = cv2.VideoWriter("noise.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 25.0, CLIP)
+    for _ in range(100):
+        writer.write(random.integers(0, 256, (CLIP[1], CLIP[0], 3), np.uint8))
+    writer.release()
+    data = bytearray((here / "noise.mp4").read_bytes())
+    start, length = int(0.4 * len(data)), len(data) // 5
+    data[start : start + length] = bytes(length)
+    (here / "noise.mp4").write_bytes(data)
+    args = ("--model", "model.onnx", "--preset", "iou", "--mot", "t.txt", "--json", "run.json")
+    assert _run("noise.mp4", *args) == 3
+    read = json.loads((here / "run.json").read_text())["read"]["noise"]["frames"]
+    assert 70 <= read["taken"] < 90
+    assert read["left_out"] == {"that cannot be decoded": 100 - read["taken"]}
+    assert f"noise.mp4: {read['taken']} of 100 frames; left out: " in capsys.readouterr().err
+    assert read_mot(here / "t.txt").frames.max() == 100
+
+
 @pytest.mark.parametrize(
     "args",
     [

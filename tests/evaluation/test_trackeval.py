@@ -165,6 +165,13 @@ def test_results_that_match_nobody_or_end_early_are_told(make: Make) -> None:
     assert "there is no box in it" in warning
 
 
+def test_ground_truth_that_ends_early_is_told(make: Make) -> None:
+    results = [found(frame, 1, 0) for frame in range(1, 101)]
+    truth = [person(frame, 1, 0) for frame in range(1, 60)]
+    (warning,) = score(*make(truth, results, length=100)).warnings()
+    assert "the ground truth ends with frame 59 of 100" in warning
+
+
 def test_half_overlap_counts_and_less_does_not(make: Make) -> None:
     # A box of width 40 moved by d overlaps by (40 - d) / (40 + d): 0.5 at 13.33.
     near = score(*make(TRUTH[:2], [found(1, 1, 13), found(2, 1, 14)])).combined

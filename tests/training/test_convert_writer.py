@@ -77,6 +77,7 @@ def test_boxes_of_which_nothing_is_in_the_picture(raw: Path, tmp_path: Path) -> 
     rows = read_jde(done.listing)["set/images/a.png"]
     assert rows == [(0, 199.5, 99.5, 9, 9), (0, -4.5, -4.5, 5, 5)]
     assert done.identities == 1
+    assert (done.boxes, done.left_out) == (2, {"without area": 2, "outside of the image": 3})
 
 
 @pytest.mark.parametrize("link", ["symlink", "hard", "copy"])

@@ -13,12 +13,15 @@ truth are the same. One copy is taken: SDP's as in the reference, or another if 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from jdetrt.account import Account
 from jdetrt.errors import DataError
+from jdetrt.runtime.mot_classes import PEDESTRIAN, leave_out_others
 from jdetrt.runtime.mot_io import read_mot
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.convert.names import check_inside
@@ -26,7 +29,7 @@ from jdetrt.training.convert.writer import LabelledImage
 
 __all__ = ["mot16", "mot17"]
 
-_PEDESTRIAN = 1
+_LOG = logging.getLogger(__name__)
 _DETECTORS = ("SDP", "FRCNN", "DPM")  # in the order of preference
 
 
@@ -78,7 +81,11 @@ def _frames(sequence: Path) -> Iterator[LabelledImage]:
             f"{truth}:{rows.lines[late[0]]}: expected a frame up to {info.length} (seqinfo.ini), "
             f"got {rows.frames[late[0]]}"
         )
-    counts = (rows.scores != 0) & (rows.classes == _PEDESTRIAN)
+    counts = (rows.scores != 0) & (rows.classes == PEDESTRIAN)
+    account = Account("person", "people")
+    leave_out_others(account, rows, counts, by_class=True)
+    if (warning := account.warning()) is not None:
+        _LOG.warning("%s: %s", truth, warning)
     for frame in range(1, info.length + 1):
         here = np.flatnonzero(counts & (rows.frames == frame))
         inside = f"{info.image_dir}/{frame:06d}{info.extension}"

@@ -17,15 +17,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import Account
 from jdetrt.errors import DataError, OutputError, SourceError
 from jdetrt.files import replace_folder, write_text
+from jdetrt.runtime.mot_io import NO_AREA
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.training.convert.names import check_inside, inner_name
 from jdetrt.types import Size
@@ -56,6 +58,7 @@ class Converted:
     images: int
     boxes: int
     identities: int
+    left_out: dict[str, int] = field(default_factory=dict)  # boxes of people, by the reason
 
 
 def write_data_set(
@@ -91,7 +94,7 @@ def write_data_set(
     root = Path(root)
     target, list_path = root / folder, root / listing
     lines: list[str] = []
-    boxes = 0
+    account = Account("box", "boxes")
     numbers: dict[Hashable, int] = {}
     with replace_folder(target, ("images", "labels_with_ids", _LIST), _ORIGIN) as temporary:
         for image in images:
@@ -100,18 +103,18 @@ def write_data_set(
             if label.exists():
                 raise DataError(f"{image.name}: two images of the data set have this name")
             size = _place(image, temporary, path, link)
-            rows = _rows(image, size, numbers)
+            rows = _rows(image, size, numbers, account)
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text("".join(rows))
             lines.append(f"{folder}/images/{image.name}\n")
-            boxes += len(rows)
         if not lines:
             raise DataError(f"{list_path}: no images to list; check the folder of the download")
         (temporary / _LIST).write_text("".join(lines))
         if not list_path.is_symlink():  # of an earlier version
             list_path.unlink(missing_ok=True)
     _name_list(list_path, target / _LIST)
-    return Converted(list_path, len(lines), boxes, len(numbers))
+    left_out = dict(account.left_out)
+    return Converted(list_path, len(lines), account.taken, len(numbers), left_out)
 
 
 def _name_list(name: Path, file: Path) -> None:
@@ -159,7 +162,9 @@ def _link(source: Path, target: Path, link: Link) -> None:
         ) from err
 
 
-def _rows(image: LabelledImage, size: Size, numbers: dict[Hashable, int]) -> list[str]:
+def _rows(
+    image: LabelledImage, size: Size, numbers: dict[Hashable, int], account: Account
+) -> list[str]:
     """Label rows of an image; new people get the next number."""
     if not np.isfinite(image.boxes).all():
         raise DataError(f"{image.name}: expected finite numbers for its boxes")
@@ -167,7 +172,10 @@ def _rows(image: LabelledImage, size: Size, numbers: dict[Hashable, int]) -> lis
     for (left, top, width, height), person in zip(image.boxes, image.people, strict=True):
         visible = left < size[0] and top < size[1] and left + width > 0 and top + height > 0
         if width <= 0 or height <= 0 or not visible:
+            has_area = width > 0 and height > 0
+            account.leave_out("outside of the image" if has_area else NO_AREA)
             continue
+        account.take()
         identity = -1 if person is None else numbers.setdefault(person, len(numbers))
         x, y = (left + width / 2) / size[0], (top + height / 2) / size[1]
         rows.append(f"0 {identity} {x:.6f} {y:.6f} {width / size[0]:.6f} {height / size[1]:.6f}\n")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from jdetrt.account import listed
 from jdetrt.cli import options as opt
 from jdetrt.cli.results import plural
 
@@ -60,3 +61,7 @@ def convert(name: str, raw_dir: Path, out_dir: Path, split: str, link: str) -> N
         f"{plural(done.boxes, 'box', 'boxes')}, "
         f"{plural(done.identities, 'identity', 'identities')})"
     )
+    if done.left_out:
+        click.echo(f"Left out: {listed(done.left_out)}")
+    if not done.boxes:
+        click.echo(f"Warning: {done.listing}: nobody is labelled in any image", err=True)
