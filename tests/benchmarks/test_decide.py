@@ -185,6 +185,10 @@ def test_the_record_keeps_question_answer_and_reason() -> None:
     unasked = answer_of(result)  # of a result of an earlier version
     assert unasked is not None
     assert (unasked.configuration, limits(unasked)) == ("64x32 runs", "none")
+    result.rows = [row(10, None), rows[1]]  # of some the accuracy is missing
+    unasked = answer_of(result)
+    assert unasked is not None
+    assert unasked.configuration == "64x32 runs"
     result.answer = none
     assert answer_of(result) is none
     assert answer_of(Result(benchmark="sweep", settings=settings, rows=[row(10, None)])) is None
