@@ -9,9 +9,13 @@ FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0
 ENV DEBIAN_FRONTEND=noninteractive PYTHONUNBUFFERED=1
 
 # OpenCV: the one that the image has, else Ubuntu's; pip's has no GStreamer
-# (forum.opencv.org/t/no-gstreamer-support-in-opencv4-5-4/18168).
+# (forum.opencv.org/t/no-gstreamer-support-in-opencv4-5-4/18168). It brings the library alone: the
+# elements are packages of their own; nvv4l2decoder and nvvidconv come from the board, and need
+# lsmod (github.com/roboflow/inference pulls 2816, 2817).
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3-venv \
+    && apt-get install -y --no-install-recommends python3-venv kmod \
+        gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+        gstreamer1.0-plugins-bad gstreamer1.0-libav \
     && (python3 -c 'import cv2' || apt-get install -y --no-install-recommends python3-opencv) \
     && rm -rf /var/lib/apt/lists/*
 

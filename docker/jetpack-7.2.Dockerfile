@@ -22,9 +22,13 @@ RUN apt-get update \
     && apt-get update \
     && apt-get install -y --no-install-recommends \
         cuda-cudart-13-2 cuda-nvrtc-13-2 tensorrt-libs python3-libnvinfer \
-        python3-opencv python3-venv \
+        python3-opencv python3-venv kmod nvidia-l4t-gstreamer \
+        gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+        gstreamer1.0-plugins-bad gstreamer1.0-libav \
     && rm -rf /var/lib/apt/lists/*
 
+# Ubuntu's OpenCV brings GStreamer's library alone: the elements are packages of their own, and
+# hardware decoding needs lsmod (github.com/roboflow/inference pulls 2816, 2817).
 # TensorRT's bindings and OpenCV are the system's: a closed environment would not see them.
 RUN python3 -m venv --system-site-packages /opt/jdetrt
 ENV PATH=/opt/jdetrt/bin:$PATH CUDA_HOME=/usr/local/cuda-13.2

@@ -17,6 +17,7 @@ import click
 import pytest
 
 from jdetrt.cli import COMMANDS
+from jdetrt.machine.gstreamer import _JETSON, _PACKAGES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -96,6 +97,19 @@ def test_extras_exist_and_leave_the_system_its_own(path: Path) -> None:
     if "--system-site-packages" in path.read_text():  # pip's would hide what is seen through it
         names = {re.split(r"[^\w-]", line)[0] for extra in chosen for line in EXTRAS[extra]}
         assert not names & {"opencv-python", "tensorrt"}
+
+
+@everywhere
+def test_the_systems_opencv_comes_with_elements_of_gstreamer(path: Path) -> None:
+    """Without recommended packages it comes with the library alone, and no pipeline opens."""
+    shell = " ".join(instructions(path, "RUN"))
+    if "python3-opencv" not in shell:
+        return
+    packages = set(shell.split())
+    assert {"kmod", "gstreamer1.0-tools"} <= packages
+    assert set(_PACKAGES.values()) <= packages
+    if not instructions(path, "FROM")[0].startswith("nvcr.io/nvidia/l4t"):
+        assert set(_JETSON.values()) <= packages
 
 
 @everywhere

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
+from jdetrt.machine.gstreamer import missing_elements
 from jdetrt.machine.hardware import (
     TEGRA,
     Gpu,
@@ -273,7 +274,10 @@ def _opencv(probe: Probe, board: Jetson | None) -> Iterator[Fact]:
     version, _, built = out.partition("\n")
     yield Fact("OpenCV", "ok", version.strip())
     if re.search(r"GStreamer:\s+YES", built):
-        yield Fact("GStreamer", "ok", "yes")
+        yield _elements(probe, board)
+        if board and probe.run(("lsmod",)) is None:
+            value = "lsmod is not installed: hardware decoding fails without it"
+            yield Fact("kmod", "missing", value, "sudo apt-get install kmod")
         return
     if not board:
         system = (
@@ -281,6 +285,18 @@ def _opencv(probe: Probe, board: Jetson | None) -> Iterator[Fact]:
         )
     value = "no: CSI cameras and GStreamer pipelines will not open"
     yield Fact("GStreamer", "missing", value, system)
+
+
+def _elements(probe: Probe, board: Jetson | None) -> Fact:
+    missing = missing_elements(probe, jetson=board is not None)
+    if missing is None:
+        hint = "to have its elements checked: sudo apt-get install gstreamer1.0-tools"
+        return Fact("GStreamer", "ok", "yes; elements unknown", hint)
+    if missing:
+        value = f"OpenCV has it, but these elements are missing: {', '.join(missing)}"
+        packages = " ".join(dict.fromkeys(missing.values()))
+        return Fact("GStreamer", "missing", value, f"sudo apt-get install {packages}")
+    return Fact("GStreamer", "ok", "yes, with all elements")
 
 
 def _extras(probe: Probe) -> Iterator[Fact]:

@@ -187,9 +187,61 @@ def test_jetpack_6(tmp_path: Path) -> None:
     assert report["PyCUDA"].value == (
         "2026.1 does not load: ImportError: undefined symbol: cuArrayCreate_v2"
     )
-    assert report["GStreamer"] == Fact("GStreamer", "ok", "yes")
+    assert report["GStreamer"].status == "ok"
+    assert "gstreamer1.0-tools" in report["GStreamer"].hint
+    assert report["kmod"].status == "missing"  # NVDEC fails without lsmod
     assert report["OpenCV"].value == "4.8.0"
     assert report["INT8"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("machine", "there", "lacks", "packages"),
+    [
+        # What --no-install-recommends python3-opencv leaves in an image of a Jetson.
+        (
+            "orin",
+            {"nvv4l2decoder", "nvvidconv"},
+            "appsink, videoconvert, decodebin, rtspsrc, rtph264depay, h264parse",
+            "gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad",
+        ),
+        (
+            "orin",
+            {"appsink", "videoconvert", "decodebin", "rtspsrc", "rtph264depay", "h264parse"},
+            "nvv4l2decoder, nvvidconv",
+            "nvidia-l4t-gstreamer",
+        ),
+        (
+            "desktop",
+            {"appsink", "videoconvert", "decodebin", "rtspsrc", "rtph264depay", "h264parse"},
+            "avdec_h264",
+            "gstreamer1.0-libav",
+        ),
+    ],
+)
+def test_the_elements_that_gstreamer_lacks(
+    machine: str, there: set[str], lacks: str, packages: str, tmp_path: Path
+) -> None:
+    data = {"orin": ORIN_62, "desktop": DESKTOP}[machine]
+    python = {"cv2": Output(0, CV.format("YES (1.20.3)"), "")}
+    probe = replay(tmp_path, data, python=python)
+    installed = set(there)
+
+    def run(command: Sequence[str]) -> Output | None:
+        if command[0] == "gst-inspect-1.0":
+            return Output(0 if command[-1] in installed | {"--version"} else 1, "", "")
+        return Output(0, "Module", "") if command[0] == "lsmod" else probe.run(command)
+
+    report = facts(Probe(tmp_path, run, probe.version))
+    assert report["GStreamer"] == Fact(
+        "GStreamer",
+        "missing",
+        f"OpenCV has it, but these elements are missing: {lacks}",
+        f"sudo apt-get install {packages}",
+    )
+    assert "kmod" not in report
+    installed |= set(lacks.split(", "))
+    report = facts(Probe(tmp_path, run, probe.version))
+    assert report["GStreamer"] == Fact("GStreamer", "ok", "yes, with all elements")
 
 
 def test_jetpack_7(tmp_path: Path) -> None:
