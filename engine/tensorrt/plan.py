@@ -184,7 +184,8 @@ class Plan:
         if not sidecar.exists():
             raise PlanMismatchError(
                 f"{path}: its sidecar {sidecar.name}, which records how it was built, is missing; "
-                f"copy it beside the plan, or {again}"
+                f"copy it beside the plan, {again}, or, if another program made it: "
+                f"jdetrt adopt {path}"
             )
         head = read_json(sidecar, _Head, PlanMismatchError, _SIDECAR, again)
         if head.format != _FORMAT:

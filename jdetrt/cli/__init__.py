@@ -24,6 +24,7 @@ __all__ = ["main"]
 
 # command -> one line of help. Its module is jdetrt.cli.<command>, its click object `command`.
 COMMANDS = {
+    "adopt": "Write the sidecar of a TensorRT plan that another program built.",
     "bench": "Measure speed, power and accuracy on this machine.",
     "build": "Build a TensorRT plan from an ONNX model.",
     "calibrate": "Quantise an ONNX model to INT8 and report the effect on tracking.",

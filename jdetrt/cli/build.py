@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     help="File of kernel timings that makes later builds faster. Default: a file in the cache "
     "folder.",
 )
+@opt.DEVICE
 @opt.QUIET
 def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
     """Build a TensorRT plan from an ONNX model.

@@ -34,7 +34,7 @@ def command() -> None:
 
 def _options(function: _F) -> _F:
     """Options of every kind of evaluation."""
-    for option in (opt.JSON, opt.THREADS, opt.PROVIDER, opt.TRAINED_SIZE, opt.SIZE):
+    for option in (opt.JSON, opt.THREADS, opt.DEVICE, opt.PROVIDER, opt.TRAINED_SIZE, opt.SIZE):
         function = option(function)
     return function
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -24,6 +25,7 @@ __all__ = [
     "CHECKPOINT",
     "CUDA_GRAPH",
     "DATA",
+    "DEVICE",
     "FILE",
     "FRACTION",
     "JSON",
@@ -202,6 +204,30 @@ THREADS = click.option(
     type=click.IntRange(1, 1024),
     metavar="N",
     help="Number of CPU threads. Default: one per physical core.",
+)
+
+
+def _choose_gpu(_ctx: click.Context, _param: click.Parameter, number: int | None) -> None:
+    """Show this process one GPU alone, before any library looks for them."""
+    if number is None:
+        return
+    shown = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    if shown and number >= len(shown):
+        raise click.BadParameter(
+            f"CUDA_VISIBLE_DEVICES shows {len(shown)} of this machine's GPUs, from 0 on"
+        )
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts
+    os.environ["CUDA_VISIBLE_DEVICES"] = shown[number] if shown else str(number)
+
+
+DEVICE = click.option(
+    "--device",
+    type=click.IntRange(0),
+    metavar="N",
+    expose_value=False,
+    is_eager=True,
+    callback=_choose_gpu,
+    help="Use this NVIDIA GPU, by its number in nvidia-smi. Default: the first.",
 )
 PROVIDER = click.option(
     "--provider",

@@ -277,6 +277,7 @@ def _old_frames(value: str) -> str:
 )
 @opt.BACKEND
 @opt.PROVIDER
+@opt.DEVICE
 @opt.THREADS
 @opt.CUDA_GRAPH
 @opt.JSON

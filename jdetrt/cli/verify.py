@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     help="Largest acceptable share of candidates that have no match in the other model.",
 )
 @opt.PROVIDER
+@opt.DEVICE
 @opt.THREADS
 @opt.JSON
 def command(

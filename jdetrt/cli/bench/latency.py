@@ -28,6 +28,7 @@ __all__ = ["latency", "system"]
 @opt.PRESET
 @opt.BACKEND
 @opt.PROVIDER
+@opt.DEVICE
 @opt.CUDA_GRAPH
 @opt.JSON
 def latency(
@@ -119,6 +120,7 @@ def _print_stages(run: Run) -> None:
 @opt.VIDEO
 @opt.BACKEND
 @opt.PROVIDER
+@opt.DEVICE
 @opt.CUDA_GRAPH
 @opt.JSON
 def system(

@@ -38,6 +38,7 @@ __all__ = ["streams"]
 @opt.REPEATS
 @opt.BACKEND
 @opt.PROVIDER
+@opt.DEVICE
 @opt.JSON
 def streams(
     sources: tuple[str, ...],

@@ -156,6 +156,7 @@ __all__ = ["sweep"]
 @opt.seed("the order of the runs")
 @opt.PRESET
 @opt.PROVIDER
+@opt.DEVICE
 @opt.CUDA_GRAPH
 def sweep(
     models: tuple[Path, ...],
