@@ -6,6 +6,7 @@ and loads itself again every minute until the run is finished.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -46,9 +47,11 @@ def write_curves(
         epochs: of the whole run.
 
     Raises:
-        OutputError: it cannot be written.
+        DataError: a table cannot be read.
+        OutputError: the page cannot be written.
     """
-    losses, scores = _rows(log), _rows(validation)
+    losses = [row for row in _rows(log) if row.keys() >= {"epoch", "step", "total"}]
+    scores = [row for row in _rows(validation) if "epoch" in row]
     position = losses[-1] if losses else {"epoch": 1.0, "step": 0.0}
     steps = steps or int(max((row["step"] for row in losses), default=1.0))
     finished = (position["epoch"], position["step"]) == (epochs, steps)
@@ -65,9 +68,10 @@ def write_curves(
 
 
 def _rows(path: Path) -> list[Row]:
-    """Numbers of a table by column; those that are missing are left out."""
+    """Numbers of a table by column; those that are missing or endless are left out."""
     rows = read_table(path)[1]
-    return [{name: float(value) for name, value in row.items() if value} for row in rows]
+    numbers = ({name: float(value) for name, value in row.items() if value} for row in rows)
+    return [{name: v for name, v in row.items() if math.isfinite(v)} for row in numbers]
 
 
 def _by_task(row: Row) -> dict[str, float]:
@@ -82,7 +86,7 @@ def _state(position: Row, scores: Sequence[Row], steps: int, epochs: int, finish
         text = f"Epoch {position['epoch']:.0f} of {epochs}, step {position['step']:.0f} of {steps}."
     if scores:
         best = _best(scores)
-        text += f" Best AP50 {best['ap50']:.1f} % after epoch {best['epoch']:.0f}."
+        text += f" Best AP50 {best.get('ap50', 0.0):.1f} % after epoch {best['epoch']:.0f}."
     return escape(text)
 
 

@@ -124,7 +124,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         for row in reader:
             if None not in {*row, *row.values()}:
                 _position(row)
-                all(float(value) for value in row.values() if value)  # each is a number
+                _ = [float(value) for value in row.values() if value]  # each is a number
                 rows.append(row)
     except (KeyError, ValueError, csv.Error) as err:
         raise DataError(

@@ -6,8 +6,6 @@ such a run can be resumed, and its tables are brought up to date.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,7 +76,11 @@ def read_recipe(folder: Path) -> Recipe:
 def upgrade_tables(folder: Path) -> None:
     """Count epochs from 1 and give rates in percent in tables of an earlier version.
 
-    Tables of this version stay as they are. Raises OutputError.
+    Tables of this version stay as they are.
+
+    Raises:
+        DataError: a table cannot be read.
+        OutputError: it cannot be written.
     """
     for name, old, new in ((LOG, _counted_from_0, _from_1), (VALIDATION, _has_step, _in_percent)):
         path = folder / name

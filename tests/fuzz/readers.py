@@ -13,6 +13,7 @@ import shutil
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,10 @@ from jdetrt.training.checkpoints import checkpoint, reference
 from jdetrt.training.checkpoints.state_dict import fitting
 from jdetrt.training.checkpoints.torch_file import read_torch, weights_in
 from jdetrt.training.convert import caltech, citypersons, cuhk_sysu, eth
+from jdetrt.training.curves import write_curves
+from jdetrt.training.data.coco_labels import read_coco
 from jdetrt.training.data.labels import Labels, read_labels, text_lines
+from jdetrt.training.data.yolo_labels import class_names, read_yolo
 from jdetrt.training.network import model
 from jdetrt.training.progress import Table
 from jdetrt.training.recipe import RECIPES, open_recipe
@@ -225,6 +229,24 @@ def _citypersons_json(path: Path) -> None:
     (folder / "a_gtBboxCityPersons.json").symlink_to(path)
 
 
+def _coco_json(path: Path) -> None:
+    (path.parent / "a.png").write_bytes(b"")
+    one = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 60.5], "iscrowd": 0, "track_id": 4}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [one, {**one, "iscrowd": 1, "track_id": None}],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    path.write_text(json.dumps(content))
+
+
+def _pixel_fault(labels: Labels) -> str | None:
+    boxes = np.concatenate([labels.boxes, labels.ignore])
+    if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
+        return "a box is not one"
+    return "an id below -1" if (labels.ids < -1).any() else None
+
+
 JSON = [
     Reader(
         "bench sweep",
@@ -278,7 +300,30 @@ JSON = [
         lambda path: list(citypersons._from_json(path.parent / "gt")),
         finite,
     ),
+    Reader(
+        "COCO annotations",
+        ".json",
+        _coco_json,
+        lambda path: [one for _, one in read_coco(path, path.parent, None, Counter())[0]],
+        lambda labels: next(filter(None, map(_pixel_fault, labels)), None),
+    ),
 ]
+
+
+def _class_names(path: Path) -> dict[int, str]:
+    """The names in a file, which is read under its usual name."""
+    folder = path.parent / "yolo"
+    folder.mkdir(exist_ok=True)
+    (folder / "data.yaml").unlink(missing_ok=True)
+    (folder / "data.yaml").symlink_to(path)
+    return class_names(folder)[1]
+
+
+def _curves(path: Path) -> str:
+    """The page of a log and a validation of the same content."""
+    write_curves(path, path, "Training", "facts", 2, 2)
+    return path.with_name("curves.html").read_text(encoding="utf-8")
+
 
 # ---- text ------------------------------------------------------------------------------------
 
@@ -348,6 +393,20 @@ TEXT = [
         all_of(finite, _label_fault),
     ),
     Reader(
+        "YOLO labels",
+        ".txt",
+        _text("0 0.5 0.5 0.25 0.5\n2 0.1 0.2 0.05 0.125\n"),
+        lambda path: read_yolo(path, 0, Counter()),
+        all_of(finite, _label_fault),
+    ),
+    Reader(
+        "YOLO class names",
+        ".yaml",
+        _text("path: .\nnc: 2\nnames:\n  0: person\n  1: 'car'  # any\n"),
+        lambda path: _class_names(path),
+        lambda names: None if all(number >= 0 for number in names) else "a negative class",
+    ),
+    Reader(
         "image list",
         ".train",
         _text("a/images/1.jpg\na/images/2.jpg\n"),
@@ -387,6 +446,13 @@ TEXT = [
         ),
         lambda path: [(one.name, one.boxes) for one in eth._frames(path)],
         finite,
+    ),
+    Reader(
+        "curves of a training run",
+        ".csv",
+        _text("epoch,step,rate,total,box/8\r\n1,1,0.1,2.5,0.5\r\n2,1,0.1,2,0.125\r\n"),
+        _curves,
+        lambda text: "no page" if "</html>" not in text or "nan" in text else None,
     ),
     Reader(
         "training log",

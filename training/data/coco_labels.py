@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -23,22 +24,25 @@ __all__ = ["read_coco"]
 _PREFIXES = ("instances_", "annotations_", "_annotations.coco", "labels_")
 
 
+_Number = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]  # exact in every tool's numbers
+
+
 class _Image(msgspec.Struct):
-    id: int
+    id: _Number
     file_name: str
 
 
 class _Annotation(msgspec.Struct):
-    image_id: int
-    category_id: int
+    image_id: _Number
+    category_id: _Number
     bbox: tuple[float, float, float, float]
     iscrowd: int = 0
-    track_id: int | None = None
-    instance_id: int | None = None
+    track_id: _Number | None = None
+    instance_id: _Number | None = None
 
 
 class _Category(msgspec.Struct):
-    id: int
+    id: _Number
     name: str
 
 

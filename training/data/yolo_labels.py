@@ -19,9 +19,7 @@ __all__ = ["FOLDER", "class_names", "read_yolo"]
 FOLDER = "labels"
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml")
-_FLOW = re.compile(r"^names:\s*\[(.*?)\]", re.MULTILINE | re.DOTALL)
-_BLOCK = re.compile(r"^names:[ \t]*\n((?:[ \t]*(?:-|\d+:)[^\n]*\n?)+)", re.MULTILINE)
-_ITEM = re.compile(r"^[ \t]*(?:-|(\d+):)[ \t]*(.*)$", re.MULTILINE)
+_ITEM = re.compile(r"\s*(?:-|(\d{1,9}):)\s*(.*)")
 
 
 def read_yolo(path: Path, number: int, classes: Counter[int]) -> Labels:
@@ -67,11 +65,25 @@ def class_names(folder: Path) -> tuple[Path, dict[int, str]]:
 
 
 def _names(text: str) -> dict[int, str]:
-    text = re.sub(r"[ \t]+#.*", "", text)
-    if match := _FLOW.search(text):
-        listed = [one.strip().strip("'\"") for one in match[1].split(",") if one.strip()]
-        return dict(enumerate(listed))
-    if match := _BLOCK.search(text):
-        items = [(number, name.strip().strip("'\"")) for number, name in _ITEM.findall(match[1])]
-        return {int(number or index): name for index, (number, name) in enumerate(items)}
-    return {}
+    """Class names of a YAML file: ``names: [a, b]``, or a line each, ``- a`` or ``0: a``."""
+    lines = iter([line.split(" #")[0].rstrip() for line in text.splitlines()])
+    start = next((line for line in lines if line.startswith("names:")), "")
+    start = start.removeprefix("names:").strip()
+    if start.startswith("["):
+        listed = start[1:]
+        while "]" not in listed and (line := next(lines, None)) is not None:
+            listed += line
+        names = [_bare(one) for one in listed.split("]")[0].split(",")]
+        return {number: name for number, name in enumerate(names) if name}
+    by_number: dict[int, str] = {}
+    for line in lines:
+        item = _ITEM.fullmatch(line)
+        if item is None and line.strip():
+            break
+        if item is not None:
+            by_number[len(by_number) if item[1] is None else int(item[1])] = _bare(item[2])
+    return by_number
+
+
+def _bare(text: str) -> str:
+    return text.strip().strip("'\"")
