@@ -122,7 +122,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
         columns = list(reader.fieldnames or [])
         for row in reader:
-            if None not in {*row, *row.values()}:
+            if None not in row and None not in row.values():
                 _position(row)
                 _ = [float(value) for value in row.values() if value]  # each is a number
                 rows.append(row)

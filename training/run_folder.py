@@ -6,6 +6,8 @@ such a run can be resumed, and its tables are brought up to date.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
