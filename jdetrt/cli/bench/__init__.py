@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jdetrt.cli.bench.association import association, trackers
+from jdetrt.cli.bench.association import association, peers, trackers
 from jdetrt.cli.bench.latency import latency, system
 from jdetrt.cli.bench.paper import density, losses, table1
 from jdetrt.cli.bench.report import compare, report
@@ -24,6 +24,6 @@ def command() -> None:
 
 for _command in (
     *(latency, sweep, report, compare, streams, system),
-    *(association, trackers, table1, density, losses),
+    *(association, trackers, peers, table1, density, losses),
 ):
     command.add_command(_command)

@@ -1,4 +1,4 @@
-"""``jdetrt bench association`` and ``trackers``: tracking without a network."""
+"""``jdetrt bench association``, ``trackers``, ``peers``: trackers and detectors beside others."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from jdetrt.cli import options as opt
-from jdetrt.cli.paths import refuse_collisions, sequence_files
+from jdetrt.cli.paths import refuse_collisions, sequence_files, source_files
 from jdetrt.cli.progress import ProgressBars, phase
 from jdetrt.cli.results import print_table, write_json
 from jdetrt.config import PRESETS
 
-__all__ = ["association", "trackers"]
+__all__ = ["association", "peers", "trackers"]
 
 
 @click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
@@ -94,6 +94,70 @@ def trackers(root: Path, sequences: list[str] | None, repeats: int, json_path: P
         mean_ms=("Mean ms", ".3f"),
     )
     click.echo(f"The fastest other tracker takes {result.speedup:.1f} times as long as jdetrt iou.")
+    write_json(result, json_path)
+
+
+@click.command(cls=opt.Command)
+@click.argument("sequence", type=opt.FILE, help="A MOT sequence with images and ground truth.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=("nano",),
+    show_default=True,
+    shell_complete=opt.complete_model,
+    metavar="MODEL",
+    help="An ONNX model or a TensorRT plan of jdetrt; can be repeated. Built in: nano, nano:WxH.",
+)
+@click.option(
+    "--nanodet",
+    type=opt.FILE,
+    multiple=True,
+    metavar="FILE",
+    help="A published NanoDet as ONNX file, of which the class person is taken; can be repeated.",
+)
+@click.option(
+    "--hog/--no-hog",
+    default=True,
+    show_default=True,
+    help="Whether to measure the HOG detector of OpenCV as well; it is slow.",
+)
+@opt.max_frames("Number of frames. Default: all.", least=2)
+@opt.THREADS
+@opt.JSON
+def peers(
+    sequence: Path,
+    models: tuple[str, ...],
+    nanodet: tuple[Path, ...],
+    hog: bool,
+    max_frames: int | None,
+    threads: int | None,
+    json_path: Path | None,
+) -> None:
+    """Compare models with free detectors that the stock ByteTrack of 'trackers' follows.
+
+    All run one after the other on the same cores. The public detections of SEQUENCE, if it has
+    them, are measured too.
+    """
+    from jdetrt.benchmarks.peers import measure_peers
+
+    inputs = {"SEQUENCE": source_files(str(sequence)), "--nanodet": nanodet}
+    refuse_collisions(inputs, {"--json": json_path})
+    with ProgressBars(calm=True) as bars, phase(bars, "Measuring"):
+        result = measure_peers(
+            sequence, models, nanodet=nanodet, hog=hog, frames=max_frames, threads=threads
+        )
+    print_table(
+        result.rows,
+        detector=("Detector", ""),
+        tracker=("Tracker", ""),
+        ap50=("AP50", ".3f"),
+        mota=("MOTA", ".1f"),
+        idf1=("IDF1", ".1f"),
+        hota=("HOTA", ".1f"),
+        idsw=("IDSW", ""),
+        fps=("FPS", ".1f"),
+    )
     write_json(result, json_path)
 
 
