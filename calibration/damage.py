@@ -41,7 +41,8 @@ class Maps(NamedTuple):
         margins: ``(candidates,)`` of the score, before the sigmoid.
         deltas: ``(4, candidates)`` dx dy dw dh relative to the anchors; or ``(4 * n, candidates)``
             logits of the ``n`` distances of each edge, left top right bottom.
-        embeddings: ``(D, cells)`` of any length.
+        embeddings: ``(D, cells)`` of any length; of a model that reads them from its best boxes
+            alone, those of other cells are 0.
     """
 
     margins: _F32
@@ -116,7 +117,7 @@ class Observer:
         ends = _ends(model)
         self.priors, self.cells = ends.priors, ends.cells
         self._input: str = model.graph.input[0].name
-        self._outputs = [ends.margins, ends.deltas, ends.embeddings]
+        self._outputs = [ends.margins, ends.deltas, ends.embeddings, *ends.chosen]
         watched = onnx.ModelProto()
         watched.CopyFrom(model)
         del watched.graph.output[:]
@@ -129,11 +130,16 @@ class Observer:
 
     def run(self, image: _F32) -> Maps:
         """Run one image, ``(1, 3, H, W)``. Raises CalibrationError on NaN and infinity."""
-        margins, deltas, embeddings = self._session.run(self._outputs, {self._input: image})
+        outputs = self._session.run(self._outputs, {self._input: image})
+        margins, deltas, embeddings, *chosen = outputs
         if not (np.isfinite(margins).all() and np.isfinite(deltas).all()):
             raise CalibrationError(
                 "the model outputs NaN or infinite numbers; its weights may be damaged"
             )
+        if chosen:
+            every = np.zeros((embeddings.shape[2], len(self.cells)), np.float32)
+            every[:, chosen[0][0]] = embeddings[0].T
+            return Maps(margins[0], deltas[0], every)
         return Maps(margins[0], deltas[0], embeddings[0])
 
     def boxes(self, maps: Maps, candidates: _I64) -> _F32:
@@ -233,6 +239,7 @@ class _Ends(NamedTuple):
     margins: str
     deltas: str
     embeddings: str
+    chosen: tuple[str, ...]  # candidates that the embeddings are of, where not of all cells
     priors: _F32
     cells: _I64
 
@@ -254,15 +261,20 @@ def _ends(model: onnx.ModelProto) -> _Ends:
             if node.op_type == "Gather" and node.input[1] == top_k.output[1]
         ]
         (priors,) = (table for table in tables if table.ndim == 2)
-        # Without anchors a cell has one candidate, and no table says which.
-        cells = next((table for table in tables if table.ndim == 1), np.arange(len(priors)))
-        deltas, embeddings = (n.input[0] for n in nodes if n.op_type == "GatherElements")
+        deltas, *maps = (n.input[0] for n in nodes if n.op_type == "GatherElements")
+        if maps:
+            (embeddings,) = maps
+            (cells,) = (table for table in tables if table.ndim == 1)
+            chosen: tuple[str, ...] = ()
+        else:  # boxes are read for embeddings; a cell has one candidate
+            embeddings, chosen = model.graph.output[2].name, (top_k.output[1],)
+            cells = np.arange(len(priors))
     except (KeyError, ValueError) as err:
         raise CalibrationError(
             "the model does not end like one from jdetrt export (one top-k that gathers "
             "boxes and embeddings); export the checkpoint with this version"
         ) from err
-    return _Ends(top_k.input[0], deltas, embeddings, priors, cells)
+    return _Ends(top_k.input[0], deltas, embeddings, chosen, priors, cells)
 
 
 def _boxes_by_distances(largest: _F32, logits: _F32) -> _F32:

@@ -46,7 +46,8 @@ class DistanceDecode(nn.Module):
 
     def __init__(self, size: tuple[int, int], top_k: int, reader: BoxReader) -> None:
         super().__init__()
-        self.cells_of_head = [columns * rows for columns, rows in grids(*size)]
+        self.grids = grids(*size)
+        self.cells_of_head = [columns * rows for columns, rows in self.grids]
         candidates = sum(self.cells_of_head)
         if not 1 <= top_k <= candidates:
             raise ExportError(
@@ -96,4 +97,4 @@ class DistanceDecode(nn.Module):
 
     def _embeddings(self, heads: Sequence[HeadMaps], boxes: Tensor, cells: Tensor) -> Tensor:
         maps = [head.embedding for head in heads]
-        return normalise(self.reader(maps, boxes, self.levels[cells]))
+        return normalise(self.reader(maps, boxes, self.levels[cells], self.grids))

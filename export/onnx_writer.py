@@ -28,10 +28,9 @@ from jdetrt.export.precision import (
     store_as_half,
     to_half,
 )
-from jdetrt.export.sizes import settle_sizes
+from jdetrt.export.sizes import load_sized
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.runtime.settings import label_note, tracker_note
-from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo
 from jdetrt.training.network.anchors import grids, network_anchors
 from jdetrt.types import TensorSpec
@@ -119,8 +118,7 @@ def export_onnx(
     for given in (config.size, trained_size):
         if given is not None:
             grids(*given)  # a wrong size is refused before anything is read
-    network, info = checkpoints.load(checkpoint)
-    size, anchor_size = settle_sizes(checkpoint, network, info, config.size, trained_size)
+    network, info, (size, anchor_size) = load_sized(checkpoint, config.size, trained_size)
     if output.exists() and output.samefile(checkpoint):
         raise ExportError(f"{output}: is the checkpoint itself; choose another output file")
     anchors = network_anchors(info.config, anchor_size)

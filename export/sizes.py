@@ -8,16 +8,19 @@ asks here.
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 from jdetrt.errors import ExportError
+from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo
 from jdetrt.training.network.anchors import grids
 from jdetrt.training.network.model import JdeNetwork
+from jdetrt.training.score_calibration import calibrate_scores
 from jdetrt.types import Size
 
-__all__ = ["NetworkSizes", "needs_trained_size", "settle_sizes"]
+__all__ = ["NetworkSizes", "load_sized", "needs_trained_size", "settle_sizes"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +36,29 @@ def needs_trained_size(network: JdeNetwork, info: CheckpointInfo) -> bool:
     """Tell whether a network's boxes depend on a size of training that its file does not record."""
     follows = network.body.boxes == "anchors" and info.config.anchors is None
     return follows and info.config.size is None
+
+
+def load_sized(
+    path: Path, size: tuple[int, int] | None = None, trained_size: tuple[int, int] | None = None
+) -> tuple[JdeNetwork, CheckpointInfo, NetworkSizes]:
+    """Read a whole network, settle its sizes, and calibrate its scores for the one it runs at.
+
+    Args:
+        path: any weight file that ``jdetrt.training.checkpoints.checkpoint.load`` reads.
+        size: as for `settle_sizes`.
+        trained_size: likewise.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ConfigError, ExportError: as `settle_sizes`.
+    """
+    network, info = checkpoint.load(path)
+    sizes = settle_sizes(path, network, info, size, trained_size)
+    if info.config.scores:
+        pixels = math.log(math.prod(sizes.size))
+        scale = min(info.config.scores, key=lambda one: abs(math.log(math.prod(one.size)) - pixels))
+        calibrate_scores(network, scale.slope, scale.offset)
+    return network, info, sizes
 
 
 def settle_sizes(

@@ -15,10 +15,9 @@ import torch
 from jdetrt.config import ANCHORS_PER_CELL, AnyTrackerConfig, ExportConfig, LabelConfig
 from jdetrt.errors import SessionError
 from jdetrt.export.deploy_graph import Decode, DeployGraph, normalise
-from jdetrt.export.sizes import settle_sizes
+from jdetrt.export.sizes import load_sized
 from jdetrt.runtime.session import SessionBase
 from jdetrt.runtime.settings import label_note, tracker_note
-from jdetrt.training.checkpoints import checkpoint as checkpoints
 from jdetrt.training.network.anchors import anchor_sizes, grids, network_anchors
 from jdetrt.training.network.model import JdeNetwork
 from jdetrt.types import Array, TensorSpec
@@ -130,8 +129,7 @@ def open_checkpoint(
         SessionError: the device is not there.
         CheckpointError, ConfigError, ExportError: as `load_network`.
     """
-    network, info = checkpoints.load(path)
-    size, trained = settle_sizes(Path(path), network, info, size, trained_size)
+    network, info, (size, trained) = load_sized(Path(path), size, trained_size)
     if device != "cpu" and not torch.cuda.is_available():
         raise SessionError(f"device '{device}': torch {torch.__version__} finds no CUDA GPU here")
     anchors = network_anchors(info.config, trained)
@@ -162,6 +160,5 @@ def load_network(
         ConfigError: a width or height is not a multiple of 32.
         ExportError: the checkpoint is of a body alone, or there is no size.
     """
-    network, info = checkpoints.load(path)
-    size, trained = settle_sizes(Path(path), network, info, size, trained_size)
+    network, info, (size, trained) = load_sized(Path(path), size, trained_size)
     return network, size, network_anchors(info.config, trained)

@@ -37,6 +37,7 @@ __all__ = [
     "NetworkConfig",
     "PaperConfig",
     "ReferenceConfig",
+    "ScoreScale",
     "TrackerConfig",
     "TrainingSet",
     "default_config",
@@ -241,6 +242,14 @@ class LabelConfig(Section, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.-]+$")]
 
 
+class ScoreScale(Section, frozen=True):
+    """A score is the sigmoid of ``slope * logit + offset``, in networks of about this size."""
+
+    size: tuple[int, int]
+    slope: Positive
+    offset: float
+
+
 class NetworkConfig(Section, frozen=True):
     """The shape of a JDE network, the size that its anchors belong to, and how to track with it."""
 
@@ -256,6 +265,9 @@ class NetworkConfig(Section, frozen=True):
     # and the plans that are made of it. None for a preset's own (jdetrt.runtime.settings).
     tracker: AnyTrackerConfig | None = None
     label: LabelConfig | None = None  # what it detects; None for people
+    # The same score means the same at every network size: of these, the one counts that is nearest
+    # in pixels. Only for networks that predict distances; none: scores are the network's own.
+    scores: tuple[ScoreScale, ...] = ()
 
 
 TOP_K_LIMIT = 3840  # TensorRT's TopK takes no more

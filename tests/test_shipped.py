@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jdetrt import shipped
 from jdetrt.api import load
 from jdetrt.config import IouConfig
+from jdetrt.engine.onnx_file import OnnxFile
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
+from jdetrt.export.torch_session import open_checkpoint
 from jdetrt.inputs import sha256
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.shipped import resolve, resolve_checkpoint
@@ -98,7 +101,7 @@ def test_the_settings_of_the_tracker_are_in_all_files_alike() -> None:
             found.append(tracker_config(session))
     with load(resolve_checkpoint("nano"), size=(64, 32)) as detector:
         found.append(detector.tracker_config)
-    assert len(found) == 3
+    assert len(found) == 4
     assert all(config == found[0] for config in found)
     assert isinstance(found[0], IouConfig)
     assert found[0] == open_recipe("nanodet-embedding").network.tracker == IouConfig()
@@ -109,3 +112,25 @@ def test_the_models_name_the_checkpoint_beside_them() -> None:
     for path in shipped.sizes().values():
         with open_session(path) as session:
             assert session.metadata["checkpoint_sha256"] == digest
+
+
+def test_all_sizes_share_the_weights_of_the_checkpoint() -> None:
+    checkpoint = resolve_checkpoint("nano")
+    for path in shipped.sizes().values():
+        assert OnnxFile(path).files == (path, checkpoint)
+    files = [checkpoint, *shipped.sizes().values()]
+    assert sum(path.stat().st_size for path in files) < 24e6
+
+
+@pytest.mark.parametrize("size", [(576, 320), (864, 480)])
+def test_a_model_is_what_the_checkpoint_exports_to(size: tuple[int, int]) -> None:
+    """Weights that are shared, and scores calibrated for the size."""
+    image = np.random.default_rng(0).random((1, 3, size[1], size[0]), np.float32)
+    with (
+        open_session(resolve(f"nano:{size[0]}x{size[1]}")) as model,
+        open_checkpoint(resolve_checkpoint("nano"), size) as checkpoint,
+    ):
+        outputs, expected = (session.infer({"images": image}) for session in (model, checkpoint))
+    np.testing.assert_allclose(outputs["scores"], expected["scores"], atol=2e-3)
+    best = outputs["scores"][0] > 0.2 * outputs["scores"].max()
+    np.testing.assert_allclose(outputs["boxes"][0, best], expected["boxes"][0, best], atol=0.5)

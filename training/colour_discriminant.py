@@ -66,13 +66,14 @@ def gather(network: JdeNetwork, batches: Iterable[Batch], identities: int, seed:
     for batch in batches:
         early = body.early(batch.images.contiguous(memory_format=torch.channels_last))
         maps = cell_means(torch.nn.functional.avg_pool2d(early, 2))
+        cells = [(one.shape[3], one.shape[2]) for one in maps]
         known = (batch.ids >= 0) & (batch.boxes[:, 2:] >= torch.tensor(_SMALLEST)).all(1)
         for image in range(len(batch.images)):
             here = torch.nonzero(known & (batch.image_index == image))[:, 0].repeat(_BOXES)
             if len(here):
                 boxes, levels = _boxes(batch.boxes[here], random)
                 of_image = [one[image : image + 1] for one in maps]
-                colours.append(read(of_image, boxes[None], levels[None])[0].half())
+                colours.append(read(of_image, boxes[None], levels[None], cells)[0].half())
                 ids.append(batch.ids[here])
     if not colours:
         raise DataError("nobody in these images has an id")

@@ -16,6 +16,8 @@ from jdetrt.errors import CalibrationError
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.parity import synthetic_pictures
 from jdetrt.runtime.preprocess import letterbox
+from jdetrt.training.checkpoints import checkpoint
+from jdetrt.training.network.model import random_network
 from jdetrt.types import Array
 
 IMAGES = [letterbox(picture, SIZE)[0][None] for picture in synthetic_pictures(3, SIZE)]
@@ -138,3 +140,20 @@ def test_refused(tiny: onnx.ModelProto, tmp_path: Path) -> None:
     broken = changed(tiny, "network.levels.0.detection.1.bias", np.full(24, np.nan, np.float32))
     with pytest.raises(CalibrationError, match="NaN or infinite"):
         Reference(broken, IMAGES, 1)
+
+
+def test_embeddings_that_are_read_from_boxes(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "n.safetensors", random_network(0, "nanodet-g", 16), size=(96, 64))
+    export_onnx(tmp_path / "n.safetensors", tmp_path / "n.onnx", ExportConfig(top_k=100))
+    model = onnx.load(tmp_path / "n.onnx")
+    image = np.random.default_rng(0).random((1, 3, 64, 96), np.float32)
+    observer = Observer(model, 1)
+    maps = observer.run(image)
+    boxes, scores, embeddings = run_onnx(model, image)
+    best = np.argsort(-maps.margins, kind="stable")[:100]
+    np.testing.assert_allclose(1 / (1 + np.exp(-maps.margins[best])), scores[0], atol=1e-6)
+    np.testing.assert_allclose(observer.boxes(maps, best), boxes[0], atol=1e-3)
+    np.testing.assert_allclose(maps.embeddings[:, observer.cells[best]].T, embeddings[0], atol=1e-4)
+    assert np.count_nonzero(maps.embeddings.any(axis=0)) == 100
+    closeness, _ = Reference(model, [image], 1).compare(model)
+    assert closeness.damage == pytest.approx(0, abs=1e-6)

@@ -6,13 +6,15 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_network import SIZE, save_tiny
 
-from jdetrt.config import NetworkConfig
+from jdetrt.config import NetworkConfig, ScoreScale
 from jdetrt.errors import ConfigError, ExportError
-from jdetrt.export.sizes import needs_trained_size, settle_sizes
+from jdetrt.export.sizes import load_sized, needs_trained_size, settle_sizes
+from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo
-from jdetrt.training.network.model import JdeNetwork
+from jdetrt.training.network.model import JdeNetwork, random_network
 from jdetrt.types import Size
 
 HERE = Path("jde.pt")
@@ -70,3 +72,21 @@ def test_refused(network: JdeNetwork) -> None:
         settle_sizes(HERE, network, info(SIZE, complete=False))
     with pytest.raises(ConfigError, match="multiples of 32"):
         settle_sizes(HERE, network, info(SIZE), (100, 64))
+
+
+def test_scores_are_calibrated_for_the_nearest_size(tmp_path: Path) -> None:
+    network = random_network(0, "nanodet-g", 16)
+    path = tmp_path / "n.safetensors"
+    scales = (ScoreScale((64, 64), 2.0, 0.5), ScoreScale((256, 128), 3.0, -1.0))
+    checkpoint.save(path, network, size=(64, 64), scores=scales)
+    name = "levels.1.detection.2"
+    weight, bias = (network.get_parameter(f"{name}.{kind}") for kind in ("weight", "bias"))
+    for size, slope, offset in (((64, 96), 2.0, 0.5), ((224, 128), 3.0, -1.0)):
+        found, info, sizes = load_sized(path, size)
+        assert sizes.size == Size(*size)
+        assert info.config.scores == scales
+        torch.testing.assert_close(found.get_parameter(f"{name}.weight")[0], slope * weight[0])
+        torch.testing.assert_close(found.get_parameter(f"{name}.bias")[0], slope * bias[0] + offset)
+        assert torch.equal(found.get_parameter(f"{name}.weight")[1:], weight[1:])
+    # For training it is loaded as it is.
+    assert torch.equal(checkpoint.load(path)[0].get_parameter(f"{name}.bias"), bias)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from jdetrt import __version__, files
-from jdetrt.config import AnyTrackerConfig, HeadAnchors, LabelConfig, NetworkConfig
+from jdetrt.config import AnyTrackerConfig, HeadAnchors, LabelConfig, NetworkConfig, ScoreScale
 from jdetrt.documents import decode_json
 from jdetrt.errors import CheckpointError, ConfigError
 from jdetrt.file_kind import CHECKPOINT_FORMAT, FileKind, check
@@ -65,6 +65,7 @@ def save(
     anchors: tuple[HeadAnchors, HeadAnchors, HeadAnchors] | None = None,
     tracker: AnyTrackerConfig | None = None,
     label: LabelConfig | None = None,
+    scores: tuple[ScoreScale, ...] = (),
     identities: int | None = None,
     epoch: int | None = None,
     half: bool = False,
@@ -78,6 +79,7 @@ def save(
         anchors: where they do not follow from the size (`NetworkConfig`).
         tracker: settings that suit it (`NetworkConfig`).
         label: what it detects; None for people.
+        scores: how they follow from its logits, by network size (`NetworkConfig`).
         identities: number of identities in training.
         epoch: epochs trained.
         half: store the weights of convolutions as float16, for a file of half the size; biases and
@@ -94,6 +96,7 @@ def save(
         anchors=anchors,
         tracker=tracker,
         label=label,
+        scores=scores,
     )
     metadata = {
         "format": CHECKPOINT_FORMAT,

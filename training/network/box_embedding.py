@@ -8,7 +8,6 @@ whatever their size, hardly any background is seen, and only boxes that are dete
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -34,15 +33,23 @@ class BoxReader(nn.Module):
         super().__init__()
         self.output = nn.Linear(POINTS * 2 * COLOURS, embedding_dim)
 
-    def forward(self, maps: Sequence[Tensor], boxes: Tensor, levels: Tensor) -> Tensor:
+    def forward(
+        self,
+        maps: Sequence[Tensor],
+        boxes: Tensor,
+        levels: Tensor,
+        grids: Sequence[tuple[int, int]],
+    ) -> Tensor:
         """Embeddings ``[N, k, D]`` float32, not normalised.
 
         Args:
             maps: ``[N, COLOURS, rows, columns]`` of the levels /32, /16, /8.
             boxes: ``[N, k, 4]`` float32 x1 y1 x2 y2 in network pixels.
             levels: ``[N, k]`` or ``[k]`` int64, the map that each box is read from.
+            grids: columns and rows of the maps, plain numbers: shapes would be operators in the
+                exported graph.
         """
-        return self.embed(read(maps, boxes, levels))
+        return self.embed(read(maps, boxes, levels, grids))
 
     def embed(self, colours: Tensor) -> Tensor:
         """Embeddings ``[..., D]`` of colours ``[..., POINTS, COLOURS]``."""
@@ -51,7 +58,9 @@ class BoxReader(nn.Module):
         return embedded
 
 
-def read(maps: Sequence[Tensor], boxes: Tensor, levels: Tensor) -> Tensor:
+def read(
+    maps: Sequence[Tensor], boxes: Tensor, levels: Tensor, grids: Sequence[tuple[int, int]]
+) -> Tensor:
     """Colours ``[N, k, POINTS, channels]`` at the points of boxes, linear between cells.
 
     Args:
@@ -59,15 +68,12 @@ def read(maps: Sequence[Tensor], boxes: Tensor, levels: Tensor) -> Tensor:
             map its outermost cells go on.
         boxes: as for `BoxReader.forward`.
         levels: likewise.
+        grids: likewise.
     """
-    # Plain numbers, not shapes of tensors: these would be operators in the exported graph.
-    with warnings.catch_warnings():  # as it is traced for one size of the network
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        shapes = [(int(one.shape[2]), int(one.shape[3])) for one in maps]
-    counts = [rows * columns for rows, columns in shapes]
+    counts = [columns * rows for columns, rows in grids]
     firsts = [sum(counts[:level]) for level in range(len(counts))]
-    tables = [firsts, *zip(*shapes, strict=True), STRIDES]
-    first, rows, columns, strides = (
+    tables = [firsts, *zip(*grids, strict=True), STRIDES]
+    first, columns, rows, strides = (
         levels.new_tensor(table)[levels].unsqueeze(-1) for table in tables
     )
     lines = torch.cat([one.flatten(2) for one in maps], dim=2).transpose(1, 2)

@@ -137,13 +137,13 @@ def embed_cells(reader: BoxReader, heads: Sequence[HeadMaps]) -> list[HeadMaps]:
         The same heads, with embeddings ``[N, D, rows, columns]``.
     """
     maps = [head.embedding for head in heads]
-    rows, columns = maps[-1].shape[2:]
-    largest = largest_boxes((8 * columns, 8 * rows)).to(maps[0].device)
+    cells = [(one.shape[3], one.shape[2]) for one in maps]
+    largest = largest_boxes((8 * cells[-1][0], 8 * cells[-1][1])).to(maps[0].device)
     lines = torch.cat([head.detection[:, 1:].flatten(2) for head in heads], dim=2)
     boxes = edge_boxes(lines.transpose(1, 2).float(), largest, len(largest)).detach()
-    counts = [one.shape[2] * one.shape[3] for one in maps]
+    counts = [columns * rows for columns, rows in cells]
     levels = torch.arange(len(maps)).repeat_interleave(torch.tensor(counts)).to(boxes.device)
-    parts = reader(maps, boxes, levels).transpose(1, 2).split(counts, dim=2)
+    parts = reader(maps, boxes, levels, cells).transpose(1, 2).split(counts, dim=2)
     return [
         HeadMaps(head.detection, part.unflatten(2, one.shape[2:]))
         for head, part, one in zip(heads, parts, maps, strict=True)
