@@ -149,6 +149,11 @@ def command(
             )
             sessions[path] = stack.enter_context(detector).session
         session, reference = sessions[model], sessions[against]
+        notes = []
+        if precision is None and not any(
+            "precision" in one.metadata for one in (session, reference)
+        ):
+            notes.append("neither model records its precision: the tolerance is that of fp32")
         precision = precision or precision_of(session, reference)
         asked = {
             "iou": min_iou,
@@ -167,6 +172,7 @@ def command(
             people=precision == "int8" and score_threshold is None,
         )
     accounts = [account_of(source) for source in opened]
+    notes += [note for account in accounts for note in account.notes]
     faults = comparison.faults(limits)
     warning = few(comparison.pairs, comparison.frames, comparison.population)
     warnings = [] if warning is None else [warning]
@@ -185,17 +191,18 @@ def command(
             uri: {account.many: account.to_dict()}
             for uri, account in zip(sources, accounts, strict=True)
         },
+        "notes": notes,
         "warnings": warnings,
     }
     write_json(result, json_path)
-    tell_notes(note for account in accounts for note in account.notes)
+    tell_notes(notes)
     for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)
     for fault in faults:
         click.echo(f"Outside the {precision} tolerance: {fault}", err=True)
     if not faults:
         click.echo(f"Within the {precision} tolerance.")
-    return opt.WORSE if faults else 0
+    return opt.WORSE if faults or any(account.is_short for account in accounts) else 0
 
 
 def _recorded_sizes(

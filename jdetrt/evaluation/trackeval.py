@@ -244,7 +244,7 @@ def check_truth(sequences: Mapping[str, Path], rules: str = "auto") -> None:
 def _refuse_nobody(truth: Mapping[str, Account]) -> None:
     if not any(account.taken for account in truth.values()):
         reasons = "; ".join(f"{name}: {account.warning()}" for name, account in truth.items())
-        raise DataError(f"nothing to measure: {reasons}. {CLASS_HINT.capitalize()}")
+        raise DataError(f"nothing to measure: {reasons}. {CLASS_HINT[0].upper()}{CLASS_HINT[1:]}")
 
 
 def _read_truth(sequence: Path, rules: str, *, strict: bool) -> tuple[MotRows, int, str]:

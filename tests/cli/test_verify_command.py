@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from tiny_network import save_tiny
 
@@ -127,3 +128,19 @@ def test_refused(
 def test_wrong_usage(args: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*args) == 2
     assert "Usage: jdetrt verify" in capsys.readouterr().err
+
+
+def test_what_is_assumed_and_what_cannot_be_read_is_told(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(here / "full.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, here / "bare.onnx")
+    (here / "pictures" / "1.png").write_bytes(b"")
+    assert run("bare.onnx", "--against", "bare.onnx", *ALL, "--json", "n.json") == 3
+    error = capsys.readouterr().err
+    assert "neither model records its precision: the tolerance is that of fp32" in error
+    assert "pictures: 2 of 3 images; left out: 1 that cannot be read" in error
+    found = json.loads((here / "n.json").read_text())
+    assert (found["agrees"], found["frames"], found["population"]) == (True, 2, "candidates")
+    assert found["read"]["pictures"]["images"]["taken"] == 2

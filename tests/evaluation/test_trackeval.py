@@ -118,6 +118,7 @@ def test_ground_truth_of_nobody_is_refused(make: Make, kind: int, mark: int, nam
         score(*folders)
     assert str(refused.value).startswith("nothing to measure: MOT17-77: nothing was taken of 4")
     assert name in str(refused.value)
+    assert "With the rules MOT15" in str(refused.value)
     assert score(*folders, rules="MOT15").combined.mota == 100 if mark else True
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jdetrt.cli.progress import OnFrame, ProgressBars
 from jdetrt.cli.results import plural
-from jdetrt.cli.track_run import Outputs, RunOptions, open_counter, run_to_the_end, summarise
+from jdetrt.cli.track.run import Outputs, RunOptions, open_counter, run_to_the_end, summarise
 from jdetrt.errors import DataError
 
 if TYPE_CHECKING:

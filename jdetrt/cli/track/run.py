@@ -314,9 +314,9 @@ def summarise(
         memory: of the GPU.
 
     Returns:
-        The exit code, as `jdetrt.cli.accounts.tell_accounts` gives it.
+        The exit code, as `jdetrt.cli.track.accounts.tell_accounts` gives it.
     """
-    from jdetrt.cli.accounts import tell_accounts
+    from jdetrt.cli.track.accounts import tell_accounts
 
     more = more or {}
     if not options.quiet and any(report.frames for report in streams.values()):

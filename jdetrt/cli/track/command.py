@@ -23,7 +23,7 @@ from jdetrt.passwords import without_passwords
 from jdetrt.shipped import NANO, resolve
 
 if TYPE_CHECKING:
-    from jdetrt.cli.track_run import RunOptions
+    from jdetrt.cli.track.run import RunOptions
     from jdetrt.config import TrackerConfig
     from jdetrt.runtime.confidences import Unit
     from jdetrt.runtime.sinks.rotation import Rotation
@@ -313,7 +313,7 @@ def command(**given: Any) -> int:
                 check(options.model, "track", SessionError)
             return _track_sources(options, site, streams, options.model, stack)
         assert options.detections is not None
-        from jdetrt.cli.track_detections import track_list
+        from jdetrt.cli.track.detections import track_list
 
         return track_list(
             Path(options.source[0]),
@@ -439,7 +439,7 @@ def _track_sources(
     model: Path | str,
     stack: ExitStack,
 ) -> int:
-    from jdetrt.cli.track_run import StreamPlan, track_streams
+    from jdetrt.cli.track.run import StreamPlan, track_streams
     from jdetrt.engine.open import open_session
     from jdetrt.runtime.settings import assumptions, tracker_config
 
@@ -511,7 +511,7 @@ def _first(*values: float | None) -> float | None:
 
 
 def _run_options(options: _Options) -> RunOptions:
-    from jdetrt.cli.track_run import RunOptions
+    from jdetrt.cli.track.run import RunOptions
     from jdetrt.runtime.sinks.rotation import NO_ROTATION
 
     return RunOptions(
