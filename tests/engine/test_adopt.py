@@ -41,13 +41,15 @@ def foreign(tmp_path: Path, on_orin: Device, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_plan_of_another_program(version: str, foreign: Path, install: Any) -> None:
+def test_a_plan_of_another_program(
+    version: str, foreign: Path, install: Any, on_orin: Device
+) -> None:
     trt = install(version, Scenario(compiled=COMPILED))
     with pytest.raises(PlanMismatchError, match=f"jdetrt adopt {foreign}"):
         _ = Plan(foreign).sidecar
     made = adopt_plan(trt, foreign, write_small_onnx(foreign.with_name("m.onnx"), body="nano"))
     plan = Plan(foreign)
-    plan.check(Host.here(trt, adopt.current_device()))
+    plan.check(Host.here(trt, on_orin))
     assert plan.sidecar == made
     assert (made.precision, made.typing, made.options.batch) == ("int8+fp16", "unknown", (1, 1, 1))
     assert [spec.name for spec in made.outputs] == ["boxes", "scores"]
