@@ -14,7 +14,7 @@ import onnx
 from jdetrt.calibration.config import METHODS, CalibrationConfig, Method
 from jdetrt.calibration.damage import Comparison, Reference
 from jdetrt.calibration.frames.frame_list import FrameList
-from jdetrt.calibration.quantize.fp16_rest import to_half
+from jdetrt.calibration.quantize.fp16_rest import this_target, to_half
 from jdetrt.calibration.quantize.layers import FloatModel, match_layers
 from jdetrt.calibration.quantize.qdq import quantise, tensors_to_quantise
 from jdetrt.calibration.ranges.probe import activations
@@ -110,7 +110,7 @@ def calibrate(
     quantised = quantise(model, ranges[best], choice.left_out)
     if config.rest == "fp16":
         _refuse_overflow(ranges[best])
-        quantised = to_half(quantised)
+        quantised = to_half(quantised, config.target or this_target())
     cpu_model = quantise(model, ranges[best], choice.left_out, layout="onnxruntime")
     for result in (quantised, cpu_model):
         entry = result.metadata_props.add()

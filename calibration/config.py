@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-__all__ = ["METHODS", "CalibrationConfig", "Method", "Targets"]
+__all__ = ["METHODS", "TARGETS", "CalibrationConfig", "Method", "Target", "Targets"]
 
 Method = Literal["min-max", "percentile", "entropy", "mse"]
+Target = Literal["orin", "jetpack5", "rtx", "desktop"]
+TARGETS: tuple[Target, ...] = get_args(Target)
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -52,6 +54,8 @@ class CalibrationConfig:
         labelled_pictures: number of their images to use, evenly spaced.
         leave_out: names or patterns of layers that stay in float in any case.
         rest: precision of the model for TensorRT where it is in float; decoding stays in fp32.
+        target: machine whose TensorRT runs it, which decides the form of ``rest="fp16"``
+            (`jdetrt.calibration.quantize.fp16_rest`); None for this one.
         compared: number of frames, evenly spaced, that models are compared on.
         gt: a labelled MOT sequence to score all models on.
         fp16: the model in FP16, to score beside the others.
@@ -80,6 +84,7 @@ class CalibrationConfig:
     labelled_pictures: int = 60
     leave_out: tuple[str, ...] = ()
     rest: Literal["fp32", "fp16"] = "fp32"
+    target: Target | None = None
     compared: int = 16
     gt: Path | None = None
     fp16: Path | None = None

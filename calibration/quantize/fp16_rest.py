@@ -1,45 +1,76 @@
-"""Compute in float16 what a quantised network leaves in float.
+"""Compute in float16 what a quantised network leaves in float, in the form that a target fuses.
 
-The scales of QuantizeLinear and DequantizeLinear stay float32, with a Cast beside each that joins
-float16: TensorRT 10.16 fails on a Jetson Orin to build one with a float16 scale and a float32
-activation (NVIDIA/TensorRT issue 4832), and TensorRT 8.5 reads no opset that has them. Decoding
-stays float32, for the reasons given in `jdetrt.export.precision`.
+======== ==================== ==================================================================
+target   scales of Q and DQ   why
+======== ==================== ==================================================================
+desktop  float16              NVIDIA documents Q and DQ right beside a convolution as the pattern
+rtx      float16              that becomes INT8: a Cast in between may cost it
+orin     float32, and a Cast  TensorRT 10.16 fails there to build a float16 scale beside a float32
+                              activation (NVIDIA/TensorRT issue 4832)
+jetpack5 float32, no Cast     TensorRT 8.5 reads no opset with float16 scales; weakly typed, it
+                              halves the rest by itself
+======== ==================== ==================================================================
+
+A scale too small for float16 stays float32, with a Cast. Decoding stays float32, for the reasons
+given in `jdetrt.export.precision`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, version_converter
 
+from jdetrt.calibration.config import Target
 from jdetrt.calibration.quantize.layers import tensors_before_a_convolution
 from jdetrt.errors import CalibrationError
+from jdetrt.machine.board import l4t_release, on_jetson
+from jdetrt.machine.probe import Probe
 
-__all__ = ["to_half"]
+__all__ = ["this_target", "to_half"]
 
-_KEPT = ("Constant", "QuantizeLinear", "DequantizeLinear")
+_OPSET = 19  # the first whose QuantizeLinear takes float16
+_SCALED = ("QuantizeLinear", "DequantizeLinear")
+_KEPT = ("Constant", *_SCALED)
 # Which inputs hold numbers of the network; the others are shapes, places and factors.
 _ALL = ("Add", "Clip", "Concat", "Conv", "Mul")
 _NAMES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
 
 
-def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+def this_target(probe: Probe | None = None) -> Target:
+    """Give the target that this machine is."""
+    probe = probe or Probe()
+    if not on_jetson(probe):
+        return "desktop"
+    return "jetpack5" if (l4t_release(probe) or "").startswith("35.") else "orin"
+
+
+def to_half(model: onnx.ModelProto, target: Target = "orin") -> onnx.ModelProto:
     """Give a copy of a quantised model whose network computes in float16 where it is in float.
 
     Args:
         model: of `jdetrt.calibration.quantize.qdq.quantise`, in TensorRT's layout.
+        target: what is to run it; for ``"jetpack5"`` the copy is as the model is.
 
     Raises:
         CalibrationError: a constant is beyond the range of float16.
     """
-    return _Halver(model).run()
+    if target == "jetpack5":
+        copied = onnx.ModelProto()
+        copied.CopyFrom(model)
+        return copied
+    half_scales = target != "orin"
+    if half_scales and model.opset_import[0].version < _OPSET:
+        model = version_converter.convert_version(model, _OPSET)
+    return _Halver(model, half_scales).run()
 
 
 class _Halver:
     """Copies a graph node by node."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, half_scales: bool) -> None:
         self._model = model
+        self._half_scales = half_scales
         self._nodes: list[onnx.NodeProto] = []
         self._made: set[str] = set()
         self._half: set[str] = set()
@@ -56,7 +87,13 @@ class _Halver:
             copied = onnx.NodeProto()
             copied.CopyFrom(node)
             inner = node.op_type == "Conv" or not inside.isdisjoint(node.output)
-            if inner and node.op_type not in _KEPT:
+            if node.op_type in _SCALED and self._may_halve(node.input[1]):
+                copied.input[1] = self._as_half(node.input[1])
+                if node.op_type == "QuantizeLinear":
+                    copied.input[0] = self._as_half(node.input[0])
+                else:
+                    self._half.update(node.output)
+            elif inner and node.op_type not in _KEPT:
                 numbers = len(node.input) if node.op_type in _ALL else 1
                 for i, name in enumerate(node.input[:numbers]):
                     if name:
@@ -68,6 +105,10 @@ class _Halver:
                         copied.input[i] = self._cast(name, TensorProto.FLOAT)
             self._nodes.append(copied)
         return self._finish()
+
+    def _may_halve(self, scale: str) -> bool:
+        smallest = float(np.min(self._constants[scale]))
+        return self._half_scales and smallest >= float(np.finfo(np.float16).tiny)
 
     def _as_half(self, name: str) -> str:
         if name in self._half:

@@ -38,6 +38,7 @@ _DTYPES = {
     "int64": "int64",
     "bool": "bool",
 }
+_CONVOLUTION = re.compile(r"Conv(_\d+)?")  # the end of a node's name
 _UNKNOWN = "unknown"
 _BYTES = {
     "float32": 4,
@@ -94,8 +95,15 @@ class Layer(Section, frozen=True):
         A fusion may compute one as a matrix product; that it is one, its nodes tell.
         """
         kind = self.kind.lower()
-        fused = kind == "runtime_fusion" and any("/Conv" in node for node in self.nodes)
+        fused = kind == "runtime_fusion" and self.convolution_nodes > 0
         return "convolution" in kind or kind == "correlation" or fused
+
+    @property
+    def convolution_nodes(self) -> int:
+        """Number of nodes of the graph in it that are convolutions; names of others hold theirs."""
+        return sum(
+            _CONVOLUTION.fullmatch(node.rpartition("/")[2]) is not None for node in self.nodes
+        )
 
     @property
     def computes_in(self) -> str:
@@ -127,7 +135,7 @@ class Compiled(Section, frozen=True):
         counts: Counter[str] = Counter()
         for layer in self.layers:
             if layer.convolution:
-                counts[layer.computes_in] += max(1, sum("/Conv" in name for name in layer.nodes))
+                counts[layer.computes_in] += max(1, layer.convolution_nodes)
         return dict(counts)
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jdetrt.calibration.config import METHODS, CalibrationConfig
+from jdetrt.calibration.config import METHODS, TARGETS, CalibrationConfig
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
 from jdetrt.cli.progress import ProgressBars
@@ -133,6 +133,13 @@ if TYPE_CHECKING:
     default="fp32",
     show_default=True,
     help="Precision of the layers of OUTPUT that are not in INT8; decoding is always fp32.",
+)
+@click.option(
+    "--for",
+    "target",
+    type=click.Choice(TARGETS),
+    help="Machine that will run OUTPUT, which decides how --rest fp16 is written: orin (JetPack 6 "
+    "and later), jetpack5, rtx (TensorRT-RTX) or desktop. Default: this machine.",
 )
 @click.option(
     "--target-cosine",

@@ -9,13 +9,15 @@ from onnx import TensorProto, numpy_helper
 from small_graphs import FixedScales, graph, observed, run_onnx
 from tiny_network import SIZE, save_tiny
 
+from jdetrt.calibration.config import Target
 from jdetrt.calibration.damage import Reference
-from jdetrt.calibration.quantize.fp16_rest import to_half
+from jdetrt.calibration.quantize.fp16_rest import this_target, to_half
 from jdetrt.calibration.quantize.qdq import quantise, tensors_to_quantise
 from jdetrt.config import ExportConfig
 from jdetrt.errors import CalibrationError
 from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.export.parity import synthetic_pictures
+from jdetrt.machine.probe import Probe
 from jdetrt.runtime.preprocess import letterbox
 
 IMAGE = np.random.default_rng(1).random((1, 3, 8, 8), np.float32)
@@ -74,6 +76,57 @@ def test_numbers() -> None:
     (have,), (want,) = run_onnx(to_half(mixed()), IMAGE), run_onnx(mixed(), IMAGE)
     np.testing.assert_allclose(have, want, rtol=2e-3)
     assert (have != want).any()
+
+
+@pytest.mark.parametrize("target", ["desktop", "rtx"])
+def test_scales_in_float16_need_no_cast_beside_a_convolution(target: Target) -> None:
+    source = mixed()
+    model = to_half(source, target)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.opset_import[0].version == 19
+    found = types(model)
+    for name in ("images/scale/float16", "images/offirst/dequantised", "w1/offirst/dequantised"):
+        assert found[name] == TensorProto.FLOAT16, name
+    assert found["boxes"] == TensorProto.FLOAT
+    casts = [list(node.input) for node in model.graph.node if node.op_type == "Cast"]
+    assert casts == [["images"], ["c2"]]  # what comes in, and before decoding
+    (have,), (want,) = run_onnx(model, IMAGE), run_onnx(source, IMAGE)
+    np.testing.assert_allclose(have, want, atol=2.5 * 2 / 127)  # a step of the image at most
+
+
+def test_a_scale_that_float16_cannot_hold_stays() -> None:
+    source = mixed()
+    for tensor in source.graph.initializer:
+        if tensor.name == "w1/offirst/scale":
+            tensor.CopyFrom(numpy_helper.from_array(np.full(2, 1e-5, np.float32), tensor.name))
+    model = to_half(source, "desktop")
+    onnx.checker.check_model(model, full_check=True)
+    found = types(model)
+    assert found["w1/offirst/dequantised"] == TensorProto.FLOAT
+    assert found["images/offirst/dequantised"] == TensorProto.FLOAT16
+    (have,), (want,) = run_onnx(model, IMAGE), run_onnx(source, IMAGE)
+    np.testing.assert_allclose(have, want, atol=2.5 * 2 / 127)
+
+
+def test_jetpack_5_halves_the_rest_by_itself() -> None:
+    source = mixed()
+    assert to_half(source, "jetpack5") == source
+
+
+@pytest.mark.parametrize(
+    ("release", "target"),
+    [
+        (None, "desktop"),
+        ("# R35 (release), REVISION: 4.1, GCID: 1", "jetpack5"),
+        ("# R36 (release), REVISION: 4.3, GCID: 1", "orin"),
+        ("# R39 (release), REVISION: 2.0, GCID: 1", "orin"),
+    ],
+)
+def test_the_target_that_this_machine_is(release: str | None, target: str, tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    if release is not None:
+        (tmp_path / "etc/nv_tegra_release").write_text(release)
+    assert this_target(Probe(root=tmp_path)) == target
 
 
 def test_a_weight_that_float16_cannot_hold() -> None:

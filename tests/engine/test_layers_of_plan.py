@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fake_tensorrt import RTX, fake_tensorrt
 
@@ -160,7 +161,7 @@ def test_what_was_kept_is_of_this_very_plan(tmp_path: Path) -> None:
     assert read_layers(plan, "cd") is None
     assert len(json.loads(layers_path(plan).read_text())["layers"]) == 3
     layers_path(plan).write_text(layers_path(plan).read_text()[:200])
-    with pytest.raises(DataError, match=r"model\.plan\.layers\.json: cannot be read .*delete it"):
+    with pytest.raises(DataError, match=r"model\.plan\.layers\.json: .*delete it"):
         read_layers(plan, "ab")
 
 
@@ -177,3 +178,17 @@ def test_the_log_of_tensorrt_keeps_what_tells_of_layers() -> None:
         log.logger.log(kind, message)
     assert log.compiled == ["Layers:\nName: x", "Total Weights Memory: 5 bytes"]
     assert log.take_errors() == ["Layers: none"]
+
+
+def test_what_a_plan_counts_and_moves() -> None:
+    found = from_log([LOGGED], "ab")
+    assert found is not None
+    # One that is fused with the names of its quantisation is one convolution all the same.
+    pair = ("/a/conv/Conv", "/x/of/a/conv/Conv/DequantizeLinear", "/b/conv/Conv_1")
+    tensor = TensorSpec("x", "int8", (1, 2, 3, 4))
+    layer = Layer("l", "correlation", inputs=(tensor,), outputs=(tensor,), nodes=pair)
+    compiled = msgspec.structs.replace(found, layers=(layer,))
+    assert compiled.convolutions == {"int8": 2}
+    assert compiled.moved == 48
+    free = msgspec.structs.replace(layer, weights=(TensorSpec("w", "float32", (-1,)),))
+    assert msgspec.structs.replace(found, layers=(free,)).moved is None
