@@ -106,10 +106,10 @@ def fingerprint(path: Path, error: type[JdetrtError] = SessionError) -> str:
     """
     hashes = []
     for file in model_files(path):
-        if ".." in file.parts or not file.is_relative_to(path.parent):
+        if ".." in file.parts or not file.is_relative_to(path.parent) or "\n" in file.name:
             raise error(
-                f"{path}: has its weights in {str(file)!r}, outside of its own folder; export it "
-                "again"
+                f"{path}: has its weights in {str(file)[-80:]!r}, no file of its own folder; "
+                "export it again"
             )
         with inputs.reading(file, error):
             hashes.append(inputs.sha256(file))

@@ -49,6 +49,7 @@ Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 BelowOne = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0.0, le=1e9)]
+Side = Annotated[int, Meta(ge=1, le=1 << 16)]  # pixels
 Anchor = tuple[Positive, Positive]
 HeadAnchors = tuple[Anchor, Anchor, Anchor, Anchor]
 
@@ -255,7 +256,7 @@ class NetworkConfig(Section, frozen=True):
 
     body: str = "darknet53"
     # Network width and height at training; None where a checkpoint does not record it.
-    size: tuple[int, int] | None = None
+    size: tuple[Side, Side] | None = None
     # Default: reference cfg/yolov3_1088x608.cfg.
     embedding_dim: Annotated[int, Meta(ge=1, le=LARGEST_EMBEDDING)] = 512
     # Anchor width and height in network pixels, heads /32, /16, /8, the same at every network
@@ -277,7 +278,7 @@ class ExportConfig(Section, frozen=True):
     """Settings of an export to ONNX."""
 
     # Network width and height, multiples of 32; None for the size that the checkpoint records.
-    size: tuple[int, int] | None = None
+    size: tuple[Side, Side] | None = None
     top_k: Annotated[int, Meta(ge=1, le=TOP_K_LIMIT)] = 1024
     dynamic_batch: bool = False
     precision: Literal["fp32", "fp16"] = "fp32"  # what the network computes in; decoding: fp32

@@ -1,7 +1,8 @@
 """JSON and TOML, decoded to a type: bounded in depth, faults with their place.
 
 A parser calls itself for every bracket, so a few hundred bytes of ``[`` end it. The depth is
-looked at before. Numbers are finite: JSON has no others, in TOML ``inf`` and ``nan`` are refused.
+looked at before. Numbers are finite and integers have 64 bits: JSON has no others, in TOML they are
+refused.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = ["DEEPEST", "convert", "decode_json", "decode_toml", "read_json", "rea
 
 DEEPEST = 64  # brackets within brackets, and parts of a dotted key
 
+_LARGEST_INTEGER = 2**63 - 1
 _LONGEST = 300  # characters of a fault, which may quote what it does not know
 _T = TypeVar("_T")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -61,7 +63,9 @@ def decode_toml(data: bytes, kind: type[_T]) -> _T:
     content = _placed(lambda: msgspec.toml.decode(data))
     for place, value in _numbers(content, ""):
         if not math.isfinite(value):
-            raise ValueError(f"{place}: expected a finite number, got {value}")
+            raise ValueError(_cut(f"{place}: expected a finite number, got {value}"))
+        if isinstance(value, int) and not -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
+            raise ValueError(_cut(f"{place}: expected a number of 64 bits"))
     return convert(content, kind)
 
 
@@ -113,7 +117,7 @@ def _check_depth(bare: bytes) -> None:
 
 
 def _numbers(value: Any, place: str) -> Iterator[tuple[str, float]]:
-    if isinstance(value, float):
+    if isinstance(value, (float, int)):
         yield place, value
     elif isinstance(value, dict):
         for key, inner in value.items():
@@ -131,4 +135,8 @@ def _placed(decode: Callable[[], _T]) -> _T:
         text = " ".join(str(err).split())
         if match := _PLACE.fullmatch(text):
             text = f"{match[2].lstrip('.') or 'the whole'}: {match[1]}"
-        raise ValueError(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...") from err
+        raise ValueError(_cut(text)) from err
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

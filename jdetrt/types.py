@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 from numpy.typing import ArrayLike
 
 from jdetrt.errors import DataError, MissingDependencyError
@@ -33,6 +34,9 @@ Index = int | slice | list[int] | Array
 _set = object.__setattr__  # the values are frozen
 
 
+Side = Annotated[int, Meta(ge=1, le=1 << 16)]  # pixels; checked where a file is decoded
+
+
 class Size(NamedTuple):
     """Width and height in pixels, in this order; a plain tuple ``(width, height)`` equals it.
 
@@ -42,8 +46,8 @@ class Size(NamedTuple):
     ('1088x608', (608, 1088))
     """
 
-    width: int
-    height: int
+    width: Side
+    height: Side
 
     @classmethod
     def parse(cls, text: str) -> Size:

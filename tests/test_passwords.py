@@ -60,6 +60,8 @@ def test_no_password_of_any_characters_is_shown(password: str, scheme: str) -> N
         "rtsp://me:s#cret/@host/stream#h266",
         "ftp://me:s#cr/et@host/v",
         "camera:0?password=s#cret",
+        "RTSP://me:s#cret@host/stream",
+        "rtsp:/me:pass=s#cret",
         "gst:rtspsrc location=rtsp://me:s#cret@host/s ! fakesink",
     ],
 )

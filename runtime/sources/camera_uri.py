@@ -174,14 +174,16 @@ def _open_usb(uri: str, number: int, options: dict[str, int]) -> Capture:
 
 def _options(uri: str, text: str, known: set[str]) -> tuple[int, dict[str, int]]:
     """Split ``0?width=640&fps=30`` into the number of the device and its options."""
+    shown = without_passwords(uri)
     device, _, query = text.partition("?")
     if not re.fullmatch("[0-9]{1,3}", device):
-        raise SourceError(f"{uri}: expected the number of a camera, as in camera:0 or csi://0")
+        raise SourceError(f"{shown}: expected the number of a camera, as in camera:0 or csi://0")
     options = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in known or not re.fullmatch("[0-9]{1,5}", value):
             raise SourceError(
-                f"{uri}: expected whole numbers for {', '.join(sorted(known))}, got {key}={value}"
+                f"{shown}: expected whole numbers for {', '.join(sorted(known))}, "
+                f"got {without_passwords(f'{key}={value}')}"
             )
         options[key] = int(value)
     return int(device), options

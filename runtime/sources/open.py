@@ -126,7 +126,7 @@ def open_source(
             wait=wait,
             say=say,
         )
-    if scheme := re.match(r"[a-z][a-z0-9+.-]+://", text):
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
         shown = without_passwords(text)
         raise SourceError(f"{shown}: {scheme[0]} is not supported; expected {_FORMS}")
     return _files(text, frame_rate)
@@ -146,7 +146,8 @@ def _files(text: str, frame_rate: float | None) -> Source:
     except OSError as err:
         raise SourceError(f"{text}: cannot be read ({err.strerror or err})") from err
     if not glob.has_magic(text):
-        raise SourceError(f"{text}: no such file or folder; expected {_FORMS}")
+        shown = without_passwords(text)  # it may be a URL that is written wrongly
+        raise SourceError(f"{shown}: no such file or folder; expected {_FORMS}")
     name = path.parent.name or "pictures"
     if glob.has_magic(name):
         name = "pictures"

@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from jdetrt.calibration.quantize.qdq import tensors_to_quantise
 from jdetrt.calibration.ranges.measure import measure
 from jdetrt.calibration.ranges.probe import activations
 from jdetrt.calibration.ranges.ranges import METHODS, Method, Range, Ranges, measure_ranges
-from jdetrt.calibration.ranges.statistics import BINS
+from jdetrt.calibration.ranges.statistics import BINS, Statistics
 from jdetrt.config import ExportConfig
 from jdetrt.errors import CalibrationError
 from jdetrt.export.onnx_writer import export_onnx
@@ -369,3 +370,46 @@ def test_written_and_read_back(tmp_path: Path) -> None:
             Ranges.read(file)
     with pytest.raises(CalibrationError, match="cannot be read"):
         Ranges.read(tmp_path / "absent.json")
+
+
+def _state(path: Path) -> None:
+    statistics = Statistics(("a", "b"))
+    statistics.low[:], statistics.high[:] = -1, 2
+    statistics.elements[:], statistics.counts[:] = 10, 3
+    statistics.passes, statistics.frames = 1, 2
+    statistics.write(path, {"model": "m"})
+
+
+def _spoilt(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def spoil(arrays: dict[str, Any]) -> None:
+        arrays[name] = value(arrays[name])
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (_spoilt("low", lambda low: low * np.nan), "an extreme is not finite"),
+        (_spoilt("high", lambda high: high - 10), "a smallest value is above the largest"),
+        (_spoilt("counts", lambda counts: -counts), "a count is negative"),
+        (_spoilt("elements", lambda elements: -elements), "a count is negative"),
+        (_spoilt("counts", lambda counts: counts[:1]), "'counts' is int64 of shape"),
+        (_spoilt("low", lambda low: low.astype(np.float64)), "'low' is float64 of shape"),
+        (_spoilt("elements", lambda elements: elements.astype(object)), "is damaged"),
+        (_spoilt("counts", lambda counts: np.zeros(1 << 22)), "'counts' has [0-9,]+ bytes"),
+    ],
+)
+def test_a_state_that_no_measurement_writes(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], None], says: str
+) -> None:
+    path = tmp_path / "a.state"
+    _state(path)
+    assert Statistics.read(path, {"model": "m"}, ("a", "b")).frames == 2
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    spoil(arrays)
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    with pytest.raises(CalibrationError, match=rf"a\.state: .*{says}.*; delete it and start again"):
+        Statistics.read(path, {"model": "m"}, ("a", "b"))

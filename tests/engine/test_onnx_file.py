@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_onnx import write_external_onnx, write_small_onnx
 
-from jdetrt.engine.onnx_file import fingerprint, metadata, model_files
-from jdetrt.errors import SessionError
+from jdetrt.engine.onnx_file import fingerprint, input_shape, metadata, model_files
+from jdetrt.engine.onnxruntime import OrtSession
+from jdetrt.errors import DataError, SessionError
+from jdetrt.export import onnx_graph
 
 NOTES = st.dictionaries(st.text(max_size=20), st.text(max_size=300), max_size=5)
 
@@ -64,3 +66,37 @@ def test_a_fingerprint_covers_weights_in_other_files(name: str, tmp_path: Path) 
 def test_a_fingerprint_of_one_file_is_its_sha256(tmp_path: Path) -> None:
     model = write_small_onnx(tmp_path / "model.onnx")
     assert fingerprint(model) == hashlib.sha256(model.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff" * (1 << 20), b"\x08\x08\x12" + b"\xff" * (1 << 20), b"\x08\x00" * (1 << 20)],
+)
+def test_numbers_and_messages_without_an_end_are_refused_at_once(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_bytes(content)
+    for read in (metadata, input_shape):
+        with pytest.raises(SessionError, match="is not an ONNX model, or is cut short"):
+            read(path)
+
+
+def test_a_flipped_bit_in_a_note(tmp_path: Path) -> None:
+    path = write_small_onnx(tmp_path / "a.onnx", note="plain")
+    path.write_bytes(path.read_bytes().replace(b"plain", b"pl\xe1in"))
+    with pytest.raises(SessionError, match="is not an ONNX model, or is cut short"):
+        metadata(path)
+    with pytest.raises(DataError, match="a name or a note in it is no text"):
+        onnx_graph.read(path)
+    with pytest.raises(SessionError, match="a name or a note in it is no text"):
+        OrtSession(path)
+
+
+@pytest.mark.parametrize("name", ["../weights.bin", "/weights.bin", "a/../../weights", "we\0.bin"])
+def test_weights_are_inside_the_folder_of_the_model(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model").mkdir()
+    model = write_external_onnx(tmp_path / "model" / "a.onnx", "w" * len(name))
+    model.write_bytes(model.read_bytes().replace(b"w" * len(name), name.encode()))
+    with pytest.raises(SessionError, match=r"no file of its own folder|cannot be read"):
+        fingerprint(model)

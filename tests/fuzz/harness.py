@@ -202,5 +202,8 @@ def judge(reader: Reader, path: Path) -> tuple[str, str]:
         return "refused", text
     except BaseException:
         return "traceback", traceback.format_exc()[-1500:]
-    fault = reader.fault(value)
+    try:
+        fault = reader.fault(value)
+    except Exception as err:
+        fault = f"it cannot be judged: {err!r}"[:300]
     return ("accepted", "") if fault is None else ("silent", fault)
