@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jdetrt.errors import OutputError
+from jdetrt.errors import DataError, OutputError
 from jdetrt.training.progress import Means, Table
 
 ROWS = [{"epoch": e, "step": s, "total": 10.0 * e + s} for e in range(3) for s in (2, 4)]
@@ -104,3 +104,21 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "log.csv").mkdir()
     with pytest.raises(OutputError, match=r"log\.csv: cannot be written"):
         table.add({"epoch": 1, "step": 1})
+
+
+@pytest.mark.parametrize(
+    "text", ["epoch,step\r\nx,1\r\n", "step,a\r\n1,2\r\n", "epoch,a\r\n1,many\r\n", "a\0\r\n1\r\n"]
+)
+def test_a_damaged_table_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"log\.csv:\d+: not a row of a training run"):
+        Table(path, resume=(1, 1))
+    assert path.read_bytes() == text.encode()
+
+
+def test_a_row_that_is_too_long_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,step\r\n1,1\r\n1,2,3\r\n")
+    Table(path, resume=(9, 9))
+    assert path.read_bytes() == b"epoch,step\r\n1,1\r\n"
