@@ -14,9 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from jdetrt.cli import main
+from jdetrt.cli.track.site import read_site
 from jdetrt.errors import ConfigError
 from jdetrt.runtime.mot_io import read_mot
-from jdetrt.site import read_site
 
 FRAMES = {"door": 6, "yard": 4}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jdetrt.cli.track import command
-from jdetrt.site import read_site
+from jdetrt.cli.track.site import read_site
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 GUIDE = EXAMPLES.parent / "docs" / "guide" / "live.md"

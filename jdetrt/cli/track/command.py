@@ -24,10 +24,10 @@ from jdetrt.shipped import NANO, resolve
 
 if TYPE_CHECKING:
     from jdetrt.cli.track.run import RunOptions
+    from jdetrt.cli.track.site import Site, StreamSettings
     from jdetrt.config import TrackerConfig
     from jdetrt.runtime.confidences import Unit
     from jdetrt.runtime.sinks.rotation import Rotation
-    from jdetrt.site import Site, StreamSettings
 
 
 @dataclass(frozen=True)
@@ -330,7 +330,7 @@ def command(**given: Any) -> int:
 
 
 def _site(options: _Options) -> Site | None:
-    from jdetrt.site import read_site
+    from jdetrt.cli.track.site import read_site
 
     return None if options.config is None else read_site(options.config)
 
@@ -355,7 +355,7 @@ def _with_site(options: _Options, site: Site) -> _Options:
 
 def _streams(options: _Options, site: Site | None) -> dict[str, StreamSettings]:
     """Settings of the streams by name; a source that the site does not know is its own name."""
-    from jdetrt.site import StreamSettings
+    from jdetrt.cli.track.site import StreamSettings
 
     known = {} if site is None else site.stream
     for text in options.source:
