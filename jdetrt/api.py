@@ -1,7 +1,7 @@
 """Functions of the Python API, which `jdetrt` itself exports.
 
-The command line calls the same functions. `track` is here; `load` is in `jdetrt.loading`, and what
-works with torch, onnx or TensorRT in `jdetrt.tasks`.
+The command line calls the same functions. `track` is here; `load` is in
+`jdetrt.functions.loading`, and what works with torch, onnx or TensorRT in `jdetrt.functions.tasks`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from jdetrt import shipped
 from jdetrt.account import Account
 from jdetrt.errors import ConfigError
-from jdetrt.loading import load, tracking_settings
+from jdetrt.functions.loading import load, tracking_settings
+from jdetrt.functions.tasks import build_plan, calibrate, evaluate, export_onnx, train
 from jdetrt.many import track_many
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.pipeline import Pipeline
@@ -29,7 +30,6 @@ from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation
 from jdetrt.runtime.sources.open import Source, account_of, open_source
 from jdetrt.runtime.timing import RunReport
 from jdetrt.runtime.tracking.tracker import Tracker
-from jdetrt.tasks import build_plan, calibrate, evaluate, export_onnx, train
 from jdetrt.types import Frame, Tracks
 
 if TYPE_CHECKING:

@@ -191,13 +191,18 @@ class TrainingSet(NamedTuple):
 
 # By the name of the list, without its ending. MOT16 has 53 in the table, which its own total of 54
 # contradicts: 5.3.
+_ETH = TrainingSet("ETH", 2, 17, None)
+_M16 = TrainingSet("M16", 5.3, 112, 0.5)
+_CS = TrainingSet("CS", 11, 55, 7)
 TABLE_2 = {
-    "eth": TrainingSet("ETH", 2, 17, None),
+    "eth": _ETH,
+    "ethz": _ETH,
     "citypersons": TrainingSet("CP", 3, 21, None),
     "caltech": TrainingSet("CT", 27, 46, 0.6),
-    "mot16": TrainingSet("M16", 5.3, 112, 0.5),
-    "mot17": TrainingSet("M16", 5.3, 112, 0.5),
-    "cuhksysu": TrainingSet("CS", 11, 55, 7),
+    "mot16": _M16,
+    "mot17": _M16,
+    "cuhksysu": _CS,
+    "cuhk-sysu": _CS,
     "prw": TrainingSet("PRW", 6, 18, 0.5),
 }
 TABLE_2_TOTAL = TrainingSet("Total", 54, 270, 8.7)

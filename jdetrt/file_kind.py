@@ -345,8 +345,8 @@ _KEYS = (
     (FileKind.REPORT, {"report", "methods", "layers"}),
     (FileKind.RESULT, {"benchmark", "machine"}),
     (FileKind.RECIPE, {"network", "data"}),
-    (FileKind.RECIPE, {"base", "data"}),
-    (FileKind.RECIPE, {"base", "sizes"}),
+    (FileKind.RECIPE, {"base"}),
+    (FileKind.RECIPE, {"start", "optimiser", "schedule"}),
     (FileKind.SETTINGS, {"preset"}),
 )
 

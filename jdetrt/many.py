@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdetrt import shipped
-from jdetrt.loading import load, tracking_settings
+from jdetrt.functions.loading import load, tracking_settings
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.multi_pipeline import MultiPipeline, MultiReport, Stream, unique
 from jdetrt.runtime.settings import label_of

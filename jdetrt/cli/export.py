@@ -94,7 +94,7 @@ def command(
     with requiring("export", "Exporting a network"):
         from jdetrt.export.autocast import autocast
         from jdetrt.file_kind import FileKind, kind_of
-        from jdetrt.tasks import export_onnx, first_images
+        from jdetrt.functions.tasks import export_onnx, first_images
     refuse_collisions(
         {
             "CHECKPOINT": [checkpoint],

@@ -15,7 +15,7 @@ from small_runs import learn_tiny_body
 
 from jdetrt.cli import main
 from jdetrt.config import ANY_ASPECT, LabelConfig, ReferenceConfig
-from jdetrt.loading import load
+from jdetrt.functions.loading import load
 from jdetrt.runtime.settings import label_note, label_of, tracker_config
 from jdetrt.runtime.sinks.draw import draw_tracks
 from jdetrt.runtime.sinks.outputs import open_output

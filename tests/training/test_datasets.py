@@ -22,7 +22,7 @@ from jdetrt.training.data.datasets import (
 )
 from jdetrt.training.data.sample import Sample
 from jdetrt.training.losses.identity import TripletLoss
-from jdetrt.training.recipe import AugmentConfig, LossConfig
+from jdetrt.training.recipe import AugmentConfig, LossConfig, open_recipe
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 
@@ -126,6 +126,16 @@ def test_what_is_no_data(tmp_path: Path) -> None:
     (tmp_path / "labels_with_ids").mkdir()
     with pytest.raises(DataError, match=r"images: no images \(.bmp"):
         open_data_set(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"), [("ethz", "eth"), ("cuhk-sysu", "cuhksysu"), ("prw", "prw")]
+)
+def test_lists_that_the_recipe_paper_names_otherwise(written: str, asked: str, jde: Path) -> None:
+    """`jdetrt data convert` writes them by its own names, the recipe has the reference's."""
+    text(jde / f"{written}.train", "images/a.png\n")
+    assert len(open_data_set(jde / f"{asked}.train")) == 1
+    assert f"{asked}.train" in [one.path for one in open_recipe("paper").data]
 
 
 def listed(folder: Path, *names_and_ids: tuple[str, tuple[int, ...]]) -> DataSet:

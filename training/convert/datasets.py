@@ -23,19 +23,18 @@ class RawDataSet:
     """A downloaded data set."""
 
     folder: str  # its name below the folder that all data sets share
-    listing: str  # name of its lists, as in the reference and the recipe paper, without the split
     splits: tuple[str, ...]
     images: Callable[[Path, str], Iterator[LabelledImage]]  # of a raw folder and a split
 
 
 DATA_SETS = {
-    "ethz": RawDataSet("ETHZ", "eth", ("train",), eth),
-    "citypersons": RawDataSet("CityPersons", "citypersons", ("train", "val"), citypersons),
-    "caltech": RawDataSet("Caltech", "caltech", ("train", "val"), caltech),
-    "mot16": RawDataSet("MOT16", "mot16", ("train",), mot16),
-    "mot17": RawDataSet("MOT17", "mot17", ("train",), mot17),
-    "cuhk-sysu": RawDataSet("CUHK-SYSU", "cuhksysu", ("train", "val", "test"), cuhk_sysu),
-    "prw": RawDataSet("PRW", "prw", ("train", "val", "test"), prw),
+    "ethz": RawDataSet("ETHZ", ("train",), eth),
+    "citypersons": RawDataSet("CityPersons", ("train", "val"), citypersons),
+    "caltech": RawDataSet("Caltech", ("train", "val"), caltech),
+    "mot16": RawDataSet("MOT16", ("train",), mot16),
+    "mot17": RawDataSet("MOT17", ("train",), mot17),
+    "cuhk-sysu": RawDataSet("CUHK-SYSU", ("train", "val", "test"), cuhk_sysu),
+    "prw": RawDataSet("PRW", ("train", "val", "test"), prw),
 }
 
 
@@ -72,6 +71,6 @@ def convert(
         data_set.images(Path(raw), split),
         root,
         f"{data_set.folder}/{split}",
-        f"{data_set.listing}.{split}",
+        f"{name}.{split}",
         link=link,
     )

@@ -18,6 +18,8 @@ _FORMS = (
     "sequence with gt/gt.txt, a folder or a pattern of such sequences, a JSON file of COCO "
     "annotations"
 )
+# Lists as the reference and the recipe paper name them, by the names of `jdetrt data convert`.
+_NAMES = {"eth": "ethz", "cuhksysu": "cuhk-sysu"}
 _PARTS = ("train", "val", "valid", "test")
 
 
@@ -77,6 +79,9 @@ def find(path: str | Path, root: str | Path | None = None) -> Data:
         DataError: it is none of these, or is empty.
     """
     path = Path(path)
+    name, _, split = path.name.partition(".")
+    if name in _NAMES and not path.exists():
+        path = path.with_name(f"{_NAMES[name]}.{split}")
     if path.is_dir():
         return _in_folder(path, None if root is None else Path(root))
     if path.suffix.lower() == ".json" and path.exists():

@@ -17,7 +17,7 @@ import msgspec
 from jdetrt import config, shipped
 from jdetrt.account import counted
 from jdetrt.errors import ConfigError, DataError, requiring
-from jdetrt.loading import load, tracking_settings
+from jdetrt.functions.loading import load, tracking_settings
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.sources.open import open_source
@@ -62,7 +62,7 @@ def export_onnx(
         output: the model to write.
         size: width and height of the network input, multiples of 32; by default what the
             checkpoint records.
-        trained_size: as in `jdetrt.loading.load`.
+        trained_size: as in `jdetrt.functions.loading.load`.
         top_k: number of candidates that the model gives; by default that of ``ExportConfig``.
         dynamic_batch: leave the number of images free.
         precision: of the network; decoding, inputs and outputs stay in float32.

@@ -1,0 +1,1 @@
+"""Functions of the Python API, beside `track`: models are loaded, made and measured."""
