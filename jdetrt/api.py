@@ -21,6 +21,8 @@ from jdetrt.functions.loading import load, tracking_settings
 from jdetrt.functions.tasks import build_plan, calibrate, evaluate, export_onnx, train
 from jdetrt.many import track_many
 from jdetrt.runtime.detector import Detector
+from jdetrt.runtime.events.counter import EventCounter
+from jdetrt.runtime.events.regions import Regions
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.settings import assumptions, label_of
 from jdetrt.runtime.signals import interrupt_held
@@ -143,6 +145,9 @@ def track(
     jsonl: str | Path | None = None,
     video: str | Path | None = None,
     images: str | Path | None = None,
+    regions: str | Path | EventCounter | None = None,
+    events: str | Path | None = None,
+    heat_map: str | Path | None = None,
     rotate: str | Rotation | None = None,
     reconnect_for: float | None = None,
     sinks: Sequence[Sink] = (),
@@ -177,6 +182,10 @@ def track(
             camera grow under their own names, those of other sources appear at the end.
         video: write a video with the tracks drawn to this file.
         images: write images with the tracks drawn to this folder.
+        regions: a TOML file of lines, zones and masks, which are drawn; or a counter of your own
+            (`jdetrt.runtime.events.counter.EventCounter`), to read its counts.
+        events: write what happens at the lines and in the zones, one JSON object per line.
+        heat_map: write an image of where people stood.
         rotate: begin new files of a live source: ``"100MB"``, ``"1h"``.
         reconnect_for: seconds that a camera may be away before it counts as lost for good; None
             for any time.
@@ -202,10 +211,11 @@ def track(
         for frame, tracks in jdetrt.track("video.mp4", mot="tracks.txt"):
             print(frame.index, tracks.ids, tracks.boxes)
     """
-    given = dict(zip(KINDS, (mot, kitti, jsonl, video, images), strict=True))
+    paths = (mot, kitti, jsonl, events, video, images, heat_map)
+    given = dict(zip(KINDS, paths, strict=True))
     outputs = [(name, Path(path)) for name, path in given.items() if path is not None]
     rotation = Rotation.parse(rotate) if isinstance(rotate, str) else rotate or NO_ROTATION
-    files = [uri for uri in (source, model, tracker) if isinstance(uri, (str, Path))]
+    files = [uri for uri in (source, model, tracker, regions) if isinstance(uri, (str, Path))]
     inputs = {os.path.realpath(file) for file in files if os.path.exists(file)}
     for name, path in outputs:
         if os.path.realpath(path) in inputs:
@@ -232,6 +242,12 @@ def track(
         if isinstance(source, (str, Path)):
             source = open_source(source, frame_rate=frame_rate, reconnect_for=reconnect_for)
         opened = stack.enter_context(source)
+        counter = regions
+        if isinstance(regions, (str, Path)):
+            counter = EventCounter(Regions.read(regions), frame_rate=opened.frame_rate)
+        assert not isinstance(counter, (str, Path))
+        if counter is not None:
+            sinks = [counter, *sinks]
         with interrupt_held():
             for name, path in outputs:
                 output = open_output(
@@ -240,6 +256,7 @@ def track(
                     opened.frame_rate,
                     live=opened.live,
                     rotation=rotation,
+                    counter=counter,
                     label=label_of(detector.session),
                 )
                 sinks = [*sinks, output]
@@ -253,6 +270,7 @@ def track(
             max_frames=max_frames,
             every=every,
             watchers=watchers,
+            select=None if counter is None else counter.select,
             camera_motion=camera_motion,
         )
         notes = assumptions(detector.session, tracker_given=tracker is not None)

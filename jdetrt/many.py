@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from jdetrt import shipped
 from jdetrt.functions.loading import load, tracking_settings
 from jdetrt.runtime.detector import Detector
+from jdetrt.runtime.events.counter import EventCounter
+from jdetrt.runtime.events.regions import Regions
 from jdetrt.runtime.multi_pipeline import MultiPipeline, MultiReport, Stream, unique
 from jdetrt.runtime.settings import label_of
-from jdetrt.runtime.sinks.base import FrameResult, Watcher
+from jdetrt.runtime.sinks.base import FrameResult, Sink, Watcher
 from jdetrt.runtime.sinks.outputs import KINDS, open_output, output_path, refuse_mixed
 from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation
 from jdetrt.runtime.sources.open import Source, open_source
@@ -42,6 +44,9 @@ def track_many(
     jsonl: str | Path | None = None,
     video: str | Path | None = None,
     images: str | Path | None = None,
+    regions: str | Path | Mapping[str, EventCounter] | None = None,
+    events: str | Path | None = None,
+    heat_map: str | Path | None = None,
     rotate: str | Rotation | None = None,
     reconnect_for: float | None = None,
     watchers: Sequence[Watcher] = (),
@@ -74,6 +79,10 @@ def track_many(
         jsonl: write JSON, one line per frame; ``-`` for standard output.
         video: write videos with the tracks drawn.
         images: write images with the tracks drawn.
+        regions: TOML file of lines, zones and masks, or counters by the names of the streams; as
+            in `jdetrt.track`.
+        events: write what happens at the lines and in the zones, one JSON object per line.
+        heat_map: write images of where people stood.
         rotate: begin new files of live sources: ``"100MB"``, ``"1h"``.
         reconnect_for: seconds that a camera may be away before it counts as lost for good; None
             for any time.
@@ -100,7 +109,8 @@ def track_many(
             on_frame=lambda name, frame, tracks: print(name, frame.index, tracks.ids),
         )
     """
-    given = dict(zip(KINDS, (mot, kitti, jsonl, video, images), strict=True))
+    paths = (mot, kitti, jsonl, events, video, images, heat_map)
+    given = dict(zip(KINDS, paths, strict=True))
     outputs = {kind: path for kind, path in given.items() if path is not None}
     refuse_mixed([(kind, Path(path)) for kind, path in outputs.items()], len(sources))
     rotation = Rotation.parse(rotate) if isinstance(rotate, str) else rotate or NO_ROTATION
@@ -131,7 +141,8 @@ def track_many(
         for name, source in zip(names, opened, strict=True):
             own = tracker.get(name) if isinstance(tracker, Mapping) else tracker
             settings = tracking_settings(detector, own, score_threshold, nms_iou)
-            sinks = []
+            counter = _counter(regions, name, source.frame_rate)
+            sinks: list[Sink] = [] if counter is None else [counter]
             for kind, template in outputs.items():
                 path = output_path(template, name, several=len(names) > 1)
                 sinks.append(
@@ -142,11 +153,14 @@ def track_many(
                         live=source.live,
                         rotation=rotation,
                         stream=name,
+                        counter=counter,
                         label=label_of(detector.session),
                     )
                 )
                 stack.callback(sinks[-1].discard)  # which does nothing to a complete one
-            streams.append(Stream(source, Tracker(settings, source.frame_rate), sinks, name=name))
+            select = None if counter is None else counter.select
+            follows = Tracker(settings, source.frame_rate)
+            streams.append(Stream(source, follows, sinks, name=name, select=select))
         if on_frame is not None:
             watchers = [*watchers, _caller(on_frame)]
         used = model if isinstance(model, Detector) else detector.session
@@ -166,3 +180,13 @@ def _caller(on_frame: Callable[[str, Frame, Tracks], None]) -> Watcher:
         on_frame(result.stream, result.frame, result.tracks)
 
     return call
+
+
+def _counter(
+    regions: str | Path | Mapping[str, EventCounter] | None, name: str, frame_rate: float
+) -> EventCounter | None:
+    """The counter of lines and zones of a stream."""
+    if regions is None or isinstance(regions, Mapping):
+        return None if regions is None else regions.get(name)
+    path = output_path(regions, name, several=False)
+    return EventCounter(Regions.read(path), frame_rate=frame_rate)

@@ -268,3 +268,20 @@ def test_as_a_sink() -> None:
     counter.close()
     assert counter.latest == []
     assert counter.lines["door"].crossings["in"] == 1
+
+
+def test_from_python(tmp_path: Path) -> None:
+    """`jdetrt.track` and `track_many` with lines and zones."""
+    from jdetrt import load, track
+    from jdetrt.many import track_many
+    from jdetrt.synthetic.clip import SyntheticClip, write_sequence
+
+    folder = write_sequence(tmp_path / "clip", SyntheticClip(seed=1, frames=2, size=(320, 180)))
+    counter = EventCounter(regions(size=(320, 180), zone=[SQUARE]))
+    events, heat = tmp_path / "events.jsonl", tmp_path / "heat.png"
+    detector = load()
+    run = track(folder, detector, tracker="iou", regions=counter, events=events, heat_map=heat)
+    assert len(list(run)) == 2
+    assert events.exists()
+    assert heat.exists()
+    track_many({"a": folder}, detector, tracker="iou", regions={"a": counter}, heat_map=heat)
