@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.config import default_config
+from jdetrt.config import TrackerConfig, default_config
 from jdetrt.errors import ConfigError, DataError, MissingDependencyError
 from jdetrt.evaluation.trackeval import score
 from jdetrt.files import scratch_folder
@@ -31,6 +31,7 @@ from jdetrt.types import Detections, Tracks
 __all__ = [
     "PEERS",
     "Candidate",
+    "Maker",
     "compare_trackers",
     "measure_crowds",
     "ours",
@@ -281,9 +282,9 @@ def _follow(tracker: Candidate, frames: Sequence[Detections]) -> Passes:
     return Passes(milliseconds, "".join(lines))
 
 
-def ours(preset: str, *, score_threshold: float | None = None) -> Maker:
-    """Make our tracker with a preset, with its score threshold or another one."""
-    config = default_config(preset)
+def ours(settings: str | TrackerConfig, *, score_threshold: float | None = None) -> Maker:
+    """Make our tracker with a preset or settings, with their score threshold or another one."""
+    config = default_config(settings) if isinstance(settings, str) else settings
     if score_threshold is not None:
         config = msgspec.structs.replace(config, score_threshold=score_threshold)
 

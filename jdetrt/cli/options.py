@@ -252,8 +252,7 @@ CUDA_GRAPH = click.option(
 PRESET = click.option(
     "--preset",
     type=click.Choice(PRESETS),
-    help="Association preset. Default: the model's own, otherwise reference (with embeddings) or "
-    "iou (without).",
+    help="Association preset. Default: the model's own, otherwise fused.",
 )
 RULES = click.option(
     "--rules",

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from jdetrt.errors import ConfigError
 from jdetrt.types import Detections
 
-__all__ = ["crowd", "frame_size"]
+__all__ = ["crowd", "frame_size", "labelled_crowd"]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -79,6 +79,38 @@ def crowd(
     Raises:
         ConfigError: a number is out of its range.
     """
+    stream = labelled_crowd(
+        targets,
+        frames,
+        seed,
+        embedding_dim=embedding_dim,
+        size=size,
+        missed=missed,
+        false_alarms=false_alarms,
+        hiding=hiding,
+        look_alikes=look_alikes,
+        spoilt=spoilt,
+    )
+    return (people for people, _ in stream)
+
+
+def labelled_crowd(
+    targets: int,
+    frames: int,
+    seed: int,
+    *,
+    embedding_dim: int | None = 512,
+    size: tuple[int, int] = (1920, 1080),
+    missed: float = 0.05,
+    false_alarms: float = 0.05,
+    hiding: float = 0.008,
+    look_alikes: float = 0.15,
+    spoilt: float = 0.03,
+) -> Iterator[tuple[Detections, npt.NDArray[np.int64]]]:
+    """The detections of `crowd`, and who they are: ``(N,)`` from 0, -1 for a false alarm.
+
+    Arguments and errors are those of `crowd`.
+    """
     if targets < 1 or frames < 0:
         raise ConfigError(f"crowd: targets={targets} must be 1 or more, frames={frames} 0 or more")
     if embedding_dim is not None and embedding_dim < 2:
@@ -96,9 +128,12 @@ def crowd(
 
 def _film(
     walkers: _Walkers, appearance: _Embeddings | None, frames: int, missed: float, alarms: float
-) -> Iterator[Detections]:
+) -> Iterator[tuple[Detections, npt.NDArray[np.int64]]]:
     rng = walkers.rng
+    names, people = np.zeros(walkers.count, np.int64), 0
     for newcomers in walkers.walk(frames):
+        for row, _ in newcomers:
+            names[row], people = people, people + 1
         visible = np.flatnonzero((walkers.gap == 0) & (rng.random(walkers.count) >= missed))
         mistakes = rng.poisson(alarms)
         boxes = np.concatenate([walkers.noisy_boxes(visible), walkers.stray_boxes(mistakes)])
@@ -111,7 +146,8 @@ def _film(
             for person, model in newcomers:
                 appearance.dress(person, model)
             embeddings = appearance.embeddings(visible, mistakes)[order]
-        yield Detections(boxes[order], scores[order].astype(np.float32), embeddings)
+        who = np.concatenate([names[visible], np.full(mistakes, -1)])
+        yield Detections(boxes[order], scores[order].astype(np.float32), embeddings), who[order]
 
 
 class _Walkers:

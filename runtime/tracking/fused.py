@@ -6,14 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.config import FusedConfig
-from jdetrt.runtime.tracking.costs import (
-    Pairs,
-    cosine_distances,
-    near_pairs,
-    weigh_rivals,
-    within,
-)
+from jdetrt.runtime.tracking.costs import Pairs, near_pairs, within
 from jdetrt.runtime.tracking.motion import IouAssociation
+from jdetrt.runtime.tracking.rivals import cosine_distances, weigh_rivals
 from jdetrt.runtime.tracking.track_store import Observations
 
 __all__ = ["FusedAssociation"]

@@ -7,6 +7,7 @@ import click
 from jdetrt.cli.bench.association import association, peers, trackers
 from jdetrt.cli.bench.latency import latency, system
 from jdetrt.cli.bench.paper import density, losses, table1
+from jdetrt.cli.bench.rates import camera_motion, rates
 from jdetrt.cli.bench.report import compare, report
 from jdetrt.cli.bench.streams import streams
 from jdetrt.cli.bench.sweep import sweep
@@ -24,6 +25,6 @@ def command() -> None:
 
 for _command in (
     *(latency, sweep, report, compare, streams, system),
-    *(association, trackers, peers, table1, density, losses),
+    *(association, trackers, rates, camera_motion, peers, table1, density, losses),
 ):
     command.add_command(_command)
