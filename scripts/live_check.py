@@ -187,7 +187,7 @@ def outages() -> dict[str, Any]:
     }
 
 
-def age(seconds: float = 60.0) -> dict[str, Any]:
+def age(seconds: float = 40.0) -> dict[str, Any]:
     """Age of results by the clock in the frames."""
     camera = RtspCamera(size="640x360", fps=25)
     drawn: list[float] = []
@@ -353,7 +353,7 @@ class SimulatedCamera:
 
 
 def memory(frames: int = 200_000) -> dict[str, Any]:
-    """RSS and time a frame over a long simulated run."""
+    """Memory and time a frame over a long simulated run."""
     rng = np.random.default_rng(0)
     source = SimulatedCamera(frames)
     walkers: list[list[float]] = []  # x, y, velocity
