@@ -12,11 +12,12 @@ from jdetrt.errors import ConfigError
 from jdetrt.runtime.events.counter import EventCounter
 from jdetrt.runtime.sinks.base import Output
 from jdetrt.runtime.sinks.draw_regions import regions_overlay
+from jdetrt.runtime.sinks.frames import FramesSink
 from jdetrt.runtime.sinks.heat_map import HeatMapSink
 from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation
 from jdetrt.runtime.sinks.target import STDOUT
 from jdetrt.runtime.sinks.text import EventsSink, JsonLinesSink, KittiSink, MotSink
-from jdetrt.runtime.sinks.video import FramesSink, VideoSink
+from jdetrt.runtime.sinks.video import VideoSink
 
 __all__ = ["KINDS", "open_output", "output_path", "refuse_mixed"]
 

@@ -1,12 +1,10 @@
-"""Sinks that draw: an annotated video, a folder of annotated frames."""
+"""Annotated video."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,41 +16,17 @@ from jdetrt.files import check_writable
 from jdetrt.runtime.opencv import load_cv2, native_name
 from jdetrt.runtime.pyav import load_av
 from jdetrt.runtime.sinks.base import Output, PendingFile, frames_kept
-from jdetrt.runtime.sinks.draw import Trails, draw_tracks
 from jdetrt.runtime.sinks.encoder import CODECS, Encoder, open_encoder
+from jdetrt.runtime.sinks.painter import Overlay, Painter
 from jdetrt.runtime.sinks.rotation import NO_ROTATION, Rotation, set_aside
 from jdetrt.types import Frame, Size, Tracks
 
-__all__ = ["FramesSink", "Overlay", "VideoSink"]
+__all__ = ["VideoSink"]
 
 _RESERVE = 8 << 20  # bytes that stay free on the disk: room to complete a video in
 _INDEX_ENTRY = 32  # bytes a frame in the index at the end, at most
 _HIGHEST_RATE = 1000
 _MISCOUNT = 2  # frames; containers that state a duration and no count are off by one or so
-
-
-# Draws more on a frame, in place: image (H, W, 3) uint8 BGR, the frame and its tracks.
-Overlay = Callable[[npt.NDArray[np.uint8], Frame, Tracks], None]
-
-
-class _Painter:
-    """Draws frames, with or without trails, and what ``overlay`` adds."""
-
-    def __init__(self, trail_length: int, overlay: Overlay | None, name: str) -> None:
-        self._trails = Trails(trail_length) if trail_length else None
-        self._overlay = overlay
-        self._name = name
-
-    def __call__(self, path: Path, frame: Frame, tracks: Tracks) -> npt.NDArray[np.uint8]:
-        if not frame.image.size:
-            raise OutputError(f"{path}: frame {frame.index} has no image to draw on")
-        trails = self._trails.update(tracks) if self._trails else None
-        image = draw_tracks(
-            frame.image, tracks, trails=trails, caption=str(frame.index), name=self._name
-        )
-        if self._overlay is not None:
-            self._overlay(image, frame, tracks)
-        return image
 
 
 class VideoSink(Output):
@@ -108,7 +82,7 @@ class VideoSink(Output):
         self.notes: list[str] = []
         self._survives = load_av() is not None and suffix != ".avi"
         self._frame_rate = frame_rate
-        self._paint = _Painter(trail_length, overlay, name)
+        self._paint = Painter(trail_length, overlay, name)
         self._live = live
         self._file: _VisibleFile | PendingFile | None = self._new_file()
         self._encoder: Encoder | None = None
@@ -284,85 +258,6 @@ def _fitted(image: npt.NDArray[np.uint8], size: Size) -> npt.NDArray[np.uint8]:
         image, (width, height), interpolation=cv2.INTER_AREA
     )
     return canvas
-
-
-class FramesSink(Output):
-    """Annotated images in a folder, named by frame number: tracked-000001.jpg.
-
-    They are written to a temporary folder beside it. At the end it takes the place of ``folder``,
-    which may hold images of an earlier run and nothing else.
-
-    Args:
-        folder: its parent is made.
-        suffix: ``.jpg`` or ``.png``.
-        trail_length: frames of the trail behind each person; 0 for none.
-        overlay: draws more on each frame.
-        name: of the class of the tracks, before each id; empty for people.
-
-    Raises:
-        OutputError: another suffix; ``folder`` is a file, holds other files or cannot be made.
-    """
-
-    def __init__(
-        self,
-        folder: str | Path,
-        suffix: str = ".jpg",
-        *,
-        trail_length: int = 30,
-        overlay: Overlay | None = None,
-        name: str = "",
-    ) -> None:
-        if suffix not in (".jpg", ".png"):
-            raise OutputError(f"{folder}: expected images ending in .jpg or .png, got '{suffix}'")
-        self._cv2 = load_cv2()
-        self._folder = Path(folder)
-        self._suffix = suffix
-        self._paint = _Painter(trail_length, overlay, name)
-        _refuse_foreign(self._folder)
-        self._pending: PendingFile | None = PendingFile(folder, folder=True)
-
-    def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Draw and write one image. Raises OutputError."""
-        if self._pending is None:
-            raise OutputError(f"{self._folder}: is closed; frame {frame.index} is not written")
-        image = self._paint(self._folder, frame, tracks)
-        path = self._pending.temporary / f"tracked-{frame.index:06d}{self._suffix}"
-        try:
-            path.write_bytes(self._cv2.imencode(self._suffix, image)[1])
-        except OSError as err:
-            path.unlink(missing_ok=True)
-            kept = self.frames
-            self.close() if kept else self.discard()
-            raise OutputError(
-                f"{self._folder}: cannot be written ({err.strerror or err}); {frames_kept(kept)}"
-            ) from err
-        self.frames += 1
-
-    def close(self) -> None:
-        """Put the images in their folder. Raises OutputError."""
-        if self._pending is not None:
-            _refuse_foreign(self._folder)
-            pending, self._pending = self._pending, None
-            pending.commit()
-
-    def discard(self) -> None:
-        """Leave no images."""
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            pending.drop()
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder with other files than ours, because it will be replaced."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise OutputError(f"{folder}: is a file; name a folder")
-    foreign = [
-        p.name for p in folder.iterdir() if not re.fullmatch(r"tracked-[0-9]+\.(jpg|png)", p.name)
-    ]
-    if foreign:
-        raise OutputError(f"{folder}: holds other files ({foreign[0]}); name a new or empty folder")
 
 
 def _free_space(path: Path) -> int:

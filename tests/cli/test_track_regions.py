@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.track import command
-from jdetrt.cli.track.run import _live_page, open_counter
+from jdetrt.cli.track.outputs import _live_page, open_counter
 from jdetrt.errors import OutputError
 from jdetrt.runtime.events.regions import Regions
 from jdetrt.runtime.live.window import Window

@@ -19,9 +19,10 @@ from jdetrt.errors import DataError, OutputError
 from jdetrt.runtime.sinks import base, encoder
 from jdetrt.runtime.sinks import video as video_sinks
 from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sinks.frames import FramesSink
 from jdetrt.runtime.sinks.rotation import Rotation
 from jdetrt.runtime.sinks.text import JsonLinesSink, KittiSink, MotSink
-from jdetrt.runtime.sinks.video import FramesSink, VideoSink
+from jdetrt.runtime.sinks.video import VideoSink
 from jdetrt.types import Frame, Tracks
 
 ROW = "1.500,2.000,10.000,20.000"

@@ -2,100 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jdetrt.cli import options as opt
-from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars
-from jdetrt.cli.settings import toml_text, tracker_settings
+from jdetrt.cli.track.options import (
+    Options,
+    check_outputs,
+    detections_file,
+    read_rotation,
+    run_options,
+    site_of,
+    stream_plans,
+    stream_settings,
+    tracker_of,
+    with_site,
+)
 from jdetrt.config import CAMERA_MOTIONS, DEFAULT_PRESET, default_config
-from jdetrt.errors import ConfigError, DataError, SessionError
+from jdetrt.errors import SessionError
 from jdetrt.file_kind import check
-from jdetrt.passwords import without_passwords
 from jdetrt.shipped import NANO, resolve
 
 if TYPE_CHECKING:
-    from jdetrt.cli.track.run import RunOptions
     from jdetrt.cli.track.site import Site, StreamSettings
-    from jdetrt.config import TrackerConfig
-    from jdetrt.runtime.confidences import Unit
-    from jdetrt.runtime.sinks.rotation import Rotation
-
-
-@dataclass(frozen=True)
-class _Options:
-    """The command line, parsed; None for what is not given."""
-
-    source: tuple[str, ...]
-    model: Path | str | None  # text is the address of one on Triton
-    detections: Path | None
-    mot: Path | None
-    kitti: Path | None
-    jsonl: Path | None
-    video: Path | None
-    images: Path | None
-    events: Path | None
-    heat_map: Path | None
-    regions: Path | None
-    live: str | None
-    show: bool
-    json_path: Path | None
-    rotate: Rotation | None
-    keep: int | None
-    mqtt: str | None
-    metrics: str | None
-    reconnect_for: float | None
-    preset: str | None
-    score_threshold: float | None
-    nms_iou: float | None
-    config: Path | None
-    save_config: Path | None
-    backend: str
-    provider: str
-    threads: int | None
-    cuda_graph: bool
-    max_frames: int | None
-    every: int | None
-    camera_motion: str
-    frame_rate: float | None
-    confidence_unit: Unit
-    strict: bool
-    quiet: bool
-
-    def outputs(self) -> dict[str, Path]:
-        """Where results go, by kind."""
-        given = {
-            "mot": self.mot,
-            "kitti": self.kitti,
-            "jsonl": self.jsonl,
-            "video": self.video,
-            "images": self.images,
-            "events": self.events,
-            "heat_map": self.heat_map,
-        }
-        return {kind: path for kind, path in given.items() if path is not None}
-
-    def changes(self) -> dict[str, float | None]:
-        """Settings of the tracker that the command line changes."""
-        return {"score_threshold": self.score_threshold, "nms_iou": self.nms_iou}
-
-
-def _rotation(text: str) -> Rotation:
-    """Read ``100MB`` or ``1h``; raises click.BadParameter."""
-    from jdetrt.runtime.sinks.rotation import Rotation
-
-    try:
-        return Rotation.parse(text)
-    except DataError as err:
-        raise click.BadParameter(str(err)) from None
 
 
 def _old_frames(value: str) -> str:
@@ -198,7 +133,7 @@ def _old_frames(value: str) -> str:
 @click.option("--show", is_flag=True, help="Show the frames in a window; q ends the run.")
 @click.option(
     "--rotate",
-    type=_rotation,
+    type=read_rotation,
     metavar="SIZE|TIME",
     help="Begin new output files of a live source at this size or age, such as 100MB or 1h. The "
     "old ones get a date in their names.",
@@ -289,12 +224,12 @@ def command(**given: Any) -> int:
     results so far. The exit code is 3 if frames could not be read: an image, or more than 2 frames
     and 1 % of a video; or if none of --detections could be used.
     """
-    options = _Options(**given)
+    options = Options(**given)
     if options.model is not None and options.detections is not None:
         raise click.UsageError("Give either --model or --detections.")
-    site = _site(options)
+    site = site_of(options)
     if site is not None:
-        options = _with_site(options, site)
+        options = with_site(options, site)
     if not options.source:
         raise click.UsageError("Give a SOURCE, or the streams of a site with --config.")
     if options.detections is not None and len(options.source) > 1:
@@ -304,9 +239,11 @@ def command(**given: Any) -> int:
         if not options.quiet:
             click.echo(f"No --model given: tracking with {NANO} ({options.model})", err=True)
     if options.detections is not None:
-        options = replace(options, detections=_find(options.source[0], options.detections))
-    streams = _streams(options, site)
-    _check_outputs(options, streams)
+        options = replace(
+            options, detections=detections_file(options.source[0], options.detections)
+        )
+    streams = stream_settings(options, site)
+    check_outputs(options, streams)
     with ExitStack() as stack:
         if options.model is not None:
             if isinstance(options.model, Path):
@@ -318,9 +255,9 @@ def command(**given: Any) -> int:
         return track_list(
             Path(options.source[0]),
             options.detections,
-            _settings(options, lambda: default_config(options.preset or DEFAULT_PRESET)),
+            tracker_of(options, lambda: default_config(options.preset or DEFAULT_PRESET)),
             options.outputs(),
-            _run_options(options),
+            run_options(options),
             stack,
             frame_rate=options.frame_rate,
             unit=options.confidence_unit,
@@ -329,117 +266,14 @@ def command(**given: Any) -> int:
         )
 
 
-def _site(options: _Options) -> Site | None:
-    from jdetrt.cli.track.site import read_site
-
-    return None if options.config is None else read_site(options.config)
-
-
-def _with_site(options: _Options, site: Site) -> _Options:
-    """The options, with those of the site where the command line says nothing."""
-    rotate = options.rotate
-    if rotate is None and site.rotate is not None:
-        rotate = _rotation(site.rotate)
-    return replace(
-        options,
-        source=options.source or tuple(site.stream),
-        model=options.model or (None if site.model is None else opt.model_or_address(site.model)),
-        rotate=rotate,
-        keep=site.keep if options.keep is None else options.keep,
-        every=options.every or site.every,
-        mqtt=options.mqtt or site.mqtt,
-        metrics=options.metrics or site.metrics,
-        live=options.live or site.live,
-    )
-
-
-def _streams(options: _Options, site: Site | None) -> dict[str, StreamSettings]:
-    """Settings of the streams by name; a source that the site does not know is its own name."""
-    from jdetrt.cli.track.site import StreamSettings
-
-    known = {} if site is None else site.stream
-    for text in options.source:
-        if (
-            known
-            and text not in known
-            and re.fullmatch(r"[\w -]+", text)
-            and not Path(text).exists()
-        ):
-            raise ConfigError(
-                f"{options.config}: has no stream {text!r}, only {', '.join(known)}; and there is "
-                "no such file"
-            )
-    streams = {text: known.get(text, StreamSettings(source=text)) for text in options.source}
-    if len(streams) < len(options.source):
-        double = next(text for text in options.source if options.source.count(text) > 1)
-        raise ConfigError(f"{without_passwords(double)}: given twice; name each source once")
-    return streams
-
-
-def _paths(options: _Options, stream: StreamSettings) -> dict[str, Path]:
-    """Paths of the outputs of a stream by kind; those of the command line come first."""
-    return {
-        **{kind: Path(path) for kind, path in stream.outputs().items()},
-        **options.outputs(),
-    }
-
-
-def _regions(options: _Options, name: str, stream: StreamSettings) -> Path | None:
-    """The file of the lines and zones of a stream."""
-    from jdetrt.runtime.sinks.outputs import output_path
-
-    path = options.regions or stream.regions
-    return None if path is None else output_path(path, name, several=False)
-
-
-def _check_outputs(options: _Options, streams: Mapping[str, StreamSettings]) -> None:
-    """Say where there is no output; refuse those in the place of an input or of another output."""
-    from jdetrt.runtime.sinks.outputs import output_path, refuse_mixed
-
-    several = len(streams) > 1
-    given = [
-        (
-            _option(kind) + (f" of {name}" if several else ""),
-            kind,
-            output_path(path, name, several=several),
-        )
-        for name, settings in streams.items()
-        for kind, path in _paths(options, settings).items()
-    ]
-    refuse_mixed([(kind, path) for _, kind, path in given], len(streams))
-    results = (options.mqtt, options.metrics, options.live, options.json_path)
-    if not (given or any(results) or options.show) and not options.quiet:
-        click.echo(
-            "No output named: tracks are only counted. Add --mot FILE, --video FILE or another "
-            "output to keep them.",
-            err=True,
-        )
-    refuse_collisions(
-        {
-            "SOURCE": (file for one in streams.values() for file in source_files(one.source)),
-            "--model": model_files(options.model) if isinstance(options.model, Path) else (),
-            "--detections": [options.detections] if options.detections else (),
-            "--config": [options.config] if options.config else (),
-            "--regions": (
-                file for name, one in streams.items() if (file := _regions(options, name, one))
-            ),
-        },
-        {
-            **{option: path for option, _, path in given},
-            "--save-config": options.save_config,
-            "--json": options.json_path,
-        },
-    )
-
-
 def _track_sources(
-    options: _Options,
+    options: Options,
     site: Site | None,
     streams: Mapping[str, StreamSettings],
     model: Path | str,
     stack: ExitStack,
 ) -> int:
-    from jdetrt.cli.track.run import StreamPlan, track_streams
+    from jdetrt.cli.track.run import track_streams
     from jdetrt.engine.open import open_session
     from jdetrt.runtime.settings import assumptions, tracker_config
 
@@ -454,75 +288,9 @@ def _track_sources(
                 progress=loading,
             )
         )
-    common = _settings(options, lambda: tracker_config(session, options.preset), site)
-    plans = [
-        StreamPlan(
-            name if site is not None and name in site.stream else "",
-            one.source,
-            _paths(options, one),
-            common if one.tracker is None else _changed(options, one.tracker),
-            options.frame_rate or one.frame_rate,
-            one.stall_timeout,
-            _first(options.reconnect_for, one.reconnect_for, site.reconnect_for if site else None),
-            _regions(options, name, one),
-        )
-        for name, one in streams.items()
-    ]
+    common = tracker_of(options, lambda: tracker_config(session, options.preset), site)
+    plans = stream_plans(options, site, streams, common)
     own = site is not None and (site.tracker or all(one.tracker for one in streams.values()))
     given = options.preset or (own if site is not None else options.config)
     notes = assumptions(session, tracker_given=bool(given))
-    return track_streams(plans, session, _run_options(options), stack, notes)
-
-
-def _find(source: str, detections: Path) -> Path:
-    """The file of --detections: in the sequence's folder, else in the working folder."""
-    inside = Path(source, detections)
-    return inside if os.path.exists(inside) else detections
-
-
-def _settings(
-    options: _Options, default: Callable[[], TrackerConfig], site: Site | None = None
-) -> TrackerConfig:
-    """The settings in effect; written down if asked for."""
-    from jdetrt.files import write_text
-
-    if site is None:
-        config = tracker_settings(options.config, options.preset, default, options.changes())
-    elif site.tracker is not None:
-        config = _changed(options, site.tracker)
-    else:
-        config = tracker_settings(None, options.preset, default, options.changes())
-    if options.save_config is not None:
-        write_text(options.save_config, toml_text(config))
-    return config
-
-
-def _changed(options: _Options, settings: TrackerConfig) -> TrackerConfig:
-    """Settings of a site with those of the command line."""
-    return tracker_settings(None, options.preset, lambda: settings, options.changes())
-
-
-def _option(kind: str) -> str:
-    return f"--{kind.replace('_', '-')}"
-
-
-def _first(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _run_options(options: _Options) -> RunOptions:
-    from jdetrt.cli.track.run import RunOptions
-    from jdetrt.runtime.sinks.rotation import NO_ROTATION
-
-    return RunOptions(
-        quiet=options.quiet,
-        rotation=replace(options.rotate or NO_ROTATION, keep=options.keep),
-        max_frames=options.max_frames,
-        every=options.every or 1,
-        camera_motion=options.camera_motion,
-        mqtt=options.mqtt,
-        metrics=options.metrics,
-        live=options.live,
-        show=options.show,
-        json_path=options.json_path,
-    )
+    return track_streams(plans, session, run_options(options), stack, notes)

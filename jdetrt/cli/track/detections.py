@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from jdetrt.cli.progress import OnFrame, ProgressBars
 from jdetrt.cli.results import plural
-from jdetrt.cli.track.run import Outputs, RunOptions, open_counter, run_to_the_end, summarise
+from jdetrt.cli.track.outputs import Outputs, RunOptions, open_counter
+from jdetrt.cli.track.run import run_to_the_end, summarise
 from jdetrt.errors import DataError
 
 if TYPE_CHECKING:
