@@ -20,10 +20,10 @@ from jdetrt.passwords import without_passwords
 if TYPE_CHECKING:
     from jdetrt.cli.track.outputs import RunOptions
     from jdetrt.cli.track.run import StreamPlan
+    from jdetrt.cli.track.site import Site, StreamSettings
     from jdetrt.config import TrackerConfig
     from jdetrt.runtime.confidences import Unit
     from jdetrt.runtime.sinks.rotation import Rotation
-    from jdetrt.cli.track.site import Site, StreamSettings
 
 __all__ = [
     "Options",
