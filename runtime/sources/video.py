@@ -33,6 +33,7 @@ _SLACK = 2  # frames by which a container may be off
 _TRIES, _MOST_TRIES = 64, 10_000  # reads that fail before the video counts as ended
 _MEASURED = 16  # frames whose times are looked at where the stated rate is in doubt
 _STEADY = 0.2  # share of a frame's time by which the next may be early or late
+_LONGEST = 1e7  # seconds, four months; beyond it a container states nonsense
 _UNDECODED = "that cannot be decoded"
 
 
@@ -94,7 +95,8 @@ class VideoFile(Closing):
                 )
             self.size: tuple[int, int] | None = Size.of(first.image)
             self._states_rate = frame_rate is None
-            self._stated_rate = stated if 0 < stated < math.inf else 0.0
+            seconds = (self.length or 0) / stated if 0 < stated < math.inf else 0.0
+            self._stated_seconds = seconds if seconds < _LONGEST else 0.0
             self.frame_rate = frame_rate or self._rate(capture, stated, first)
         finally:
             capture.release()
@@ -169,6 +171,8 @@ class VideoFile(Closing):
         rate, note = choose_rate(stated, measured)
         if note is not None:
             self._notes.append(f"{self._path}: {note}; --frame-rate states another")
+            if self.length is not None and not states_rate(self._path):  # a duration times a rate
+                self.length = round(self._stated_seconds * rate) or None
         return rate
 
     def _read(self, capture: Any, index: int) -> _Image | None:
@@ -218,7 +222,7 @@ class VideoFile(Closing):
         if account.lost or not account.taken:
             return
         end = last + 1 / rate
-        stated = (self.length or 0) / self._stated_rate if self._stated_rate else 0.0
+        stated = self._stated_seconds
         if gaps > max(_SLACK, 0.01 * account.taken):
             note = (
                 f"its timestamps have gaps of {gaps} frames beside {account.taken} that are there"
