@@ -186,7 +186,7 @@ class NanoDet:
         for stride, classes, edges in zip(self.strides, outputs[:3], outputs[3:], strict=True):
             people = classes[0, :, 0]
             rows = np.flatnonzero(people > _LEAST)
-            logits = edges[0, rows].reshape(len(rows), 4, -1)
+            logits = edges[0, rows].reshape(len(rows), 4, edges.shape[2] // 4)
             shares = np.exp(logits - logits.max(axis=2, keepdims=True))
             shares /= shares.sum(axis=2, keepdims=True)
             distance = (shares @ np.arange(logits.shape[2], dtype=np.float32)) * stride

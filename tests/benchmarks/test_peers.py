@@ -75,6 +75,11 @@ def test_nanodet_is_decoded_as_our_own_body_is(network: JdeNetwork, nanodet: Pat
     np.testing.assert_allclose(found.scores, scores[chosen], atol=1e-5)
 
 
+def test_an_image_without_people(nanodet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_LEAST", 0.9)  # more than random weights give
+    assert len(peers.NanoDet(nanodet)(np.zeros((SIDE, SIDE, 3), np.uint8))) == 0
+
+
 def test_another_model_is_no_nanodet(tmp_path: Path) -> None:
     spec = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
     out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
