@@ -45,6 +45,33 @@ def test_sound_data(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert report["heights"] == [8, 52, 96]
 
 
+def test_counts_beside_the_paper_s_table_2(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Paper section 4.1; its total of images says that the 53K of MOT16 are 5.3K."""
+    lists = []
+    for name in ("eth", "citypersons", "caltech", "mot17", "cuhk-sysu", "prw"):
+        lists.append(folder / f"{name}.train")
+        lists[-1].write_text("images/a.png\n")
+    path = tmp_path / "report.json"
+    assert run("check", lists[3], folder, "--json", path) == 0
+    rows = [[c.strip() for c in line.split("│")] for line in capsys.readouterr().out.splitlines()]
+    table = {row[1]: row[2:-1] for row in rows if len(row) == 4}
+    assert (table["Images"], table["Boxes"]) == (["0.0 / 5.3"], ["0.0 / 112"])
+    mot17, own = json.loads(path.read_text())
+    assert mot17["paper"] == {"name": "M16", "images": 5.3, "boxes": 112, "identities": 0.5}
+    assert "paper" not in own
+    assert run("check", *lists) == 0
+    reports = ("Images", "Boxes", "Identities")
+    rows = [[c.strip() for c in line.split("│")] for line in capsys.readouterr().out.splitlines()]
+    table = {row[1]: row[2:-1] for row in rows if len(row) == 10 and row[1] in reports}
+    paper = {name: " ".join(cell.split("/ ")[1] for cell in row) for name, row in table.items()}
+    assert paper["Images"] == "2 3 27 5.3 11 6 54"
+    assert paper["Boxes"] == "17 21 46 112 55 18 270"
+    assert paper["Identities"] == "- - 0.6 0.5 7 0.5 8.7"
+    assert table["Boxes"][-1].startswith("0.1 /")  # six times twelve
+
+
 def test_faults_are_all_printed_and_the_exit_code_is_3(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
