@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdetrt import shipped
+from jdetrt.errors import ConfigError
 from jdetrt.functions.loading import load, tracking_settings
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.events.counter import EventCounter
@@ -137,6 +139,7 @@ def track_many(
             for one in (sources.values() if isinstance(sources, Mapping) else sources)
         ]
         names = unique([*sources] if isinstance(sources, Mapping) else [s.name for s in opened])
+        files = {os.path.realpath(one.uri) for one in opened if os.path.exists(one.uri)}
         streams = []
         for name, source in zip(names, opened, strict=True):
             own = tracker.get(name) if isinstance(tracker, Mapping) else tracker
@@ -145,6 +148,8 @@ def track_many(
             sinks: list[Sink] = [] if counter is None else [counter]
             for kind, template in outputs.items():
                 path = output_path(template, name, several=len(names) > 1)
+                if os.path.realpath(path) in files:
+                    raise ConfigError(f"{kind}={path}: would overwrite an input; name it otherwise")
                 sinks.append(
                     open_output(
                         kind,

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from jdetrt.errors import SourceError
+from jdetrt.passwords import without_passwords
 from jdetrt.runtime.session import Closing
 from jdetrt.runtime.sources.status import Outage, Say, SourceStatus, silent
 from jdetrt.types import Frame, Size
@@ -274,7 +275,7 @@ class Camera(Closing):
             try:
                 ok, image = capture.read()
             except Exception as err:  # of the driver; whatever it is, the camera is away
-                return " ".join(str(err).split()) or type(err).__name__
+                return " ".join(without_passwords(err).split()) or type(err).__name__
             now = time.monotonic()
             if not ok or image is None:
                 return "gives no more frames"
@@ -305,8 +306,9 @@ class Camera(Closing):
                 capture = self._open_capture()
             except Exception as err:
                 with self._news:
-                    if self._current() and self._outage.failed(str(err)):
-                        self._unsaid.append(f"{err}; trying again")
+                    reason = without_passwords(err)
+                    if self._current() and self._outage.failed(reason):
+                        self._unsaid.append(f"{reason}; trying again")
                 self._tell()
                 continue
             with self._news:

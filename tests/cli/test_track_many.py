@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import jdetrt
 from jdetrt.cli import main
 from jdetrt.cli.track.site import read_site
 from jdetrt.errors import ConfigError
@@ -144,6 +145,33 @@ def test_wrong_usage(
 ) -> None:
     assert _run(*args) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sources", [["door.avi", "yard.avi"], ["door.avi"]])
+def test_an_output_never_takes_the_place_of_a_source(
+    here: Path, sources: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {name: (here / name).read_bytes() for name in sources}
+    assert _run(*sources, "--model", "model.onnx", "--video", "{name}.avi") == 1
+    assert "--video of door door.avi: is also SOURCE" in capsys.readouterr().err
+    assert {name: (here / name).read_bytes() for name in sources} == before
+
+
+def test_from_python(here: Path) -> None:
+    seen: list[tuple[str, int, list[int]]] = []
+    report = jdetrt.track_many(
+        {"in": "door.avi", "out": "yard.avi"},
+        "model.onnx",
+        on_frame=lambda name, frame, tracks: seen.append((name, frame.index, tracks.ids.tolist())),
+        tracker={"in": "iou", "out": "iou"},
+        mot="t-{name}.txt",
+    )
+    assert report.names == ("in", "out")
+    assert [one.frames for one in report.streams] == [6, 4]
+    assert [entry for entry in seen if entry[0] == "out"] == [("out", i, [1]) for i in range(1, 5)]
+    assert read_mot(here / "t-in.txt").frames.max() == 6
+    with pytest.raises(ConfigError, match=r"video=door.avi: would overwrite an input"):
+        jdetrt.track_many(["door.avi", "yard.avi"], "model.onnx", video="{name}.avi")
 
 
 SITE = """

@@ -178,7 +178,7 @@ def check_outputs(options: Options, streams: Mapping[str, StreamSettings]) -> No
     several = len(streams) > 1
     given = [
         (
-            _option(kind) + (f" of {name}" if several else ""),
+            _option(kind) + (f" of {without_passwords(name)}" if several else ""),
             kind,
             output_path(path, name, several=several),
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.cli.progress import OnFrame, ProgressBars, phase
 from jdetrt.cli.results import print_regions, print_run, print_streams, write_json
 from jdetrt.cli.track.outputs import Outputs, RunOptions, open_counter, open_watchers
@@ -83,6 +84,7 @@ def track_streams(
     bars = ProgressBars(quiet=options.quiet, rate="FPS")
     sources = [stack.enter_context(_open(plan, bars, wait=several)) for plan in plans]
     names = unique([plan.name or one.name for plan, one in zip(plans, sources, strict=True)])
+    _check_names(plans, names)
     outputs = Outputs(stack, options.rotation)
     counters = {
         name: counter
@@ -243,6 +245,21 @@ def summarise(
     told, code = tell_accounts(streams, accounts, notes, quiet=options.quiet)
     write_json({"streams": streams, **more, **told}, options.json_path)
     return code
+
+
+def _check_names(plans: Sequence[StreamPlan], names: Sequence[str]) -> None:
+    """Refuse an output whose name, now that that of its stream is known, is that of an input."""
+    from jdetrt.runtime.sinks.outputs import output_path
+
+    several = len(plans) > 1
+    refuse_collisions(
+        {"SOURCE": (file for plan in plans for file in source_files(plan.source))},
+        {
+            f"--{kind.replace('_', '-')} of {name}": output_path(path, name, several=several)
+            for plan, name in zip(plans, names, strict=True)
+            for kind, path in plan.outputs.items()
+        },
+    )
 
 
 def _open(plan: StreamPlan, bars: ProgressBars, *, wait: bool) -> Source:
