@@ -200,7 +200,10 @@ class Associate:
         if len(failed) < len(self._sinks):
             of_whom = f" of {self._name}" if self._several else ""
             last = self.stopwatch.report().last_frame
-            lines.append(f"Results{of_whom} up to frame {last} are kept.")
+            # Those that come before a sink that fails have the frame that it fails at.
+            ahead = sum(getattr(sink, "frames", 0) > self.stopwatch.frames for sink in self._sinks)
+            more = f" ({ahead} of {len(self._sinks)} outputs: one frame more)" if ahead else ""
+            lines.append(f"Results{of_whom} up to frame {last} are kept{more}.")
         lines += [str(lost) for lost in failed if str(lost) != str(err)]
         err.args = ("\n".join(lines),)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ from jdetrt.runtime.prefetch import BUFFERS, ReadAhead
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink
+from jdetrt.runtime.sinks.text import JsonLinesSink
 from jdetrt.runtime.timing import Stopwatch
 from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
@@ -242,6 +244,20 @@ def test_a_sink_that_is_full_does_not_spoil_the_others() -> None:
     assert "Results up to frame 4 are kept." in str(caught.value)
     assert "cannot be renamed" in str(caught.value)
     assert (good.state, full.state) == ("complete", "lost")
+
+
+def test_what_an_output_before_the_full_one_has_is_counted(tmp_path: Path) -> None:
+    with pytest.raises(
+        OutputError, match=r"frame 4 are kept \(1 of 3 outputs: one frame more"
+    ):
+        Pipeline(
+            _Source(9),
+            _session(9),
+            Tracker("iou"),
+            [JsonLinesSink(tmp_path / "a"), _Sink(fail_at=5), JsonLinesSink(tmp_path / "b")],
+        ).run()
+    assert len((tmp_path / "a").read_text().splitlines()) == 5
+    assert len((tmp_path / "b").read_text().splitlines()) == 4
 
 
 def test_a_sink_that_cannot_be_completed_is_an_error() -> None:
