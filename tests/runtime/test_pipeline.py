@@ -247,9 +247,7 @@ def test_a_sink_that_is_full_does_not_spoil_the_others() -> None:
 
 
 def test_what_an_output_before_the_full_one_has_is_counted(tmp_path: Path) -> None:
-    with pytest.raises(
-        OutputError, match=r"frame 4 are kept \(1 of 3 outputs: one frame more"
-    ):
+    with pytest.raises(OutputError, match=r"frame 4 are kept \(1 of 3 outputs: one frame more"):
         Pipeline(
             _Source(9),
             _session(9),
