@@ -62,10 +62,11 @@ def decode_toml(data: bytes, kind: type[_T]) -> _T:
         raise ValueError(f"a key has more than {DEEPEST} parts")
     content = _placed(lambda: msgspec.toml.decode(data))
     for place, value in _numbers(content, ""):
-        if not math.isfinite(value):
+        if isinstance(value, int):
+            if not -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
+                raise ValueError(_cut(f"{place}: expected a number of 64 bits"))
+        elif not math.isfinite(value):
             raise ValueError(_cut(f"{place}: expected a finite number, got {value}"))
-        if isinstance(value, int) and not -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
-            raise ValueError(_cut(f"{place}: expected a number of 64 bits"))
     return convert(content, kind)
 
 

@@ -57,6 +57,7 @@ def test_faults_of_json_have_their_place(tmp_path: Path, text: str, says: str) -
         ("a" + ".a" * 100_000 + " = 1", "a key has more than 64 parts"),
         ("[" + "a . " * 70 + "a]", "a key has more than 64 parts"),
         ("x = " + "9" * 5000, "digits"),
+        ("[notes]\nx = " + "9" * 900, r"notes\.x: expected a number of 64 bits"),
         ("[[rows]]\nfps = inf", r"rows\[0\]\.fps: expected a finite number, got inf"),
         ("[notes]\na = [1.0, nan]", r"notes\.a\[1\]: expected a finite number, got nan"),
         ("[[rows]]\nfps = -1.0", r"rows\[0\]\.fps: Expected `float` > 0\.0"),

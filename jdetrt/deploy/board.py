@@ -10,10 +10,10 @@ from typing import IO, Annotated
 import msgspec
 from msgspec import Meta
 
-from jdetrt.atomic import atomic_path
 from jdetrt.config import Positive, Section
 from jdetrt.documents import read_toml
 from jdetrt.errors import ConfigError, JdetrtError
+from jdetrt.files import atomic_path
 
 __all__ = ["Board", "BoardError", "Connection", "read_boards"]
 

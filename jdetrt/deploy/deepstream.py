@@ -7,12 +7,12 @@ from string import Template
 
 import msgspec
 
-from jdetrt.atomic import write_text
 from jdetrt.config import AnyTrackerConfig, default_config
 from jdetrt.deploy.parts import copy_file, template
 from jdetrt.engine.model import Model
 from jdetrt.errors import ConfigError
 from jdetrt.file_kind import FileKind
+from jdetrt.files import write_text
 
 __all__ = ["write_deepstream_folder"]
 

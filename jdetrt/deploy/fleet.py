@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from jdetrt.atomic import write_json, write_text
 from jdetrt.deploy.board import Board, BoardError, BoardState, Connection
 from jdetrt.documents import decode_json, read_json
 from jdetrt.engine.model import Model
 from jdetrt.engine.tensorrt.plan import Plan, sidecar_path
 from jdetrt.errors import ConfigError, JdetrtError
 from jdetrt.file_kind import FileKind
+from jdetrt.files import write_json, write_text
 from jdetrt.inputs import sha256
 from jdetrt.progress import NO_PROGRESS, Progress
 

@@ -6,8 +6,8 @@ import shutil
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from jdetrt.atomic import atomic_path
 from jdetrt.errors import ConfigError
+from jdetrt.files import atomic_path
 from jdetrt.inputs import reading
 
 __all__ = ["copy_file", "template"]

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from jdetrt.atomic import write_text
 from jdetrt.deploy.parts import copy_file, template
 from jdetrt.deploy.pbtxt import Word, pbtxt
 from jdetrt.engine.model import Model
@@ -18,6 +17,7 @@ from jdetrt.engine.tensorrt.plan import Sidecar, sidecar_path
 from jdetrt.engine.triton import METADATA
 from jdetrt.errors import ConfigError
 from jdetrt.file_kind import FileKind
+from jdetrt.files import write_text
 from jdetrt.types import Size
 
 __all__ = ["TritonOptions", "write_triton_repository"]

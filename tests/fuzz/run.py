@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 from harness import MEBIBYTES, SECONDS, Outcome, fuzz
 from mutations import mutants
 from readers import READERS
@@ -88,25 +89,30 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--inputs", type=int, default=20_000, help="of all formats together")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="formats whose name has this text")
+    parser.add_argument("--only", default="", help="formats of this name, or several: 'a|b'")
     parser.add_argument("--others", type=int, help="files of other formats, at most")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--keep", type=Path, help="folder for inputs that made a fault")
     given = parser.parse_args()
-    chosen = [reader for reader in READERS if given.only in reader.name]
+    chosen = [one for one in READERS if not given.only or one.name in given.only.split("|")]
     share = given.inputs / sum(reader.share for reader in chosen)
     counts = {reader.name: round(share * reader.share) + 1 for reader in chosen}
     start = time.monotonic()
     outcomes = run(counts, given.seed, given.keep, given.others)
-    total = sum(outcome.inputs for outcome in outcomes)
-    print(f"{total} inputs in {time.monotonic() - start:.0f} s")  # noqa: T201
+    inputs = sum(outcome.inputs for outcome in outcomes)
+    print(f"{inputs} inputs in {time.monotonic() - start:.0f} s")  # noqa: T201
     if given.output:
+        rows = [asdict(outcome) for outcome in outcomes]
+        if given.only and given.output.is_file():  # the others stay
+            names = {row["name"] for row in rows}
+            former = msgspec.json.decode(given.output.read_bytes())["rows"]
+            rows = [row for row in former if row["name"] not in names] + rows
         result = {
             "benchmark": "fuzz",
             "machine": manifest(),
             "settings": {"seed": given.seed, "seconds": SECONDS, "mebibytes": MEBIBYTES},
-            "inputs": total,
-            "rows": [asdict(outcome) for outcome in outcomes],
+            "inputs": sum(row["inputs"] for row in rows),
+            "rows": rows,
         }
         write_json(given.output, result)
     return 0 if all(outcome.sound for outcome in outcomes) else 1

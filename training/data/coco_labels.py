@@ -32,6 +32,9 @@ class _Image(msgspec.Struct):
     file_name: str
 
 
+_FARTHEST = 1e6  # pixels
+
+
 class _Annotation(msgspec.Struct):
     image_id: _Number
     category_id: _Number
@@ -77,9 +80,9 @@ def read_coco(
     by_image: dict[int, list[_Annotation]] = defaultdict(list)
     for index, one in enumerate(content.annotations):
         classes[one.category_id] += 1
-        if not (np.isfinite(one.bbox).all() and min(one.bbox[2:]) > 0):
+        if not (max(map(abs, one.bbox)) <= _FARTHEST and min(one.bbox[2:]) > 0):
             raise DataError(
-                f"{path}: annotations[{index}].bbox: expected width and height above 0, got "
+                f"{path}: annotations[{index}].bbox: expected a width and height above 0, got "
                 f"{list(one.bbox)}; delete the annotation"
             )
         if one.category_id == number:
