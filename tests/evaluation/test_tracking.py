@@ -29,7 +29,8 @@ def test_all_but_the_first_frame_of_everybody(folder: Path, tmp_path: Path) -> N
         seen.append(frame.index)
 
     session = true_session([*samples_of(folder), *samples_of(other)])
-    scores = evaluate_tracking(session, [folder, other], on_frame=count)
+    reference = ReferenceConfig()
+    scores = evaluate_tracking(session, [folder, other], tracker=reference, on_frame=count)
     assert seen == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4]
     assert list(scores.sequences) == ["walkers", "MOT20-77"]
     assert scores.rules == {"walkers": "MOT17", "MOT20-77": "MOT20"}
