@@ -279,7 +279,7 @@ def _ends(model: onnx.ModelProto) -> _Ends:
 
 def _boxes_by_distances(largest: _F32, logits: _F32) -> _F32:
     """Boxes whose edges are at the mean distance; the largest box has all at the last."""
-    edges = logits.reshape(len(logits), 4, -1)
+    edges = logits.reshape(len(logits), 4, logits.shape[1] // 4)
     shares = np.exp(edges - edges.max(axis=2, keepdims=True))
     last = shares.shape[2] - 1
     mean = (shares * np.arange(last + 1, dtype=np.float32)).sum(2) / shares.sum(2)

@@ -155,5 +155,6 @@ def test_embeddings_that_are_read_from_boxes(tmp_path: Path) -> None:
     np.testing.assert_allclose(observer.boxes(maps, best), boxes[0], atol=1e-3)
     np.testing.assert_allclose(maps.embeddings[:, observer.cells[best]].T, embeddings[0], atol=1e-4)
     assert np.count_nonzero(maps.embeddings.any(axis=0)) == 100
+    assert observer.boxes(maps, best[:0]).shape == (0, 4)  # of a frame without people
     closeness, _ = Reference(model, [image], 1).compare(model)
     assert closeness.damage == pytest.approx(0, abs=1e-6)
