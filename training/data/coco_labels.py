@@ -82,7 +82,7 @@ def read_coco(
         classes[one.category_id] += 1
         if not (max(map(abs, one.bbox)) <= _FARTHEST and min(one.bbox[2:]) > 0):
             raise DataError(
-                f"{path}: annotations[{index}].bbox: expected a width and height above 0, got "
+                f"{path}: annotations[{index}].bbox: expected width and height above 0, got "
                 f"{list(one.bbox)}; delete the annotation"
             )
         if one.category_id == number:

@@ -42,7 +42,7 @@ def read_yolo(path: Path, number: int, classes: Counter[int]) -> Labels:
                 "outlines and tracks to boxes"
             )
         kind = fields[0].removesuffix(".0")
-        if not (kind.isascii() and kind.isdigit()):
+        if not (kind.isascii() and kind.isdigit() and len(kind) < 10):
             raise DataError(
                 f"{path}:{line}: expected the number of a class, got {fields[0][:40]!r}"
             )
