@@ -4,7 +4,8 @@
 
 One fault at a time (another comparison, sign, operator or number, "and" for "or", "max" for "min"),
 at places drawn by a seed, each in a process of its own that runs only the tests of its module.
-Kernels run without Numba, so that nothing is compiled. A fault that no test notices survives.
+Kernels of the module are compiled again, those of others are taken from a run without a fault. A
+fault that no test notices survives.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import copy
 import importlib
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -24,6 +26,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -177,7 +180,7 @@ class Mutant(MetaPathFinder, SourceFileLoader):
         return compile(self._tree, self.path, "exec")
 
 
-def start(module: str, tree: ast.Module | None) -> int:
+def start(module: str, tree: ast.Module | None, cache: str) -> int:
     """Run a module's tests in a process of their own; returns its id. Exit code 0: all passed."""
     child = os.fork()
     if child:
@@ -187,7 +190,11 @@ def start(module: str, tree: ast.Module | None) -> int:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
+        kept = Path(cache) / "kept"
+        own = kept if tree is None else Path(cache, str(os.getpid()))
+        os.environ["NUMBA_CACHE_DIR"] = str(own)
         if tree is not None:
+            shutil.copytree(kept, own, ignore=shutil.ignore_patterns(f"{Path(module).stem}.*"))
             parts = module.removeprefix("jdetrt/").removesuffix(".py").split("/")
             sys.meta_path.insert(0, Mutant(".".join(("jdetrt", *parts)), ROOT / module, tree))
         import pytest
@@ -197,15 +204,16 @@ def start(module: str, tree: ast.Module | None) -> int:
         os._exit(99)
 
 
-def judge(work: Sequence[tuple[str, Fault | None]], jobs: int) -> dict[int, int]:
+def judge(work: Sequence[tuple[str, Fault | None]], jobs: int, cache: str) -> dict[int, int]:
     """Exit code of each piece of work, by its place."""
     waiting, running, codes = list(enumerate(work)), {}, {}
     while waiting or running:
         while waiting and len(running) < jobs:
             place, (module, fault) = waiting.pop(0)
-            running[start(module, None if fault is None else fault.tree)] = place
+            running[start(module, None if fault is None else fault.tree, cache)] = place
         child, status = os.wait()
         place = running.pop(child)
+        shutil.rmtree(Path(cache, str(child)), ignore_errors=True)
         codes[place] = os.waitstatus_to_exitcode(status)
         module, fault = work[place]
         if fault is not None:
@@ -233,27 +241,35 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     os.chdir(ROOT)
-    os.environ["NUMBA_DISABLE_JIT"] = "1"
     for library in ("OPENBLAS", "OMP", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
     for name in HEAVY:
         importlib.import_module(name)
-    modules = [module for module in TARGETS if (given.only or "") in module]
-    begin = time.time()
-    sound = judge([(module, None) for module in modules], given.jobs)
-    if broken := [modules[place] for place, code in sound.items() if code != 0]:
-        say(f"tests fail without a fault: {', '.join(broken)}")
-        return 1
-    everything = [fault for module in modules for fault in faults(module, given.each, given.seed)]
-    for place, code in judge([(one.module, one) for one in everything], given.jobs).items():
-        everything[place].noticed = code != 0
-    rows = [_row(module, [one for one in everything if one.module == module]) for module in modules]
-    noticed = sum(bool(one.noticed) for one in everything)
-    share = noticed / len(everything)
-    say(f"{noticed} of {len(everything)} noticed ({share:.0%}) in {time.time() - begin:.0f} s")
-    if given.json is not None:
-        _write(given, rows, share)
-    return 0 if share >= given.least else 3
+    with TemporaryDirectory(prefix="jdetrt-mutate-") as cache:
+        return run(given, cache)
+
+
+def run(given: argparse.Namespace, cache: str) -> int:
+    """Judge with kernels in a folder of their own."""
+    Path(cache, "kept").mkdir()
+    begin, total, noticed, rows = time.time(), 0, 0, []
+    for module in TARGETS:
+        if (given.only or "") not in module:
+            continue
+        if judge([(module, None)], 1, cache)[0] != 0:
+            say(f"{module}: its tests fail without a fault")
+            return 1
+        here = faults(module, given.each, given.seed)
+        for place, code in judge([(module, one) for one in here], given.jobs, cache).items():
+            here[place].noticed = code != 0
+        rows.append(_row(module, here))
+        total, noticed = (sum(row[name] for row in rows) for name in ("faults", "noticed"))
+        if given.json is not None:  # after each module: what was done is not lost
+            _write(given, rows, noticed / total)
+    say(
+        f"{noticed} of {total} noticed ({noticed / max(total, 1):.0%}) in {time.time() - begin:.0f} s"
+    )
+    return 0 if noticed >= given.least * total else 3
 
 
 def _row(module: str, here: Sequence[Fault]) -> dict[str, Any]:

@@ -86,21 +86,21 @@ def compare(a: Path, b: Path, anyway: bool, min_change: float, json_path: Path |
     for title in ("changed", "not_alike"):
         for line in getattr(compared, title):
             click.echo(f"{title.replace('_', ' ')}: {line}")
-    print_table(
-        [
-            {"name": row.name, "metric": metric, **_percent(one)}
-            for row in compared.rows
-            for metric, one in row.metrics.items()
-        ],
-        name=("Configuration", ""),
-        metric=("Metric", ""),
-        a=("A", ".3f"),
-        b=("B", ".3f"),
-        change=("Change %", "+.1f"),
-        low=("From", "+.1f"),
-        high=("To", "+.1f"),
-        verdict=("Verdict", ""),
-    )
+    for row in compared.rows:
+        click.echo(f"{row.name} (change in percent, with its interval):")
+        print_table(
+            [
+                {"metric": metric.replace("_", " "), **_percent(one)}
+                for metric, one in row.metrics.items()
+            ],
+            metric=("Metric", ""),
+            a=("A", ""),
+            b=("B", ""),
+            change=("Change", "+.1f"),
+            low=("From", "+.1f"),
+            high=("To", "+.1f"),
+            verdict=("Verdict", ""),
+        )
     for row in compared.rows:
         for name, pair in row.accuracy.items():
             if pair.a != pair.b:
@@ -114,4 +114,9 @@ def compare(a: Path, b: Path, anyway: bool, min_change: float, json_path: Path |
 def _percent(one: Change) -> dict[str, Any]:
     shares = {"change": one.change, "low": one.low, "high": one.high}
     percent = {name: None if share is None else 100 * share for name, share in shares.items()}
-    return {"a": one.a, "b": one.b, "verdict": one.verdict, **percent}
+    return {"a": _number(one.a), "b": _number(one.b), "verdict": one.verdict, **percent}
+
+
+def _number(value: float) -> str:
+    """Four digits, and all of those before the point."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
