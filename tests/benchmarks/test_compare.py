@@ -107,7 +107,10 @@ def test_a_change_of_exactly_the_least_one_is_a_difference() -> None:
 def test_repeatable_to_the_bit() -> None:
     assert verdicts(compare(result([20.0, 20.0]), result([20.0, 20.0]))) == ["no difference"]
     assert verdicts(compare(result([20.0, 20.0]), result([10.0, 10.0]))) == ["slower"]
-    assert verdicts(compare(result([20.0]), result([10.0]))) == ["too few runs"]
+    for one, two in (([20.0], [10.0]), ([20.0], [10.0, 10.1]), ([20.0, 20.1], [10.0])):
+        assert verdicts(compare(result(one), result(two))) == ["too few runs"]
+    same = result([20.0, 20.0])
+    assert verdicts(compare(same, same, least=0)) == ["no difference"]
 
 
 def test_power_and_accuracy_are_beside_it() -> None:

@@ -145,6 +145,14 @@ def test_the_limit_of_noise_itself(less: float, equal: bool) -> None:
     assert decide([best, other]).row is (other if equal else best)
 
 
+def test_a_loss_of_exactly_noise_is_none() -> None:
+    limit = noise(row(10, 40), row(10, 40), "MOTA")
+    more = float(np.nextafter(limit, 99))
+    for lead, equal in ((limit, True), (more, False)):
+        better, worse = row(10, 40.0, MOTA=lead), row(30, 40.0, MOTA=0.0)
+        assert decide([better, worse]).row is (worse if equal else better)
+
+
 def test_a_clear_loss_in_another_score_is_not_equal() -> None:
     better, worse = row(10, 40.0, MOTA=48.0), row(30, 40.5, MOTA=40.0)
     assert decide([better, worse]).row is better

@@ -58,6 +58,20 @@ def test_nearly_equal_scores_may_change_places() -> None:
     assert not agrees(compare(have, chosen, [boxes, scores, embeddings], DECODE))
 
 
+def test_the_worst_of_several_frames() -> None:
+    one, other = Parity(2, 1.0, 4.0, 1.0, 4.0), Parity(3, 4.0, 1.0, 4.0, 1.0)
+    assert one.worst(other) == other.worst(one) == Parity(5, 4.0, 4.0, 4.0, 4.0)
+
+
+def test_a_box_counts_by_its_longest_side() -> None:
+    boxes = np.tile(np.array([0.0, 0.0, 400.0, 10.0]), (504, 1))
+    scores, embeddings = np.full(504, 0.5), np.eye(126, 8)
+    chosen = np.arange(100, 110)
+    have = [boxes[chosen] + 0.4, scores[chosen], embeddings[DECODE.cells.numpy()[chosen]]]
+    parity = compare(have, chosen, [boxes, scores, embeddings], DECODE)
+    assert (parity.boxes_px, parity.boxes) == pytest.approx((0.4, 0.001))
+
+
 def test_a_lead_counts_by_half() -> None:
     # Both of two scores may be off by a half of what they seem to be apart.
     scores = np.full(504, 0.25)
