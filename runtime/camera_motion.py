@@ -185,7 +185,7 @@ def _differs(thumb: _Image, before: _Image) -> bool:
 
 
 def _shift(motion: _F64, size: tuple[int, int]) -> float:
-    """How far the farthest corner of the image moves, in its pixels."""
+    """Distance that the farthest corner of the image moves, in its pixels."""
     width, height = size
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], float)
     return float(np.hypot(*(corners @ motion.T - corners[:, :2]).T).max())
