@@ -856,6 +856,17 @@ def test_a_reader_that_hangs_is_replaced() -> None:
 
 
 @pytest.mark.usefixtures("no_wait")
+def test_many_outages_leave_nothing_behind() -> None:
+    captures = [_Capture(1) for _ in range(40)]
+    source = _camera(*captures, reconnect_for=0.2)
+    frames, _ = _until_error(source)
+    assert frames[-1].index == 40
+    assert source.status().outages == 40
+    assert all(capture.released for capture in captures)
+    assert len(source._readers) == 1
+
+
+@pytest.mark.usefixtures("no_wait")
 def test_a_driver_that_always_hangs_is_given_up() -> None:
     captures = [_Live() for _ in range(9)]
     source = _camera(*captures, stall_timeout=0.02)

@@ -1,4 +1,4 @@
-"""GStreamer pipelines of files and of live elements, in the OpenCV of the system, which has it."""
+"""GStreamer pipelines of files and of RTSP, in the OpenCV of the system, which has GStreamer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FRAMES = 300
 READ = """
-import json, sys
+import itertools, json, sys
 from jdetrt.errors import JdetrtError
 from jdetrt.runtime.sources.open import open_source
 
 try:
     with open_source(sys.argv[1], reconnect_for=0) as source:
-        frames = [(f.index, f.timestamp, int(f.image[0, 0, 0])) for f in source]
+        frames = [
+            (f.index, f.timestamp, int(f.image[0, 0, 0]))
+            for f in itertools.islice(source, int(sys.argv[2]))
+        ]
         print(json.dumps([source.live, source.name, source.frame_rate, frames]))
 except JdetrtError as err:
     print(json.dumps(str(err)))
@@ -48,7 +51,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Any:
     has = "import msgspec, cv2; print(cv2.getBuildInformation().replace(' ', ''))"
     if python is None or "GStreamer:YES" not in run(has):
         pytest.skip("the system's Python has no OpenCV with GStreamer (scripts/system.sh dev)")
-    return lambda uri: json.loads(run(READ, uri))
+    return lambda uri, most=1000: json.loads(run(READ, uri, str(most)))
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +91,14 @@ def test_a_file_may_not_drop_frames(read: Any, clip: Path) -> None:
 def test_a_file_that_is_missing(read: Any) -> None:
     message = read("gst:filesrc location=/nowhere.mp4 ! decodebin ! videoconvert ! appsink")
     assert "GStreamer cannot start the pipeline" in message
+
+
+def test_rtsp(read: Any, rtsp_camera: Any) -> None:
+    camera = rtsp_camera()
+    camera.start(size="320x180", fps=15)
+    live, name, _, frames = read(camera.url, 20)
+    assert (live, name) == (True, f"127-0-0-1-{camera.port}-cam")
+    assert len(frames) == 20
+    times = [time for _, time, _ in frames]
+    assert times == sorted(times)
+    assert "connection refused" in read("rtsp://127.0.0.1:9/cam")
