@@ -28,6 +28,10 @@ _LEAST_SHARE = 0.4  # of the corners that agree
 _CELLS = (6, 4)  # the corners that agree must lie in a third of such cells across and down
 _LARGEST_ZOOM = 1.2  # from one frame to the next; more is a cut or a mistake
 _TOLERANCE = 1.0  # small pixels
+_STANDING = 0.35  # small pixels; a corner that moves less stands still
+_RIVALS = (
+    0.5  # of the corners that agree: so many that stand still, and people moved, not the camera
+)
 _MOVED = 0.4  # small pixels; less is no motion
 _THUMB = (48, 27)
 _CHANGED = 6  # grey levels of a thumbnail's pixel
@@ -159,9 +163,11 @@ class CameraMotion:
         if motion is None:
             return None
         agreeing = a[agree.ravel() == 1]
+        standing = np.count_nonzero(np.hypot(*(b - a).T) < _STANDING)
         zoom = float(np.hypot(*motion[:, 0]))
         if (
-            len(agreeing) < max(_LEAST_CORNERS, _LEAST_SHARE * len(corners))
+            standing >= _RIVALS * len(agreeing)
+            or len(agreeing) < max(_LEAST_CORNERS, _LEAST_SHARE * len(corners))
             or not 1 / _LARGEST_ZOOM < zoom < _LARGEST_ZOOM
             or not _spread(agreeing, before.shape)
         ):

@@ -82,10 +82,7 @@ class FusedAssociation(IouAssociation[FusedConfig]):
         return cosine_distances(pairs, slots, self.store.embedding, rest, detections.embeddings)
 
     def _correct(self, slots: _I64, detections: Observations, rows: _I64) -> None:
-        smoothing = self.config.smoothing
-        if not detections.embeddings.shape[1]:
-            self.store.correct(slots, detections, rows)
-            return
-        is_high = detections.scores[rows] >= self.config.high_score
-        for part, keep in ((is_high, smoothing), (~is_high, 1.0)):
-            self.store.correct(slots[part], detections, rows[part], smoothing=keep)
+        # Each pass has high-score detections alone, or low-score ones alone.
+        is_high = len(rows) > 0 and detections.scores[rows[0]] >= self.config.high_score
+        smoothing = self.config.smoothing if is_high else 1.0
+        self.store.correct(slots, detections, rows, smoothing=smoothing)
