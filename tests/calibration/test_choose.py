@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from phases import Phases
 
-from jdetrt.calibration.frames.choose import FrameList, choose_frames
+from jdetrt.calibration.frames.choose import choose_frames
+from jdetrt.calibration.frames.frame_list import ChosenFrame, FrameList
 from jdetrt.calibration.frames.scan import distinct, fingerprint
 from jdetrt.errors import CalibrationError, SourceError
 from jdetrt.runtime.preprocess import letterbox
@@ -352,3 +353,20 @@ def test_a_hash_outlives_storing(change: Callable[[Array], Array]) -> None:
         [fingerprint(image).bits, fingerprint(change(image)).bits, fingerprint(picture(8)).bits]
     )
     assert distinct(hashes) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "source", ["gst:videotestsrc ! filesink location=x", "rtsp://me:s#cret@host/s", "camera:0"]
+)
+def test_a_list_of_frames_opens_no_camera_and_runs_no_pipeline(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("it was opened")
+
+    monkeypatch.setattr("jdetrt.calibration.frames.scan.open_source", opened)
+    frame = ChosenFrame(source=source, index=1, name="", sha256="0" * 64, brightness=99.0)
+    frames = FrameList(seed=0, asked=1, network_size=NETWORK, frames=(frame,))
+    with pytest.raises(CalibrationError, match="frames cannot be read again") as caught:
+        frames.verify()
+    assert "cret" not in str(caught.value)
