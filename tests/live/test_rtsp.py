@@ -111,8 +111,8 @@ def test_the_newest_frame_is_not_an_old_one(rtsp_camera: Callable[[], Any]) -> N
         for frame in source:
             time.sleep(0.2)
             ages.append(age(frame) - 0.2)
-            if len(ages) == 15:
+            if len(ages) == 25:
                 break
-        assert source.dropped > 20  # type: ignore[attr-defined]
-    # A backlog would grow by 0.15 s a frame: to more than 2 s.
-    assert np.median(ages[-5:]) < 1.5
+        assert source.dropped > 5  # type: ignore[attr-defined]
+    # A backlog would grow by 0.15 s a frame: to 3.75 s.
+    assert np.median(ages[-5:]) < 2.5
