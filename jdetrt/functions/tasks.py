@@ -337,6 +337,7 @@ def train(
         MissingDependencyError: torch is not installed.
     """
     with requiring("train", "Training a network"):
+        from jdetrt.training.data.datasets import labels_account
         from jdetrt.training.data.training_set import open_training_set
         from jdetrt.training.distributed import processes
         from jdetrt.training.recipe import changed, open_recipe, starter
@@ -368,11 +369,17 @@ def train(
         if process.first:
             if not resume:
                 prepare(output, settings)
-            (announce or progress.message)(
+            say = announce or progress.message
+            say(
                 f"{counted(len(data_set), 'image')} per epoch, "
                 f"{counted(data_set.identities, 'identity', 'identities')}, "
                 f"{settings.network.body} on {process.device}"
             )
+            labels = labels_account(data_set)
+            if labels.left_out or labels.by_design:
+                say(f"Labels: {labels.summary()}")
+            for note in labels.notes:
+                say(note)
         return run(
             settings,
             data_set,

@@ -18,6 +18,7 @@ from jdetrt.training.data.datasets import (
     Mixture,
     Repeated,
     labelled_images,
+    labels_account,
     open_data_set,
 )
 from jdetrt.training.data.sample import Sample
@@ -315,3 +316,19 @@ def test_people_without_an_id_can_be_somebody_each(jde: Path) -> None:
         named = known[i].ids >= 0
         assert alone[i].ids[named].tolist() == known[i].ids[named].tolist()
     assert [alone[i].ids[known[i].ids < 0].tolist() for i in unknown] == [[2]]
+
+
+def test_the_account_of_a_mixture_is_that_of_all_its_labels(tmp_path: Path) -> None:
+    folder = tmp_path / "seq"
+    (folder / "gt").mkdir(parents=True)
+    (folder / "img1").mkdir()
+    cv2.imwrite(str(folder / "img1" / "000001.png"), np.zeros((64, 64, 3), np.uint8))
+    rows = ["1,1,0,0,9,20,1,1,1", "1,2,20,0,9,20,0,3,1", "1,3,30,0,9,20,1,1,0.1"]
+    (folder / "gt" / "gt.txt").write_text("\n".join(rows) + "\n")
+    data = Mixture([open_data_set(folder, repeat=3), open_data_set(folder, min_visibility=0.5)])
+    account = labels_account(data)
+    assert account.to_dict() == {
+        "taken": 3,
+        "left_out": {},
+        "by_design": {"of class 3 (car) with mark 0": 2, "less visible than asked for": 1},
+    }

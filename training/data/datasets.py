@@ -32,6 +32,7 @@ __all__ = [
     "Mixture",
     "Repeated",
     "labelled_images",
+    "labels_account",
     "open_data_set",
     "read_data",
 ]
@@ -135,25 +136,25 @@ class Repeated:
         if times < 1:
             raise ConfigError(f"repeat {times}: expected 1 or more; or leave the data set out")
         self.identities = data_set.identities
-        self._data_set = data_set
+        self.data_set = data_set
         self._times = times
 
     def __len__(self) -> int:
-        return len(self._data_set) * self._times
+        return len(self.data_set) * self._times
 
     def __getitem__(self, index: int) -> Sample:
         """The sample of the image."""
-        return self._data_set[self._inner(index)[1]]
+        return self.data_set[self._inner(index)[1]]
 
     def successor(self, index: int) -> int | None:
         """Index of the next frame in the same round."""
         start, inner = self._inner(index)
-        following = self._data_set.successor(inner)
+        following = self.data_set.successor(inner)
         return None if following is None else start + following
 
     def _inner(self, index: int) -> tuple[int, int]:
         """First index of the round, and index in the data set."""
-        inner = range(len(self))[index] % len(self._data_set)
+        inner = range(len(self))[index] % len(self.data_set)
         return range(len(self))[index] - inner, inner
 
 
@@ -169,7 +170,7 @@ class Mixture:
     def __init__(self, data_sets: Sequence[DataSet]) -> None:
         if not data_sets:
             raise ConfigError("no training data: name at least one data set")
-        self._data_sets = list(data_sets)
+        self.data_sets = list(data_sets)
         self._starts = np.cumsum([0, *map(len, data_sets)])
         self._first_ids = np.cumsum([0, *(one.identities for one in data_sets)])
         self.identities = int(self._first_ids[-1])
@@ -180,14 +181,14 @@ class Mixture:
     def __getitem__(self, index: int) -> Sample:
         """The sample, its ids shifted by the identities of the data sets before."""
         which, inner = self._inner(index)
-        sample = self._data_sets[which][inner]
+        sample = self.data_sets[which][inner]
         shifted = np.where(sample.ids < 0, -1, sample.ids + self._first_ids[which])
         return replace(sample, ids=shifted)
 
     def successor(self, index: int) -> int | None:
         """Index of the next frame of the same sequence."""
         which, inner = self._inner(index)
-        following = self._data_sets[which].successor(inner)
+        following = self.data_sets[which].successor(inner)
         return None if following is None else int(self._starts[which]) + following
 
     def _inner(self, index: int) -> tuple[int, int]:
@@ -195,6 +196,19 @@ class Mixture:
         index = range(len(self))[index]
         which = int(np.searchsorted(self._starts, index, side="right")) - 1
         return which, index - int(self._starts[which])
+
+
+def labels_account(data: DataSet) -> Account:
+    """Account of the labels of a data set, and of all in a mixture; rendered ones have none."""
+    account = Account("person", "people")
+    if isinstance(data, Mixture):
+        for one in data.data_sets:
+            account.add(labels_account(one))
+    elif isinstance(data, Repeated):
+        account.add(labels_account(data.data_set))
+    elif isinstance(data, LabelledImages):
+        account.add(data.account)
+    return account
 
 
 def open_data_set(
