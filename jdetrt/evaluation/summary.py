@@ -16,6 +16,7 @@ from jdetrt.evaluation.perturbed import margin, score_perturbed, score_tracks
 from jdetrt.runtime.decode import Candidates, candidates
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sources.images import sequence_info
+from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.types import Session
 
 if TYPE_CHECKING:
@@ -95,9 +96,7 @@ def quick_score(
     from jdetrt.training.data.datasets import open_data_set  # which loads torch
 
     folder = Path(sequence)
-    info = sequence_info(folder)
-    if info is None:
-        raise DataError(f"{folder}: has neither seqinfo.ini nor images in img1")
+    info = sequence_info(folder) or read_seqinfo(folder)
     data = open_data_set(folder)
     if len(data) != info.length:
         raise DataError(

@@ -16,7 +16,7 @@ import msgspec
 
 from jdetrt import config, shipped
 from jdetrt.account import counted
-from jdetrt.errors import ConfigError, DataError, requiring
+from jdetrt.errors import ConfigError, requiring
 from jdetrt.functions.loading import load, tracking_settings
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector
@@ -407,13 +407,14 @@ def _validation_scorer(
     from jdetrt.evaluation.summary import quick_score
     from jdetrt.export.torch_session import TorchSession
     from jdetrt.runtime.sources.images import sequence_info
+    from jdetrt.runtime.sources.seqinfo import read_seqinfo
     from jdetrt.training.network.anchors import grids, network_anchors
 
     size = recipe.validation_size or recipe.network.size
     assert size is not None
     grids(*size)  # complain now rather than after the first epoch
     if sequence_info(sequence) is None:
-        raise DataError(f"{sequence}: has neither seqinfo.ini nor images in img1")
+        read_seqinfo(sequence)  # which says what is wrong
 
     def score(network: JdeNetwork) -> Mapping[str, float]:
         anchors = network_anchors(recipe.network)  # of the size of training, as in an export
