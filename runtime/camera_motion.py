@@ -25,7 +25,8 @@ _LEAST_SIDE = 64  # pixels of an image; in a smaller one nobody can tell
 _CORNERS = 160
 _LEAST_CORNERS = 16
 _LEAST_SHARE = 0.4  # of the corners that agree
-_CELLS = (6, 4)  # the corners that agree must lie in a third of such cells across and down
+_CELLS = (6, 4)  # across and down
+_LEAST_CELLS = 8  # that have corners that agree: they must not lie on one thing that moves
 _LARGEST_ZOOM = 1.2  # from one frame to the next; more is a cut or a mistake
 _TOLERANCE = 1.0  # small pixels
 _STANDING = 0.35  # small pixels; a corner that moves less stands still
@@ -47,8 +48,9 @@ class CameraMotion:
     """Estimates the motion of the camera of one source.
 
     In mode ``"auto"`` a camera that stands still costs a comparison of thumbnails a frame; where
-    most of the thumbnail changes, and every half a second, the motion is estimated. Once the camera
-    has moved, it is in every frame, until it has stood still for two seconds.
+    most of the thumbnail changes, and every half a second, the motion is estimated. Once most of
+    the image has moved with the camera twice in a row, it is in every frame, until the camera has
+    stood still for two seconds.
 
     Args:
         mode: ``"on"``: in every frame; ``"auto"``; ``"off"``: never.
@@ -75,6 +77,7 @@ class CameraMotion:
         self._size: Size | None = None
         self._small: _Image | None = None
         self._thumb: _Image | None = None
+        self._suspected = False  # the camera seems to have moved in the frame before
         self._still = 0  # frames since the camera moved last
         self._frames = 0
         self._waiting: deque[tuple[int, _F64]] = deque()  # number of a frame, motion into it
@@ -123,22 +126,29 @@ class CameraMotion:
             return None
         self._frames += 1
         due = self._frames % _CHECK_EVERY == 1
-        if not self.moving and not due and not _differs(thumb, thumb_before):
+        if not (self.moving or self._suspected or due or _differs(thumb, thumb_before)):
             return None
         factors = small_size[0] / size.width, small_size[1] / size.height
-        motion = self._estimate(before, small, factors)
+        motion, sure = self._estimate(before, small, factors)
         if motion is None or _shift(motion, small_size) < _MOVED:
             self._still += 1
+            self._suspected = False
             if self._mode == "auto" and self._still > _PATIENCE:
                 self.moving = False
             return None
-        self._still, self.moving = 0, True
+        if not self.moving:
+            self.moving, self._suspected = sure and self._suspected, sure
+            if not sure:
+                return None
+        self._still = 0
         self.moved += 1
         motion[:, 2] /= factors
         return motion
 
-    def _estimate(self, before: _Image, small: _Image, factors: tuple[float, float]) -> _F64 | None:
-        """The motion in small pixels."""
+    def _estimate(
+        self, before: _Image, small: _Image, factors: tuple[float, float]
+    ) -> tuple[_F64 | None, bool]:
+        """The motion in small pixels, and whether most of the image agrees with it."""
         cv2 = load_cv2()
         mask = None
         if len(self.people):
@@ -149,19 +159,19 @@ class CameraMotion:
                 mask[y1 : y2 + 1, x1 : x2 + 1] = 0
         corners = cv2.goodFeaturesToTrack(before, _CORNERS, 0.01, 8, mask=mask, blockSize=5)
         if corners is None or len(corners) < _LEAST_CORNERS:
-            return None
+            return None, False
         moved, status, _ = cv2.calcOpticalFlowPyrLK(
             before, small, corners, None, winSize=(15, 15), maxLevel=3
         )
         there = status.ravel() == 1
         a, b = corners.reshape(-1, 2)[there], moved.reshape(-1, 2)[there]
         if len(a) < _LEAST_CORNERS:
-            return None
+            return None, False
         motion, agree = cv2.estimateAffinePartial2D(
             a, b, method=cv2.RANSAC, ransacReprojThreshold=_TOLERANCE
         )
         if motion is None:
-            return None
+            return None, False
         agreeing = a[agree.ravel() == 1]
         standing = np.count_nonzero(np.hypot(*(b - a).T) < _STANDING)
         zoom = float(np.hypot(*motion[:, 0]))
@@ -169,10 +179,11 @@ class CameraMotion:
             standing >= _RIVALS * len(agreeing)
             or len(agreeing) < max(_LEAST_CORNERS, _LEAST_SHARE * len(corners))
             or not 1 / _LARGEST_ZOOM < zoom < _LARGEST_ZOOM
-            or not _spread(agreeing, before.shape)
+            or (cells := _cells(agreeing, before.shape)) < _LEAST_CELLS
         ):
-            return None
-        return np.asarray(motion, np.float64)
+            return None, False
+        sure = 2 * len(agreeing) >= len(corners) and 2 * cells >= _CELLS[0] * _CELLS[1]
+        return np.asarray(motion, np.float64), sure
 
 
 def chain(first: _F64 | None, then: _F64 | None) -> _F64 | None:
@@ -197,8 +208,8 @@ def _shift(motion: _F64, size: tuple[int, int]) -> float:
     return float(np.hypot(*(corners @ motion.T - corners[:, :2]).T).max())
 
 
-def _spread(points: _F32, shape: tuple[int, ...]) -> bool:
-    """Tell whether points lie all over the image, and not on one thing that moves."""
+def _cells(points: _F32, shape: tuple[int, ...]) -> int:
+    """Number of cells of the image that points lie in."""
     across, down = _CELLS
     cells = np.floor(points * [across / shape[1], down / shape[0]]).astype(int)
-    return 3 * len(np.unique(cells, axis=0)) >= across * down
+    return len(np.unique(cells, axis=0))
