@@ -122,7 +122,7 @@ def main(sequence: Path, output: Path, runs: int = 30) -> None:
         "sequence": f"{name}, {read_seqinfo(sequence).length} frames, rules of MOT17",
         "machine": msgspec.to_builtins(manifest()),
         "commands": [f"scripts/measure_nano.py {name} {output.name} {runs}"],
-        "chosen_on": "weights and sizes: not this sequence",
+        "chosen_on": "weights: not this sequence; tracker settings: this one among others, ADR 17",
         "rows": rows,
     }
     output.write_text(json.dumps(result, indent=1) + "\n")

@@ -9,7 +9,7 @@ import pytest
 
 from jdetrt import shipped
 from jdetrt.api import load
-from jdetrt.config import IouConfig
+from jdetrt.config import FusedConfig
 from jdetrt.engine.onnx_file import OnnxFile
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
@@ -103,8 +103,8 @@ def test_the_settings_of_the_tracker_are_in_all_files_alike() -> None:
         found.append(detector.tracker_config)
     assert len(found) == 4
     assert all(config == found[0] for config in found)
-    assert isinstance(found[0], IouConfig)
-    assert found[0] == open_recipe("nanodet-embedding").network.tracker == IouConfig()
+    assert isinstance(found[0], FusedConfig)
+    assert found[0] == open_recipe("nanodet-embedding").network.tracker
 
 
 def test_the_models_name_the_checkpoint_beside_them() -> None:
