@@ -18,7 +18,8 @@ from jdetrt import shipped
 from jdetrt.account import Account
 from jdetrt.errors import ConfigError
 from jdetrt.functions.loading import load, tracking_settings
-from jdetrt.functions.tasks import build_plan, calibrate, evaluate, export_onnx, train
+from jdetrt.functions.tasks import build_plan, calibrate, evaluate, export_onnx
+from jdetrt.functions.training import train
 from jdetrt.many import track_many
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.events.counter import EventCounter

@@ -112,7 +112,7 @@ def command(
     if recipe is None and not (resume or data):
         raise click.UsageError("Give a RECIPE, --data or --resume.")
     with requiring("train", "Training a network"):
-        from jdetrt.functions.tasks import train
+        from jdetrt.functions.training import train
         from jdetrt.training.distributed import is_first
 
     first = is_first()
