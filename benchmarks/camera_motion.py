@@ -139,7 +139,7 @@ def _row(
 
 
 def _apart(camera: VirtualCamera, true: _F64 | None, estimate: _F64 | None) -> float:
-    """How far two motions take a corner of the window apart, in pixels, at most."""
+    """Distance in pixels, at most, between where two motions take a corner of the window."""
     width, height = camera.size
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], float)
     first, second = (np.eye(2, 3) if one is None else one for one in (true, estimate))
