@@ -52,7 +52,8 @@ def modules(folder: Path) -> list[Path]:
 
 
 def data() -> set[str]:
-    """What else a wheel has: recipes, the page of reports, the shipped models and their card."""
+    """What else a wheel has: recipes, pages, templates, the shipped models and their card."""
+    templates = (ROOT / "jdetrt" / "deploy" / "templates").iterdir()
     page = (ROOT / "benchmarks" / "report" / "static").iterdir()
     recipes = (ROOT / "training" / "recipes").glob("*.toml")
     models = (ROOT / "jdetrt" / "models").iterdir()
@@ -60,6 +61,8 @@ def data() -> set[str]:
         "jdetrt/py.typed",
         *(f"jdetrt/benchmarks/report/static/{path.name}" for path in page),
         *(f"jdetrt/training/recipes/{path.name}" for path in recipes),
+        *(f"jdetrt/deploy/templates/{path.name}" for path in templates),
+        "jdetrt/runtime/live/static/live.html",
         "jdetrt/calibration/report.html",
         "jdetrt/training/curves.html",
         *(f"jdetrt/models/{path.name}" for path in models),
