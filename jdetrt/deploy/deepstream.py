@@ -84,7 +84,8 @@ def write_deepstream_folder(model: str | Path, folder: Path, *, batch: int = 1) 
         "tracker.json": msgspec.json.encode(settings).decode() + "\n",
         "labels.txt": "person\n",
     }
-    copy_file(opened.path, folder / name)
+    for path in opened.files:
+        copy_file(path, folder / path.name)
     for file, text in texts.items():
         write_text(folder / file, text)
-    return [folder / name, *(folder / file for file in texts)]
+    return [folder / file for file in (*(path.name for path in opened.files), *texts)]

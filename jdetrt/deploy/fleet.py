@@ -79,7 +79,7 @@ def build_fleet(
         A report for each board, in their order.
 
     Raises:
-        ConfigError: the model is no ONNX model in one file.
+        ConfigError: the model is no ONNX model.
         SessionError: it cannot be read.
     """
     opened = _onnx(model)
@@ -133,10 +133,10 @@ def fleet_status(model: str | Path, boards: Mapping[str, Board], folder: Path) -
 
 def _onnx(model: str | Path) -> Model:
     opened = Model(model, ConfigError)
-    if opened.kind is not FileKind.ONNX or len(opened.files) > 1:
+    if opened.kind is not FileKind.ONNX:
         raise ConfigError(
-            f"{opened.path}: expected an ONNX model in one file, of `jdetrt export`; each board "
-            "builds its own plan of it"
+            f"{opened.path}: expected an ONNX model of `jdetrt export`; each board builds its own "
+            "plan of it"
         )
     return opened
 
@@ -158,8 +158,10 @@ def _build(model: Model, board: Connection, folder: Path, clip: Path | None) -> 
         and _hash(folder / _PLAN) == record.plan == board.sha256(_PLAN)
     ):
         return BoardReport(board=board.name, state="up to date", result=record)
-    if board.sha256(_MODEL) != sha256(model.path):
-        board.send(model.path, _MODEL)
+    for file in model.files:  # beside the model those of its weights, by the names that it knows
+        name = _MODEL if file == model.path else file.name
+        if board.sha256(name) != sha256(file):
+            board.send(file, name)
     words = [*shlex.split(board.board.command), "build", _MODEL, "-o", _PLAN, *options]
     board.run(f"{shlex.join(words)} >&2")
     plan = folder / _PLAN

@@ -115,12 +115,8 @@ def write_triton_repository(
         network = _onnx_network(opened[0], options)
         python = options.runtime == "python"
         backend = {"backend": "python"} if python else {"platform": "onnxruntime_onnx"}
-        contents = {"model.onnx": opened[0].path}
-        if len(opened[0].files) > 1:
-            raise ConfigError(
-                f"{opened[0].path}: keeps its weights in another file, which Triton would not find "
-                "under its new name; export it again"
-            )
+        weights = opened[0].files[1:]  # kept in files of their own; the model knows their names
+        contents = {"model.onnx": opened[0].path, **{path.name: path for path in weights}}
     else:
         raise ConfigError(
             f"{', '.join(str(model.path) for model in opened)}: expected one ONNX model, or plans "
