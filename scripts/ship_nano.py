@@ -1,7 +1,8 @@
-"""Export nano in its built-in sizes, all with the weights of one file.
+"""Export nano in its built-in sizes.
 
-usage: ship_nano.py FOLDER. FOLDER holds nano.safetensors; beside it come nano-WIDTHxHEIGHT.onnx,
-whose large weights are references into it (external data of ONNX), where the bytes are the same.
+usage: ship_nano.py FOLDER. FOLDER holds nano.safetensors; beside it come nano-WIDTHxHEIGHT.onnx. To
+keep the package small, the large weights of 640x480 are references into the checkpoint (external
+data of ONNX), where the bytes are the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from jdetrt.config import ExportConfig
 from jdetrt.export.onnx_writer import export_onnx
 
 SIZES = ((576, 320), (640, 480), (864, 480))
+SHARED = ((640, 480),)
 LEAST = 1024  # bytes; smaller tensors stay in the model
 
 
@@ -55,7 +57,8 @@ def main(folder: Path) -> None:
     for width, height in SIZES:
         path = folder / f"nano-{width}x{height}.onnx"
         export_onnx(checkpoint, path, ExportConfig(size=(width, height), half_weights=True))
-        share(path, checkpoint)
+        if (width, height) in SHARED:
+            share(path, checkpoint)
         click.echo(f"{path.name}: {path.stat().st_size} bytes")
 
 

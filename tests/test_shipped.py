@@ -114,15 +114,15 @@ def test_the_models_name_the_checkpoint_beside_them() -> None:
             assert session.metadata["checkpoint_sha256"] == digest
 
 
-def test_all_sizes_share_the_weights_of_the_checkpoint() -> None:
+def test_one_size_has_the_weights_of_the_checkpoint() -> None:
     checkpoint = resolve_checkpoint("nano")
-    for path in shipped.sizes().values():
-        assert OnnxFile(path).files == (path, checkpoint)
+    for size, path in shipped.sizes().items():
+        assert OnnxFile(path).files == ((path, checkpoint) if size == "640x480" else (path,))
     files = [checkpoint, *shipped.sizes().values()]
     assert sum(path.stat().st_size for path in files) < 24e6
 
 
-@pytest.mark.parametrize("size", [(576, 320), (864, 480)])
+@pytest.mark.parametrize("size", [(576, 320), (640, 480)])
 def test_a_model_is_what_the_checkpoint_exports_to(size: tuple[int, int]) -> None:
     """Weights that are shared, and scores calibrated for the size."""
     image = np.random.default_rng(0).random((1, 3, size[1], size[0]), np.float32)
