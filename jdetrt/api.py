@@ -164,6 +164,7 @@ def track(
         source: a video, a folder or pattern of images, a MOT sequence, or a camera
             (`jdetrt.runtime.sources.open`); or a source that is open, which is closed at the end.
         model: as `load` takes it; or a detector, which keeps its thresholds and stays open.
+            ``"nano"`` without a size is taken in the size that suits the frames of the source.
         size: width and height of the network input, as in `load`.
         trained_size: as in `load`.
         tracker: a preset by name (``"fused"``, ``"reference"``, ``"paper"``, ``"iou"``), settings,
@@ -222,6 +223,11 @@ def track(
         if os.path.realpath(path) in inputs:
             raise ConfigError(f"{name}={path}: would overwrite an input; give it another name")
     with ExitStack() as stack:
+        if isinstance(source, (str, Path)):
+            source = open_source(source, frame_rate=frame_rate, reconnect_for=reconnect_for)
+        opened = stack.enter_context(source)
+        if model == shipped.NANO and size is None:
+            model = shipped.name_for(opened.size)
         if isinstance(model, Detector):
             detector = model
         else:
@@ -240,9 +246,6 @@ def track(
         if detector is not model:
             detector.score_threshold = settings.score_threshold
             detector.nms_iou = settings.nms_iou
-        if isinstance(source, (str, Path)):
-            source = open_source(source, frame_rate=frame_rate, reconnect_for=reconnect_for)
-        opened = stack.enter_context(source)
         counter = regions
         if isinstance(regions, (str, Path)):
             counter = EventCounter(Regions.read(regions), frame_rate=opened.frame_rate)

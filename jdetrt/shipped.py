@@ -9,12 +9,14 @@ from pathlib import Path
 
 from jdetrt.errors import ConfigError
 
-__all__ = ["FOLDER", "NANO", "name_of", "resolve", "resolve_checkpoint", "sizes"]
+__all__ = ["FOLDER", "NANO", "name_for", "name_of", "resolve", "resolve_checkpoint", "sizes"]
 
 NANO = "nano"
 FOLDER = Path(__file__).parent / "models"
 
 _DEFAULT_SIZE = "576x320"
+_NARROW = "640x480"
+_WIDE = 1.5  # aspect ratio from which on the default size is filled better than the narrow one
 
 
 def sizes() -> dict[str, Path]:
@@ -45,6 +47,20 @@ def resolve(model: str | Path) -> Path:
             f"--size WIDTHxHEIGHT"
         )
     return there[size]
+
+
+def name_for(frame: tuple[int, int] | None) -> str:
+    """Name of the built-in model whose shape suits a frame: narrow ones leave half of it empty.
+
+    Args:
+        frame: width and height in pixels; None where they are not known.
+
+    >>> name_for((1920, 1080)), name_for((640, 480)), name_for(None)
+    ('nano', 'nano:640x480', 'nano')
+    """
+    if frame is None or frame[0] >= _WIDE * frame[1] or _NARROW not in sizes():
+        return NANO
+    return f"{NANO}:{_NARROW}"
 
 
 def name_of(path: Path) -> str:

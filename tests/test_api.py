@@ -268,7 +268,7 @@ def test_settings_of_the_tracker(clip: Path, detector: Detector, tmp_path: Path)
         with jdetrt.track(clip, detector, **options) as run:
             return run.tracker.config
 
-    assert settings() == default_config("iou")  # the model has no embeddings
+        assert settings() == default_config("fused")
     assert settings(tracker="reference") == default_config("reference")
     assert settings(tracker=file) == PaperConfig(buffer=7)
     assert settings(tracker=IouConfig(buffer=9)) == IouConfig(buffer=9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -27,7 +28,7 @@ from jdetrt.cli.track.options import (
 from jdetrt.config import CAMERA_MOTIONS, DEFAULT_PRESET, default_config
 from jdetrt.errors import SessionError
 from jdetrt.file_kind import check
-from jdetrt.shipped import NANO, resolve
+from jdetrt.shipped import name_for, resolve
 
 if TYPE_CHECKING:
     from jdetrt.cli.track.site import Site, StreamSettings
@@ -235,9 +236,10 @@ def command(**given: Any) -> int:
     if options.detections is not None and len(options.source) > 1:
         raise click.UsageError("With --detections, give one SOURCE, a MOT sequence.")
     if options.model is None and options.detections is None:
-        options = replace(options, model=resolve(NANO))
+        name = name_for(_frame_size(options, site))
+        options = replace(options, model=resolve(name))
         if not options.quiet:
-            click.echo(f"No --model given: tracking with {NANO} ({options.model})", err=True)
+            click.echo(f"No --model given: tracking with {name} ({options.model})", err=True)
     if options.detections is not None:
         options = replace(
             options, detections=detections_file(options.source[0], options.detections)
@@ -294,3 +296,14 @@ def _track_sources(
     given = options.preset or (own if site is not None else options.config)
     notes = assumptions(session, tracker_given=bool(given))
     return track_streams(plans, session, run_options(options), stack, notes)
+
+
+def _frame_size(options: Options, site: Site | None) -> tuple[int, int] | None:
+    """The size of the frames, where the only source is a file or folder."""
+    from jdetrt.runtime.sources.open import open_source
+
+    text = options.source[0]
+    if len(options.source) > 1 or site is not None or not os.path.exists(text):
+        return None
+    with open_source(text, frame_rate=options.frame_rate) as source:
+        return source.size
