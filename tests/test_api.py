@@ -21,7 +21,7 @@ import jdetrt
 from jdetrt import api, errors
 from jdetrt.calibration.config import CalibrationConfig
 from jdetrt.cli import main
-from jdetrt.config import IouConfig, PaperConfig, default_config
+from jdetrt.config import FusedConfig, IouConfig, PaperConfig, default_config
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.errors import (
     CheckpointError,
@@ -268,11 +268,13 @@ def test_settings_of_the_tracker(clip: Path, detector: Detector, tmp_path: Path)
         with jdetrt.track(clip, detector, **options) as run:
             return run.tracker.config
 
-        assert settings() == default_config("fused")
+    assert settings() == default_config("fused")
     assert settings(tracker="reference") == default_config("reference")
     assert settings(tracker=file) == PaperConfig(buffer=7)
     assert settings(tracker=IouConfig(buffer=9)) == IouConfig(buffer=9)
-    assert settings(score_threshold=0.7, nms_iou=0.2) == IouConfig(score_threshold=0.7, nms_iou=0.2)
+    assert settings(score_threshold=0.7, nms_iou=0.2) == FusedConfig(
+        score_threshold=0.7, nms_iou=0.2
+    )
 
 
 def test_max_frames_and_frame_rate(clip: Path, detector: Detector) -> None:
