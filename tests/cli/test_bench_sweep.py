@@ -96,9 +96,9 @@ def test_latency_prints_stages_rates_and_power(
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (["report", "none.json", "-o", "page.html"], 1, "none.json: is not a result"),
+        (["report", "none.json", "-o", "page.html"], 1, "none.json: cannot be read"),
         (["report", "none.json"], 2, "--markdown"),
-        (["compare", "none.json", "none.json"], 1, "is not a result"),
+        (["compare", "none.json", "none.json"], 1, "none.json: cannot be read"),
         (["sweep", "--model", "none.pt", "--source", "x", "-o", "o.json"], 1, "cannot be read"),
         (
             ["sweep", "--model", "none.pt", "--source", "x", "-o", "o.json", "--min-fps", "1"],

@@ -371,7 +371,7 @@ def test_a_run_of_an_earlier_version_goes_on(times: int, whole: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("burn_in", "epochs", "told"), [(9, 1, True), (4, 1, False), (9, 3, False)]
+    ("burn_in", "epochs", "told"), [(7, 1, True), (4, 1, False), (7, 3, False)]
 )
 def test_a_burn_in_that_is_cut_short_is_told(
     burn_in: int, epochs: int, told: bool, tmp_path: Path
