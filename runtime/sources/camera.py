@@ -157,8 +157,9 @@ class Camera(Closing):
         while True:
             with self._news:
                 left = self._deadline - time.monotonic()
-                if left > 0:
-                    self._news.wait_for(self._has_news, left)
+                if left > 0 and not self._has_news():
+                    self._news.wait(left)  # or until the reader has another deadline
+                    continue
                 if self._closed.is_set():
                     return None
                 if self._newest is not None:
@@ -314,6 +315,7 @@ class Camera(Closing):
             with self._news:
                 if self._current():
                     self._deadline = time.monotonic() + self._stall_timeout
+                    self._news.notify_all()
                     return capture
             capture.release()
             return None
