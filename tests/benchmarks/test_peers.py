@@ -104,13 +104,13 @@ def test_rows_of_models_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     by_name = {(row.detector, row.tracker): row for row in result.rows}
     assert set(by_name) == {
         ("m.onnx", "trackers ByteTrack"),
-        ("m.onnx", "jdetrt iou"),
+        ("m.onnx", "jdetrt fused"),
         ("public detections", "trackers ByteTrack"),
     }
     public = by_name["public detections", "trackers ByteTrack"]
     assert public.fps is None
     assert public.ap50 == pytest.approx(1.0)  # its boxes are the ground truth
-    own = by_name["m.onnx", "jdetrt iou"]
+    own = by_name["m.onnx", "jdetrt fused"]
     assert own.fps is not None
     assert own.fps > 0
     assert own.ap50 == by_name["m.onnx", "trackers ByteTrack"].ap50 < 0.5

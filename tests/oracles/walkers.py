@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from jdetrt.config import default_config
+from jdetrt.runtime.settings import tracker_note
 from jdetrt.testing import FakeSession
 from jdetrt.training.data.datasets import open_data_set
 from jdetrt.training.data.sample import Sample
@@ -57,8 +59,10 @@ def true_session(
         samples: what will be fed, in this order.
         size: network width and height.
         change: what it is to see instead, given the index of the sample and the truth.
-        metadata: what it says about itself.
+        metadata: what it says about itself; by default that the reference's tracker suits it.
     """
+    if metadata is None:
+        metadata = tracker_note(default_config("reference"))
     dim = 1 + max(int(sample.ids.max(initial=-1)) for sample in samples)
     frames = []
     for index, sample in enumerate(samples):
