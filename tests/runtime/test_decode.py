@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from jdetrt.errors import SessionError
-from jdetrt.runtime.decode import detections, nms
+from jdetrt.runtime.decode import candidates, detections, nms
 from jdetrt.runtime.preprocess import Letterbox, to_source
 
 Floats = npt.NDArray[np.float32]
@@ -167,3 +167,10 @@ def test_other_outputs_are_refused(change: dict[str, np.ndarray | None], message
     given = {name: array for name, array in outputs.items() if array is not None}
     with pytest.raises(SessionError, match=message):
         detections(given, SAME)
+
+
+def test_candidates_are_those_of_the_first_image_unless_told() -> None:
+    boxes = np.array([[[1, 2, 9, 9]], [[3, 4, 8, 8]]], np.float32)
+    outputs = {"boxes": boxes, "scores": np.full((2, 1), 0.9, np.float32)}
+    np.testing.assert_array_equal(candidates(outputs, SAME).boxes, boxes[0])
+    np.testing.assert_array_equal(candidates(outputs, SAME, batch_index=1).boxes, boxes[1])
