@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from jdetrt.config import (
@@ -16,7 +18,15 @@ from jdetrt.documents import decode_json
 from jdetrt.errors import SessionError
 from jdetrt.types import Session, Size
 
-__all__ = ["assumptions", "label_note", "label_of", "tracker_config", "tracker_note"]
+__all__ = [
+    "assumptions",
+    "label_in",
+    "label_note",
+    "label_of",
+    "settings_in",
+    "tracker_config",
+    "tracker_note",
+]
 
 # Keys of a model's metadata, for JSON.
 _TRACKER = "tracker"
@@ -39,10 +49,15 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
         ConfigError: there is no such preset.
         SessionError: the settings in the model cannot be read.
     """
-    note = session.metadata.get(_TRACKER)
+    return settings_in(session.metadata, preset)
+
+
+def settings_in(metadata: Mapping[str, str], preset: str | None = None) -> AnyTrackerConfig:
+    """Settings of the tracker in the metadata of a model file; otherwise as `tracker_config`."""
+    note = metadata.get(_TRACKER)
     if preset is not None or note is None:
         chosen = default_config(preset or DEFAULT_PRESET)
-        if label_of(session) is not None:
+        if label_in(metadata) is not None:
             chosen = msgspec.structs.replace(chosen, max_aspect=ANY_ASPECT)
         return chosen
     try:
@@ -57,7 +72,12 @@ def tracker_config(session: Session, preset: str | None = None) -> AnyTrackerCon
 
 def label_of(session: Session) -> LabelConfig | None:
     """Class that a model detects; None for people. Raises SessionError where it cannot be read."""
-    note = session.metadata.get(_LABEL)
+    return label_in(session.metadata)
+
+
+def label_in(metadata: Mapping[str, str]) -> LabelConfig | None:
+    """Class in the metadata of a model file; as `label_of`."""
+    note = metadata.get(_LABEL)
     try:
         return None if note is None else decode_json(note, LabelConfig)
     except ValueError as err:

@@ -106,7 +106,7 @@ class Fault:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What it is told by."""
+        """Key of its reason: module, code before and after."""
         return self.module, self.before, self.after
 
 

@@ -52,7 +52,7 @@ def modules(folder: Path) -> list[Path]:
 
 
 def data() -> set[str]:
-    """What else a wheel has: recipes, pages, templates, the shipped models and their card."""
+    """Other files of a wheel: recipes, pages, templates, the shipped models and their card."""
     templates = (ROOT / "jdetrt" / "deploy" / "templates").iterdir()
     page = (ROOT / "benchmarks" / "report" / "static").iterdir()
     recipes = (ROOT / "training" / "recipes").glob("*.toml")

@@ -7,12 +7,12 @@ from string import Template
 
 import msgspec
 
-from jdetrt.config import AnyTrackerConfig, default_config
 from jdetrt.deploy.parts import copy_file, template
 from jdetrt.engine.model import Model
 from jdetrt.errors import ConfigError
 from jdetrt.file_kind import FileKind
 from jdetrt.files import write_text
+from jdetrt.runtime.settings import label_in, settings_in
 
 __all__ = ["write_deepstream_folder"]
 
@@ -57,11 +57,7 @@ def write_deepstream_folder(model: str | Path, folder: Path, *, batch: int = 1) 
             "use a model of `jdetrt export --dynamic-batch`"
             + (f", built with --batch 1:{batch}:{batch}" if is_plan else "")
         )
-    settings: AnyTrackerConfig = (
-        msgspec.json.decode(metadata["tracker"], type=AnyTrackerConfig)
-        if "tracker" in metadata
-        else default_config("reference" if "embedding_dim" in metadata else "iou")
-    )
+    settings, label = settings_in(metadata), label_in(metadata)
     name = opened.path.name
     outputs = ["boxes", "scores", *(["embeddings"] if "embedding_dim" in metadata else [])]
     values = {
@@ -82,7 +78,7 @@ def write_deepstream_folder(model: str | Path, folder: Path, *, batch: int = 1) 
         "Makefile": template("deepstream.mk"),
         "probe.py": Template(template("probe.py.txt")).substitute(values),
         "tracker.json": msgspec.json.encode(settings).decode() + "\n",
-        "labels.txt": "person\n",
+        "labels.txt": f"{label.name if label else 'person'}\n",
     }
     for path in opened.files:
         copy_file(path, folder / path.name)

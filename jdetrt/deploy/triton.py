@@ -18,6 +18,7 @@ from jdetrt.engine.triton import METADATA
 from jdetrt.errors import ConfigError
 from jdetrt.file_kind import FileKind
 from jdetrt.files import write_text
+from jdetrt.runtime.settings import label_in
 from jdetrt.types import Size
 
 __all__ = ["TritonOptions", "write_triton_repository"]
@@ -268,7 +269,8 @@ class _Writer:
                 "parameters": _parameters(parameters),
             },
         )
-        self._text(Path(name, "labels.txt"), "person\n")
+        label = label_in(network.metadata)
+        self._text(Path(name, "labels.txt"), f"{label.name if label else 'person'}\n")
 
     def images(self) -> None:
         """The step from images to the network's input, and the ensemble that clients ask."""

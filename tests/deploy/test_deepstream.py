@@ -13,7 +13,7 @@ import pytest
 
 from jdetrt.config import AnyTrackerConfig
 from jdetrt.deploy.deepstream import write_deepstream_folder
-from jdetrt.errors import ConfigError
+from jdetrt.errors import ConfigError, SessionError
 from jdetrt.runtime.decode import candidates
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.shipped import resolve
@@ -118,3 +118,15 @@ def test_fixed_batch_is_not_for_several_streams(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--dynamic-batch"):
         write_deepstream_folder(resolve("nano"), tmp_path, batch=4)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
+    """Those of the model are read as everywhere else: one sentence, and nothing is written."""
+    import onnx
+
+    broken = onnx.load(resolve("nano"))
+    next(x for x in broken.metadata_props if x.key == "tracker").value = "{"
+    onnx.save(broken, tmp_path / "model.onnx")
+    with pytest.raises(SessionError, match="tracker settings"):
+        write_deepstream_folder(tmp_path / "model.onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -136,7 +136,7 @@ SETTINGS = [
 
 
 def _presented(path: Path) -> Result[Any]:
-    """What ``bench report`` and ``compare`` do with a result."""
+    """Read a result as ``bench report`` and ``compare`` do."""
     result = read_result(path)
     if result.measured:
         page.html_report(result)

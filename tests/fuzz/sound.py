@@ -1,4 +1,4 @@
-"""What a sound value is: finite numbers, shapes and ranges as the types say."""
+"""Sound values: finite numbers, shapes and ranges as the types say."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What became of a case.
+    """Outcome of a case.
 
     Attributes:
         command: its name.

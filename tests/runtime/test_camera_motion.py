@@ -36,7 +36,7 @@ def scenery(seed: int = 0) -> Array:
 
 
 def corners_off(camera: VirtualCamera, true: Array | None, estimate: Array | None) -> float:
-    """How far a corner of the image is from where it should be, in pixels, at most."""
+    """Largest error of a corner of the image, in pixels."""
     width, height = camera.size
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], float)
     still = np.eye(2, 3)
