@@ -188,16 +188,17 @@ def test_where_folders_cannot_be_exchanged_the_next_run_puts_the_old_one_back(
     with atomic_folder(folder) as new:
         (new / "old").write_text("old")
     code = (
-        "import os, sys; from pathlib import Path; from jdetrt import atomic\n"
-        "atomic._exchange = lambda one, other: False\n"
+        "import os, sys; from pathlib import Path; from jdetrt import files\n"
+        "files._exchange = lambda one, other: False\n"
         "rename = Path.rename\n"
         "def killed(self, to):\n"
         "    if self.name == 'new': os.kill(os.getpid(), 9)\n"
         "    return rename(self, to)\n"
         "Path.rename = killed\n"
-        "with atomic.atomic_folder(Path(sys.argv[1])): pass\n"
+        "with files.atomic_folder(Path(sys.argv[1])): pass\n"
     )
-    subprocess.run([sys.executable, "-c", code, folder], check=False)
+    killed = subprocess.run([sys.executable, "-c", code, folder], check=False)
+    assert killed.returncode == -9
     assert not folder.exists()
     write_text(tmp_path / "other", "x")
     assert (folder / "old").read_text() == "old"
