@@ -314,7 +314,8 @@ def test_a_build_reports_its_progress(tmp_path: Path, monkeypatch: pytest.Monkey
     given: dict[str, Any] = {}
     monkeypatch.setattr("jdetrt.engine.tensorrt.compat.load", lambda backend: backend)
     monkeypatch.setattr(
-        "jdetrt.engine.tensorrt.builder.build_plan", lambda *_, **options: given.update(options)
+        "jdetrt.engine.tensorrt.builder.build.build_plan",
+        lambda *_, **options: given.update(options),
     )
     progress = SilentProgress()
     jdetrt.build_plan("nano", tmp_path / "a.plan", timing_cache="t.cache", progress=progress)

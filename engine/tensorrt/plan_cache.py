@@ -10,7 +10,7 @@ import msgspec
 
 from jdetrt.engine.onnx_file import OnnxFile
 from jdetrt.engine.tensorrt.build_options import BuildOptions
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import current_device
@@ -49,7 +49,7 @@ def find_or_build(
 
     Raises:
         SessionError: there is no GPU here.
-        JdetrtError: as `jdetrt.engine.tensorrt.builder.build_plan` does.
+        JdetrtError: as `jdetrt.engine.tensorrt.builder.build.build_plan` does.
     """
     options = options or BuildOptions(allow_float=True)  # nobody is there to decide
     announce = _log.info if progress is NO_PROGRESS else progress.message

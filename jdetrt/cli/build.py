@@ -113,7 +113,7 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
     files behind.
     """
     from jdetrt.engine.tensorrt.build_options import BuildOptions, parse_batch
-    from jdetrt.engine.tensorrt.builder import build_plan
+    from jdetrt.engine.tensorrt.builder.build import build_plan
     from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
     from jdetrt.engine.tensorrt.compat import load
     from jdetrt.engine.tensorrt.layers import layers_path

@@ -142,7 +142,7 @@ def build_plan(
         MissingDependencyError: TensorRT is not installed.
     """
     from jdetrt.engine.tensorrt.build_options import BuildOptions
-    from jdetrt.engine.tensorrt.builder import build_plan as build
+    from jdetrt.engine.tensorrt.builder.build import build_plan as build
     from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
     from jdetrt.engine.tensorrt.compat import load as load_tensorrt
 

@@ -10,7 +10,7 @@ from fake_tensorrt import RTX, Scenario, fake_tensorrt
 from small_onnx import write_small_onnx
 
 from jdetrt.cli import main
-from jdetrt.engine.tensorrt import builder
+from jdetrt.engine.tensorrt.builder import build as builder
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Plan
 

@@ -13,7 +13,7 @@ from tiny_network import save_tiny
 
 from jdetrt.cli import main
 from jdetrt.config import ExportConfig
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.export.onnx_writer import export_onnx
 

@@ -12,7 +12,8 @@ import pytest
 from fake_tensorrt import RTX, Scenario, fake_tensorrt
 from small_onnx import write_small_onnx
 
-from jdetrt.engine.tensorrt import builder, compat, plan_cache
+from jdetrt.engine.tensorrt import compat, plan_cache
+from jdetrt.engine.tensorrt.builder import build as builder
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import Device
 

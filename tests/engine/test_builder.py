@@ -22,16 +22,17 @@ from fake_tensorrt import MAGIC, RTX, VERSIONS, Scenario, read_plan
 from small_onnx import write_external_onnx, write_small_onnx
 
 from jdetrt.engine import onnx_file
-from jdetrt.engine.tensorrt import builder, memory
 from jdetrt.engine.tensorrt.build_options import BuildOptions, parse_batch
-from jdetrt.engine.tensorrt.build_progress import Watch
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder import build as builder
+from jdetrt.engine.tensorrt.builder import memory
+from jdetrt.engine.tensorrt.builder.build import build_plan
+from jdetrt.engine.tensorrt.builder.progress import Watch
+from jdetrt.engine.tensorrt.builder.timing_cache import keep_timings, use_timings
 from jdetrt.engine.tensorrt.cache_folder import lock_path
 from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Sidecar, sidecar_path
-from jdetrt.engine.tensorrt.timing_cache import keep_timings, use_timings
 from jdetrt.errors import BuildError, ConfigError, OutputError, SessionError
 
 V8, V10, V11, _ = VERSIONS
@@ -910,7 +911,7 @@ _KILLED = """
     from pathlib import Path
     sys.path.insert(0, {oracles!r})
     from fake_tensorrt import Scenario, fake_tensorrt
-    from jdetrt.engine.tensorrt import builder
+    from jdetrt.engine.tensorrt.builder import build as builder
     from jdetrt.engine.tensorrt.compat import TensorRt
     from jdetrt.engine.tensorrt.device import Device
 

@@ -10,7 +10,7 @@ import pytest
 from fake_tensorrt import RTX, Scenario
 
 from jdetrt.engine.tensorrt import describe as inspect
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.describe import describe_plan
 from jdetrt.engine.tensorrt.device import Device

@@ -15,7 +15,7 @@ from jdetrt.engine import model as model_module
 from jdetrt.engine import onnx_file
 from jdetrt.engine.model import Model
 from jdetrt.engine.onnx_file import fingerprint
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.errors import CalibrationError, PlanMismatchError, SessionError
 from jdetrt.file_kind import FileKind
 from jdetrt.training.checkpoints import checkpoint

@@ -14,7 +14,7 @@ from messages import Messages
 
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Plan
 from jdetrt.errors import PlanMismatchError, SessionError

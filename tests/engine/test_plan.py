@@ -13,7 +13,7 @@ from fake_tensorrt import RTX, VERSIONS
 
 from jdetrt.engine.tensorrt import plan as plan_module
 from jdetrt.engine.tensorrt.build_options import BuildOptions
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Host, Plan, Sidecar, sidecar_path, write_plan
 from jdetrt.errors import PlanMismatchError, SessionError

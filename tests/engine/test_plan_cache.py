@@ -14,9 +14,10 @@ from fake_tensorrt import VERSIONS, Scenario, read_plan
 from messages import Messages
 from small_onnx import write_small_onnx
 
-from jdetrt.engine.tensorrt import builder, plan_cache
 from jdetrt.engine.tensorrt import plan as plan_module
+from jdetrt.engine.tensorrt import plan_cache
 from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.builder import build as builder
 from jdetrt.engine.tensorrt.cache_folder import cache_folder, locked
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Plan, sidecar_path

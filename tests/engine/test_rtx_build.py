@@ -17,7 +17,7 @@ from tiny_network import SIZE, save_tiny
 from jdetrt.config import ExportConfig
 from jdetrt.engine.onnx_file import metadata
 from jdetrt.engine.tensorrt.build_options import BuildOptions
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.engine.tensorrt.compat import Log, TensorRt, deserialize, load
 from jdetrt.engine.tensorrt.plan import Host, Plan
 from jdetrt.errors import BuildError, SessionError
@@ -123,7 +123,7 @@ def test_an_operator_that_it_does_not_know_is_named(trt: TensorRt, tmp_path: Pat
 _INTERRUPTED = """
     import logging, os, signal, sys, time
     from pathlib import Path
-    from jdetrt.engine.tensorrt.builder import build_plan
+    from jdetrt.engine.tensorrt.builder.build import build_plan
     from jdetrt.engine.tensorrt.compat import load
     from jdetrt.runtime.signals import sigterm_as_ctrl_c
 

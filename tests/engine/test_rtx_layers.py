@@ -19,7 +19,7 @@ from jdetrt.calibration.quantize.qdq import layer_names, quantise
 from jdetrt.config import ExportConfig
 from jdetrt.engine.tensorrt import compat
 from jdetrt.engine.tensorrt.build_options import BuildOptions
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.engine.tensorrt.describe import describe_plan
 from jdetrt.engine.tensorrt.layers import Compiled, Layer
 from jdetrt.export.onnx_writer import export_onnx

@@ -14,7 +14,7 @@ import fake_tensorrt
 import pytest
 from fake_tensorrt import surface
 
-from jdetrt.engine.tensorrt import build_config
+from jdetrt.engine.tensorrt.builder import config as build_config
 
 ENGINE = Path(__file__).parents[2] / "engine" / "tensorrt"
 VERSIONS: list[str] = fake_tensorrt._golden()["versions"]
@@ -55,7 +55,7 @@ NAMES = {
 }
 # Attributes of NumPy's arrays and of our own values that some version of TensorRT has too.
 OURS = {"itemsize", "metadata", "precision"}
-MODULES = sorted(path.stem for path in ENGINE.glob("*.py"))
+MODULES = sorted(str(path.relative_to(ENGINE).with_suffix("")) for path in ENGINE.rglob("*.py"))
 # Classes and members of TensorRT that not all versions have, and from where on, or up to where.
 FROM_10 = VERSIONS[1:]
 TO_10 = [v for v in VERSIONS if v.startswith(("8.", "10."))]
@@ -167,8 +167,8 @@ def test_of_objects_of_unknown_class_too(module: str) -> None:
 
 def test_the_modules_are_found() -> None:
     assert {m for m in MODULES if touched((ENGINE / f"{m}.py").read_text())} >= {
-        *("build_config", "build_progress", "builder", "calibration_cache", "compat"),
-        *("execution_context", "onnx_parser", "timing_cache"),
+        *("builder/config", "builder/progress", "builder/build", "builder/onnx_parser"),
+        *("builder/timing_cache", "calibration_cache", "compat", "execution_context"),
     }
 
 

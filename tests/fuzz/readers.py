@@ -41,10 +41,10 @@ from jdetrt.calibration.record import CalibrationRecord
 from jdetrt.config import AnyTrackerConfig, IouConfig, load
 from jdetrt.engine.model import Model
 from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.builder.timing_cache import use_timings
 from jdetrt.engine.tensorrt.calibration_cache import CalibrationCache, read_cache, write_cache
 from jdetrt.engine.tensorrt.layers import Compiled, Layer, layers_path, read_layers
 from jdetrt.engine.tensorrt.plan import FileFacts, Host, Plan, Sidecar
-from jdetrt.engine.tensorrt.timing_cache import use_timings
 from jdetrt.errors import JdetrtError
 from jdetrt.export import describe
 from jdetrt.files import write_json

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jdetrt.engine.tensorrt import compat
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.engine.tensorrt.compat import TensorRt
 from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.errors import EngineError, JdetrtError, MissingDependencyError

@@ -9,7 +9,7 @@ import pytest
 
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.tensorrt import compat
-from jdetrt.engine.tensorrt.builder import build_plan
+from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.runtime.detector import check_model
 
 

@@ -35,7 +35,7 @@ from tiny_network import TinyBody, ship_tiny
 from jdetrt import shipped
 from jdetrt.cli import main as jdetrt
 from jdetrt.engine.model import Model
-from jdetrt.engine.tensorrt import builder
+from jdetrt.engine.tensorrt.builder import build as builder
 from jdetrt.engine.tensorrt.compat import load
 from jdetrt.engine.tensorrt.device import Device, platform_name
 from jdetrt.engine.tensorrt.plan import Host, Plan

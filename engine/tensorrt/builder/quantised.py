@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.builder.onnx_parser import Network
 from jdetrt.engine.tensorrt.compat import (
     Log,
     TensorRt,
@@ -13,7 +14,6 @@ from jdetrt.engine.tensorrt.compat import (
     engine_information,
 )
 from jdetrt.engine.tensorrt.layers import Compiled, from_inspector
-from jdetrt.engine.tensorrt.onnx_parser import Network
 from jdetrt.errors import BuildError, SessionError
 
 __all__ = ["check_int8", "inspect_plan"]

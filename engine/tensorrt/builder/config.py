@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from jdetrt.engine.tensorrt.build_options import BuildOptions
+from jdetrt.engine.tensorrt.builder.onnx_parser import BODY, DECODE, Network
 from jdetrt.engine.tensorrt.compat import TensorRt
-from jdetrt.engine.tensorrt.onnx_parser import BODY, DECODE, Network
 from jdetrt.errors import BuildError
 
 __all__ = ["check_options", "configure", "is_strong"]

@@ -17,18 +17,22 @@ from typing import Any
 
 from jdetrt import shipped
 from jdetrt.engine.onnx_file import OnnxFile
-from jdetrt.engine.tensorrt.build_config import check_options, configure, is_strong
 from jdetrt.engine.tensorrt.build_options import BuildOptions
-from jdetrt.engine.tensorrt.build_progress import Watch, run_build
+from jdetrt.engine.tensorrt.builder.config import check_options, configure, is_strong
+from jdetrt.engine.tensorrt.builder.memory import check_memory, default_workspace
+from jdetrt.engine.tensorrt.builder.onnx_parser import Network, parse
+from jdetrt.engine.tensorrt.builder.progress import Watch, run_build
+from jdetrt.engine.tensorrt.builder.quantised import check_int8, inspect_plan
+from jdetrt.engine.tensorrt.builder.timing_cache import (
+    default_timing_cache,
+    keep_timings,
+    use_timings,
+)
 from jdetrt.engine.tensorrt.cache_folder import lock_path
 from jdetrt.engine.tensorrt.compat import Log, TensorRt
 from jdetrt.engine.tensorrt.device import Device, current_device
 from jdetrt.engine.tensorrt.layers import from_log, layers_path
-from jdetrt.engine.tensorrt.memory import check_memory, default_workspace
-from jdetrt.engine.tensorrt.onnx_parser import Network, parse
 from jdetrt.engine.tensorrt.plan import FileFacts, Host, Sidecar, sidecar_path, write_plan
-from jdetrt.engine.tensorrt.quantised import check_int8, inspect_plan
-from jdetrt.engine.tensorrt.timing_cache import default_timing_cache, keep_timings, use_timings
 from jdetrt.errors import BuildError, OutputError, SessionError
 from jdetrt.file_kind import PLAN_SUFFIXES, check
 from jdetrt.files import check_writable, write_json

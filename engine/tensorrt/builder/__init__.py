@@ -1,0 +1,1 @@
+"""From an ONNX model to a plan, on whatever TensorRT is installed."""
