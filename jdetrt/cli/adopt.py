@@ -18,11 +18,9 @@ from jdetrt.file_kind import PLAN_MARKS
     shell_complete=opt.complete_file,
     help="A plan that another program (trtexec, DeepStream) built from a model of `jdetrt export`.",
 )
-@click.option(
+@opt.file(
     "--model",
-    type=opt.FILE,
-    metavar="FILE",
-    help="The ONNX model that it was built from; its tracker settings then travel with the plan.",
+    "The ONNX model that it was built from; its tracker settings then travel with the plan.",
 )
 @opt.DEVICE
 def command(plan: Path, model: Path | None) -> None:

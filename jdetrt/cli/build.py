@@ -13,96 +13,72 @@ from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.results import shapes
 from jdetrt.errors import BuildError
 from jdetrt.file_kind import check
-from jdetrt.shipped import resolve
 
 if TYPE_CHECKING:
     from jdetrt.engine.tensorrt.plan import Sidecar
 
 
 @click.command(cls=opt.Command)
-@click.argument(
-    "model",
-    type=resolve,
-    shell_complete=opt.complete_model,
-    help="An ONNX model from `jdetrt export`, or the built-in nano or nano:WxH.",
-)
-@click.option(
-    "-o", "--output", type=opt.FILE, required=True, metavar="FILE", help="The plan to write."
-)
-@click.option(
+@opt.ONNX_MODEL
+@opt.output("The plan to write.")
+@opt.choice(
     "--backend",
-    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
-    default="tensorrt",
-    show_default=True,
-    help="tensorrt builds on the GPU that the plan is for; tensorrt-rtx builds on any x86 machine, "
+    "tensorrt builds on the GPU that the plan is for; tensorrt-rtx builds on any x86 machine, "
     "for RTX GPUs.",
+    ["tensorrt", "tensorrt-rtx"],
+    default="tensorrt",
 )
-@click.option(
+@opt.option(
     "--batch",
+    "Batch size, for a model exported with --dynamic-batch; or smallest, typical and largest.",
     default="1",
-    show_default=True,
     metavar="N|N:N:N",
-    help="Batch size, for a model exported with --dynamic-batch; or smallest, typical and largest.",
 )
-@click.option(
+@opt.choice(
     "--precision",
-    type=click.Choice(["graph", "fp16", "int8"]),
-    default="graph",
-    show_default=True,
-    help="graph keeps the types of the model; fp16 and int8 let TensorRT choose (up to TensorRT "
+    "graph keeps the types of the model; fp16 and int8 let TensorRT choose (up to TensorRT "
     "10, where it is deprecated).",
+    ["graph", "fp16", "int8"],
+    default="graph",
 )
-@click.option(
-    "--calibration-cache",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Ranges for --precision int8, in TensorRT's own format.",
-)
-@click.option(
+@opt.file("--calibration-cache", "Ranges for --precision int8, in TensorRT's own format.")
+@opt.number(
     "--workspace",
-    type=click.IntRange(1, 1 << 20),
+    "Memory that a kernel may use. Default: half of the free memory.",
+    most=1 << 20,
     metavar="MiB",
-    help="Memory that a kernel may use. Default: half of the free memory.",
 )
-@click.option(
+@opt.number(
     "--optimization-level",
-    type=click.IntRange(0, 5),
+    "How long to search for fast kernels. Default: TensorRT's own.",
+    least=0,
+    most=5,
     metavar="0-5",
-    help="How long to search for fast kernels. Default: TensorRT's own.",
 )
-@click.option(
-    "--version-compatible", is_flag=True, help="Let later versions of TensorRT load the plan."
-)
-@click.option(
+@opt.flag("--version-compatible", "Let later versions of TensorRT load the plan.")
+@opt.choice(
     "--hardware",
-    type=click.Choice(["this", "same-compute-capability", "ampere+"]),
+    "GPUs the plan must run on.",
+    ["this", "same-compute-capability", "ampere+"],
     default="this",
-    show_default=True,
-    help="GPUs the plan must run on.",
 )
-@click.option(
+@opt.number(
     "--dla-core",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Run the network body on this core of the deep learning accelerator (experimental).",
+    "Run the network body on this core of the deep learning accelerator (experimental).",
+    least=0,
 )
-@click.option(
-    "--allow-float",
-    is_flag=True,
-    help="Write the plan even if convolutions that the model has in INT8 run in float.",
+@opt.flag(
+    "--allow-float", "Write the plan even if convolutions that the model has in INT8 run in float."
 )
-@click.option(
+@opt.option(
     "--compute-capability",
+    "GPU generation to build for, with tensorrt-rtx; may be repeated.",
     multiple=True,
     metavar="X.Y",
-    help="GPU generation to build for, with tensorrt-rtx; may be repeated.",
 )
-@click.option(
+@opt.file(
     "--timing-cache",
-    type=opt.FILE,
-    metavar="FILE",
-    help="File of kernel timings that makes later builds faster. Default: a file in the cache "
-    "folder.",
+    "File of kernel timings that makes later builds faster. Default: a file in the cache folder.",
 )
 @opt.DEVICE
 @opt.QUIET

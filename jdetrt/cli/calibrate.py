@@ -16,7 +16,6 @@ from jdetrt.cli.progress import ProgressBars
 from jdetrt.errors import CalibrationError, requiring
 from jdetrt.file_kind import check
 from jdetrt.files import scratch_folder
-from jdetrt.shipped import resolve
 
 if TYPE_CHECKING:
     from jdetrt.calibration.record import CalibrationRecord
@@ -34,179 +33,123 @@ if TYPE_CHECKING:
         "--labelled-pictures": "--labelled-images",
     },
 )
-@click.argument(
-    "model",
-    type=resolve,
-    shell_complete=opt.complete_model,
-    help="A float32 ONNX model from `jdetrt export`, or the built-in nano or nano:WxH. For a file "
-    "called nano, write ./nano.",
+@opt.ONNX_MODEL
+@opt.output("The INT8 model to write, for TensorRT.")
+@opt.file("--cpu-output", "Also write an INT8 model in the form that ONNX Runtime needs on CPUs.")
+@opt.file(
+    "--calibration-cache", "Also write a calibration cache, for TensorRT 8 to 10.", to="cache"
 )
-@click.option(
-    "-o",
-    "--output",
-    type=opt.FILE,
-    required=True,
-    metavar="FILE",
-    help="The INT8 model to write, for TensorRT.",
-)
-@click.option(
-    "--cpu-output",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Also write an INT8 model in the form that ONNX Runtime needs on CPUs.",
-)
-@click.option(
-    "--calibration-cache",
-    "cache",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Also write a calibration cache, for TensorRT 8 to 10.",
-)
-@click.option(
+@opt.option(
     "--tensorrt-version",
+    "TensorRT version that will read the calibration cache.",
     default=CalibrationConfig.tensorrt_version,
-    show_default=True,
     metavar="X.Y.Z",
-    help="TensorRT version that will read the calibration cache.",
 )
-@click.option(
+@opt.source(
     "--source",
-    "sources",
-    multiple=True,
-    metavar="SOURCE",
-    shell_complete=opt.complete_file,
-    help="Video, folder of images or MOT sequence to calibrate on, typical of where the model will "
+    "Video, folder of images or MOT sequence to calibrate on, typical of where the model will "
     "be used; may be repeated.",
+    to="sources",
+    multiple=True,
 )
 @opt.max_frames("Number of frames to choose from all sources.", default=CalibrationConfig.count)
-@click.option(
-    "--frame-list",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Use frames chosen earlier (frames.json of a report) instead of --source.",
+@opt.file(
+    "--frame-list", "Use frames chosen earlier (frames.json of a report) instead of --source."
 )
-@click.option(
+@opt.option(
     "--people/--no-people",
+    "Also choose frames by the number of people detected in them; slower.",
     default=True,
-    show_default=True,
-    help="Also choose frames by the number of people detected in them; slower.",
 )
 @opt.seed("the choice of frames")
-@click.option(
+@opt.choice(
     "--quantizer",
-    type=click.Choice(["jdetrt", "modelopt"]),
+    "Quantisation tool. NVIDIA ModelOpt writes only OUTPUT, with --method entropy or min-max.",
+    ["jdetrt", "modelopt"],
     default="jdetrt",
-    show_default=True,
-    help="Quantisation tool. NVIDIA ModelOpt writes only OUTPUT, with --method entropy or min-max.",
 )
-@click.option(
+@opt.choice(
     "--method",
-    type=click.Choice(["auto", *METHODS]),
-    default="auto",
-    show_default=True,
-    help="How activation ranges are set; auto picks the method with the smallest change in boxes, "
+    "How activation ranges are set; auto picks the method with the smallest change in boxes, "
     "scores and embeddings.",
+    ["auto", *METHODS],
+    default="auto",
 )
-@click.option(
+@opt.option(
     "--percentile",
-    "percent",
+    "Percentile for --method percentile.",
+    to="percent",
     type=click.FloatRange(0.0, 100.0, min_open=True),
     default=CalibrationConfig.percent,
-    show_default=True,
     metavar="P",
-    help="Percentile for --method percentile.",
 )
-@click.option(
-    "--all-layers",
-    is_flag=True,
-    help="Quantise every layer except those of --leave-out, whatever the accuracy.",
+@opt.flag(
+    "--all-layers", "Quantise every layer except those of --leave-out, whatever the accuracy."
 )
-@click.option(
+@opt.option(
     "--leave-out",
+    "Layer to keep in floating point, or a pattern with * and ?; may be repeated.",
     multiple=True,
     metavar="NODE",
-    help="Layer to keep in floating point, or a pattern with * and ?; may be repeated.",
 )
-@click.option(
+@opt.choice(
     "--rest",
-    type=click.Choice(["fp32", "fp16"]),
+    "Precision of the layers of OUTPUT that are not in INT8; decoding is always fp32.",
+    ["fp32", "fp16"],
     default="fp32",
-    show_default=True,
-    help="Precision of the layers of OUTPUT that are not in INT8; decoding is always fp32.",
 )
-@click.option(
+@opt.choice(
     "--for",
-    "target",
-    type=click.Choice(TARGETS),
-    help="Machine that will run OUTPUT, which decides how --rest fp16 is written: orin (JetPack 6 "
+    "Machine that will run OUTPUT, which decides how --rest fp16 is written: orin (JetPack 6 "
     "and later), jetpack5, rtx (TensorRT-RTX) or desktop. Default: this machine.",
+    TARGETS,
+    to="target",
 )
-@click.option(
+@opt.option(
     "--target-cosine",
+    "Smallest acceptable median cosine between FP32 and INT8 embeddings.",
     type=click.FloatRange(-1.0, 1.0),
     default=CalibrationConfig.target_cosine,
-    show_default=True,
     metavar="COSINE",
-    help="Smallest acceptable median cosine between FP32 and INT8 embeddings.",
 )
-@click.option(
+@opt.share(
     "--max-ap-drop",
-    type=opt.FRACTION,
-    default=CalibrationConfig.max_ap_drop,
-    show_default=True,
-    metavar="AP",
-    help="Largest acceptable drop in average precision. Without --labelled, the detections of FP32 "
+    "Largest acceptable drop in average precision. Without --labelled, the detections of FP32 "
     "serve as ground truth.",
+    default=CalibrationConfig.max_ap_drop,
+    metavar="AP",
 )
-@click.option(
+@opt.source(
     "--labelled",
+    "Labelled images to measure --max-ap-drop on, other than those of --gt; may be repeated.",
     multiple=True,
     metavar="SEQUENCE",
-    shell_complete=opt.complete_file,
-    help="Labelled images to measure --max-ap-drop on, other than those of --gt; may be repeated.",
 )
-@click.option(
+@opt.number(
     "--labelled-images",
-    "labelled_pictures",
-    type=click.IntRange(1),
+    "Number of labelled images to use, evenly spaced.",
+    to="labelled_pictures",
     default=CalibrationConfig.labelled_pictures,
-    show_default=True,
-    metavar="N",
-    help="Number of labelled images to use, evenly spaced.",
 )
-@click.option(
+@opt.number(
     "--compare-frames",
-    "compared",
-    type=click.IntRange(1),
+    "Number of frames to compare FP32 and INT8 on.",
+    to="compared",
     default=CalibrationConfig.compared,
-    show_default=True,
-    metavar="N",
-    help="Number of frames to compare FP32 and INT8 on.",
 )
-@click.option(
-    "--gt",
-    type=opt.FILE,
-    metavar="SEQUENCE",
-    help="MOT sequence with ground truth to score all models on.",
+@opt.file("--gt", "MOT sequence with ground truth to score all models on.", metavar="SEQUENCE")
+@opt.file(
+    "--fp16", "The same model in FP16, to score and time along with the others.", metavar="MODEL"
 )
-@click.option(
-    "--fp16",
-    type=opt.FILE,
-    metavar="MODEL",
-    help="The same model in FP16, to score and time along with the others.",
-)
-@click.option("--report", type=opt.FILE, metavar="DIR", help="Write the report into this folder.")
+@opt.file("--report", "Write the report into this folder.", metavar="DIR")
 @opt.JSON
-@click.option(
-    "--state",
-    type=opt.FILE,
-    metavar="FILE",
-    help="File for resuming an interrupted run; deleted at the end. Default: OUTPUT.state.",
+@opt.file(
+    "--state", "File for resuming an interrupted run; deleted at the end. Default: OUTPUT.state."
 )
 @opt.THREADS
 @opt.QUIET
 def command(model: Path, output: Path, quantizer: str, quiet: bool, **given: Any) -> None:
-    """Quantise an ONNX model to INT8, and report the effect on tracking.
+    """Quantise a float32 ONNX model to INT8, and report the effect on tracking.
 
     Activation ranges are measured on frames of your own sources. As few layers as possible then
     stay in floating point, so that boxes and embeddings stay close to FP32. No GPU is needed.

@@ -28,82 +28,47 @@ def command() -> None:
 
 @command.command(cls=opt.Command)
 @_MODELS
-@click.option(
-    "-o",
-    "--output",
-    type=opt.FILE,
-    required=True,
-    metavar="DIR",
-    help="The model repository; other models in it stay.",
-)
-@click.option(
-    "--name", default="jde", show_default=True, metavar="NAME", help="Name of the served model."
-)
-@click.option(
+@opt.output("The model repository; other models in it stay.", metavar="DIR")
+@opt.option("--name", "Name of the served model.", default="jde", metavar="NAME")
+@opt.number(
     "--model-version",
-    "version",
-    type=click.IntRange(1),
+    "Version of the served model; a server takes the newest.",
+    to="version",
     default=1,
-    show_default=True,
-    metavar="N",
-    help="Version of the served model; a server takes the newest.",
 )
-@click.option(
+@opt.choice(
     "--runtime",
-    type=click.Choice(["auto", "python"]),
-    default="auto",
-    show_default=True,
-    help="auto: TensorRT for plans, the ONNX Runtime backend for ONNX models. python: ONNX Runtime "
+    "auto: TensorRT for plans, the ONNX Runtime backend for ONNX models. python: ONNX Runtime "
     "in the Python backend, for servers without that backend.",
+    ["auto", "python"],
+    default="auto",
 )
-@click.option(
+@opt.choice(
     "--input",
-    type=click.Choice(["float32", "uint8", "jpeg"]),
-    default="float32",
-    show_default=True,
-    help="Uploads of the clients: network inputs, letterboxed images (a quarter of the bytes, the "
+    "Uploads of the clients: network inputs, letterboxed images (a quarter of the bytes, the "
     "same result) or JPEG files of them (the fewest bytes).",
+    ["float32", "uint8", "jpeg"],
+    default="float32",
 )
-@click.option(
-    "--max-batch",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    metavar="N",
-    help="Largest batch of a model exported with --dynamic-batch.",
-)
-@click.option(
+@opt.number("--max-batch", "Largest batch of a model exported with --dynamic-batch.", default=8)
+@opt.number(
     "--queue-delay",
-    "queue_delay_us",
-    type=click.IntRange(0),
+    "Microseconds that a request waits for others to fill a batch.",
+    to="queue_delay_us",
+    least=0,
     default=2000,
-    show_default=True,
     metavar="US",
-    help="Microseconds that a request waits for others to fill a batch.",
 )
-@click.option(
-    "--instances",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Copies of the network on each GPU, or on the CPU.",
+@opt.number("--instances", "Copies of the network on each GPU, or on the CPU.", default=1)
+@opt.number(
+    "--threads", "CPU threads of one copy in ONNX Runtime; 0 for one a core.", least=0, default=0
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="CPU threads of one copy in ONNX Runtime; 0 for one a core.",
-)
-@click.option(
+@opt.option(
     "--tag",
-    default="24.10-py3",
-    show_default=True,
-    metavar="TAG",
-    help="Triton's image in the compose file and the Kubernetes manifest; its TensorRT must be the "
+    "Triton's image in the compose file and the Kubernetes manifest; its TensorRT must be the "
     "version that built the plans.",
+    default="24.10-py3",
+    metavar="TAG",
 )
 @opt.QUIET
 def triton(
@@ -154,17 +119,8 @@ def triton(
     help="A plan of `jdetrt build`, or an ONNX model of `jdetrt export`, of which DeepStream "
     "builds an FP16 engine itself.",
 )
-@click.option(
-    "-o", "--output", type=opt.FILE, required=True, metavar="DIR", help="Folder for the files."
-)
-@click.option(
-    "--streams",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Number of streams, which the network sees as one batch.",
-)
+@opt.output("Folder for the files.", metavar="DIR")
+@opt.number("--streams", "Number of streams, which the network sees as one batch.", default=1)
 @opt.QUIET
 def deepstream(model: Path, output: Path, streams: int, quiet: bool) -> None:
     """Write nvinfer settings, an output parser and a probe for NVIDIA DeepStream.

@@ -50,13 +50,11 @@ def _data_options(function: _F) -> _F:
 @opt.ANY_MODEL
 @opt.PATHS
 @_data_options
-@click.option(
+@opt.share(
     "--score-threshold",
-    type=opt.FRACTION,
+    "Score above which a detection counts for precision and recall.",
     default=0.5,
-    show_default=True,
     metavar="SCORE",
-    help="Score above which a detection counts for precision and recall.",
 )
 @_options
 def detection(
@@ -104,12 +102,12 @@ def detection(
 @opt.ANY_MODEL
 @opt.PATHS
 @_data_options
-@click.option(
+@opt.choice(
     "--rule",
-    type=click.Choice(["cells", "candidates"]),
-    help="Where the embedding of a person comes from: the cell at the centre of the box, as the "
+    "Where the embedding of a person comes from: the cell at the centre of the box, as the "
     "paper words it (checkpoints only; the reference code selects some other cells), or the best "
     "candidate. Default: cells for checkpoints, otherwise candidates.",
+    ["cells", "candidates"],
 )
 @_options
 def embedding(
@@ -164,14 +162,9 @@ def embedding(
     help="MOT sequences with ground truth.",
 )
 @opt.PRESET
-@click.option(
-    "--config",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Read the tracker settings from a TOML file.",
-)
+@opt.file("--config", "Read the tracker settings from a TOML file.")
 @opt.RULES
-@click.option("--results", type=opt.FILE, metavar="DIR", help="Keep the tracks in this folder.")
+@opt.file("--results", "Keep the tracks in this folder.", metavar="DIR")
 @score_limits
 @_options
 def tracking(
@@ -223,12 +216,11 @@ def tracking(
     "sequence", shell_complete=opt.complete_file, help="A MOT sequence with ground truth."
 )
 @opt.PRESET
-@click.option(
+@opt.number(
     "--perturbed-runs",
-    "perturbed_runs",
-    type=click.IntRange(2),
-    metavar="N",
-    help="Also track N times with slightly perturbed boxes, to show how much of a score is chance.",
+    "Also track N times with slightly perturbed boxes, to show how much of a score is chance.",
+    to="perturbed_runs",
+    least=2,
 )
 @_options
 def summary(

@@ -12,7 +12,7 @@ from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars, phase
 from jdetrt.cli.results import plural, shapes
-from jdetrt.config import TOP_K_LIMIT, ExportConfig
+from jdetrt.config import ExportConfig
 from jdetrt.errors import CheckpointError, ConfigError, requiring
 
 if TYPE_CHECKING:
@@ -27,48 +27,33 @@ _CHECKPOINT_OPTIONS = (
 
 @click.command(cls=opt.Command, renamed={"--frames": "--source"})
 @opt.CHECKPOINT
-@click.option(
-    "-o", "--output", type=opt.FILE, required=True, metavar="FILE", help="The ONNX model to write."
-)
+@opt.output("The ONNX model to write.")
 @opt.SIZE
 @opt.TRAINED_SIZE
-@click.option(
-    "--top-k",
-    type=click.IntRange(1, TOP_K_LIMIT),
-    default=ExportConfig().top_k,
-    show_default=True,
-    metavar="N",
-    help="Number of candidates that the model outputs per image.",
-)
-@click.option("--dynamic-batch", is_flag=True, help="Let the model take any number of images.")
-@click.option(
+@opt.TOP_K
+@opt.flag("--dynamic-batch", "Let the model take any number of images.")
+@opt.choice(
     "--precision",
-    type=click.Choice(["fp32", "fp16"]),
+    "Precision that the network computes in; decoding, inputs and outputs stay float32.",
+    ["fp32", "fp16"],
     default=ExportConfig().precision,
-    show_default=True,
-    help="Precision that the network computes in; decoding, inputs and outputs stay float32.",
 )
-@click.option(
+@opt.flag(
     "--half-weights",
-    is_flag=True,
-    help="Store convolution weights rounded to float16, which halves the file; the model still "
+    "Store convolution weights rounded to float16, which halves the file; the model still "
     "computes in float32 (unlike --precision fp16).",
 )
-@click.option(
+@opt.file(
     "--tracker",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Tracker settings (TOML) to store in the model, for every command that tracks with it. "
+    "Tracker settings (TOML) to store in the model, for every command that tracks with it. "
     "Default: those that the checkpoint records.",
 )
-@click.option(
+@opt.source(
     "--source",
-    "sources",
-    multiple=True,
-    metavar="SOURCE",
-    shell_complete=opt.complete_file,
-    help="Video or images to compare ONNX Runtime with torch on (the first 4 frames of each). "
+    "Video or images to compare ONNX Runtime with torch on (the first 4 frames of each). "
     "Default: synthetic images.",
+    to="sources",
+    multiple=True,
 )
 @click.pass_context
 def command(

@@ -27,14 +27,7 @@ _BOARDS = click.argument(
     shell_complete=opt.complete_file,
     help="A TOML file with [board.NAME]: host (for ssh) or container, folder, command, build.",
 )
-_FOLDER = click.option(
-    "-o",
-    "--output",
-    type=opt.FILE,
-    required=True,
-    metavar="DIR",
-    help="Folder for the plans, one folder per board.",
-)
+_FOLDER = opt.output("Folder for the plans, one folder per board.", metavar="DIR")
 
 
 @click.group(cls=opt.Group)
@@ -46,12 +39,7 @@ def command() -> None:
 @_MODEL
 @_BOARDS
 @_FOLDER
-@click.option(
-    "--clip",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Measure FPS on each board while it tracks this video.",
-)
+@opt.file("--clip", "Measure FPS on each board while it tracks this video.")
 @opt.JSON
 @opt.QUIET
 def build(

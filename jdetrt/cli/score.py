@@ -42,10 +42,8 @@ def score_limits(function: _F) -> _F:
 @click.argument("results_dir", type=opt.FILE, help="Folder of tracks: <sequence>.txt.")
 @opt.RULES
 @opt.SEQUENCES
-@click.option("--only-present", is_flag=True, help="Skip sequences that have no results file.")
-@click.option(
-    "--strict", is_flag=True, help="Refuse boxes without area instead of leaving them out."
-)
+@opt.flag("--only-present", "Skip sequences that have no results file.")
+@opt.flag("--strict", "Refuse boxes without area instead of leaving them out.")
 @score_limits
 @opt.JSON
 def command(

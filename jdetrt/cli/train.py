@@ -30,62 +30,45 @@ if TYPE_CHECKING:
     "nano-efficientnet-embedding or nano-efficientnet-large. Without one, --data teaches the "
     "built-in model nano, and --resume takes the run's own.",
 )
-@click.option(
-    "-o", "--output", type=opt.FILE, required=True, metavar="DIR", help="Folder of the run."
-)
+@opt.output("Folder of the run.", metavar="DIR")
 @opt.DATA
 @opt.LABEL
-@click.option(
+@opt.file(
     "--data-root",
-    type=opt.FILE,
+    "Base folder of the paths in the recipe. Default: the current folder.",
     default=Path(),
     metavar="DIR",
-    help="Base folder of the paths in the recipe. Default: the current folder.",
+    show_default=False,
 )
-@click.option(
-    "--start",
-    metavar="FILE",
-    shell_complete=opt.complete_file,
-    help="Weights to start from, instead of those that the recipe names.",
+@opt.source(
+    "--start", "Weights to start from, instead of those that the recipe names.", metavar="FILE"
 )
 @opt.epochs("Number of epochs, instead of the recipe's.")
 @opt.batch("Images per step, over all devices, instead of the recipe's.", default=None)
-@click.option(
+@opt.option(
     "--size",
+    "Network input size, multiples of 32, instead of the recipe's.",
     type=opt.parse_size,
     metavar="WxH",
-    help="Network input size, multiples of 32, instead of the recipe's.",
 )
-@click.option(
+@opt.option(
     "--learning-rate",
+    "Learning rate, instead of the recipe's.",
     type=click.FloatRange(0.0, min_open=True),
     metavar="RATE",
-    help="Learning rate, instead of the recipe's.",
 )
-@click.option(
+@opt.file(
     "--validate",
-    type=opt.FILE,
-    metavar="SEQUENCE",
-    help="MOT sequence to score the network on after each epoch; best.safetensors is then the "
+    "MOT sequence to score the network on after each epoch; best.safetensors is then the "
     "checkpoint with the highest AP.",
+    metavar="SEQUENCE",
 )
-@click.option("--resume", is_flag=True, help="Resume the run in --output.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="DEVICE",
-    help="Device to train on: cpu, cuda, cuda:1 or auto.",
+@opt.flag("--resume", "Resume the run in --output.")
+@opt.option(
+    "--device", "Device to train on: cpu, cuda, cuda:1 or auto.", default="auto", metavar="DEVICE"
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(0, 256),
-    default=2,
-    show_default=True,
-    metavar="N",
-    help="Number of processes that prepare images.",
-)
-@click.option("--cache-images", is_flag=True, help="Keep all images in memory.")
+@opt.number("--workers", "Number of processes that prepare images.", least=0, most=256, default=2)
+@opt.flag("--cache-images", "Keep all images in memory.")
 def command(
     recipe: str | None,
     output: Path,

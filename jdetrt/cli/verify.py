@@ -31,68 +31,52 @@ if TYPE_CHECKING:
 
 @click.command(cls=opt.Command, renamed={"--frames": "--source", "--limit": "--max-frames"})
 @opt.ANY_MODEL
-@click.option(
+@opt.option(
     "--against",
+    "Model to compare with, such as the ONNX model that a plan was built from.",
     type=resolve_checkpoint,
     required=True,
     metavar="MODEL",
     shell_complete=opt.complete_model,
-    help="Model to compare with, such as the ONNX model that a plan was built from.",
 )
-@click.option(
+@opt.source(
     "--source",
-    "sources",
+    "Video, images or MOT sequence to run both models on; may be repeated.",
+    to="sources",
     multiple=True,
     required=True,
-    metavar="SOURCE",
-    shell_complete=opt.complete_file,
-    help="Video, images or MOT sequence to run both models on; may be repeated.",
 )
 @opt.max_frames("Number of frames to use from each source.", default=100)
 @opt.SIZE
 @opt.TRAINED_SIZE
-@click.option(
+@opt.share(
     "--score-threshold",
-    type=opt.FRACTION,
-    metavar="SCORE",
-    help="Compare candidates above this score in either model; 0 compares all. Default: 0.1; for "
+    "Compare candidates above this score in either model; 0 compares all. Default: 0.1; for "
     "INT8 the people that the other model detects with a score above 0.5, as `jdetrt calibrate` "
     "does.",
+    metavar="SCORE",
 )
-@click.option(
+@opt.choice(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8"]),
-    help="Which row of tolerances to use. Default: the lower of the two models' precisions.",
+    "Which row of tolerances to use. Default: the lower of the two models' precisions.",
+    ["fp32", "fp16", "int8"],
 )
-@click.option(
-    "--min-iou",
-    type=opt.FRACTION,
-    metavar="IOU",
-    help="Smallest acceptable 1st-percentile overlap of paired boxes.",
+@opt.share(
+    "--min-iou", "Smallest acceptable 1st-percentile overlap of paired boxes.", metavar="IOU"
 )
-@click.option(
-    "--max-score",
-    type=opt.FRACTION,
-    metavar="DIFF",
-    help="Largest acceptable 99th-percentile difference in score.",
+@opt.share("--max-score", "Largest acceptable 99th-percentile difference in score.", metavar="DIFF")
+@opt.share(
+    "--min-cosine", "Smallest acceptable median cosine between embeddings.", metavar="COSINE"
 )
-@click.option(
-    "--min-cosine",
-    type=opt.FRACTION,
-    metavar="COSINE",
-    help="Smallest acceptable median cosine between embeddings.",
-)
-@click.option(
+@opt.share(
     "--min-cosine-p5",
-    type=opt.FRACTION,
+    "Smallest acceptable 5th-percentile cosine between embeddings.",
     metavar="COSINE",
-    help="Smallest acceptable 5th-percentile cosine between embeddings.",
 )
-@click.option(
+@opt.share(
     "--max-unmatched",
-    type=opt.FRACTION,
+    "Largest acceptable share of candidates that have no match in the other model.",
     metavar="SHARE",
-    help="Largest acceptable share of candidates that have no match in the other model.",
 )
 @opt.PROVIDER
 @opt.DEVICE

@@ -44,16 +44,14 @@ def command() -> None:
     help="Image with the person to search for, given by --box or --id.",
 )
 @click.argument("target_frame", type=opt.FILE, help="Image to search for the person.")
-@click.option(
-    "-o", "--output", type=opt.FILE, required=True, metavar="FILE", help="The PNG image to write."
-)
-@click.option("--box", type=parse_box, metavar="X,Y,W,H", help="Box of the person, in pixels.")
-@click.option(
+@opt.output("The PNG image to write.")
+@opt.option("--box", "Box of the person, in pixels.", type=parse_box, metavar="X,Y,W,H")
+@opt.option(
     "--id",
-    "identity",
+    "Identity of the person, if both frames are from MOT sequences with ground truth.",
+    to="identity",
     type=int,
     metavar="N",
-    help="Identity of the person, if both frames are from MOT sequences with ground truth.",
 )
 @opt.SIZE
 @opt.TRAINED_SIZE

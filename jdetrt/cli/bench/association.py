@@ -17,29 +17,15 @@ __all__ = ["association", "peers", "trackers"]
 
 
 @click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
-@click.option(
+@opt.option(
     "--targets",
+    "People per frame: comma-separated numbers.",
     default="10,20,61,120,250,500,1000",
-    show_default=True,
     metavar="N,...",
-    help="People per frame: comma-separated numbers.",
 )
-@click.option(
-    "--preset",
-    type=click.Choice(PRESETS),
-    default="reference",
-    show_default=True,
-    help="Association preset to time.",
-)
+@opt.choice("--preset", "Association preset to time.", PRESETS, default="reference")
 @opt.max_frames("Number of timed frames for each number of people.", default=150)
-@click.option(
-    "--dim",
-    type=click.IntRange(2, 8192),
-    default=512,
-    show_default=True,
-    metavar="N",
-    help="Length of the embeddings.",
-)
+@opt.number("--dim", "Length of the embeddings.", least=2, most=8192, default=512)
 @opt.seed("the crowds")
 @opt.JSON
 def association(
@@ -99,28 +85,24 @@ def trackers(root: Path, sequences: list[str] | None, repeats: int, json_path: P
 
 @click.command(cls=opt.Command)
 @click.argument("sequence", type=opt.FILE, help="A MOT sequence with images and ground truth.")
-@click.option(
+@opt.option(
     "--model",
-    "models",
+    "An ONNX model or a TensorRT plan of jdetrt; can be repeated. Built in: nano, nano:WxH.",
+    to="models",
     multiple=True,
     default=("nano",),
-    show_default=True,
     shell_complete=opt.complete_model,
     metavar="MODEL",
-    help="An ONNX model or a TensorRT plan of jdetrt; can be repeated. Built in: nano, nano:WxH.",
 )
-@click.option(
+@opt.file(
     "--nanodet",
-    type=opt.FILE,
+    "A published NanoDet as ONNX file, of which the class person is taken; can be repeated.",
     multiple=True,
-    metavar="FILE",
-    help="A published NanoDet as ONNX file, of which the class person is taken; can be repeated.",
 )
-@click.option(
+@opt.option(
     "--hog/--no-hog",
+    "Whether to measure the HOG detector of OpenCV as well; it is slow.",
     default=True,
-    show_default=True,
-    help="Whether to measure the HOG detector of OpenCV as well; it is slow.",
 )
 @opt.max_frames("Number of frames. Default: all.", least=2)
 @opt.THREADS

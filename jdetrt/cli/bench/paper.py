@@ -20,39 +20,28 @@ __all__ = ["density", "losses", "table1"]
 
 
 @click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
-@click.option(
+@opt.option(
     "--model",
+    "Model that detects people in --low and --high.",
     type=resolve,
     metavar="MODEL",
     shell_complete=opt.complete_model,
-    help="Model that detects people in --low and --high.",
 )
-@click.option(
-    "--low",
-    metavar="SEQUENCE",
-    shell_complete=opt.complete_file,
-    help="MOT sequence with few people. Default: a synthetic one.",
+@opt.source("--low", "MOT sequence with few people. Default: a synthetic one.", metavar="SEQUENCE")
+@opt.source(
+    "--high", "MOT sequence with many people. Default: a synthetic one.", metavar="SEQUENCE"
 )
-@click.option(
-    "--high",
-    metavar="SEQUENCE",
-    shell_complete=opt.complete_file,
-    help="MOT sequence with many people. Default: a synthetic one.",
-)
-@click.option(
+@opt.option(
     "--people",
+    "People visible at a time in the low- and high-density synthetic sequences.",
     default="8,61",
-    show_default=True,
     metavar="LOW,HIGH",
-    help="People visible at a time in the low- and high-density synthetic sequences.",
 )
-@click.option(
+@opt.share(
     "--score-threshold",
-    type=opt.FRACTION,
+    "Score above which all trackers get a detection; below it none does.",
     default=TrackerConfig().score_threshold,
-    show_default=True,
     metavar="SCORE",
-    help="Score above which all trackers get a detection; below it none does.",
 )
 @opt.max_frames("Length of each synthetic sequence, in frames.", default=300, least=10)
 @opt.REPEATS
@@ -117,25 +106,23 @@ def table1(
 
 @click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
 @opt.MODEL
-@click.option(
+@opt.option(
     "--people",
+    "People per frame: comma-separated numbers.",
     type=opt.numbers,
     default="5,10,20,40,60,80,100",
-    show_default=True,
     metavar="N,...",
-    help="People per frame: comma-separated numbers.",
 )
 @opt.max_frames("Number of frames for each number of people.", default=20, least=2)
-@click.option(
+@opt.option(
     "--reid",
+    "Body of the re-identification network: resnet50, resnet101, darknet53 or nano.",
     default="resnet50",
-    show_default=True,
     metavar="BODY",
-    help="Body of the re-identification network: resnet50, resnet101, darknet53 or nano.",
 )
 @opt.seed("the people")
 @opt.PROVIDER
-@click.option("--png", type=opt.FILE, metavar="FILE", help="Draw the figure as a PNG image.")
+@opt.file("--png", "Draw the figure as a PNG image.")
 @opt.JSON
 def density(
     model: Path,
@@ -204,11 +191,10 @@ def density(
 @opt.seed("the clips and the training")
 @opt.DATA
 @opt.ROOT
-@click.option(
+@opt.file(
     "--validate",
-    type=opt.FILE,
+    "MOT sequence to score the networks on. Default: a rendered clip.",
     metavar="SEQUENCE",
-    help="MOT sequence to score the networks on. Default: a rendered clip.",
 )
 @opt.JSON
 def losses(

@@ -23,19 +23,18 @@ __all__ = ["camera_motion", "rates"]
     "one sequence with images.",
 )
 @opt.SEQUENCES
-@click.option(
+@opt.option(
     "--model",
+    "Track the detections of this model, with its own tracker settings.",
     type=resolve,
     metavar="MODEL",
     shell_complete=opt.complete_model,
-    help="Track the detections of this model, with its own tracker settings.",
 )
-@click.option(
+@opt.option(
     "--rates",
+    "Rates that sequences of 30 FPS are thinned to; others are thinned in proportion.",
     default="30,15,10,7.5,5",
-    show_default=True,
     metavar="FPS,...",
-    help="Rates that sequences of 30 FPS are thinned to; others are thinned in proportion.",
 )
 @opt.seed("the random drops")
 @opt.JSON

@@ -20,11 +20,9 @@ __all__ = ["compare", "report"]
 
 @click.command(cls=opt.Command)
 @click.argument("result", type=opt.FILE, help="JSON file of bench sweep or bench latency.")
-@click.option(
-    "-o", "--output", type=opt.FILE, metavar="FILE", help="Write the report as an HTML page."
-)
-@click.option("--markdown", type=opt.FILE, metavar="FILE", help="Write the table as Markdown.")
-@click.option("--png", type=opt.FILE, metavar="FILE", help="Write the charts as an image.")
+@opt.output("Write the report as an HTML page.", required=False)
+@opt.file("--markdown", "Write the table as Markdown.")
+@opt.file("--png", "Write the charts as an image.")
 def report(result: Path, output: Path | None, markdown: Path | None, png: Path | None) -> None:
     """Present a result as an HTML page, a Markdown table or an image.
 
@@ -58,16 +56,13 @@ def report(result: Path, output: Path | None, markdown: Path | None, png: Path |
     "a", type=opt.FILE, help="Result before the change: JSON of bench sweep or bench latency."
 )
 @click.argument("b", type=opt.FILE, help="Result after the change, of the same benchmark.")
-@click.option(
-    "--anyway", is_flag=True, help="Also compare results of different machines or settings."
-)
-@click.option(
+@opt.flag("--anyway", "Also compare results of different machines or settings.")
+@opt.option(
     "--min-change",
+    "Ignore smaller changes, in percent.",
     type=click.FloatRange(0, 100),
     default=3.0,
-    show_default=True,
     metavar="PERCENT",
-    help="Ignore smaller changes, in percent.",
 )
 @opt.JSON
 def compare(a: Path, b: Path, anyway: bool, min_change: float, json_path: Path | None) -> None:

@@ -25,14 +25,13 @@ __all__ = ["streams"]
     help="Videos, folders of images or MOT sequences; reused if there are more streams.",
 )
 @opt.MODEL
-@click.option(
+@opt.option(
     "--streams",
-    "counts",
+    "Numbers of simultaneous streams to measure.",
+    to="counts",
     type=opt.numbers,
     default="1,2,4",
-    show_default=True,
     metavar="N,...",
-    help="Numbers of simultaneous streams to measure.",
 )
 @opt.max_frames("Number of frames per stream.", default=60, least=3)
 @opt.REPEATS

@@ -12,7 +12,6 @@ from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.results import print_table
-from jdetrt.config import TOP_K_LIMIT, ExportConfig
 from jdetrt.errors import ConfigError, requiring
 from jdetrt.shipped import resolve_checkpoint
 from jdetrt.types import Size
@@ -30,129 +29,88 @@ __all__ = ["sweep"]
         "--calibration": "--calibration-source",
     },
 )
-@click.option(
+@opt.option(
     "--model",
-    "models",
+    "A checkpoint (missing models and plans are built from it) or ONNX models, one per size. "
+    "The model nano is built in.",
+    to="models",
     type=resolve_checkpoint,
     metavar="FILE",
     multiple=True,
     required=True,
     shell_complete=opt.complete_model,
-    help="A checkpoint (missing models and plans are built from it) or ONNX models, one per size. "
-    "The model nano is built in.",
 )
-@click.option(
-    "--source",
-    required=True,
-    metavar="SOURCE",
-    shell_complete=opt.complete_file,
-    help="Video, folder of images or MOT sequence to track.",
+@opt.source("--source", "Video, folder of images or MOT sequence to track.", required=True)
+@opt.output("Result file (JSON). If it exists, the sweep resumes.")
+@opt.file(
+    "--keep", "Folder for exported models and plans. Default: next to the result.", metavar="DIR"
 )
-@click.option(
-    "-o",
-    "--output",
-    type=opt.FILE,
-    required=True,
-    metavar="FILE",
-    help="Result file (JSON). If it exists, the sweep resumes.",
-)
-@click.option(
-    "--keep",
-    type=opt.FILE,
-    metavar="DIR",
-    help="Folder for exported models and plans. Default: next to the result.",
-)
-@click.option(
+@opt.option(
     "--sizes",
+    "Network input sizes to measure.",
     type=opt.parse_sizes,
     default="1088x608,864x480,576x320",
-    show_default=True,
     metavar="WxH,...",
-    help="Network input sizes to measure.",
 )
 @opt.TRAINED_SIZE
-@click.option(
+@opt.option(
     "--precisions",
+    "Precisions to measure, such as fp32,fp16,int8. Default: fp16 and int8 for TensorRT, fp32 "
+    "and int8 for ONNX Runtime; int8 only with --calibration-source.",
     type=opt.names,
     metavar="P,...",
-    help="Precisions to measure, such as fp32,fp16,int8. Default: fp16 and int8 for TensorRT, fp32 "
-    "and int8 for ONNX Runtime; int8 only with --calibration-source.",
 )
-@click.option(
+@opt.option(
     "--backends",
+    "Backends to measure: onnxruntime, tensorrt, tensorrt-rtx. Default: TensorRT on a machine "
+    "with an NVIDIA GPU and TensorRT, otherwise ONNX Runtime.",
     type=opt.names,
     metavar="B,...",
-    help="Backends to measure: onnxruntime, tensorrt, tensorrt-rtx. Default: TensorRT on a machine "
-    "with an NVIDIA GPU and TensorRT, otherwise ONNX Runtime.",
 )
-@click.option(
-    "--gt",
-    metavar="SEQUENCE",
-    shell_complete=opt.complete_file,
-    help="MOT sequence with ground truth to measure accuracy on.",
-)
-@click.option(
+@opt.source("--gt", "MOT sequence with ground truth to measure accuracy on.", metavar="SEQUENCE")
+@opt.choice(
     "--accuracy",
-    type=click.Choice(["HOTA", "MOTA", "IDF1", "AP50"]),
+    "Score for the Pareto front and the recommendation.",
+    ["HOTA", "MOTA", "IDF1", "AP50"],
     default="HOTA",
-    show_default=True,
-    help="Score for the Pareto front and the recommendation.",
 )
-@click.option(
+@opt.number(
     "--perturbed-runs",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Number of times to track slightly perturbed boxes, whose mean score is the accuracy; 0 "
+    "Number of times to track slightly perturbed boxes, whose mean score is the accuracy; 0 "
     "scores a single run. Default: 20, or 0 if --gt is more than one sequence.",
+    least=0,
 )
-@click.option(
+@opt.option(
     "--min-fps",
+    "Recommend a configuration with at least this system FPS in its slowest run.",
     type=click.FloatRange(0),
     metavar="FPS",
-    help="Recommend a configuration with at least this system FPS in its slowest run.",
 )
-@click.option(
+@opt.option(
     "--max-watts",
+    "Recommend a configuration that draws at most this many watts in every run.",
     type=click.FloatRange(0),
     metavar="WATTS",
-    help="Recommend a configuration that draws at most this many watts in every run.",
 )
-@click.option(
+@opt.source(
     "--calibration-source",
-    "calibration",
+    "Source to calibrate INT8 models on, other than that of --gt; may be repeated.",
+    to="calibration",
     multiple=True,
-    metavar="SOURCE",
-    shell_complete=opt.complete_file,
-    help="Source to calibrate INT8 models on, other than that of --gt; may be repeated.",
 )
-@click.option(
-    "--calibration-frames",
-    type=click.IntRange(1),
-    default=200,
-    show_default=True,
-    metavar="N",
-    help="Number of frames to calibrate INT8 models on.",
-)
+@opt.number("--calibration-frames", "Number of frames to calibrate INT8 models on.", default=200)
 @opt.max_frames("Number of timed frames per run.", default=200, least=2)
 @opt.WARM_UP
 @opt.REPEATS
-@click.option(
+@opt.option(
     "--cool-down",
+    "Pause between runs; longer while a sensor reads above its starting temperature.",
     type=click.FloatRange(0),
     default=10.0,
-    show_default=True,
     metavar="SECONDS",
-    help="Pause between runs; longer while a sensor reads above its starting temperature.",
 )
 @opt.VIDEO
-@click.option(
-    "--top-k",
-    type=click.IntRange(1, TOP_K_LIMIT),
-    default=ExportConfig().top_k,
-    show_default=True,
-    metavar="N",
-    help="Number of candidates that exported models output per image.",
-)
+@opt.TOP_K
 @opt.seed("the order of the runs")
 @opt.PRESET
 @opt.PROVIDER

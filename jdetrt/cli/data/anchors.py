@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @click.command(cls=opt.Command)
 @opt.PATHS
-@click.option(
+@opt.option(
     "--size",
+    "Network input size, multiples of 32.",
     type=opt.parse_size,
     metavar="WxH",
     required=True,
-    help="Network input size, multiples of 32.",
 )
 @opt.ROOT
 @opt.LABEL
 @opt.MIN_VISIBILITY
 @opt.seed("k-means")
-@click.option("--toml", is_flag=True, help="Print the anchors in the format of a recipe.")
+@opt.flag("--toml", "Print the anchors in the format of a recipe.")
 @opt.JSON
 def anchors(
     paths: tuple[str, ...],

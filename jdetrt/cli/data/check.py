@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @opt.PATHS
 @opt.ROOT
 @opt.LABEL
-@click.option("--decode", is_flag=True, help="Decode whole images, not only their headers.")
+@opt.flag("--decode", "Decode whole images, not only their headers.")
 @opt.JSON
 def check(
     paths: tuple[str, ...],

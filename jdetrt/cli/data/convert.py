@@ -34,19 +34,17 @@ _NAMES = ("ethz", "citypersons", "caltech", "mot16", "mot17", "cuhk-sysu", "prw"
     metavar="DIR",
     help="Folder for all converted data sets; it gets the list of images, such as mot17.train.",
 )
-@click.option(
+@opt.choice(
     "--split",
-    type=click.Choice(["train", "val", "test"]),
+    "Part of the data set; not every data set has all three.",
+    ["train", "val", "test"],
     default="train",
-    show_default=True,
-    help="Part of the data set; not every data set has all three.",
 )
-@click.option(
+@opt.choice(
     "--link",
-    type=click.Choice(["symlink", "hard", "copy"]),
+    "Whether images are linked or copied into the folder.",
+    ["symlink", "hard", "copy"],
     default="symlink",
-    show_default=True,
-    help="Whether images are linked or copied into the folder.",
 )
 def convert(name: str, raw_dir: Path, out_dir: Path, split: str, link: str) -> None:
     """Convert a downloaded data set to the format that training reads.

@@ -48,169 +48,125 @@ def _old_frames(value: str) -> str:
     "(rtsp://host/stream, http://host/video), or the name of a stream of --config; several are "
     "tracked at once. Default: all streams of --config.",
 )
-@click.option(
+@opt.option(
     "--model",
+    "An ONNX model from `jdetrt export`, a plan from `jdetrt build`, the built-in nano or "
+    "nano:WxH, or a model on Triton (grpc://host:8001/name, http://host:8000/name). For a file "
+    "called nano, write ./nano. Default without --detections: nano.",
     type=opt.model_or_address,
     metavar="MODEL",
     shell_complete=opt.complete_model,
-    help="An ONNX model from `jdetrt export`, a plan from `jdetrt build`, the built-in nano or "
-    "nano:WxH, or a model on Triton (grpc://host:8001/name, http://host:8000/name). For a file "
-    "called nano, write ./nano. Default without --detections: nano.",
 )
-@click.option(
+@opt.file(
     "--detections",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Track these detections instead of running a network: a MOT det.txt, relative to the "
+    "Track these detections instead of running a network: a MOT det.txt, relative to the "
     "sequence or to the current folder. SOURCE is then a MOT sequence; its images are only needed "
     "for --video and --images.",
 )
-@click.option(
+@opt.choice(
     "--confidence-unit",
-    type=click.Choice(["auto", "fraction", "percent", "margin"]),
-    default="auto",
-    show_default=True,
-    help="Unit of the confidences of --detections: 0 to 1, 0 to 100, or margins of a classifier "
+    "Unit of the confidences of --detections: 0 to 1, 0 to 100, or margins of a classifier "
     "(any number, 0 at its decision); auto decides by the numbers and says how.",
+    ["auto", "fraction", "percent", "margin"],
+    default="auto",
 )
-@click.option(
-    "--strict",
-    is_flag=True,
-    help="Refuse --detections with boxes without area instead of leaving these out.",
-)
-@click.option(
+@opt.flag("--strict", "Refuse --detections with boxes without area instead of leaving these out.")
+@opt.file(
     "--mot",
-    type=opt.FILE,
-    metavar="FILE|-",
-    callback=opt.to_stdout,
-    help="Write tracks as MOT Challenge text; `-` writes to stdout as they come. With several "
+    "Write tracks as MOT Challenge text; `-` writes to stdout as they come. With several "
     "sources, `{name}` in the name of an output stands for that of the source.",
-)
-@click.option(
-    "--kitti",
-    type=opt.FILE,
     metavar="FILE|-",
     callback=opt.to_stdout,
-    help="Write tracks as KITTI text.",
 )
-@click.option(
-    "--jsonl",
-    type=opt.FILE,
-    metavar="FILE|-",
-    callback=opt.to_stdout,
-    help="Write tracks as JSON, one line per frame.",
+@opt.file("--kitti", "Write tracks as KITTI text.", metavar="FILE|-", callback=opt.to_stdout)
+@opt.file(
+    "--jsonl", "Write tracks as JSON, one line per frame.", metavar="FILE|-", callback=opt.to_stdout
 )
-@click.option("--video", type=opt.FILE, metavar="FILE", help="Write an annotated video.")
-@click.option(
-    "--images", type=opt.FILE, metavar="DIR", help="Write annotated frames into this folder."
-)
-@click.option(
+@opt.file("--video", "Write an annotated video.")
+@opt.file("--images", "Write annotated frames into this folder.", metavar="DIR")
+@opt.file(
     "--regions",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Read lines to cross, zones to stay in and masks from a TOML file. With --live they can "
+    "Read lines to cross, zones to stay in and masks from a TOML file. With --live they can "
     "be drawn on the page, which saves them there. With several sources, `{name}` stands for each.",
 )
-@click.option(
+@opt.file(
     "--events",
-    type=opt.FILE,
+    "Write what happens at the lines and in the zones of --regions as JSON, one line per event.",
     metavar="FILE|-",
     callback=opt.to_stdout,
-    help="Write what happens at the lines and in the zones of --regions as JSON, one line per "
-    "event.",
 )
-@click.option(
-    "--heat-map",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Write an image of where people stood (.png, .jpg, .webp).",
-)
-@click.option(
+@opt.file("--heat-map", "Write an image of where people stood (.png, .jpg, .webp).")
+@opt.option(
     "--live",
-    metavar="[HOST:]PORT",
-    help="Show the run as a web page on this port, of the loopback unless a host is given; "
+    "Show the run as a web page on this port, of the loopback unless a host is given; "
     "elsewhere the page asks for a token (JDETRT_LIVE_TOKEN, or a new one).",
+    metavar="[HOST:]PORT",
 )
-@click.option("--show", is_flag=True, help="Show the frames in a window; q ends the run.")
-@click.option(
+@opt.flag("--show", "Show the frames in a window; q ends the run.")
+@opt.option(
     "--rotate",
+    "Begin new output files of a live source at this size or age, such as 100MB or 1h. The "
+    "old ones get a date in their names.",
     type=read_rotation,
     metavar="SIZE|TIME",
-    help="Begin new output files of a live source at this size or age, such as 100MB or 1h. The "
-    "old ones get a date in their names.",
 )
-@click.option(
-    "--keep",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Delete all but the newest N of the old output files. Default: keep all.",
+@opt.number(
+    "--keep", "Delete all but the newest N of the old output files. Default: keep all.", least=0
 )
-@click.option(
+@opt.option(
     "--mqtt",
-    metavar="URL",
-    help="Publish tracks as they come to an MQTT broker: mqtt://user:password@host/topic, or "
+    "Publish tracks as they come to an MQTT broker: mqtt://user:password@host/topic, or "
     "mqtts:// for TLS.",
+    metavar="URL",
 )
-@click.option(
+@opt.option(
     "--metrics",
+    "Serve metrics for Prometheus on this port, of the loopback unless a host is given.",
     metavar="[HOST:]PORT",
-    help="Serve metrics for Prometheus on this port, of the loopback unless a host is given.",
 )
-@click.option(
+@opt.option(
     "--reconnect-for",
+    "End when a live source has been away for this long; 0 ends with its first failure. "
+    "Default: wait for it for ever.",
     type=click.FloatRange(0.0),
     metavar="SECONDS",
-    help="End when a live source has been away for this long; 0 ends with its first failure. "
-    "Default: wait for it for ever.",
 )
 @opt.max_frames("Stop after this many frames of each source.")
-@click.option(
+@opt.number(
     "--every",
-    type=click.IntRange(1, 1000),
-    metavar="N",
-    help="Run the network on one frame of N only; in between, tracks move on as they did. Default: "
+    "Run the network on one frame of N only; in between, tracks move on as they did. Default: "
     "1, every frame.",
+    most=1000,
 )
-@click.option(
+@opt.choice(
     "--camera-motion",
-    type=click.Choice(CAMERA_MOTIONS),
-    default="auto",
-    show_default=True,
-    help="Estimate how the camera moves and move the tracks along: auto does so while it moves. "
+    "Estimate how the camera moves and move the tracks along: auto does so while it moves. "
     "With --detections only on does, and needs the images.",
+    CAMERA_MOTIONS,
+    default="auto",
 )
-@click.option(
+@opt.option(
     "--frame-rate",
+    "Frame rate of SOURCE, such as 25 or 30000/1001, if the stated one is wrong.",
     type=opt.parse_frame_rate,
     metavar="FPS",
-    help="Frame rate of SOURCE, such as 25 or 30000/1001, if the stated one is wrong.",
 )
 @opt.PRESET
-@click.option(
+@opt.share(
     "--score-threshold",
-    type=opt.FRACTION,
+    "Ignore detections with this score or less. Default: that of the preset.",
     metavar="SCORE",
-    help="Ignore detections with this score or less. Default: that of the preset.",
 )
-@click.option(
+@opt.share(
     "--nms-iou",
-    type=opt.FRACTION,
+    "IoU above which two detections count as one. Default: that of the preset.",
     metavar="IOU",
-    help="IoU above which two detections count as one. Default: that of the preset.",
 )
-@click.option(
+@opt.file(
     "--config",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Read the tracker settings, or the streams of a site, from a TOML file; options override "
-    "it.",
+    "Read the tracker settings, or the streams of a site, from a TOML file; options override it.",
 )
-@click.option(
-    "--save-config",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Write the tracker settings in effect to a TOML file.",
-)
+@opt.file("--save-config", "Write the tracker settings in effect to a TOML file.")
 @opt.BACKEND
 @opt.PROVIDER
 @opt.DEVICE
