@@ -19,7 +19,8 @@ def kernel(function: _F) -> _F:
     """Compile ``function`` at its first call; keep the machine code on disk for the next process.
 
     Plain IEEE arithmetic, one thread, the GIL released, so that the pipeline can decode the next
-    frame meanwhile. A kernel takes NumPy arrays and numbers, never objects.
+    frame meanwhile. A division by zero gives infinity or not-a-number as in NumPy, which lets loops
+    with divisions use SIMD. A kernel takes NumPy arrays and numbers, never objects.
     """
     return _compile(function, nogil=True)
 
@@ -38,6 +39,7 @@ def compilations() -> int:
 
 
 def _compile(function: _F, **options: Any) -> _F:
+    options["error_model"] = "numpy"
     try:
         compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError as err:  # Numba found no folder that it may write its cache to

@@ -93,6 +93,8 @@ class Association(ABC, Generic[_Config]):
         indptr, columns, costs = iou_pairs(
             store.boxes(tracked), store.boxes(lost), limit=limit, plus_one=plus_one
         )
+        if len(costs) == 0:  # as in nearly every frame
+            return lost[:0]
         near = costs < limit
         a = np.repeat(tracked, np.diff(indptr))[near]
         b = lost[columns[near]]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.runtime.jit import kernel
+from jdetrt.runtime.jit import kernel, reduction_kernel
 from jdetrt.runtime.tracking import kalman
 from jdetrt.runtime.tracking.costs import Pairs, appearance_pairs
 
@@ -65,22 +67,21 @@ def _observe(boxes: _F32, embeddings: _F32) -> tuple[_F64, _F64, _F32, int]:
         xyah[j, 1] = y + h / 2.0
         xyah[j, 2] = w / h if ok else 0.0
         xyah[j, 3] = h
-        _normalise(embeddings[j], unit[j])
+        norm = _norm(embeddings[j])
+        if bad < 0 and not np.isfinite(norm):
+            bad = j
         for i in range(embeddings.shape[1]):
-            if not np.isfinite(unit[j, i]) and bad < 0:
-                bad = j
+            unit[j, i] = embeddings[j, i] / norm
     return wide, xyah, unit, bad
 
 
-@kernel
-def _normalise(vector: _F32, out: _F32) -> float:
+@reduction_kernel
+def _norm(vector: _F32) -> Any:
+    """Length of a vector as float32, 1 for one of zeros; not finite where a value is not."""
     total = 0.0
     for i in range(len(vector)):
         total += np.float64(vector[i]) * np.float64(vector[i])
-    norm = np.float32(np.sqrt(total)) if total > 0.0 else np.float32(1.0)
-    for i in range(len(vector)):
-        out[i] = vector[i] / norm
-    return float(norm)
+    return np.float32(np.sqrt(total)) if total != 0.0 else np.float32(1.0)
 
 
 @kernel
@@ -100,7 +101,9 @@ def _smooth(
         old = np.float32(keep) * length[slots[k]]
         for i in range(len(e)):
             e[i] = old * e[i] + new * f[i]
-        norm = _normalise(e, e)
+        norm = _norm(e)
+        for i in range(len(e)):
+            e[i] /= norm
         length[slots[k]] = np.float32(1.0) if renormalise else norm
 
 
