@@ -8,7 +8,6 @@ asks here.
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.checkpoints.state_dict import CheckpointInfo
 from jdetrt.training.network.anchors import grids
 from jdetrt.training.network.model import JdeNetwork
-from jdetrt.training.score_calibration import calibrate_scores
+from jdetrt.training.score_calibration import calibrate_for
 from jdetrt.types import Size
 
 __all__ = ["NetworkSizes", "load_sized", "needs_trained_size", "settle_sizes"]
@@ -54,10 +53,7 @@ def load_sized(
     """
     network, info = checkpoint.load(path)
     sizes = settle_sizes(path, network, info, size, trained_size)
-    if info.config.scores:
-        pixels = math.log(math.prod(sizes.size))
-        scale = min(info.config.scores, key=lambda one: abs(math.log(math.prod(one.size)) - pixels))
-        calibrate_scores(network, scale.slope, scale.offset)
+    calibrate_for(network, info.config.scores, sizes.size)
     return network, info, sizes
 
 

@@ -204,9 +204,6 @@ class Recipe(Section, frozen=True):
     augment: AugmentConfig = AugmentConfig()
     targets: TargetsConfig = TargetsConfig()
     loss: LossConfig = LossConfig()
-    # Slope and offset that the logits of ``start`` are calibrated by, where boxes are predicted by
-    # distances (jdetrt.training.score_calibration); None leaves them as they are.
-    scores: tuple[Positive, float] | None = None
     validate_every: Annotated[int, Meta(ge=1)] = 1  # epochs
     validation_size: Size | None = None  # network size; None for that of the network
 

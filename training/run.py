@@ -32,7 +32,6 @@ from jdetrt.training.run_folder import (
     write_state,
 )
 from jdetrt.training.run_log import RunLog
-from jdetrt.training.score_calibration import calibrate_scores
 from jdetrt.types import Size
 
 __all__ = ["Run", "Validate"]
@@ -87,8 +86,6 @@ class Run:
             start_from(network, recipe.start)
         if recipe.prior is not None and not resume:
             set_prior(network, recipe.prior)
-        if recipe.scores is not None and not resume:
-            calibrate_scores(network, *recipe.scores)
         self._learner = Learner(network, recipe, data_set.identities, processes)
         if resume:
             self._load()
@@ -245,6 +242,7 @@ class Run:
             anchors=self._recipe.network.anchors,
             tracker=self._recipe.network.tracker,
             label=self._recipe.network.label,
+            scores=self._recipe.network.scores,
             identities=self._data_set.identities,
             epoch=self.epoch,
         )

@@ -7,14 +7,18 @@ as it is; and thresholds, of trackers above all, mean the same whatever the dete
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from jdetrt.config import ScoreScale
 from jdetrt.errors import ConfigError
 from jdetrt.training.network.model import JdeNetwork
 
-__all__ = ["calibrate_scores", "fit_platt", "right_boxes"]
+__all__ = ["calibrate_for", "calibrate_scores", "fit_platt", "right_boxes"]
 
 _Floats = npt.NDArray[np.floating]
 _IOU = 0.5
@@ -100,6 +104,20 @@ def calibrate_scores(network: JdeNetwork, slope: float, offset: float) -> None:
         weight, bias = last.get_parameter("weight"), last.get_parameter("bias")
         weight[0] *= slope
         bias[0] = slope * bias[0] + offset
+
+
+def calibrate_for(network: JdeNetwork, scales: Sequence[ScoreScale], size: tuple[int, int]) -> None:
+    """Calibrate a network for the size that it runs at, in place: with the nearest in pixels.
+
+    Args:
+        network: as for `calibrate_scores`.
+        scales: of its configuration; with none it stays as it is.
+        size: network width and height.
+    """
+    if scales:
+        pixels = math.log(math.prod(size))
+        scale = min(scales, key=lambda one: abs(math.log(math.prod(one.size)) - pixels))
+        calibrate_scores(network, scale.slope, scale.offset)
 
 
 def _iou(first: _Floats, second: _Floats) -> npt.NDArray[np.float64]:

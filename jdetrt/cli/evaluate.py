@@ -21,6 +21,7 @@ from jdetrt.cli.score import report, score_limits
 from jdetrt.errors import requiring
 
 if TYPE_CHECKING:
+    from jdetrt.training.data.datasets import Mixture
     from jdetrt.training.data.sample import Sample
     from jdetrt.types import Session, Size
 
@@ -75,8 +76,8 @@ def detection(
     AP50 is COCO's, over all images; "Reference AP" is the mean AP per image, as the reference
     implementation prints it. Regions that the data set marks as ignored do not count.
     """
-    _refuse(model, paths, json_path)
-    with _opened(model, size, trained_size, provider, threads) as session:
+    refuse(model, paths, json_path)
+    with opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.detection import evaluate_detection
 
         samples, account = _samples(paths, root, min_visibility)
@@ -129,8 +130,8 @@ def embedding(
     ground-truth boxes with an identity. Coverage is the share of these boxes for which the model
     has an embedding.
     """
-    _refuse(model, paths, json_path)
-    with _opened(model, size, trained_size, provider, threads) as session:
+    refuse(model, paths, json_path)
+    with opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.embedding import evaluate_embedding
 
         samples, account = _samples(paths, root, min_visibility)
@@ -188,8 +189,8 @@ def tracking(
     HOTA, MOTA and IDF1 are in percent. The last row combines all boxes; it is not the mean of the
     other rows. If it is below a limit of --min-hota, --min-mota or --min-idf1, the exit code is 3.
     """
-    _refuse(model, sequences, json_path, {"--config": config}, {"--results": results})
-    with _opened(model, size, trained_size, provider, threads) as session:
+    refuse(model, sequences, json_path, {"--config": config}, {"--results": results})
+    with opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.cli.settings import tracker_settings
         from jdetrt.evaluation.tracking import evaluate_tracking
         from jdetrt.runtime.settings import assumptions, tracker_config
@@ -235,8 +236,8 @@ def summary(
     json_path: Path | None,
 ) -> None:
     """Measure detection, embeddings and tracking in one pass over a MOT sequence."""
-    _refuse(model, [sequence], json_path)
-    with _opened(model, size, trained_size, provider, threads) as session:
+    refuse(model, [sequence], json_path)
+    with opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.summary import PERTURBED_KEY, quick_score
         from jdetrt.runtime.settings import assumptions, tracker_config
         from jdetrt.runtime.sources.images import sequence_info
@@ -265,13 +266,14 @@ def summary(
 
 
 @contextmanager
-def _opened(
+def opened(
     model: Path,
     size: Size | None,
     trained_size: Size | None,
     provider: str,
     threads: int | None,
 ) -> Iterator[Session]:
+    """Open a model of any kind, for the time of a block."""
     with requiring("export", "Evaluating a checkpoint, or on labelled images,"):
         from jdetrt.api import load
 
@@ -281,17 +283,24 @@ def _opened(
             yield detector.session
 
 
-def _samples(
+def labelled(
     paths: Iterable[str], root: Path | None, min_visibility: float
-) -> tuple[Iterator[Sample], Account]:
-    """The images of all data sets, with a progress bar; and the account of their labels."""
+) -> tuple[Mixture, list[Path], Account]:
+    """The images of all data sets, their paths, and the account of their labels."""
     from jdetrt.training.data.datasets import Mixture, labelled_images
 
     data_sets = [labelled_images(path, root, min_visibility=min_visibility) for path in paths]
     account = Account("person", "people")
     for one in data_sets:
         account.add(one.account)
-    data = Mixture(data_sets)
+    return Mixture(data_sets), [path for one in data_sets for path in one.paths], account
+
+
+def _samples(
+    paths: Iterable[str], root: Path | None, min_visibility: float
+) -> tuple[Iterator[Sample], Account]:
+    """The images of all data sets, with a progress bar; and the account of their labels."""
+    data, _, account = labelled(paths, root, min_visibility)
 
     def images() -> Iterator[Sample]:
         with ProgressBars() as bars:
@@ -308,25 +317,26 @@ def _conclude(scores: dict[str, Any], account: Account, json_path: Path | None) 
     write_json(scores | {"read": {account.many: account.to_dict()}}, json_path)
 
 
-def _refuse(
+def refuse(
     model: Path,
     paths: Iterable[str],
     json_path: Path | None,
     inputs: dict[str, Path | None] | None = None,
     outputs: dict[str, Path | None] | None = None,
 ) -> None:
+    """Refuse outputs that are among what is read."""
     read = {name: [path] for name, path in (inputs or {}).items() if path is not None}
     refuse_collisions(
         {
             "MODEL": model_files(model),
-            "PATH": itertools.chain.from_iterable(map(_data_files, paths)),
+            "PATH": itertools.chain.from_iterable(map(data_files, paths)),
             **read,
         },
         {"--json": json_path, **(outputs or {})},
     )
 
 
-def _data_files(path: str) -> Iterator[Path]:
+def data_files(path: str) -> Iterator[Path]:
     """Files inside ``path`` that belong to a data set."""
     for folder in (Path(path), *map(Path, glob.iglob(path))):
         yield folder

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from jdetrt.cli import options as opt
+from jdetrt.cli.evaluate import labelled, opened, refuse
 from jdetrt.cli.paths import refuse_collisions
+from jdetrt.cli.progress import ProgressBars, phase
+from jdetrt.cli.results import tell_notes
 from jdetrt.errors import DataError, requiring
+from jdetrt.shipped import name_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +97,64 @@ def retrieval(
     network, network_size, anchors = load_network(checkpoint, size, trained_size)
     maps = retrieve(network, query, box, target, size=network_size, anchors=anchors)
     _save(output, draw(maps, query, box, target, target_box=same))
+    click.echo(f"Written: {output}")
+
+
+@command.command()
+@opt.ANY_MODEL
+@opt.PATHS
+@opt.output("The HTML page to write.")
+@opt.number("--worst", "Number of misses, and of false alarms, to show.", most=1000, default=50)
+@opt.share(
+    "--score-threshold", "Score above which a detection counts.", default=0.5, metavar="SCORE"
+)
+@opt.MIN_VISIBILITY
+@opt.ROOT
+@opt.SIZE
+@opt.TRAINED_SIZE
+@opt.PROVIDER
+@opt.DEVICE
+@opt.THREADS
+def mistakes(
+    model: Path,
+    paths: tuple[str, ...],
+    output: Path,
+    worst: int,
+    score_threshold: float,
+    min_visibility: float,
+    root: Path | None,
+    size: Size | None,
+    trained_size: Size | None,
+    provider: str,
+    threads: int | None,
+) -> None:
+    """Show the worst misses and false alarms of a model on labelled data.
+
+    The page has a crop of each: of the tallest people without a detection, and of the detections
+    of nobody with the highest scores. A mistake that lasts several frames is shown once.
+    """
+    refuse(model, paths, None, outputs={"--output": output})
+    with opened(model, size, trained_size, provider, threads) as session:
+        from jdetrt.evaluation.mistakes import find_mistakes
+        from jdetrt.evaluation.mistakes_page import write_mistakes
+
+        data, files, account = labelled(paths, root, min_visibility)
+        names = ["/".join(path.parts[-3:]) for path in files]
+        with ProgressBars() as bars, phase(bars, "Evaluating", len(data)):
+            found = find_mistakes(
+                session,
+                data,
+                names,
+                size=size,
+                score_threshold=score_threshold,
+                worst=worst,
+                on_image=partial(bars.advance, "Evaluating"),
+            )
+    write_mistakes(output, found, f"Mistakes of {name_of(model)}")
+    for kind, what in ((found.misses, "missed"), (found.false_alarms, "with nobody in them")):
+        click.echo(f"Boxes {what}: {kind.boxes}, {kind.separate} separate")
+    click.echo(f"Read: {account.summary()}")
+    tell_notes(account.notes)
     click.echo(f"Written: {output}")
 
 

@@ -16,7 +16,15 @@ import numpy.typing as npt
 from jdetrt.errors import DataError
 from jdetrt.types import Detections
 
-__all__ = ["Judged", "average_precision", "box_iou", "judge", "reference_average_precision"]
+__all__ = [
+    "Judged",
+    "average_precision",
+    "box_iou",
+    "covered",
+    "judge",
+    "match",
+    "reference_average_precision",
+]
 
 _F32 = npt.NDArray[np.float32]
 _F64 = npt.NDArray[np.float64]
@@ -99,8 +107,8 @@ def judge(
     scores, right = [], []
     for detections, boxes, ignored in zip(found, truth, regions, strict=True):
         order = np.argsort(-detections.scores, kind="stable")
-        hit = _hits(detections.boxes[order], boxes, iou)
-        counts = hit | ~_covered(detections.boxes[order], ignored, iou)
+        hit = match(detections.boxes[order], boxes, iou) >= 0
+        counts = hit | ~covered(detections.boxes[order], ignored, iou)
         scores.append(detections.scores[order][counts])
         right.append(hit[counts])
     all_scores = np.concatenate(scores)
@@ -193,19 +201,28 @@ def _areas(boxes: _Boxes, others: _Boxes) -> tuple[_F64, _F64, _F64]:
     return areas[0], areas[1], shared
 
 
-def _hits(boxes: _F32, people: _F32, iou: float) -> npt.NDArray[np.bool_]:
-    """Tell which of ``boxes``, best first, match one of ``people`` that is not matched yet."""
+def match(boxes: _F32, people: _F32, iou: float) -> npt.NDArray[np.int64]:
+    """Match boxes with people, as `judge` does.
+
+    Args:
+        boxes: ``(n, 4)``, best first.
+        people: ``(m, 4)``.
+        iou: from which on a box may match.
+
+    Returns:
+        ``(n,)``, the row of the person that each box matches, or -1.
+    """
     overlaps = box_iou(boxes, people)
-    hit = np.zeros(len(boxes), bool)
+    whom = np.full(len(boxes), -1)
     for i in np.flatnonzero((overlaps >= iou).any(axis=1)):
         chosen = len(people) - 1 - int(overlaps[i, ::-1].argmax())
         if overlaps[i, chosen] >= iou:
-            hit[i] = True
+            whom[i] = chosen
             overlaps[:, chosen] = -1.0
-    return hit
+    return whom
 
 
-def _covered(boxes: _F32, regions: _F32, share: float) -> npt.NDArray[np.bool_]:
+def covered(boxes: _F32, regions: _F32, share: float) -> npt.NDArray[np.bool_]:
     """Tell which of ``boxes`` have this share of their own area in one of ``regions``."""
     area, _, shared = _areas(boxes, regions)
     return np.asarray((shared >= share * area[:, None]).any(axis=1))

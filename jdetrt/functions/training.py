@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,6 +154,7 @@ def _validation_scorer(
     from jdetrt.runtime.sources.images import sequence_info
     from jdetrt.runtime.sources.seqinfo import read_seqinfo
     from jdetrt.training.network.anchors import grids, network_anchors
+    from jdetrt.training.score_calibration import calibrate_for
 
     size = recipe.validation_size or recipe.network.size
     assert size is not None
@@ -161,6 +163,9 @@ def _validation_scorer(
         read_seqinfo(sequence)  # which says what is wrong
 
     def score(network: JdeNetwork) -> Mapping[str, float]:
+        if recipe.network.scores:
+            network = copy.deepcopy(network)
+            calibrate_for(network, recipe.network.scores, size)
         anchors = network_anchors(recipe.network)  # of the size of training, as in an export
         with TorchSession(network, size, anchors, tracker=recipe.network.tracker) as session:
             return quick_score(session, sequence).in_percent()

@@ -18,6 +18,7 @@ from small_runs import ALONE, SomePeople, learn_tiny_body, rows, small_recipe, s
 from tiny_network import EMBEDDING_DIM, SIZE
 from torch import Tensor
 
+from jdetrt.config import ScoreScale
 from jdetrt.errors import CheckpointError, ConfigError, DataError, OutputError, TrainingError
 from jdetrt.evaluation.detection import evaluate_detection
 from jdetrt.export.torch_session import TorchSession
@@ -107,7 +108,10 @@ def assert_same_folder(one: Path, other: Path) -> None:
 
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:
-    trained, told = small_run(small_recipe(), tmp_path / "new" / "run")
+    recipe, scales = small_recipe(), (ScoreScale(size=SIZE, slope=2.0, offset=0.5),)
+    network = msgspec.structs.replace(recipe.network, scores=scales)
+    recipe = msgspec.structs.replace(recipe, network=network)
+    trained, told = small_run(recipe, tmp_path / "new" / "run")
     assert (trained.epochs, trained.score) == (2, None)
     assert trained.last == tmp_path / "new" / "run" / LAST
     assert {file.name for file in trained.last.parent.iterdir()} == {
@@ -118,9 +122,10 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
         STATE,
         "curves.html",
     }
-    network, info = checkpoint.load(trained.last)
+    learnt, info = checkpoint.load(trained.last)
     assert (info.epoch, info.identities, info.config.size) == (2, 48, SIZE)
-    assert network.embedding_dim == EMBEDDING_DIM
+    assert info.config.scores == scales
+    assert learnt.embedding_dim == EMBEDDING_DIM
     assert_same_checkpoint(trained.best, trained.last)
     assert [(p.epoch, p.step, p.steps) for p in told] == [
         (e, s + 1, 4) for e in (1, 2) for s in range(4)

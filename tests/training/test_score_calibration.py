@@ -1,12 +1,20 @@
 """Calibrated scores: what they are fitted to, and that they reach the network's outputs."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
+from jdetrt.config import ScoreScale
 from jdetrt.errors import ConfigError
 from jdetrt.training.network.model import random_network
-from jdetrt.training.score_calibration import calibrate_scores, fit_platt, right_boxes
+from jdetrt.training.score_calibration import (
+    calibrate_for,
+    calibrate_scores,
+    fit_platt,
+    right_boxes,
+)
 
 
 def test_fit_finds_what_scores_were_made_of() -> None:
@@ -63,3 +71,18 @@ def test_logits_are_scaled_and_nothing_else() -> None:
         assert torch.equal(maps.detection[:, 1:], old[:, 1:])
     with pytest.raises(ConfigError, match="two logits"):
         calibrate_scores(random_network(0, "nano", 16), 1.0, 0.0)
+
+
+def test_of_several_sizes_the_nearest_counts() -> None:
+    scales = [ScoreScale((64, 64), 2.0, 0.0), ScoreScale((256, 256), 5.0, 0.0)]
+    network = random_network(0, "nanodet-g", 16)
+    for size, slope in (((96, 96), 2.0), ((128, 160), 5.0)):
+        one = copy.deepcopy(network)
+        calibrate_for(one, scales, size)
+        for level, before in zip(one.levels, network.levels, strict=True):
+            weights = [
+                list(part.get_submodule("detection").children())[-1].get_parameter("weight")[0]
+                for part in (level, before)
+            ]
+            torch.testing.assert_close(weights[0], slope * weights[1])
+    calibrate_for(random_network(0, "nano", 16), [], (64, 64))
