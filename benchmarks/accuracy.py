@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from jdetrt.account import Account
 from jdetrt.benchmarks.result import PERTURBED
 from jdetrt.errors import ConfigError
 from jdetrt.evaluation.detection import evaluate_detection
-from jdetrt.evaluation.perturbed import margin, score_perturbed
+from jdetrt.evaluation.perturbed import margin, score_perturbed, without_gaps
 from jdetrt.evaluation.tracking import evaluate_tracking
 from jdetrt.runtime.decode import Candidates, candidates
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.settings import tracker_config
-from jdetrt.runtime.sources.open import complete, open_source
+from jdetrt.runtime.sources.open import account_of, open_source
 from jdetrt.training.data.paths import MotSequences, find
 from jdetrt.types import Session
 
@@ -75,19 +76,20 @@ def _candidates(
 ) -> tuple[list[Candidates], float]:
     """Candidates of each frame above a score, read and letterboxed as in tracking; the rate, Hz."""
     [buffer] = Detector(session).buffers(1)
-    frames = []
+    frames = {}
     with open_source(sequence) as source:
-        for frame in complete(source):
+        for frame in source:
             fit = buffer.fill(frame.image)
             buffer.submit()
-            frames.append(candidates(session.wait(), fit, score_threshold=threshold))
-        return frames, source.frame_rate
+            found = candidates(session.wait(), fit, score_threshold=threshold)
+            frames[frame.index - 1] = found
+        return without_gaps(frames, account_of(source).total), source.frame_rate
 
 
 def _average_precision(session: Session, gt: str | Path) -> float | None:
     try:
-        from jdetrt.training.data.datasets import open_data_set
+        from jdetrt.training.data.datasets import open_data_set, readable
     except ModuleNotFoundError:
         return None
-    data = open_data_set(gt)
-    return 100 * evaluate_detection(session, (data[i] for i in range(len(data)))).ap50
+    samples = (sample for _, sample in readable(open_data_set(gt), Account("image")))
+    return 100 * evaluate_detection(session, samples).ap50

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import Account
 from jdetrt.benchmarks.association import Candidate, peers
 from jdetrt.config import TrackerConfig, preset_of
 from jdetrt.engine.onnxruntime import OrtSession
@@ -67,12 +68,13 @@ class PeerRow(msgspec.Struct):
 
 
 class PeersResult(msgspec.Struct):
-    """Result of ``bench peers``."""
+    """Result of ``bench peers``; ``read`` is the account of the images."""
 
     benchmark: str
     machine: Machine
     settings: dict[str, Any]
     rows: list[PeerRow]
+    read: dict[str, dict[str, Any]]
 
 
 class _Detector(NamedTuple):
@@ -92,7 +94,8 @@ def measure_peers(
 ) -> PeersResult:
     """Score and time detectors on a sequence, one after the other in this process.
 
-    The public detections of the sequence (``det/det.txt``), where it has them, are one of them.
+    The public detections of the sequence (``det/det.txt``), where it has them, are one of them. In
+    an image that cannot be read nobody is detected.
 
     Args:
         sequence: folder of a MOT sequence with images and ground truth.
@@ -108,7 +111,7 @@ def measure_peers(
         SessionError: a model cannot be used.
         MissingDependencyError: ``trackers`` or TrackEval is not installed.
     """
-    from jdetrt.training.data.datasets import open_data_set  # which loads torch
+    from jdetrt.training.data.datasets import open_data_set, readable  # which loads torch
 
     folder = Path(sequence)
     if not models and not nanodet:
@@ -119,12 +122,15 @@ def measure_peers(
     (stock_name,) = stock
     if threads is not None:
         load_cv2().setNumThreads(threads)
-    truth = [(one.boxes.clip(min=0), one.ignore) for one in (data[at] for at in range(count))]
+    images = Account("image")
+    truth = {
+        at: (one.boxes.clip(min=0), one.ignore) for at, one in readable(data, images, range(count))
+    }
     rows = []
     for detector in _detectors(folder, models, nanodet, hog, threads):
-        boxes, seconds = _detect(detector, data, count, folder)
-        people, ignore = zip(*truth, strict=True)
-        ap50 = judge(boxes, people, ignore).average_precision()
+        boxes, seconds = _detect(detector, data, list(truth), count, folder)
+        people, ignore = zip(*truth.values(), strict=True)
+        ap50 = judge([boxes[at] for at in truth], people, ignore).average_precision()
         trackers = {stock_name: stock[stock_name](info.frame_rate)}
         if detector.tracker is not None:
             trackers[f"jdetrt {preset_of(detector.tracker)}"] = _own(
@@ -136,11 +142,11 @@ def measure_peers(
                 results = Path(temporary, "tracks.txt")
                 results.write_text("".join(lines))
                 score = score_files({folder.resolve().name: (folder, results)}).combined
-            fps = None if seconds is None else count / (seconds + spent)
+            fps = None if seconds is None else len(truth) / (seconds + spent)
             scores = (score.mota, score.idf1, score.hota, score.idsw)
             rows.append(PeerRow(detector.name, name, ap50, *scores, fps))
     settings = {"sequence": folder.resolve().name, "frames": count, "threads": threads}
-    return PeersResult("peers", manifest(), settings, rows)
+    return PeersResult("peers", manifest(), settings, rows, {images.many: images.to_dict()})
 
 
 class NanoDet:
@@ -243,17 +249,17 @@ def _hog() -> Detect:
 
 
 def _detect(
-    detector: _Detector, data: DataSet, count: int, folder: Path
+    detector: _Detector, data: DataSet, indices: list[int], count: int, folder: Path
 ) -> tuple[list[Detections], float | None]:
-    """Detections of the first frames, and the seconds that they took."""
+    """Detections of the first frames, none but in those of the indices; seconds that they took."""
     if detector.detect is None:
         return every_frame(read_detections(folder / "det" / "det.txt"), count), None
-    boxes, seconds = [], 0.0
-    detector.detect(data[0].image)  # warms up
-    for at in range(count):
+    boxes, seconds = [Detections([], [])] * count, 0.0
+    detector.detect(data[indices[0]].image)  # warms up
+    for at in indices:
         image = data[at].image
         begin = time.perf_counter()
-        boxes.append(detector.detect(image))
+        boxes[at] = detector.detect(image)
         seconds += time.perf_counter() - begin
     return boxes, seconds
 

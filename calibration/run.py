@@ -10,6 +10,7 @@ import msgspec
 import onnx
 
 from jdetrt import files
+from jdetrt.account import Account
 from jdetrt.calibration.calibrate import Calibration, calibrate
 from jdetrt.calibration.config import CalibrationConfig
 from jdetrt.calibration.frames.choose import FrameList, choose_frames
@@ -47,6 +48,7 @@ class CalibrationRun:
     Attributes:
         record: all results, as in the JSON of the report; None before `run` has ended.
         reports: the files of the report that were written.
+        accounts: of the frames and labelled images that were read.
 
     Raises:
         ConfigError: no output is named.
@@ -59,6 +61,7 @@ class CalibrationRun:
         self._model = FloatModel(config.model)
         self.record: CalibrationRecord | None = None
         self.reports: list[Path] = []
+        self.accounts: list[Account] = []
 
     def run(self) -> None:
         """Do everything; the INT8 model is written as soon as there is one.
@@ -73,7 +76,10 @@ class CalibrationRun:
         config = self._config
         if config.report is not None and config.report.is_file():
             raise CalibrationError(f"{config.report}: is a file; name a folder for the report")
-        rows = self._score({_FLOAT: config.model})  # what is wrong with --gt shows at once
+        labelled = Account("image")
+        self.accounts = [labelled]
+        # First, so that what is wrong with --gt shows at once.
+        rows = self._score({_FLOAT: config.model}, images=labelled)
         with files.scratch_folder("int8") as folder:
             scratch = Path(folder)
             frames = self._frames()
@@ -122,6 +128,7 @@ class CalibrationRun:
                 network_size=network_size(session),
                 session=session if config.people else None,
                 progress=self._progress,
+                accounts=self.accounts,
             )
 
     def _calibrate(self, frames: FrameList, scratch: Path) -> Calibration:
@@ -134,6 +141,7 @@ class CalibrationRun:
                 scratch=scratch,
                 threads=config.threads,
             )
+            self.accounts.append(ap_drop.read)
         return calibrate(
             config, frames, source=self._model, ap_drop=ap_drop, progress=self._progress
         )
@@ -172,7 +180,10 @@ class CalibrationRun:
         return compare_speed(models, image, threads=config.threads, progress=self._progress)
 
     def _score(
-        self, models: Mapping[str, Path], known: Mapping[str, Any] | None = None
+        self,
+        models: Mapping[str, Path],
+        known: Mapping[str, Any] | None = None,
+        images: Account | None = None,
     ) -> dict[str, Any]:
         """Score models on the labelled sequence, beside those that are known."""
         config = self._config
@@ -183,6 +194,7 @@ class CalibrationRun:
             config.gt,
             perturbed_runs=_PERTURBED_RUNS,
             known=known,
+            images=images,
             threads=config.threads,
             progress=self._progress,
         )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from jdetrt.account import Account
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError, DataError, SessionError
 from jdetrt.evaluation.detection import evaluate_detection
@@ -51,6 +52,7 @@ class ApDrop:
 
     Attributes:
         ap: of the float model, 0 to 1.
+        read: account of the images.
 
     Raises:
         DataError: the data cannot be read, or nobody is labelled in the images.
@@ -66,8 +68,9 @@ class ApDrop:
         scratch: Path,
         threads: int | None = None,
     ) -> None:
-        from jdetrt.training.data.datasets import Mixture, open_data_set  # which loads torch
+        from jdetrt.training.data.datasets import Mixture, open_data_set, readable  # with torch
 
+        self._readable = readable
         self._data = Mixture([open_data_set(sequence) for sequence in sequences])
         last = len(self._data) - 1
         self._indices = np.unique(np.linspace(0, last, images).round().astype(int)).tolist()
@@ -81,7 +84,8 @@ class ApDrop:
         return self.ap - self._measure(self._path)
 
     def _measure(self, path: Path) -> float:
-        samples = (self._data[index] for index in self._indices)
+        self.read = Account("image")
+        samples = (sample for _, sample in self._readable(self._data, self.read, self._indices))
         with open_session(path, provider="cpu", threads=self._threads) as session:
             return evaluate_detection(session, samples).ap50
 
@@ -92,6 +96,7 @@ def score_precisions(
     *,
     perturbed_runs: int = 0,
     known: Mapping[str, dict[str, Any]] | None = None,
+    images: Account | None = None,
     threads: int | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, dict[str, Any]]:
@@ -102,6 +107,7 @@ def score_precisions(
         sequence: folder of a MOT sequence with images and ground truth.
         perturbed_runs: number of runs with perturbed boxes (`jdetrt.evaluation.perturbed`).
         known: rows that were measured before and stay as they are.
+        images: counts those of the sequence, for one model.
         threads: CPU threads; None for one a physical core.
         progress: has a phase, a step for each model.
 
@@ -121,7 +127,8 @@ def score_precisions(
     for done, name in enumerate(missing, start=1):
         try:
             with open_session(models[name], provider="cpu", threads=threads) as session:
-                rows[name] = quick_score(session, sequence, perturbed_runs=perturbed_runs).to_dict()
+                score = quick_score(session, sequence, perturbed_runs=perturbed_runs, images=images)
+            rows[name] = score.to_dict()
         except (DataError, SessionError) as err:
             if not rows:
                 raise

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import Account
 from jdetrt.benchmarks.association import Maker, Passes, ours, peers, run_passes
 from jdetrt.benchmarks.paper_numbers import TABLE_1
 from jdetrt.config import TrackerConfig
@@ -26,7 +27,7 @@ from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import manifest
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector, has_embeddings
-from jdetrt.runtime.sources.open import complete, open_source
+from jdetrt.runtime.sources.open import account_of, open_source
 from jdetrt.runtime.timing import summary
 from jdetrt.synthetic.clip import SyntheticClip, Truth
 from jdetrt.types import Detections, Session
@@ -55,12 +56,15 @@ class DetectedSequence(NamedTuple):
         frame_rate: Hz.
         frames: detections of every frame, with embeddings.
         network_ms: mean time of the network; None for synthetic detections.
+        read: account of the images, in those of which that cannot be read nobody is detected; None
+            for synthetic detections.
     """
 
     folder: Path
     frame_rate: float
     frames: list[Detections]
     network_ms: float | None
+    read: Account | None = None
 
 
 def compare_association(
@@ -120,6 +124,11 @@ def compare_association(
             "repeats": repeats,
             "embedding_noise": EMBEDDING_NOISE,
         },
+        "read": {
+            density: {one.read.many: one.read.to_dict()}
+            for density, one in sequences.items()
+            if one.read is not None
+        },
         "rows": rows,
     }
 
@@ -129,6 +138,8 @@ def detect(
 ) -> DetectedSequence:
     """Run a model over a sequence with ground truth.
 
+    In an image that cannot be read nobody is detected, for all trackers alike.
+
     Args:
         session: a JDE model with embeddings. It stays open.
         sequence: folder of a MOT sequence with images.
@@ -136,23 +147,26 @@ def detect(
 
     Raises:
         SessionError: the model has no embeddings, or fails.
-        SourceError: images are missing or broken.
+        SourceError: images are missing, or not one can be read.
     """
     if not has_embeddings(session):
         raise SessionError("the model outputs no embeddings, which JDE's association needs")
     detector = Detector(session, score_threshold=score_threshold)
     [buffer] = detector.buffers(1)
-    frames, milliseconds = [], []
+    found: dict[int, Detections] = {}
+    milliseconds = []
     with open_source(sequence) as source:
-        for frame in complete(source):
+        for frame in source:
             fit = buffer.fill(frame.image)
             begin = time.perf_counter()
             buffer.submit()
             outputs = session.wait()
             milliseconds.append(1e3 * (time.perf_counter() - begin))
-            frames.append(detector.decode(outputs, fit))
-        rate = source.frame_rate
-    return DetectedSequence(Path(sequence), rate, frames, float(np.mean(milliseconds)))
+            found[frame.index] = detector.decode(outputs, fit)
+        rate, read = source.frame_rate, account_of(source)
+    nobody = next(iter(found.values()))[:0]
+    frames = [found.get(number, nobody) for number in range(1, read.total + 1)]
+    return DetectedSequence(Path(sequence), rate, frames, float(np.mean(milliseconds)), read)
 
 
 def synthetic_sequence(folder: Path, people: int, frames: int, seed: int = 0) -> DetectedSequence:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import Account
 from jdetrt.calibration.config import CalibrationConfig
 from jdetrt.calibration.frames.frame_list import ChosenFrame, FrameList
 from jdetrt.calibration.frames.scan import Candidate, FrameSource, count_people, distinct, scan
@@ -34,6 +35,7 @@ def choose_frames(
     network_size: tuple[int, int],
     session: Session | None = None,
     progress: Progress = NO_PROGRESS,
+    accounts: list[Account] | None = None,
 ) -> FrameList:
     """Choose frames: spread over sources and time, no two alike, light and dark, empty and crowded.
 
@@ -49,6 +51,7 @@ def choose_frames(
         session: a model that counts people, run on each candidate (up to four times ``count``);
             None to do without.
         progress: has a phase for each source, and another while people are counted in it.
+        accounts: gets the account of each source: what could be read of what was looked at.
 
     Returns:
         ``count`` frames, or what there is; then ``notes`` says so. ``skipped`` names the frames
@@ -69,7 +72,7 @@ def choose_frames(
     pools: list[list[Candidate]] = []
     blank = 0
     for source in opened:
-        candidates, blank_here = scan(source, limit, random, skipped.append, progress)
+        candidates, blank_here = scan(source, limit, random, skipped.append, progress, accounts)
         pools.append(candidates)
         blank += blank_here
     pools = _without_copies(pools)
@@ -98,7 +101,7 @@ def choose_frames(
         network_size=network_size,
         frames=tuple(chosen),
         skipped=tuple(skipped),
-        notes=_notes(len(chosen), count, blank, len(skipped)),
+        notes=_notes(len(chosen), count, blank, skipped),
     )
 
 
@@ -170,7 +173,7 @@ def _shares(there: Sequence[int], count: int) -> list[int]:
     return shares
 
 
-def _notes(chosen: int, count: int, blank: int, skipped: int) -> tuple[str, ...]:
+def _notes(chosen: int, count: int, blank: int, skipped: list[str]) -> tuple[str, ...]:
     notes = []
     if chosen < count:
         notes.append(
@@ -180,7 +183,10 @@ def _notes(chosen: int, count: int, blank: int, skipped: int) -> tuple[str, ...]
     if blank:
         notes.append(f"left out for being of one colour (black, say): {blank}")
     if skipped:
-        notes.append(f"frames or videos that could not be read to their end: {skipped}")
+        notes.append(
+            f"frames or videos that could not be read to their end: {len(skipped)}, first: "
+            f"{skipped[0]}"
+        )
     return tuple(notes)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt import inputs
+from jdetrt.account import Account
 from jdetrt.errors import CalibrationError, SourceError
 from jdetrt.passwords import without_passwords
 from jdetrt.progress import Progress
@@ -83,18 +84,23 @@ class FrameSource:
         return cls(str(uri), paths)
 
     def read(
-        self, numbers: Collection[int] | None, on_fault: OnFault
+        self,
+        numbers: Collection[int] | None,
+        on_fault: OnFault,
+        accounts: list[Account] | None = None,
     ) -> Generator[Frame, None, None]:
         """Read frames, each only when it is asked for.
 
         Args:
             numbers: of the frames, from 1, at least one; None for all.
             on_fault: called for each image that cannot be read, and for a video that breaks off.
+            accounts: gets the account of what was read, once all is.
         """
+        accounts = [] if accounts is None else accounts
         if self.paths:
-            yield from self._images(numbers, on_fault)
+            yield from self._images(numbers, on_fault, accounts)
         else:
-            yield from self._video(numbers, on_fault)
+            yield from self._video(numbers, on_fault, accounts)
 
     def digest(self, frame: Frame) -> str:
         """SHA-256 of an image's file, or of a video's frame as it was decoded.
@@ -107,8 +113,9 @@ class FrameSource:
         return hashlib.sha256(frame.image.data).hexdigest()
 
     def _images(
-        self, numbers: Collection[int] | None, on_fault: OnFault
+        self, numbers: Collection[int] | None, on_fault: OnFault, accounts: list[Account]
     ) -> Generator[Frame, None, None]:
+        account = Account("image")
         for number in range(1, len(self.paths) + 1) if numbers is None else sorted(numbers):
             if not 1 <= number <= len(self.paths):
                 on_fault(
@@ -119,12 +126,15 @@ class FrameSource:
             try:
                 image = read_image(path)
             except SourceError as err:
+                account.leave_out("that cannot be read")
                 on_fault(str(err))
                 continue
+            account.take()
             yield Frame(image, number, None, path.name)
+        accounts.append(account)
 
     def _video(
-        self, numbers: Collection[int] | None, on_fault: OnFault
+        self, numbers: Collection[int] | None, on_fault: OnFault, accounts: list[Account]
     ) -> Generator[Frame, None, None]:
         chosen = None if numbers is None else frozenset(numbers)
         last = None if chosen is None else max(chosen)
@@ -139,8 +149,13 @@ class FrameSource:
                         return
                 account = account_of(source)
         except SourceError as err:
+            broken = Account("frame")
+            broken.take(index)
+            broken.leave_out("after a fault")
+            accounts.append(broken)
             on_fault(str(err))
             return
+        accounts.append(account)
         if account.lost:
             on_fault(f"{self.uri}: {account.summary()}")
         if last is not None:
@@ -222,6 +237,7 @@ def scan(
     random: np.random.Generator,
     on_fault: OnFault,
     progress: Progress,
+    accounts: list[Account] | None = None,
 ) -> tuple[list[Candidate], int]:
     """Collect frames from all over a source, no two alike.
 
@@ -235,6 +251,7 @@ def scan(
         random: chooses the images.
         on_fault: called for each frame that cannot be read.
         progress: has a phase for the source.
+        accounts: gets the account of what was read.
 
     Returns:
         The candidates in order, none blank and no two alike; and how many were blank.
@@ -245,7 +262,7 @@ def scan(
     candidates: list[Candidate] = []
     stride = 1
     done = 0
-    for frame in source.read(numbers, on_fault):
+    for frame in source.read(numbers, on_fault, accounts):
         if (frame.index - 1) % stride and not source.paths:
             continue
         candidates.append(

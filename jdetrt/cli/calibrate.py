@@ -148,13 +148,14 @@ if TYPE_CHECKING:
 )
 @opt.THREADS
 @opt.QUIET
-def command(model: Path, output: Path, quantizer: str, quiet: bool, **given: Any) -> None:
+def command(model: Path, output: Path, quantizer: str, quiet: bool, **given: Any) -> int:
     """Quantise a float32 ONNX model to INT8, and report the effect on tracking.
 
     Activation ranges are measured on frames of your own sources. As few layers as possible then
     stay in floating point, so that boxes and embeddings stay close to FP32. No GPU is needed.
 
-    The report compares methods, layers and precisions; --gt adds HOTA, MOTA and IDF1.
+    The report compares methods, layers and precisions; --gt adds HOTA, MOTA and IDF1. Frames that
+    cannot be read are left out and counted; if they are missing of a source, the exit code is 3.
     """
     with requiring("export", "Calibrating a model"):
         from jdetrt.calibration.run import CalibrationRun
@@ -178,6 +179,10 @@ def command(model: Path, output: Path, quantizer: str, quiet: bool, **given: Any
             opt.stdout().write(printed.read_text())
     if not quiet and run.record is not None:
         click.echo(_summary(run.record, [path for path in run.reports if path != printed]))
+    for account in run.accounts:
+        if account.lost and (warning := account.warning()) is not None:
+            click.echo(f"Warning: {warning}", err=True)
+    return opt.WORSE if any(account.is_short for account in run.accounts) else 0
 
 
 def _only_for_jdetrt(given: dict[str, Any]) -> None:

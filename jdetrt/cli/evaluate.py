@@ -70,17 +70,18 @@ def detection(
     provider: str,
     threads: int | None,
     json_path: Path | None,
-) -> None:
+) -> int:
     """Measure average precision at an IoU of 0.5, precision and recall.
 
     AP50 is COCO's, over all images; "Reference AP" is the mean AP per image, as the reference
-    implementation prints it. Regions that the data set marks as ignored do not count.
+    implementation prints it. Regions that the data set marks as ignored do not count. Images that
+    cannot be read are left out and counted; the exit code is then 3.
     """
     refuse(model, paths, json_path)
     with opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.detection import evaluate_detection
 
-        samples, account = _samples(paths, root, min_visibility)
+        samples, accounts = _samples(paths, root, min_visibility)
         scores = evaluate_detection(
             session,
             samples,
@@ -96,7 +97,7 @@ def detection(
         ("Images", scores["pictures"]),
         ("People", scores["people"]),
     )
-    _conclude(scores, account, json_path)
+    return conclude(scores, accounts, json_path)
 
 
 @command.command()
@@ -123,18 +124,18 @@ def embedding(
     provider: str,
     threads: int | None,
     json_path: Path | None,
-) -> None:
+) -> int:
     """Measure how well embeddings tell people apart (TPR at FAR).
 
     The true positive rate at several false accept rates comes from comparing every pair of
     ground-truth boxes with an identity. Coverage is the share of these boxes for which the model
-    has an embedding.
+    has an embedding. Images that cannot be read are left out and counted; the exit code is then 3.
     """
     refuse(model, paths, json_path)
     with opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.embedding import evaluate_embedding
 
-        samples, account = _samples(paths, root, min_visibility)
+        samples, accounts = _samples(paths, root, min_visibility)
         scores = evaluate_embedding(
             session,
             samples,
@@ -149,7 +150,7 @@ def embedding(
         ("Boxes", scores["boxes"]),
         ("Identities", scores["identities"]),
     )
-    _conclude(scores, account, json_path)
+    return conclude(scores, accounts, json_path)
 
 
 @command.command()
@@ -234,8 +235,11 @@ def summary(
     provider: str,
     threads: int | None,
     json_path: Path | None,
-) -> None:
-    """Measure detection, embeddings and tracking in one pass over a MOT sequence."""
+) -> int:
+    """Measure detection, embeddings and tracking in one pass over a MOT sequence.
+
+    Images that cannot be read are left out and counted; the exit code is then 3.
+    """
     refuse(model, [sequence], json_path)
     with opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.summary import PERTURBED_KEY, quick_score
@@ -247,9 +251,15 @@ def summary(
         info = sequence_info(sequence)
         notes += info.notes if info else ()
         tell_notes(notes)
+        images = Account("image")
         with ProgressBars() as bars, phase(bars, "Evaluating"):
             summary = quick_score(
-                session, sequence, size=size, tracker=tracker, perturbed_runs=perturbed_runs or 0
+                session,
+                sequence,
+                size=size,
+                tracker=tracker,
+                perturbed_runs=perturbed_runs or 0,
+                images=images,
             )
     scores = summary.to_dict()
     assumed = {"notes": notes} if notes else {}
@@ -262,7 +272,7 @@ def summary(
     for name, values in (summary.perturbed or {}).items():
         rows.append((f"{name.upper()}, perturbed", f"{mean(values):.2f} ± {stdev(values):.2f}"))
     _print(*rows)
-    write_json(scores | assumed, json_path)
+    return conclude(scores | assumed, [images], json_path)
 
 
 @contextmanager
@@ -285,36 +295,47 @@ def opened(
 
 def labelled(
     paths: Iterable[str], root: Path | None, min_visibility: float
-) -> tuple[Mixture, list[Path], Account]:
-    """The images of all data sets, their paths, and the account of their labels."""
+) -> tuple[Mixture, list[Path], list[Account]]:
+    """The images of all data sets, their paths, and the accounts of people and images."""
     from jdetrt.training.data.datasets import Mixture, labelled_images
 
-    data_sets = [labelled_images(path, root, min_visibility=min_visibility) for path in paths]
-    account = Account("person", "people")
+    people, images = Account("person", "people"), Account("image")
+    data_sets = [
+        labelled_images(path, root, min_visibility=min_visibility, images=images) for path in paths
+    ]
     for one in data_sets:
-        account.add(one.account)
-    return Mixture(data_sets), [path for one in data_sets for path in one.paths], account
+        people.add(one.account)
+    return Mixture(data_sets), [path for one in data_sets for path in one.paths], [people, images]
 
 
 def _samples(
     paths: Iterable[str], root: Path | None, min_visibility: float
-) -> tuple[Iterator[Sample], Account]:
-    """The images of all data sets, with a progress bar; and the account of their labels."""
-    data, _, account = labelled(paths, root, min_visibility)
+) -> tuple[Iterator[Sample], list[Account]]:
+    """The images of all data sets, with a progress bar; and the accounts of people and images."""
+    from jdetrt.training.data.datasets import readable
 
-    def images() -> Iterator[Sample]:
+    data, _, (people, images) = labelled(paths, root, min_visibility)
+
+    def samples() -> Iterator[Sample]:
         with ProgressBars() as bars:
-            every = (data[index] for index in range(len(data)))
-            yield from watched(bars, "Evaluating", every, len(data))
+            every = watched(bars, "Evaluating", readable(data, images, people=people), len(data))
+            yield from (sample for _, sample in every)
 
-    return images(), account
+    return samples(), [people, images]
 
 
-def _conclude(scores: dict[str, Any], account: Account, json_path: Path | None) -> None:
-    """Tell what was read, and write everything as JSON."""
-    click.echo(f"Read: {account.summary()}")
-    tell_notes(account.notes)
-    write_json(scores | {"read": {account.many: account.to_dict()}}, json_path)
+def conclude(scores: dict[str, Any], accounts: list[Account], json_path: Path | None) -> int:
+    """Tell what was read, and write everything as JSON; return the exit code."""
+    for account in accounts:
+        if account.noun != "image" or account.lost:
+            click.echo(f"Read: {account.summary()}")
+        if account.noun != "image":  # of images the reader has told it
+            tell_notes(account.notes)
+        if account.lost and (warning := account.warning()) is not None:
+            click.echo(f"Warning: {warning}", err=True)
+    read = {account.many: account.to_dict() for account in accounts}
+    write_json(scores | {"read": read}, json_path)
+    return opt.WORSE if any(one.is_short for one in accounts) else 0
 
 
 def refuse(

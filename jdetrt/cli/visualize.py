@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from jdetrt.cli import options as opt
-from jdetrt.cli.evaluate import labelled, opened, refuse
+from jdetrt.cli.evaluate import conclude, labelled, opened, refuse
 from jdetrt.cli.paths import refuse_collisions
 from jdetrt.cli.progress import ProgressBars, phase
-from jdetrt.cli.results import tell_notes
 from jdetrt.errors import DataError, requiring
 from jdetrt.shipped import name_of
 
@@ -127,18 +126,19 @@ def mistakes(
     trained_size: Size | None,
     provider: str,
     threads: int | None,
-) -> None:
+) -> int:
     """Show the worst misses and false alarms of a model on labelled data.
 
     The page has a crop of each: of the tallest people without a detection, and of the detections
-    of nobody with the highest scores. A mistake that lasts several frames is shown once.
+    of nobody with the highest scores. A mistake that lasts several frames is shown once. Images
+    that cannot be read are left out and counted; the exit code is then 3.
     """
     refuse(model, paths, None, outputs={"--output": output})
     with opened(model, size, trained_size, provider, threads) as session:
         from jdetrt.evaluation.mistakes import find_mistakes
         from jdetrt.evaluation.mistakes_page import write_mistakes
 
-        data, files, account = labelled(paths, root, min_visibility)
+        data, files, accounts = labelled(paths, root, min_visibility)
         names = ["/".join(path.parts[-3:]) for path in files]
         with ProgressBars() as bars, phase(bars, "Evaluating", len(data)):
             found = find_mistakes(
@@ -148,14 +148,14 @@ def mistakes(
                 size=size,
                 score_threshold=score_threshold,
                 worst=worst,
+                images=accounts[1],
                 on_image=partial(bars.advance, "Evaluating"),
             )
     write_mistakes(output, found, f"Mistakes of {name_of(model)}")
     for kind, what in ((found.misses, "missed"), (found.false_alarms, "with nobody in them")):
         click.echo(f"Boxes {what}: {kind.boxes}, {kind.separate} separate")
-    click.echo(f"Read: {account.summary()}")
-    tell_notes(account.notes)
     click.echo(f"Written: {output}")
+    return conclude({}, accounts, None)
 
 
 def _truth(frame: Path, identity: int) -> Box | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.account import Account
 from jdetrt.evaluation.average_precision import box_iou, covered, match
 from jdetrt.evaluation.detection import NMS_IOU
 from jdetrt.evaluation.inference import ImageOutputs, infer
@@ -130,6 +131,7 @@ def find_mistakes(
     size: tuple[int, int] | None = None,
     score_threshold: float = 0.5,
     worst: int = 50,
+    images: Account | None = None,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> Mistakes:
     """Run a detector over labelled images and keep its worst mistakes.
@@ -144,17 +146,28 @@ def find_mistakes(
         size: network width and height, for a model that leaves them free.
         score_threshold: detections with a score above it count.
         worst: number of mistakes of each kind that are kept.
+        images: counts them; those that cannot be read are left out.
         on_image: called with the number of images that are done.
 
     Raises:
         SessionError: the model fails.
-        SourceError: an image cannot be read.
+        DataError: not one image can be read.
     """
+    from jdetrt.training.data.datasets import readable  # which loads torch
+
     misses, alarms = _Collector(worst), _Collector(worst)
     people = frame = 0
-    count = len(data)
-    for index, one in enumerate(infer(session, (data[at] for at in range(count)), size=size)):
-        follows = index > 0 and data.successor(index - 1) == index
+    indices: list[int] = []
+    images = Account("image") if images is None else images
+
+    def samples() -> Iterator[Sample]:
+        for index, sample in readable(data, images):
+            indices.append(index)
+            yield sample
+
+    for count, one in enumerate(infer(session, samples(), size=size), start=1):
+        index = indices[count - 1]
+        follows = count > 1 and data.successor(indices[count - 2]) == index
         frame += 1 if follows else _GAP + 2
         for collector in (misses, alarms):
             collector.close(frame)
@@ -163,7 +176,7 @@ def find_mistakes(
         on_image(index + 1)
     for collector in (misses, alarms):
         collector.close(frame + _GAP + 2)
-    return Mistakes(count, people, score_threshold, misses.kind(), alarms.kind())
+    return Mistakes(images.taken, people, score_threshold, misses.kind(), alarms.kind())
 
 
 def _judge(

@@ -10,7 +10,7 @@ is uncertain by the standard deviation of its runs divided by the root of their 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from jdetrt.runtime.mot_io import mot_lines
 from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
 
-__all__ = ["PERTURBED", "margin", "score_perturbed", "score_tracks"]
+__all__ = ["PERTURBED", "margin", "score_perturbed", "score_tracks", "without_gaps"]
 
 PERTURBED = ("mota", "idf1", "hota")
 
@@ -37,6 +37,17 @@ _SCORE = 0.015
 def margin(threshold: float) -> float:
     """Compute the lowest score that a perturbation can lift above a threshold."""
     return max(0.0, threshold - 4 * _SCORE)
+
+
+def without_gaps(frames: Mapping[int, Candidates], length: int) -> list[Candidates]:
+    """Candidates of every frame, none in those that could not be read.
+
+    Args:
+        frames: by number from 0, one at least.
+        length: number of all frames.
+    """
+    nobody = next(iter(frames.values()))[:0]
+    return [frames.get(index, nobody) for index in range(length)]
 
 
 def score_tracks(

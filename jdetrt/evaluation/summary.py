@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jdetrt.account import Account
 from jdetrt.config import TrackerConfig
 from jdetrt.errors import DataError
 from jdetrt.evaluation.detection import DetectionTest
 from jdetrt.evaluation.embedding import EmbeddingTest
 from jdetrt.evaluation.inference import infer
-from jdetrt.evaluation.perturbed import margin, score_perturbed, score_tracks
+from jdetrt.evaluation.perturbed import margin, score_perturbed, score_tracks, without_gaps
 from jdetrt.runtime.decode import Candidates, candidates
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sources.images import sequence_info
@@ -20,7 +21,6 @@ from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.types import Session
 
 if TYPE_CHECKING:
-    from jdetrt.training.data.datasets import DataSet
     from jdetrt.training.data.sample import Sample
 
 __all__ = ["FAR", "PERTURBED_KEY", "QuickScore", "quick_score"]
@@ -78,6 +78,7 @@ def quick_score(
     size: tuple[int, int] | None = None,
     tracker: TrackerConfig | None = None,
     perturbed_runs: int = 0,
+    images: Account | None = None,
 ) -> QuickScore:
     """Run a model over a sequence once and measure everything; this picks checkpoints.
 
@@ -87,13 +88,15 @@ def quick_score(
         size: network width and height, for a model that leaves them free.
         tracker: its settings; by default as in ``jdetrt track``.
         perturbed_runs: number of further runs with perturbed boxes.
+        images: counts them. In one that cannot be read nobody is tracked, which costs tracking
+            scores; detection and embeddings are measured on the others.
 
     Raises:
         DataError: images or ground truth are missing, wrong, or without two identified people.
         SessionError: the model fails, or gives no embeddings.
         MissingDependencyError: TrackEval is not installed.
     """
-    from jdetrt.training.data.datasets import open_data_set  # which loads torch
+    from jdetrt.training.data.datasets import open_data_set, readable  # which loads torch
 
     folder = Path(sequence)
     info = sequence_info(folder) or read_seqinfo(folder)
@@ -106,11 +109,19 @@ def quick_score(
     settings = tracker_config(session) if tracker is None else tracker
     threshold = settings.score_threshold
     least = margin(threshold) if perturbed_runs else threshold
-    frames: list[Candidates] = []
-    for seen in infer(session, _in_order(data), size=size):
-        detection.add(seen)
-        embedding.add(seen)
-        frames.append(candidates(seen.outputs, seen.letterbox, score_threshold=least))
+    indices: list[int] = []
+    found: list[Candidates] = []
+
+    def samples() -> Iterator[Sample]:
+        for index, sample in readable(data, Account("image") if images is None else images):
+            indices.append(index)
+            yield sample
+
+    for image in infer(session, samples(), size=size):
+        detection.add(image)
+        embedding.add(image)
+        found.append(candidates(image.outputs, image.letterbox, score_threshold=least))
+    frames = without_gaps(dict(zip(indices, found, strict=True)), len(data))
     tracked = score_tracks(frames, folder, settings, info.frame_rate)
     perturbed = None
     if perturbed_runs:
@@ -128,7 +139,3 @@ def quick_score(
         fn=tracked.fn,
         perturbed=perturbed,
     )
-
-
-def _in_order(data: DataSet) -> Iterator[Sample]:
-    return (data[index] for index in range(len(data)))

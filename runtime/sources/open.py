@@ -41,7 +41,7 @@ from jdetrt.runtime.sources.status import Say, silent
 from jdetrt.runtime.sources.video import VideoFile
 from jdetrt.types import Frame
 
-__all__ = ["Source", "account_of", "complete", "image_paths", "open_source"]
+__all__ = ["Source", "account_of", "image_paths", "open_source"]
 
 _FORMS = (
     "a video file, a folder of images, a MOT sequence, a pattern such as 'folder/*.jpg', "
@@ -158,24 +158,6 @@ def account_of(source: Source) -> Account:
     """Account of the frames of a source's last iteration; an empty one where it keeps none."""
     account: Account = getattr(source, "account", None) or Account("frame")
     return account
-
-
-def complete(source: Source) -> Iterator[Frame]:
-    """Frames of a source of which none may be missing, such as one with a ground truth.
-
-    Raises:
-        SourceError: a frame cannot be read, or the source breaks off.
-    """
-    last = 0
-    for frame in source:
-        if frame.index != last + 1:
-            break
-        yield frame
-        last = frame.index
-    account = account_of(source)
-    if account.lost:
-        reason = account.notes[-1] if account.notes else account.summary()
-        raise SourceError(f"{source.uri}: frame {last + 1} cannot be read ({reason})")
 
 
 def image_paths(uri: str | Path) -> tuple[Path, ...]:

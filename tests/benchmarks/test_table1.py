@@ -106,6 +106,18 @@ def test_a_models_detections_count_with_its_time(
     [row, *_] = compare_association({"low": seen}, repeats=1)["rows"]
     total = seen.network_ms + row["association_ms"]["mean"]
     assert row["fps_with_network"] == pytest.approx(1e3 / total)
+    (clip / "img1" / "000003.jpg").write_bytes(b"cut")
+    with open_session(shipped / "nano-64x64.onnx") as session:
+        rest = detect(session, clip)
+    assert rest.read is not None
+    assert rest.read.left_out == {"that cannot be read": 1}
+    assert [len(frame) for frame in rest.frames] == [
+        0 if number == 3 else len(frame) for number, frame in enumerate(seen.frames, start=1)
+    ]
+    result = compare_association({"low": rest}, repeats=1)
+    assert result["read"]["low"]["images"]["left_out"] == {"that cannot be read": 1}
+    command = ("bench", "table1", "--model", shipped / "nano-64x64.onnx", "--low", clip)
+    assert run(*command, "--people", "3,3", "--max-frames", "10", "--repeats", "1") == 3
     without = FakeSession([], size=(64, 64))
     with pytest.raises(SessionError, match="no embeddings"):
         detect(without, clip)

@@ -1,6 +1,7 @@
 """``jdetrt calibrate`` on the command line."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -221,6 +222,21 @@ def test_what_is_read_is_not_replaced(
     assert run(model, "--source", footage, "-o", quantised, *options) == 0
     assert run(quantised, "--source", footage, "-o", output, *options) == 1
     assert "CalibrationError: the model is already quantised" in one_error(capsys)
+
+
+def test_damaged_footage_is_counted_and_told(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    footage = tmp_path / "footage"
+    shutil.copytree(made / "footage", footage)
+    (footage / "4.png").write_bytes(b"cut")
+    output = tmp_path / "q.onnx"
+    options = ("--all-layers", "--method", "min-max", "--compare-frames", "1", "--no-people")
+    assert run(made / "model.onnx", "--source", footage, "-o", output, *options) == 3
+    printed = capsys.readouterr()
+    assert "could not be read to their end: 1, first: " in printed.out
+    assert "4.png" in printed.out
+    assert output.is_file()
 
 
 def test_a_missing_package_is_named() -> None:

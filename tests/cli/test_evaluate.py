@@ -248,3 +248,72 @@ def test_a_sequence_without_a_seqinfo_and_with_a_bad_image(
     read = json.loads((here / "t.json").read_text())["read"]["walkers"]["frames"]
     assert (read["taken"], read["left_out"]) == (FRAMES - 1, {"that cannot be read": 1})
     assert "left out: 1 that cannot be read" in capsys.readouterr().err
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+@pytest.mark.parametrize("kind", ["detection", "embedding", "summary"])
+def test_an_unreadable_image_is_left_out_and_counted(
+    kind: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = sorted((here / "walkers" / "img1").iterdir())
+    assert run(kind, "model.onnx", "walkers", "--json", "whole.json") == 0
+    capsys.readouterr()
+    cut(images[5])  # in which nothing is right: see above
+    assert run(kind, "model.onnx", "walkers", "--json", "e.json") == 3
+    shown = capsys.readouterr()
+    whole, result = (json.loads((here / name).read_text()) for name in ("whole.json", "e.json"))
+    read = result["read"]
+    assert read["images"]["left_out"] == {"that cannot be read": 1}
+    assert read["images"]["taken"] == FRAMES - 1
+    [note] = read["images"]["notes"]
+    assert note.startswith("walkers/img1/000006.")
+    assert f"Read: {FRAMES - 1} of {FRAMES} images; left out: 1 that cannot be read" in shown.out
+    assert "left out: 1 that cannot be read: walkers/img1/000006" in shown.err
+    assert "Traceback" not in shown.err
+    if kind == "detection":
+        assert (result["recall"], result["pictures"], result["people"]) == (1, 5, 15)
+        assert read["people"]["taken"] == result["people"]
+        assert read["people"]["left_out"] == {"of images that cannot be read": PEOPLE}
+    elif kind == "embedding":
+        assert (result["coverage"], result["boxes"]) == (9 / 15, 15)
+    else:  # nobody is tracked where nothing is seen
+        assert result["ap50"] > whole["ap50"]
+        assert result["fn"] >= PEOPLE
+        assert result["fp"] < whole["fp"]
+    for image in images:
+        cut(image)
+    assert run(kind, "model.onnx", "walkers") == 1
+    error = capsys.readouterr().err
+    assert f"nothing was taken of {FRAMES} images (6 that cannot be read)" in error
+    assert "000001." in error
+
+
+def test_damaged_entries_of_a_list_are_left_out_and_counted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("images", "labels_with_ids"):
+        (here / "jde" / folder).mkdir(parents=True)
+    picture = np.zeros((CLIP[1], CLIP[0], 3), np.uint8)
+    for name in "abcd":
+        cv2.imwrite(str(here / "jde" / "images" / f"{name}.png"), picture)
+        row = "0 -1 0.5 0.5 0.1 0.5\n" if name != "b" else "0 -1 0.5 0.5 0.1\n"
+        (here / "jde" / "labels_with_ids" / f"{name}.txt").write_text(row)
+    cut(here / "jde" / "images" / "d.png")
+    (here / "a.train").write_text("".join(f"jde/images/{name}.png\n" for name in "abcde"))
+    assert run("detection", "model.onnx", "a.train", "--json", "d.json") == 3
+    result = json.loads((here / "d.json").read_text())
+    assert (result["pictures"], result["people"]) == (2, 2)
+    assert result["read"]["images"]["left_out"] == {"that cannot be read": 3}
+    notes = result["read"]["images"]["notes"]
+    assert [note.split(": ")[0].split("/")[-1] for note in notes] == [
+        "b.txt:1",
+        "a.train:5",
+        "d.png",
+    ]
+    assert "Warning: only 2 of 5 images were taken" in capsys.readouterr().err
+    (here / "a.train").write_text("jde/images/no.png\n")
+    assert run("detection", "model.onnx", "a.train") == 1
+    assert "is the root right?" in capsys.readouterr().err

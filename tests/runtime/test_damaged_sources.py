@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from jdetrt.errors import DataError, SourceError
+from jdetrt.errors import DataError
 from jdetrt.runtime.sources.container import exact_frames
-from jdetrt.runtime.sources.open import complete, open_source
+from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.sources.rate import choose_rate, measured_rate, parse_rate
 from jdetrt.runtime.sources.video import VideoFile
 from jdetrt.types import Frame
@@ -163,15 +163,3 @@ def test_rates_as_people_write_them() -> None:
     for text in ("", "0", "-5", "1/0", "x", "nan", "inf", "1e400", "1_0", "1001"):
         with pytest.raises(DataError, match="frames per second above 0"):
             parse_rate(text)
-
-
-def test_where_no_frame_may_be_missing_a_damaged_one_is_an_error(tmp_path: Path) -> None:
-    for number in (1, 2, 3):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), _image(number))
-    assert [frame.index for frame in complete(open_source(tmp_path))] == [1, 2, 3]
-    for number, error in ((2, "frame 2 cannot be read"), (3, "frame 3 cannot be read")):
-        whole = (tmp_path / f"{number}.png").read_bytes()
-        (tmp_path / f"{number}.png").write_bytes(b"")
-        with pytest.raises(SourceError, match=rf"{error} .*/{number}.png: the image is empty"):
-            list(complete(open_source(tmp_path)))
-        (tmp_path / f"{number}.png").write_bytes(whole)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from jdetrt.account import Account, counted
 from jdetrt.config import LabelConfig
-from jdetrt.errors import ConfigError, DataError
+from jdetrt.errors import ConfigError, DataError, SourceError
 from jdetrt.runtime.mot_classes import PEDESTRIAN
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.training.data.classes import class_id, refuse_empty
@@ -35,10 +35,13 @@ __all__ = [
     "labels_account",
     "open_data_set",
     "read_data",
+    "readable",
 ]
 
 _LOG = logging.getLogger(__name__)
 OTHERS = "of other classes"  # that are left out: a reason in an account
+_NAMED = 3  # faults that an account spells out
+_T = TypeVar("_T")
 
 
 class DataSet(Protocol):
@@ -198,6 +201,43 @@ class Mixture:
         return which, index - int(self._starts[which])
 
 
+def readable(
+    data: DataSet,
+    images: Account,
+    indices: Iterable[int] | None = None,
+    *,
+    people: Account | None = None,
+) -> Iterator[tuple[int, Sample]]:
+    """Read the images of a data set one by one, but for those that cannot be read.
+
+    Args:
+        data: the images.
+        images: counts them; its notes name the first that cannot be read.
+        indices: of the images to read; by default all.
+        people: account of the labels, from which the people of such images are taken out.
+
+    Yields:
+        Index and sample.
+
+    Raises:
+        DataError: not one of them can be read.
+    """
+    count = 0
+    for index in range(len(data)) if indices is None else indices:
+        sample = _unless_damaged(lambda index=index: data[index], images)  # type: ignore[misc]
+        if sample is not None:
+            images.take()
+            count += len(sample.boxes)
+            yield index, sample
+    if images.lost and people is not None:
+        people.leave_out("of images that cannot be read", people.taken - count)
+        people.taken = count
+    if images.lost and not images.taken:
+        raise DataError(f"{images.warning()}; {images.notes[0]}")
+    if images.lost:
+        _LOG.warning("%s: %s", images.summary(), images.notes[0])
+
+
 def labels_account(data: DataSet) -> Account:
     """Account of the labels of a data set, and of all in a mixture; rendered ones have none."""
     account = Account("person", "people")
@@ -255,10 +295,15 @@ def labelled_images(
     alone: bool = False,
     label: LabelConfig | None = None,
     say: Callable[[str], None] = lambda _: None,
+    images: Account | None = None,
 ) -> LabelledImages:
-    """Open a data set as `open_data_set` does, without repetition, for its paths and labels."""
+    """Open a data set as `open_data_set` does, without repetition, for its paths and labels.
+
+    Images of a list or of YOLO's form that do not exist or whose label file is damaged are refused,
+    but with ``images``, which counts them.
+    """
     account = Account("box", "boxes") if label else Account("person", "people")
-    sequences, is_video = read_data(find(path, root), min_visibility, label, account)
+    sequences, is_video = read_data(find(path, root), min_visibility, label, account, images)
     if others := account.by_design[OTHERS]:
         say(f"{path}: {counted(others, 'box', 'boxes')} {OTHERS} left out")
     if (warning := account.warning()) is not None:
@@ -272,7 +317,11 @@ def _yolo_class(folder: Path, label: LabelConfig | None) -> int:
 
 
 def read_data(
-    data: Data, min_visibility: float, label: LabelConfig | None, account: Account
+    data: Data,
+    min_visibility: float,
+    label: LabelConfig | None,
+    account: Account,
+    images: Account | None = None,
 ) -> tuple[list[list[tuple[Path, Labels]]], bool]:
     """Read the labels of data in any form.
 
@@ -281,6 +330,7 @@ def read_data(
         min_visibility: of MOT sequences; less visible people are ignored.
         label: the class to take in place of people.
         account: counts the boxes that are taken and those that are not.
+        images: as in `labelled_images`.
 
     Returns:
         Images and labels of each sequence (separate images are one), and whether these are videos.
@@ -302,24 +352,56 @@ def read_data(
         refuse_empty(data.file, number, classes)
     elif isinstance(data, YoloImages):
         number = _yolo_class(data.folder, label)
-        labelled = [
-            (image, read_yolo(label_path(image, YOLO), number, classes)) for image in data.images
-        ]
+        labelled = _each(
+            data.images,
+            lambda at: read_yolo(label_path(data.images[at], YOLO), number, classes),
+            images,
+        )
         if not classes:
             raise DataError(f"{data.folder}: no image has a label file with boxes")
         refuse_empty(data.folder, number, classes)
     else:
         chosen = None if label is None else label.id
-        labelled = []
-        for image, named_in in zip(data.images, data.named_in, strict=True):
+
+        def listed(at: int) -> Labels:
+            image = data.images[at]
             if not image.is_file():
-                raise DataError(f"{named_in}: {image} does not exist; is the root right?")
-            labelled.append((image, read_labels(label_path(image), chosen, classes)))
+                raise DataError(f"{data.named_in[at]}: {image} does not exist; is the root right?")
+            return read_labels(label_path(image), chosen, classes)
+
+        labelled = _each(data.images, listed, images)
         if label is not None:
             refuse_empty(data.folder or data.named_in[0], label.id, classes)
         number = chosen or 0
     _count([labelled], classes, number, account)
     return [labelled], False
+
+
+def _unless_damaged(read: Callable[[], _T], images: Account) -> _T | None:
+    """Read something of an image; where it is damaged, count the image and give None."""
+    try:
+        return read()
+    except (DataError, SourceError) as err:
+        images.leave_out("that cannot be read")
+        if images.lost <= _NAMED:
+            images.note(str(err))
+        return None
+
+
+def _each(
+    paths: Sequence[Path], read: Callable[[int], Labels], images: Account | None
+) -> list[tuple[Path, Labels]]:
+    """Images and their labels; those with an account, but for what is damaged."""
+    if images is None:
+        return [(path, read(at)) for at, path in enumerate(paths)]
+    labelled = []
+    for at, path in enumerate(paths):
+        labels = _unless_damaged(lambda at=at: read(at), images)  # type: ignore[misc]
+        if labels is not None:
+            labelled.append((path, labels))
+    if images.lost and not labelled:
+        raise DataError(f"{images.warning()}; {images.notes[0]}")
+    return labelled
 
 
 def _count(

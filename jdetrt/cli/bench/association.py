@@ -115,11 +115,12 @@ def peers(
     max_frames: int | None,
     threads: int | None,
     json_path: Path | None,
-) -> None:
+) -> int:
     """Compare models with free detectors that the stock ByteTrack of 'trackers' follows.
 
     All run one after the other on the same cores. The public detections of SEQUENCE, if it has
-    them, are measured too.
+    them, are measured too. In an image that cannot be read nobody is detected; the exit code is
+    then 3.
     """
     from jdetrt.benchmarks.peers import measure_peers
 
@@ -141,6 +142,7 @@ def peers(
         fps=("FPS", ".1f"),
     )
     write_json(result, json_path)
+    return opt.WORSE if result.read["images"]["left_out"] else 0
 
 
 def _times(row: Any) -> dict[str, Any]:

@@ -61,13 +61,14 @@ def table1(
     backend: str,
     provider: str,
     json_path: Path | None,
-) -> None:
+) -> int:
     """Compare JDE's association with SORT and ByteTrack (the paper's table 1).
 
     All trackers get the same detections, those above --score-threshold.
 
     For sequences named by --low and --high these come from --model; synthetic sequences have
-    synthetic detections with noisy embeddings.
+    synthetic detections with noisy embeddings. In an image that cannot be read nobody is detected;
+    the exit code is then 3.
     """
     with requiring("train", "Synthetic crowds"):
         from jdetrt.benchmarks.paper.table1 import compare_association, detect, synthetic_densities
@@ -102,6 +103,8 @@ def table1(
             )
     _print_table1(result["rows"])
     write_json(result, json_path)
+    read = [sequence.read for sequence in sequences.values() if sequence.read is not None]
+    return opt.WORSE if any(images.is_short for images in read) else 0
 
 
 @click.command(cls=opt.Command, renamed={"--frames": "--max-frames"})
