@@ -23,7 +23,7 @@ from jdetrt.functions.training import train
 from jdetrt.many import track_many
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.events.counter import EventCounter
-from jdetrt.runtime.events.regions import Regions
+from jdetrt.runtime.events.open import open_counter
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.settings import assumptions, label_of
 from jdetrt.runtime.signals import interrupt_held
@@ -248,7 +248,7 @@ def track(
             detector.nms_iou = settings.nms_iou
         counter = regions
         if isinstance(regions, (str, Path)):
-            counter = EventCounter(Regions.read(regions), frame_rate=opened.frame_rate)
+            counter = open_counter(regions, opened.frame_rate)
         assert not isinstance(counter, (str, Path))
         if counter is not None:
             sinks = [counter, *sinks]

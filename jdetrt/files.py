@@ -137,14 +137,16 @@ def _beside(path: Path, suffix: str | None = None) -> Iterator[Path]:
 @contextmanager
 def _hidden(path: Path, suffix: str | None) -> Iterator[Path]:
     prefix = f".{path.stem[:40]}.jdetrt-"  # short, as names are limited
-    while True:
+    while True:  # another process may take what is not yet locked for a leftover
         if suffix is None:
             temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
-            handle = os.open(temporary, os.O_RDONLY)
+            try:
+                handle = os.open(temporary, os.O_RDONLY)
+            except FileNotFoundError:  # taken
+                continue
         else:
             handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
             temporary = Path(name)
-        # Another process may just have taken it for a leftover.
         if _lock(handle) is not False and temporary.exists():
             break
         os.close(handle)

@@ -13,7 +13,7 @@ from jdetrt.errors import ConfigError
 from jdetrt.functions.loading import load, tracking_settings
 from jdetrt.runtime.detector import Detector
 from jdetrt.runtime.events.counter import EventCounter
-from jdetrt.runtime.events.regions import Regions
+from jdetrt.runtime.events.open import open_counter
 from jdetrt.runtime.multi_pipeline import MultiPipeline, MultiReport, Stream, unique
 from jdetrt.runtime.settings import label_of
 from jdetrt.runtime.sinks.base import FrameResult, Sink, Watcher
@@ -193,5 +193,4 @@ def _counter(
     """The counter of lines and zones of a stream."""
     if regions is None or isinstance(regions, Mapping):
         return None if regions is None else regions.get(name)
-    path = output_path(regions, name, several=False)
-    return EventCounter(Regions.read(path), frame_rate=frame_rate)
+    return open_counter(output_path(regions, name, several=False), frame_rate)

@@ -7,8 +7,10 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,6 +148,25 @@ def test_what_the_killed_left_is_removed_and_nothing_else(tmp_path: Path) -> Non
     names = [path.name, "another.txt", "third.txt", *(other.name for other in others)]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(names)
     remove_leftovers(tmp_path / "absent" / "a.txt")
+
+
+def test_a_folder_that_another_process_takes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, taken = tempfile.mkdtemp, []
+
+    def make_and_lose(**options: Any) -> str:
+        folder = make(**options)
+        if not taken:
+            taken.append(folder)
+            os.rmdir(folder)
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose)
+    with atomic_folder(tmp_path / "a") as folder:
+        (folder / "b").write_text("x")
+    assert len(taken) == 1
+    assert (tmp_path / "a" / "b").read_text() == "x"
 
 
 def test_without_locks_what_is_old_is_a_leftover(

@@ -30,6 +30,7 @@ __all__ = ["LiveHub", "LiveStream"]
 _LARGEST = 1280  # pixels of the longer side of what is sent
 _QUALITY = 80  # of JPEG, in percent
 _RECENT = 2.0  # seconds over which the FPS of the page are counted
+_WATCHED = 10.0  # seconds since somebody asked for a frame, in which trails are kept
 _SMOOTHING = 0.1  # share of the newest time of a stage
 
 
@@ -41,6 +42,8 @@ class LiveStream:
         counter: lines and zones, drawn and shown with their counts.
         regions_file: where lines and zones that are drawn on the page are saved; None for a page
             that can only look.
+        shared_file: instead, a file of regions that several sources have in common, which the page
+            names for its lines and zones to be changed there.
         frame_rate: most images a second that are sent.
     """
 
@@ -50,11 +53,13 @@ class LiveStream:
         *,
         counter: EventCounter | None = None,
         regions_file: Path | None = None,
+        shared_file: Path | None = None,
         frame_rate: float = 15.0,
     ) -> None:
         self.name = name
         self.counter = counter
         self.regions_file = regions_file
+        self.shared_file = shared_file
         self.sequence = 0  # of the newest frame; 0 before the first
         self.ended = False
         self._interval = 1.0 / frame_rate
@@ -68,13 +73,17 @@ class LiveStream:
         self._encoding: asyncio.Lock | None = None
         self._jpeg: tuple[int, bytes] = (0, b"")
         self._encoded_at = -1.0
+        self._asked_at = -np.inf  # when somebody last asked for a frame
 
     # -- in the thread of the pipeline
 
     def publish(self, result: FrameResult) -> None:
         """Show a frame with its tracks; returns at once."""
         now = time.monotonic()
-        self._trail_points = self._trails.update(result.tracks)
+        if now - self._asked_at < _WATCHED:
+            self._trail_points = self._trails.update(result.tracks)
+        elif self._trail_points:  # nobody watches any more
+            self._trails, self._trail_points = Trails(), {}
         for name, seconds in result.stages.items():
             former = self._stages.get(name, seconds)
             self._stages[name] = former + _SMOOTHING * (seconds - former)
@@ -117,6 +126,7 @@ class LiveStream:
             Its number and its JPEG file; None where none came, or the source has ended.
         """
         self._loop = asyncio.get_running_loop()
+        self._asked_at = time.monotonic()
         if self.sequence < after:  # a number of a former run
             after = 0
         deadline = self._loop.time() + timeout
@@ -167,6 +177,7 @@ class LiveStream:
             "name": self.name,
             "ended": self.ended,
             "editable": self.counter is not None and self.regions_file is not None,
+            "shared_file": None if self.shared_file is None else self.shared_file.name,
             "fps": (len(times) - 1) / span if span > 0 else None,
             "quiet_seconds": time.monotonic() - times[-1] if times else None,
             "frames": self.sequence,

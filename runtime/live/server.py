@@ -107,7 +107,7 @@ def create_app(
         if request.method == "GET":
             return JSONResponse(_fractions(stream))
         if stream.regions_file is None:
-            return JSONResponse({"error": "start with --regions FILE to save lines and zones"}, 403)
+            return JSONResponse({"error": _not_editable(stream)}, 403)
         if request.headers.get("content-type") != "application/json":
             return JSONResponse({"error": "expected application/json"}, 415)  # no form of a page
         drawing = b""
@@ -181,6 +181,12 @@ async def _parts(stream: LiveStream) -> AsyncIterator[bytes]:
             len(data),
             data,
         )
+
+
+def _not_editable(stream: LiveStream) -> str:
+    if stream.shared_file is None:
+        return "start with --regions FILE to save lines and zones"
+    return f"several cameras share {stream.shared_file.name}; change lines and zones there"
 
 
 def _fractions(stream: LiveStream, regions: Any = None) -> dict[str, Any]:

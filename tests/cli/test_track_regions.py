@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.track import command
-from jdetrt.cli.track.outputs import _live_page, open_counter
+from jdetrt.cli.track.outputs import _live_page
 from jdetrt.errors import OutputError
+from jdetrt.runtime.events.open import open_counter
 from jdetrt.runtime.events.regions import Regions
 from jdetrt.runtime.live.window import Window
 from jdetrt.runtime.mot_io import mot_lines
@@ -98,8 +99,7 @@ def test_live_page_shows_the_streams(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     regions = tmp_path / "new.toml"  # to be drawn
-    counter = open_counter(regions, 30.0, live=str(port))
-    assert counter is not None
+    counter = open_counter(regions, 30.0, to_draw=True)
     with ExitStack() as stack:
         bars = ProgressBars(quiet=True)
         files: dict[str, Path | None] = {"door": regions, "yard": None}

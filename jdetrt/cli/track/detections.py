@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jdetrt.cli.progress import OnFrame, ProgressBars
 from jdetrt.cli.results import plural
-from jdetrt.cli.track.outputs import Outputs, RunOptions, open_counter
+from jdetrt.cli.track.outputs import Outputs, RunOptions
 from jdetrt.cli.track.run import run_to_the_end, summarise
 from jdetrt.errors import DataError
 
@@ -56,6 +56,7 @@ def track_list(
     Raises:
         DataError, SourceError, OutputError: as `jdetrt.runtime.pipeline.track_detections`.
     """
+    from jdetrt.runtime.events.open import open_counter
     from jdetrt.runtime.pipeline import ASSOCIATION, track_detections
     from jdetrt.runtime.public_detections import is_thinned, read_detections
     from jdetrt.runtime.sources.images import sequence_info
@@ -96,7 +97,7 @@ def track_list(
     stopwatch = Stopwatch(ASSOCIATION)
     outputs = Outputs(stack, options.rotation)
     size = images.size if images else info.size if info else None
-    counter = open_counter(regions, frame_rate, size=size)
+    counter = None if regions is None else open_counter(regions, frame_rate, size=size)
     run = partial(
         track_detections,
         {index: rows for index, rows in by_frame.items() if index <= length},

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.progress import ProgressBars
-from jdetrt.errors import ConfigError
 
 if TYPE_CHECKING:
     from jdetrt.config import LabelConfig
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from jdetrt.runtime.sinks.mqtt import MqttPublisher
     from jdetrt.runtime.sinks.rotation import Rotation
 
-__all__ = ["Outputs", "RunOptions", "open_counter", "open_watchers"]
+__all__ = ["Outputs", "RunOptions", "open_watchers"]
 
 
 @dataclass(frozen=True)
@@ -106,26 +105,6 @@ class Outputs:
         ]
 
 
-def open_counter(
-    regions: Path | None,
-    frame_rate: float,
-    *,
-    live: str | None = None,
-    size: tuple[int, int] | None = None,
-) -> EventCounter | None:
-    """The counter of the lines and zones in a file; None without a file. Raises ConfigError."""
-    if regions is None:
-        return None
-    from jdetrt.runtime.events.counter import EventCounter
-    from jdetrt.runtime.events.regions import Regions
-
-    to_draw = live is not None and not regions.exists()
-    read = Regions() if to_draw else Regions.read(regions)
-    if read.empty and live is None:
-        raise ConfigError(f"{regions}: has no line, zone or mask; add [[line]] or [[zone]]")
-    return EventCounter(read, frame_rate=frame_rate, size=size)
-
-
 def open_watchers(
     options: RunOptions,
     bars: ProgressBars,
@@ -184,8 +163,13 @@ def _live_page(
     hub = LiveHub()
     for name, file in files.items():
         shared = list(files.values()).count(file) > 1  # a drawing is of one camera
-        editable = None if shared else file
-        hub.add(LiveStream(name, counter=counters.get(name), regions_file=editable))
+        stream = LiveStream(
+            name,
+            counter=counters.get(name),
+            regions_file=None if shared else file,
+            shared_file=file if shared else None,
+        )
+        hub.add(stream)
     state = stack.enter_context(MachineState())
     server = LiveServer(
         hub, host=host, port=port, token=os.environ.get(TOKEN), machine=state.summary

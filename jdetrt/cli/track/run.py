@@ -13,7 +13,7 @@ import click
 from jdetrt.cli.paths import refuse_collisions, source_files
 from jdetrt.cli.progress import OnFrame, ProgressBars, phase
 from jdetrt.cli.results import print_regions, print_run, print_streams, write_json
-from jdetrt.cli.track.outputs import Outputs, RunOptions, open_counter, open_watchers
+from jdetrt.cli.track.outputs import Outputs, RunOptions, open_watchers
 from jdetrt.errors import SourceError
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def track_streams(
     """
     from jdetrt.engine.tensorrt.session import memory_of
     from jdetrt.runtime.detector import network_size
+    from jdetrt.runtime.events.open import open_counter
     from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream, unique
     from jdetrt.runtime.pipeline import Pipeline
     from jdetrt.runtime.settings import label_of
@@ -87,9 +88,9 @@ def track_streams(
     _check_names(plans, names)
     outputs = Outputs(stack, options.rotation)
     counters = {
-        name: counter
+        name: open_counter(plan.regions, source.frame_rate, to_draw=options.live is not None)
         for plan, source, name in zip(plans, sources, names, strict=True)
-        if (counter := open_counter(plan.regions, source.frame_rate, live=options.live))
+        if plan.regions is not None
     }
     streams = [
         Stream(

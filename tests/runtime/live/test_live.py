@@ -252,3 +252,31 @@ def test_zone_drawn_with_the_mouse_counts(hub: LiveHub, tmp_path: Path) -> None:
     assert saved.name == "queue"
     expected = [(0.1, 0.2), (0.6, 0.2), (0.6, 0.9), (0.1, 0.9)]
     assert np.array(saved.points) == pytest.approx(np.array(expected), abs=0.01)
+
+
+def test_trails_are_kept_only_while_somebody_watches(
+    hub: LiveHub, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = hub["door"]
+    for index in range(1, 4):
+        hub(result(index, x=40 * index))
+    assert stream._trails.update(result(9).tracks) == {3: [(60, 60)]}  # nothing before
+    client.get("/frame/door.jpg")
+    for index in range(4, 7):
+        hub(result(index, x=20 * index))
+    assert len(stream._trail_points[3]) == 4
+    monkeypatch.setattr("jdetrt.runtime.live.hub._WATCHED", 0.0)
+    hub(result(7))
+    assert stream._trail_points == {}
+
+
+def test_file_that_cameras_share_is_named(tmp_path: Path) -> None:
+    hub = LiveHub()
+    counter = EventCounter(Regions(min_age=0))
+    hub.add(LiveStream("door", counter=counter, shared_file=tmp_path / "site-regions.toml"))
+    with LiveServer(hub) as server, httpx.Client(base_url=server.url, timeout=20) as client:
+        state = client.get("/api/state").json()["streams"][0]
+        assert (state["editable"], state["shared_file"]) == (False, "site-regions.toml")
+        answer = client.put("/api/regions/door", json={"line": []})
+    assert answer.status_code == 403
+    assert "site-regions.toml" in answer.json()["error"]
