@@ -89,7 +89,7 @@ def calibrate(
     model = source.proto
     always = match_layers(model, config.leave_out)
     ranges = _measure(config, source, frames, progress)
-    reference = Reference(model, _spread(frames, config.compared), config.threads)
+    reference = Reference(model, _spread(frames, config.compare_frames), config.threads)
     methods = _compare(model, ranges, reference, always, progress)
     best = min(methods, key=lambda name: methods[name].closeness.damage)
 
@@ -141,7 +141,7 @@ def _measure(
     config: CalibrationConfig, source: FloatModel, frames: FrameList, progress: Progress
 ) -> dict[Method, Ranges]:
     tensors = tensors_to_quantise(source.proto)
-    if config.cache is not None:
+    if config.calibration_cache is not None:
         tensors += [name for name in activations(source.proto) if name not in tensors]
     methods = METHODS if config.method == "auto" else (config.method,)
     ranges: dict[Method, Ranges] = {}
@@ -154,7 +154,7 @@ def _measure(
                 frames,
                 tensors,
                 name,
-                percent=config.percent,
+                percent=config.percentile,
                 state=state,
                 threads=config.threads,
                 progress=progress,

@@ -181,7 +181,7 @@ def record(
         speed: times of the networks.
         machine: its manifest.
     """
-    compared = min(result.config.compared, len(result.frames))
+    compared = min(result.config.compare_frames, len(result.frames))
     people = result.chosen.closeness.people
     return CalibrationRecord(
         jdetrt_version=__version__,

@@ -12,7 +12,7 @@ import onnx
 from jdetrt import files
 from jdetrt.account import Account
 from jdetrt.calibration.calibrate import Calibration, calibrate
-from jdetrt.calibration.config import CalibrationConfig
+from jdetrt.calibration.config import REPORT_FILES, CalibrationConfig
 from jdetrt.calibration.frames.choose import FrameList, choose_frames
 from jdetrt.calibration.modelopt import quantise_with_modelopt
 from jdetrt.calibration.quantize.layers import FloatModel
@@ -27,14 +27,12 @@ from jdetrt.machine.manifest import manifest
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import network_size
 
-__all__ = ["REPORT_FILES", "CalibrationRun"]
+__all__ = ["CalibrationRun"]
 
 # Names of the models in the report.
 _FLOAT, _HALF, _ALL, _CHOSEN, _CPU = (
     *("FP32", "FP16", "INT8, all layers", "INT8", "INT8 for ONNX Runtime"),
 )
-REPORT_FILES = ("report.json", "frames.json", "ranges.json", "index.html")
-
 _PERTURBED_RUNS = 30  # runs over perturbed boxes, which tell a loss from chance
 
 
@@ -46,8 +44,6 @@ class CalibrationRun:
         progress: has a phase for each source and each stage.
 
     Attributes:
-        record: all results, as in the JSON of the report; None before `run` has ended.
-        reports: the files of the report that were written.
         accounts: of the frames and labelled images that were read.
 
     Raises:
@@ -59,12 +55,13 @@ class CalibrationRun:
             raise ConfigError("no output file given for the INT8 model")
         self._config, self._output, self._progress = config, config.output, progress
         self._model = FloatModel(config.model)
-        self.record: CalibrationRecord | None = None
-        self.reports: list[Path] = []
         self.accounts: list[Account] = []
 
-    def run(self) -> None:
+    def run(self) -> CalibrationRecord:
         """Do everything; the INT8 model is written as soon as there is one.
+
+        Returns:
+            All results, as in the JSON of the report.
 
         Raises:
             CalibrationError: the model cannot be quantised, or no frame can be used.
@@ -88,16 +85,17 @@ class CalibrationRun:
             models = dict(self._models(result, scratch))
             speed = self._time(models, frames)
             rows = self._score(models, rows)
-        self.record = record(
+        data = record(
             result,
             outputs=outputs,
             accuracy=None if config.gt is None else Accuracy(config.gt.resolve().name, rows),
             speed=speed,
             machine=msgspec.to_builtins(manifest()),
         )
-        self._report(result, self.record)
+        self._report(result, data)
         if config.state is not None:
             config.state.unlink(missing_ok=True)
+        return data
 
     def by_modelopt(self) -> None:
         """Choose frames and have NVIDIA ModelOpt do the rest; only ``output`` is written.
@@ -123,7 +121,7 @@ class CalibrationRun:
         with open_session(config.model, provider="cpu", threads=config.threads) as session:
             return choose_frames(
                 config.sources,
-                config.count,
+                config.max_frames,
                 config.seed,
                 network_size=network_size(session),
                 session=session if config.people else None,
@@ -137,7 +135,7 @@ class CalibrationRun:
             ap_drop = ApDrop(
                 config.model,
                 config.labelled,
-                images=config.labelled_pictures,
+                images=config.labelled_images,
                 scratch=scratch,
                 threads=config.threads,
             )
@@ -153,10 +151,10 @@ class CalibrationRun:
         if config.cpu_output is not None:
             files.write_bytes(config.cpu_output, result.cpu_model.SerializeToString())
             outputs[_CPU] = config.cpu_output
-        if config.cache is not None:
+        if config.calibration_cache is not None:
             scales = result.ranges[result.method].scales()
-            write_cache(config.cache, scales, config.tensorrt_version)
-            outputs["calibration cache"] = config.cache
+            write_cache(config.calibration_cache, scales, config.tensorrt_version)
+            outputs["calibration cache"] = config.calibration_cache
         return outputs
 
     def _models(self, result: Calibration, scratch: Path) -> Iterator[tuple[str, Path]]:
@@ -204,14 +202,12 @@ class CalibrationRun:
         text = msgspec.json.format(msgspec.json.encode(data), indent=1).decode() + "\n"
         if config.json_path is not None:
             files.write_text(config.json_path, text)
-            self.reports.append(config.json_path)
         if config.report is not None:
             numbers, frames, ranges, html = (config.report / name for name in REPORT_FILES)
             files.write_text(numbers, text)
             result.frames.write(frames)
             result.ranges[result.method].write(ranges)
             files.write_text(html, page(data))
-            self.reports.append(html)
 
 
 def _save(model: onnx.ModelProto, path: Path) -> Path:

@@ -10,7 +10,7 @@ import jdetrt
 from jdetrt.evaluation.agreement import verify
 
 uri, output = sys.argv[1], "nano.int8.onnx"
-record = jdetrt.calibrate("nano", output, [uri], count=100, cpu_output="nano.int8.cpu.onnx")
+record = jdetrt.calibrate("nano", output, [uri], max_frames=100, cpu_output="nano.int8.cpu.onnx")
 print(f"{output}: median cosine of embeddings {record.chosen.cosine:.4f}")
 
 # ONNX Runtime's integer kernels take the second file; the first one is for TensorRT.

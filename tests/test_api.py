@@ -327,8 +327,6 @@ def test_paths_of_a_calibration_may_be_text(monkeypatch: pytest.MonkeyPatch) -> 
     given: list[CalibrationConfig] = []
 
     class Run:
-        record = "record"
-
         def __init__(self, config: CalibrationConfig, progress: Progress) -> None:
             given.append(config)
 
@@ -336,7 +334,7 @@ def test_paths_of_a_calibration_may_be_text(monkeypatch: pytest.MonkeyPatch) -> 
             """Do nothing."""
 
     monkeypatch.setattr("jdetrt.calibration.run.CalibrationRun", Run)
-    jdetrt.calibrate("nano", "a.onnx", "clip", report="report", gt="gt", fp16=None, count=3)
+    jdetrt.calibrate("nano", "a.onnx", "clip", report="report", gt="gt", fp16=None, max_frames=3)
     [config] = given
     assert (config.report, config.gt, config.fp16) == (Path("report"), Path("gt"), None)
-    assert (config.sources, config.count) == (("clip",), 3)
+    assert (config.sources, config.max_frames) == (("clip",), 3)

@@ -29,7 +29,7 @@ _CROWD = 20.0  # people; a difference of so many weighs as much as that between 
 
 def choose_frames(
     sources: Sequence[str | Path],
-    count: int = CalibrationConfig.count,
+    count: int = CalibrationConfig.max_frames,
     seed: int = 0,
     *,
     network_size: tuple[int, int],

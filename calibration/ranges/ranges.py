@@ -122,7 +122,7 @@ def measure_ranges(
     tensors: Sequence[str],
     method: Method = "entropy",
     *,
-    percent: float = CalibrationConfig.percent,
+    percent: float = CalibrationConfig.percentile,
     state: str | Path | None = None,
     keep_every: int = 25,
     budget: int = BUDGET,

@@ -34,7 +34,7 @@ COMMANDS = {
     "doctor": "Check this machine: what works, what is missing and how to install it.",
     "evaluate": "Measure detection, embeddings and tracking on labelled data.",
     "export": "Export a checkpoint as an ONNX model that includes decoding.",
-    "fleet": "Build a model on many boards, and see what runs on them.",
+    "fleet": "Build a model on many boards, and check what each of them runs.",
     "inspect": "Describe a checkpoint, an ONNX model or a TensorRT plan.",
     "score": "Score tracking results against ground truth: HOTA, MOTA, IDF1.",
     "track": "Track people in a video, images, a camera or a list of detections.",
@@ -48,7 +48,7 @@ Exit codes:
   0    success
   1    error: wrong input, or something missing on this machine
   2    wrong usage
-  3    done, but worse than asked for (verify, data check, bench sweep)
+  3    done, but a limit was missed or part of the input could not be used
   130  interrupted
 
 \b

@@ -16,7 +16,7 @@ from jdetrt.file_kind import PLAN_MARKS
     "plan",
     type=opt.FILE,
     shell_complete=opt.complete_file,
-    help="A plan that another program (trtexec, DeepStream) built from a model of `jdetrt export`.",
+    help="A plan that another program (trtexec, DeepStream) built from an exported model.",
 )
 @opt.file(
     "--model",
@@ -26,8 +26,8 @@ from jdetrt.file_kind import PLAN_MARKS
 def command(plan: Path, model: Path | None) -> None:
     """Write the sidecar of a TensorRT plan that another program built.
 
-    TensorRT loads the plan on this machine and says what it takes and gives. Adopt only plans that
-    you trust: a plan is a program.
+    TensorRT loads the plan on this machine and reports its inputs and outputs. Adopt only plans
+    that you trust: a plan can run code.
     """
     from jdetrt.engine.tensorrt.adopt import adopt_plan
     from jdetrt.engine.tensorrt.compat import load

@@ -11,8 +11,6 @@ from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions
 from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.results import shapes
-from jdetrt.errors import BuildError
-from jdetrt.file_kind import check
 
 if TYPE_CHECKING:
     from jdetrt.engine.tensorrt.plan import Sidecar
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 @opt.file("--calibration-cache", "Ranges for --precision int8, in TensorRT's own format.")
 @opt.number(
     "--workspace",
-    "Memory that a kernel may use. Default: half of the free memory.",
+    "Memory limit of a kernel. Default: half of the free memory.",
     most=1 << 20,
     metavar="MiB",
 )
@@ -89,11 +87,9 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
     files behind.
     """
     from jdetrt.engine.tensorrt.build_options import BuildOptions, parse_batch
-    from jdetrt.engine.tensorrt.builder.build import build_plan
-    from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
-    from jdetrt.engine.tensorrt.compat import load
     from jdetrt.engine.tensorrt.layers import layers_path
     from jdetrt.engine.tensorrt.plan import sidecar_path
+    from jdetrt.functions.tasks import build_plan
 
     ranges, timings = given["calibration_cache"], given["timing_cache"]
     refuse_collisions(
@@ -105,10 +101,8 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
             "--timing-cache": timings,
         },
     )
-    check(model, "build", BuildError)
     options = BuildOptions(
         precision=given["precision"],
-        calibration_cache=ranges.name if ranges else None,
         batch=parse_batch(given["batch"]),
         workspace_mib=given["workspace"],
         optimization_level=given["optimization_level"],
@@ -120,12 +114,12 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
     )
     with ProgressBars(quiet=quiet) as bars:
         sidecar = build_plan(
-            load(given["backend"]),
             model,
             output,
-            options,
-            timings=timings,
-            calibrator=cache_calibrator(ranges) if ranges else None,
+            backend=given["backend"],
+            options=options,
+            calibration_cache=ranges,
+            timing_cache=timings,
             progress=bars,
         )
     if not quiet:

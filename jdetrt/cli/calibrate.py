@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jdetrt.calibration.config import METHODS, TARGETS, CalibrationConfig
+from jdetrt.calibration.config import METHODS, REPORT_FILES, TARGETS, CalibrationConfig
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import model_files, refuse_collisions, sequence_files, source_files
 from jdetrt.cli.progress import ProgressBars
-from jdetrt.errors import CalibrationError, requiring
-from jdetrt.file_kind import check
 from jdetrt.files import scratch_folder
 
 if TYPE_CHECKING:
@@ -36,9 +34,7 @@ if TYPE_CHECKING:
 @opt.ONNX_MODEL
 @opt.output("The INT8 model to write, for TensorRT.")
 @opt.file("--cpu-output", "Also write an INT8 model in the form that ONNX Runtime needs on CPUs.")
-@opt.file(
-    "--calibration-cache", "Also write a calibration cache, for TensorRT 8 to 10.", to="cache"
-)
+@opt.file("--calibration-cache", "Also write a calibration cache, for TensorRT 8 to 10.")
 @opt.option(
     "--tensorrt-version",
     "TensorRT version that will read the calibration cache.",
@@ -52,7 +48,9 @@ if TYPE_CHECKING:
     to="sources",
     multiple=True,
 )
-@opt.max_frames("Number of frames to choose from all sources.", default=CalibrationConfig.count)
+@opt.max_frames(
+    "Number of frames to choose from all sources.", default=CalibrationConfig.max_frames
+)
 @opt.file(
     "--frame-list", "Use frames chosen earlier (frames.json of a report) instead of --source."
 )
@@ -78,9 +76,8 @@ if TYPE_CHECKING:
 @opt.option(
     "--percentile",
     "Percentile for --method percentile.",
-    to="percent",
     type=click.FloatRange(0.0, 100.0, min_open=True),
-    default=CalibrationConfig.percent,
+    default=CalibrationConfig.percentile,
     metavar="P",
 )
 @opt.flag(
@@ -128,14 +125,12 @@ if TYPE_CHECKING:
 @opt.number(
     "--labelled-images",
     "Number of labelled images to use, evenly spaced.",
-    to="labelled_pictures",
-    default=CalibrationConfig.labelled_pictures,
+    default=CalibrationConfig.labelled_images,
 )
 @opt.number(
     "--compare-frames",
     "Number of frames to compare FP32 and INT8 on.",
-    to="compared",
-    default=CalibrationConfig.compared,
+    default=CalibrationConfig.compare_frames,
 )
 @opt.file("--gt", "MOT sequence with ground truth to score all models on.", metavar="SEQUENCE")
 @opt.file(
@@ -155,30 +150,30 @@ def command(model: Path, output: Path, quantizer: str, quiet: bool, **given: Any
     stay in floating point, so that boxes and embeddings stay close to FP32. No GPU is needed.
 
     The report compares methods, layers and precisions; --gt adds HOTA, MOTA and IDF1. Frames that
-    cannot be read are left out and counted; if they are missing of a source, the exit code is 3.
+    cannot be read are left out and counted; if a source lacks any, the exit code is 3.
     """
-    with requiring("export", "Calibrating a model"):
-        from jdetrt.calibration.run import CalibrationRun
+    from jdetrt.functions.tasks import calibration_run
 
     opt.refuse_both(source=given["sources"], frame_list=given["frame_list"])
     if quantizer == "modelopt":
         _only_for_jdetrt(given)
     _refuse(model, output, given)
-    check(model, "calibrate", CalibrationError)
-    given["count"] = given.pop("max_frames")
     given["state"] = given["state"] or output.with_name(f"{output.name}.state")
+    page = given["report"] and given["report"] / REPORT_FILES[-1]
+    written = [path for path in (given["json_path"], page) if path not in (None, opt.STDOUT)]
     with scratch_folder("json") as folder, ProgressBars(quiet=quiet) as bars:
         printed = Path(folder, "result.json") if given["json_path"] == opt.STDOUT else None
         given["json_path"] = printed or given["json_path"]
-        run = CalibrationRun(CalibrationConfig(model=model, output=output, **given), bars)
+        run = calibration_run(model, output, progress=bars, **given)
+        record = None
         if quantizer == "modelopt":
             run.by_modelopt()
         else:
-            run.run()
+            record = run.run()
         if printed is not None:
             opt.stdout().write(printed.read_text())
-    if not quiet and run.record is not None:
-        click.echo(_summary(run.record, [path for path in run.reports if path != printed]))
+    if not quiet and record is not None:
+        click.echo(_summary(record, written))
     for account in run.accounts:
         if account.lost and (warning := account.warning()) is not None:
             click.echo(f"Warning: {warning}", err=True)
@@ -188,7 +183,7 @@ def command(model: Path, output: Path, quantizer: str, quiet: bool, **given: Any
 def _only_for_jdetrt(given: dict[str, Any]) -> None:
     unused = {
         "cpu_output": "--cpu-output",
-        "cache": "--calibration-cache",
+        "calibration_cache": "--calibration-cache",
         "gt": "--gt",
         "fp16": "--fp16",
         "report": "--report",
@@ -205,8 +200,6 @@ def _only_for_jdetrt(given: dict[str, Any]) -> None:
 
 
 def _refuse(model: Path, output: Path, given: dict[str, Any]) -> None:
-    from jdetrt.calibration.run import REPORT_FILES
-
     labelled = [*given["labelled"], *([str(given["gt"])] if given["gt"] else [])]
     read = [given[name] for name in ("frame_list", "fp16") if given[name]]
     report: Path | None = given["report"]
@@ -223,14 +216,14 @@ def _refuse(model: Path, output: Path, given: dict[str, Any]) -> None:
         {
             "--output": output,
             "--cpu-output": given["cpu_output"],
-            "--calibration-cache": given["cache"],
+            "--calibration-cache": given["calibration_cache"],
             "--json": given["json_path"],
             **pages,
         },
     )
 
 
-def _summary(record: CalibrationRecord, reports: list[Path]) -> str:
+def _summary(record: CalibrationRecord, written: list[Path]) -> str:
     chosen = record.chosen
     lines = [f"{one.what}: {one.name}, {one.bytes / 1e6:.1f} MB" for one in record.written]
     lines += [
@@ -246,7 +239,7 @@ def _summary(record: CalibrationRecord, reports: list[Path]) -> str:
         lines.append(f"  {name:<22} {scores.get('failed') or _scores(scores)}")
     for name, ratio in (record.speed.speed_up if record.speed else {}).items():
         lines.append(f"  {name:<22} {ratio:.2f} times the speed of FP32, ONNX Runtime on this CPU")
-    return "\n".join(lines + [f"Written: {path}" for path in reports])
+    return "\n".join(lines + [f"Written: {path}" for path in written])
 
 
 def _scores(scores: dict[str, Any]) -> str:

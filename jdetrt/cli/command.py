@@ -11,7 +11,7 @@ import click
 __all__ = ["Command", "Group"]
 
 _OPTION_COLUMN = 22  # characters; longer options get a line of their own
-_LEAST = re.compile(r"; x>=[\d.]+(?=\])|  \[x>=[\d.]+\]")  # click's "[default: 3; x>=1]"
+_LEAST = re.compile(r"; x>=?[\d.]+(?=\])|  \[x>=?[\d.]+\]")  # click's "[default: 3; x>=1]"
 _RANGE = re.compile(r"([-\d.]+)(<=?)x<=([-\d.]+)")
 
 Renamed = Mapping[str, "str | Callable[[str], str]"]

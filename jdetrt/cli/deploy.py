@@ -16,7 +16,7 @@ _MODELS = click.argument(
     required=True,
     type=resolve,
     shell_complete=opt.complete_model,
-    help="An ONNX model of `jdetrt export`, or the built-in nano or nano:WxH; or plans of "
+    help="An ONNX model from `jdetrt export`, or the built-in nano or nano:WxH; or plans from "
     "`jdetrt build` for several kinds of GPU.",
 )
 
@@ -28,7 +28,7 @@ def command() -> None:
 
 @command.command(cls=opt.Command)
 @_MODELS
-@opt.output("The model repository; other models in it stay.", metavar="DIR")
+@opt.output("Model repository to write to; other models in it are kept.", metavar="DIR")
 @opt.option("--name", "Name of the served model.", default="jde", metavar="NAME")
 @opt.number(
     "--model-version",
@@ -45,15 +45,15 @@ def command() -> None:
 )
 @opt.choice(
     "--input",
-    "Uploads of the clients: network inputs, letterboxed images (a quarter of the bytes, the "
-    "same result) or JPEG files of them (the fewest bytes).",
+    "Format that clients send: network inputs, letterboxed images (a quarter of the bytes, the "
+    "same result) or JPEG files of these (the fewest bytes).",
     ["float32", "uint8", "jpeg"],
     default="float32",
 )
 @opt.number("--max-batch", "Largest batch of a model exported with --dynamic-batch.", default=8)
 @opt.number(
     "--queue-delay",
-    "Microseconds that a request waits for others to fill a batch.",
+    "Longest time in microseconds that a request waits for others to fill a batch.",
     to="queue_delay_us",
     least=0,
     default=2000,
@@ -61,12 +61,12 @@ def command() -> None:
 )
 @opt.number("--instances", "Copies of the network on each GPU, or on the CPU.", default=1)
 @opt.number(
-    "--threads", "CPU threads of one copy in ONNX Runtime; 0 for one a core.", least=0, default=0
+    "--threads", "CPU threads per copy in ONNX Runtime; 0 means one per core.", least=0, default=0
 )
 @opt.option(
     "--tag",
-    "Triton's image in the compose file and the Kubernetes manifest; its TensorRT must be the "
-    "version that built the plans.",
+    "Tag of Triton's image in the compose file and the Kubernetes manifest; its TensorRT must be "
+    "the version that built the plans.",
     default="24.10-py3",
     metavar="TAG",
 )
@@ -116,8 +116,8 @@ def triton(
     "model",
     type=resolve,
     shell_complete=opt.complete_model,
-    help="A plan of `jdetrt build`, or an ONNX model of `jdetrt export`, of which DeepStream "
-    "builds an FP16 engine itself.",
+    help="A plan from `jdetrt build`, or an ONNX model from `jdetrt export`, from which DeepStream "
+    "builds an FP16 plan itself.",
 )
 @opt.output("Folder for the files.", metavar="DIR")
 @opt.number("--streams", "Number of streams, which the network sees as one batch.", default=1)

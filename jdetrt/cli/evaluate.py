@@ -166,7 +166,7 @@ def embedding(
 @opt.PRESET
 @opt.file("--config", "Read the tracker settings from a TOML file.")
 @opt.RULES
-@opt.file("--results", "Keep the tracks in this folder.", metavar="DIR")
+@opt.file("--results", "Write the tracks into this folder.", metavar="DIR")
 @score_limits
 @_options
 def tracking(

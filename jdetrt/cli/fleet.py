@@ -19,20 +19,21 @@ _MODEL = click.argument(
     "model",
     type=resolve,
     shell_complete=opt.complete_model,
-    help="An ONNX model of `jdetrt export`, or the built-in nano or nano:WxH.",
+    help="An ONNX model from `jdetrt export`, or the built-in nano or nano:WxH.",
 )
 _BOARDS = click.argument(
     "boards",
     type=opt.FILE,
     shell_complete=opt.complete_file,
-    help="A TOML file with [board.NAME]: host (for ssh) or container, folder, command, build.",
+    help="A TOML file with a table [board.NAME] per board: host (SSH) or container, folder, "
+    "command, build.",
 )
 _FOLDER = opt.output("Folder for the plans, one folder per board.", metavar="DIR")
 
 
 @click.group(cls=opt.Group)
 def command() -> None:
-    """Build a model on many boards, each for itself, and compare what runs on them."""
+    """Build a model on many boards, and check what each of them runs."""
 
 
 @command.command(cls=opt.Command)
@@ -52,8 +53,8 @@ def build(
 ) -> int:
     """Copy MODEL to every board, build its plan there and fetch it.
 
-    All boards work at once, and one that fails stops no other: the exit code is then 1. A second
-    call leaves boards alone whose plan is up to date.
+    All boards build at the same time. If one fails, the others continue and the exit code is 1.
+    Boards whose plan is up to date are skipped.
     """
     from jdetrt.deploy.board import read_boards
     from jdetrt.deploy.fleet import build_fleet

@@ -43,7 +43,7 @@ def score_limits(function: _F) -> _F:
 @opt.RULES
 @opt.SEQUENCES
 @opt.flag("--only-present", "Skip sequences that have no results file.")
-@opt.flag("--strict", "Refuse boxes without area instead of leaving them out.")
+@opt.flag("--strict", "Refuse boxes with no area instead of leaving them out.")
 @score_limits
 @opt.JSON
 def command(
@@ -60,7 +60,7 @@ def command(
 ) -> int:
     """Score tracking results against ground truth with TrackEval.
 
-    HOTA, MOTA and IDF1 are in percent. MT and ML are the people who are mostly tracked (in over
+    HOTA, MOTA and IDF1 are in percent. MT and ML count the people who are mostly tracked (in over
     80 % of their frames) and mostly lost (in under 20 %). The last row combines all boxes; it is
     not the mean of the other rows. If it is below a limit of --min-hota, --min-mota or --min-idf1,
     the exit code is 3.

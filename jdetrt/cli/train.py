@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     required=False,
     shell_complete=opt.complete_file,
     help="A TOML file, or a built-in recipe: paper, nano, nanodet-embedding, nano-efficientnet, "
-    "nano-efficientnet-embedding or nano-efficientnet-large. Without one, --data teaches the "
-    "built-in model nano, and --resume takes the run's own.",
+    "nano-efficientnet-embedding or nano-efficientnet-large. Without one, --data trains the "
+    "built-in nano further, and --resume uses the run's own.",
 )
 @opt.output("Folder of the run.", metavar="DIR")
 @opt.DATA

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 )
 @opt.choice(
     "--precision",
-    "Which row of tolerances to use. Default: the lower of the two models' precisions.",
+    "Precision whose tolerances apply. Default: the lower of the two models' precisions.",
     ["fp32", "fp16", "int8"],
 )
 @opt.share(

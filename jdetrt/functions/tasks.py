@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 
 from jdetrt import config, shipped
-from jdetrt.errors import requiring
+from jdetrt.errors import BuildError, CalibrationError, requiring
+from jdetrt.file_kind import check
 from jdetrt.functions.loading import load, tracking_settings
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector
@@ -23,13 +24,21 @@ from jdetrt.runtime.sources.open import open_source
 
 if TYPE_CHECKING:
     from jdetrt.calibration.record import CalibrationRecord
+    from jdetrt.calibration.run import CalibrationRun
     from jdetrt.config import AnyTrackerConfig, TrackerConfig
     from jdetrt.engine.tensorrt.build_options import BuildOptions
     from jdetrt.engine.tensorrt.plan import Sidecar
     from jdetrt.evaluation.summary import QuickScore
     from jdetrt.export.onnx_writer import Exported
 
-__all__ = ["build_plan", "calibrate", "evaluate", "export_onnx", "first_images"]
+__all__ = [
+    "build_plan",
+    "calibrate",
+    "calibration_run",
+    "evaluate",
+    "export_onnx",
+    "first_images",
+]
 
 _FRAMES_OF_A_SOURCE = 4  # that an export is compared on
 
@@ -146,6 +155,8 @@ def build_plan(
     from jdetrt.engine.tensorrt.calibration_cache import cache_calibrator
     from jdetrt.engine.tensorrt.compat import load as load_tensorrt
 
+    path = shipped.resolve(model)
+    check(path, "build", BuildError)
     options = options or BuildOptions()
     calibrator = None
     if calibration_cache is not None:
@@ -154,7 +165,7 @@ def build_plan(
         calibrator = cache_calibrator(calibration_cache)
     return build(
         load_tensorrt(backend),
-        shipped.resolve(model),
+        path,
         output,
         options,
         timings=None if timing_cache is None else Path(timing_cache),
@@ -183,7 +194,7 @@ def calibrate(
             with the setting ``frame_list``.
         progress: gets a phase for each source and each stage.
         settings: other settings of `jdetrt.calibration.config.CalibrationConfig`, such as
-            ``cpu_output`` (the model for ONNX Runtime's integer kernels), ``count``, ``labelled``
+            ``cpu_output`` (the model for ONNX Runtime on CPUs), ``max_frames``, ``labelled``
             or ``report``; paths may be text.
 
     Returns:
@@ -197,27 +208,38 @@ def calibrate(
         MissingDependencyError: onnx is not installed.
         TypeError: there is no setting of this name.
     """
+    return calibration_run(model, output, sources, progress=progress, **settings).run()
+
+
+def calibration_run(
+    model: str | Path,
+    output: str | Path,
+    sources: Sequence[str | Path] = (),
+    *,
+    progress: Progress = NO_PROGRESS,
+    **settings: Any,
+) -> CalibrationRun:
+    """Prepare a calibration: arguments and errors as for `calibrate`.
+
+    Returns:
+        A run that has not begun. Beside what `calibrate` does it can have NVIDIA ModelOpt quantise,
+        and accounts for the images that it read.
+    """
     with requiring("export", "Calibrating a model"):
         from jdetrt.calibration.config import CalibrationConfig
         from jdetrt.calibration.run import CalibrationRun
 
+    path = shipped.resolve(model)
+    check(path, "calibrate", CalibrationError)
     uris = [sources] if isinstance(sources, (str, Path)) else sources
     paths = {field.name for field in fields(CalibrationConfig) if field.type == "Path | None"}
     for name in paths & settings.keys():
         if settings[name] is not None:
             settings[name] = Path(settings[name])
-    run = CalibrationRun(
-        CalibrationConfig(
-            model=shipped.resolve(model),
-            output=Path(output),
-            sources=tuple(str(uri) for uri in uris),
-            **settings,
-        ),
-        progress,
+    config = CalibrationConfig(
+        model=path, output=Path(output), sources=tuple(str(uri) for uri in uris), **settings
     )
-    run.run()
-    assert run.record is not None
-    return run.record
+    return CalibrationRun(config, progress)
 
 
 def evaluate(

@@ -59,7 +59,7 @@ def found(folder: Path, frames: FrameList) -> Calibration:
         target_cosine=0.0,
         max_ap_drop=1.0,
         leave_out=("*/first.0/*",),
-        compared=3,
+        compare_frames=3,
         state=folder / "state",
         threads=1,
     )
@@ -111,9 +111,9 @@ def test_all_layers_by_one_method(folder: Path, frames: FrameList) -> None:
     config = CalibrationConfig(
         model=folder / "model.onnx",
         method="percentile",
-        percent=99.0,
+        percentile=99.0,
         all_layers=True,
-        compared=1,
+        compare_frames=1,
         threads=1,
     )
     found = calibrate(config, frames)
@@ -130,10 +130,10 @@ def test_all_layers_by_one_method(folder: Path, frames: FrameList) -> None:
 
 def test_ranges_for_a_calibration_cache(folder: Path, frames: FrameList) -> None:
     config = CalibrationConfig(
-        model=folder / "model.onnx", method="min-max", all_layers=True, compared=1, threads=1
+        model=folder / "model.onnx", method="min-max", all_layers=True, compare_frames=1, threads=1
     )
     few = calibrate(config, frames)
-    more = calibrate(replace(config, cache=folder / "int8.cache"), frames)
+    more = calibrate(replace(config, calibration_cache=folder / "int8.cache"), frames)
     some, every = (set(one.ranges["min-max"].tensors) for one in (few, more))
     assert some < every
     made = {o for n in onnx.load(folder / "model.onnx").graph.node for o in n.output}
@@ -147,7 +147,7 @@ def test_the_rest_in_float16(folder: Path, frames: FrameList) -> None:
         method="min-max",
         all_layers=True,
         leave_out=("*/embedding/Conv",),
-        compared=1,
+        compare_frames=1,
         rest="fp16",
         threads=1,
     )

@@ -64,7 +64,9 @@ def test_help_fits_and_fills_the_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     root.main([*name.split(), "--help"], prog_name="jdetrt", standalone_mode=False)
-    lines = capsys.readouterr().out.splitlines()
+    text = capsys.readouterr().out
+    assert not re.search("x[<>]", text)  # ranges are in words
+    lines = text.splitlines()
     assert max(map(len, lines)) <= columns
     described = [line for line in lines if line.startswith("  -")]
     # The help begins on the left, so that most of the width is its own.

@@ -87,7 +87,7 @@ def trackers(root: Path, sequences: list[str] | None, repeats: int, json_path: P
 @click.argument("sequence", type=opt.FILE, help="A MOT sequence with images and ground truth.")
 @opt.option(
     "--model",
-    "An ONNX model or a TensorRT plan of jdetrt; can be repeated. Built in: nano, nano:WxH.",
+    "An ONNX model or a TensorRT plan of jdetrt; may be repeated. Built in: nano, nano:WxH.",
     to="models",
     multiple=True,
     default=("nano",),
@@ -96,15 +96,15 @@ def trackers(root: Path, sequences: list[str] | None, repeats: int, json_path: P
 )
 @opt.file(
     "--nanodet",
-    "A published NanoDet as ONNX file, of which the class person is taken; can be repeated.",
+    "A published NanoDet ONNX file, whose class person is used; may be repeated.",
     multiple=True,
 )
 @opt.option(
     "--hog/--no-hog",
-    "Whether to measure the HOG detector of OpenCV as well; it is slow.",
+    "Also measure OpenCV's HOG detector, which is slow.",
     default=True,
 )
-@opt.max_frames("Number of frames. Default: all.", least=2)
+@opt.max_frames("Number of frames to use. Default: all.", least=2)
 @opt.THREADS
 @opt.JSON
 def peers(
@@ -116,7 +116,7 @@ def peers(
     threads: int | None,
     json_path: Path | None,
 ) -> int:
-    """Compare models with free detectors that the stock ByteTrack of 'trackers' follows.
+    """Compare models with free detectors, tracked by the stock ByteTrack of 'trackers'.
 
     All run one after the other on the same cores. The public detections of SEQUENCE, if it has
     them, are measured too. In an image that cannot be read nobody is detected; the exit code is

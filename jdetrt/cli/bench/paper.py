@@ -39,7 +39,7 @@ __all__ = ["density", "losses", "table1"]
 )
 @opt.share(
     "--score-threshold",
-    "Score above which all trackers get a detection; below it none does.",
+    "Detections above this score go to all trackers, the others to none.",
     default=TrackerConfig().score_threshold,
     metavar="SCORE",
 )

@@ -32,7 +32,7 @@ __all__ = ["camera_motion", "rates"]
 )
 @opt.option(
     "--rates",
-    "Rates that sequences of 30 FPS are thinned to; others are thinned in proportion.",
+    "Frame rates to thin 30 FPS sequences to; others are thinned in proportion.",
     default="30,15,10,7.5,5",
     metavar="FPS,...",
 )
@@ -46,9 +46,9 @@ def rates(
     seed: int,
     json_path: Path | None,
 ) -> None:
-    """Compare tracking at lower rates and with dropped frames, beside the package 'trackers'.
+    """Compare tracking with the package 'trackers' at lower rates and with dropped frames.
 
-    Sequences are thinned evenly and at random; with random drops trackers get timestamps. One
+    Sequences are thinned evenly and at random; the trackers get the timestamps of random drops. One
     walker and a crowd of 14 with dropped frames are measured too.
     """
     from jdetrt.benchmarks.rates import from_files, from_model, measure_rates
@@ -92,16 +92,16 @@ def _rates(text: str) -> list[float]:
 @click.command(cls=opt.Command, name="camera-motion")
 @click.argument("sequence", type=opt.FILE, help="MOT sequence with images and ground truth.")
 @opt.MODEL
-@opt.max_frames("Number of frames of the sequence.")
-@opt.seed("the shaking")
+@opt.max_frames("Number of frames to use. Default: all.")
+@opt.seed("the camera's shake")
 @opt.JSON
 def camera_motion(
     sequence: Path, model: Path, max_frames: int | None, seed: int, json_path: Path | None
 ) -> None:
-    """Compare tracking with and without compensation of camera motion.
+    """Compare tracking with and without camera-motion compensation.
 
-    A window pans, zooms and shakes within the frames of SEQUENCE. Ground truth and detections of
-    MODEL are moved along exactly; the compensation sees only the images of the window.
+    A virtual camera pans, zooms and shakes within the frames of SEQUENCE. Ground truth and MODEL's
+    detections move exactly with it; the compensation sees only its images.
     """
     from jdetrt.benchmarks.camera_motion import measure_camera_motion
     from jdetrt.benchmarks.rates import from_model

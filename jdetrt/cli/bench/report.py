@@ -27,7 +27,8 @@ def report(result: Path, output: Path | None, markdown: Path | None, png: Path |
     """Present a result as an HTML page, a Markdown table or an image.
 
     The page is a single file that opens offline. It shows speed by network size, accuracy against
-    speed, stages, power, the machine and the settings, and a table to sort and to download.
+    speed, stages, power, the machine and the settings, and a table that can be sorted and
+    downloaded.
     """
     if output is None and markdown is None and png is None:
         raise click.UsageError("Name an output: --output, --markdown or --png.")

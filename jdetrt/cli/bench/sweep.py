@@ -35,7 +35,7 @@ __all__ = ["sweep"]
     "The model nano is built in.",
     to="models",
     type=resolve_checkpoint,
-    metavar="FILE",
+    metavar="MODEL",
     multiple=True,
     required=True,
     shell_complete=opt.complete_model,
@@ -94,7 +94,7 @@ __all__ = ["sweep"]
 )
 @opt.source(
     "--calibration-source",
-    "Source to calibrate INT8 models on, other than that of --gt; may be repeated.",
+    "Source to calibrate INT8 models on, not the sequence of --gt; may be repeated.",
     to="calibration",
     multiple=True,
 )

@@ -33,7 +33,7 @@ def check(
     decode: bool,
     json_path: Path | None,
 ) -> int:
-    """List every fault of training data, with its line.
+    """List every fault in training data, with its line number.
 
     If there are any, the exit code is 3. Training refuses malformed rows and missing files, but it
     accepts doubtful data: a repeated id or box in an image, a box far outside the image, labels

@@ -19,20 +19,20 @@ _NAMES = ("ethz", "citypersons", "caltech", "mot16", "mot17", "cuhk-sysu", "prw"
 
 
 @click.command(cls=opt.Command)
-@click.argument("name", type=click.Choice(_NAMES), help="The data set.")
+@click.argument(
+    "name",
+    type=click.Choice(_NAMES),
+    metavar="DATASET",
+    help=f"Data set to convert: {', '.join(_NAMES[:-1])} or {_NAMES[-1]}.",
+)
 @click.argument(
     "raw_dir",
     type=opt.FILE,
     help="Folder of the downloaded data set, laid out as in docs/guide/data.md.",
 )
-@click.option(
-    "-o",
-    "--output",
-    "out_dir",
-    type=opt.FILE,
-    required=True,
+@opt.output(
+    "Folder for all converted data sets; it gets the list of images, such as mot17.train.",
     metavar="DIR",
-    help="Folder for all converted data sets; it gets the list of images, such as mot17.train.",
 )
 @opt.choice(
     "--split",
@@ -42,18 +42,18 @@ _NAMES = ("ethz", "citypersons", "caltech", "mot16", "mot17", "cuhk-sysu", "prw"
 )
 @opt.choice(
     "--link",
-    "Whether images are linked or copied into the folder.",
+    "How images get into the folder: symbolic links, hard links or copies.",
     ["symlink", "hard", "copy"],
     default="symlink",
 )
-def convert(name: str, raw_dir: Path, out_dir: Path, split: str, link: str) -> None:
+def convert(name: str, raw_dir: Path, output: Path, split: str, link: str) -> None:
     """Convert a downloaded data set to the format that training reads.
 
     A second run replaces what the first one wrote.
     """
     from jdetrt.training.convert.datasets import convert as convert_data_set
 
-    done = convert_data_set(name, raw_dir, out_dir, split=split, link=cast("Link", link))
+    done = convert_data_set(name, raw_dir, output, split=split, link=cast("Link", link))
     click.echo(
         f"Written: {done.listing} ({plural(done.images, 'image')}, "
         f"{plural(done.boxes, 'box', 'boxes')}, "

@@ -138,7 +138,7 @@ ONNX_MODEL = click.argument(
     "model",
     type=resolve,
     shell_complete=complete_model,
-    help="An ONNX model of `jdetrt export`, or the built-in nano or nano:WxH. For a file "
+    help="An ONNX model from `jdetrt export`, or the built-in nano or nano:WxH. For a file "
     "called nano, write ./nano.",
 )
 TOP_K = number(

@@ -66,14 +66,14 @@ def _old_frames(value: str) -> str:
 @opt.choice(
     "--confidence-unit",
     "Unit of the confidences of --detections: 0 to 1, 0 to 100, or margins of a classifier "
-    "(any number, 0 at its decision); auto decides by the numbers and says how.",
+    "(any number, 0 at its decision); auto decides by the numbers and reports its choice.",
     ["auto", "fraction", "percent", "margin"],
     default="auto",
 )
-@opt.flag("--strict", "Refuse --detections with boxes without area instead of leaving these out.")
+@opt.flag("--strict", "Refuse --detections with boxes with no area instead of leaving these out.")
 @opt.file(
     "--mot",
-    "Write tracks as MOT Challenge text; `-` writes to stdout as they come. With several "
+    "Write tracks as MOT Challenge text; `-` writes to stdout as they are produced. With several "
     "sources, `{name}` in the name of an output stands for that of the source.",
     metavar="FILE|-",
     callback=opt.to_stdout,
@@ -98,15 +98,15 @@ def _old_frames(value: str) -> str:
 @opt.file("--heat-map", "Write an image of where people stood (.png, .jpg, .webp).")
 @opt.option(
     "--live",
-    "Show the run as a web page on this port, of the loopback unless a host is given; "
-    "elsewhere the page asks for a token (JDETRT_LIVE_TOKEN, or a new one).",
+    "Show the run as a web page on this port, on the loopback interface unless a host is given. "
+    "On any other, the page asks for a token (JDETRT_LIVE_TOKEN, or a new one).",
     metavar="[HOST:]PORT",
 )
-@opt.flag("--show", "Show the frames in a window; q ends the run.")
+@opt.flag("--show", "Show the frames in a window; press q to end the run.")
 @opt.option(
     "--rotate",
-    "Begin new output files of a live source at this size or age, such as 100MB or 1h. The "
-    "old ones get a date in their names.",
+    "Start new output files for a live source at this size or age, such as 100MB or 1h. The names "
+    "of old files get a date.",
     type=read_rotation,
     metavar="SIZE|TIME",
 )
@@ -115,19 +115,19 @@ def _old_frames(value: str) -> str:
 )
 @opt.option(
     "--mqtt",
-    "Publish tracks as they come to an MQTT broker: mqtt://user:password@host/topic, or "
+    "Publish tracks to an MQTT broker as they are produced: mqtt://user:password@host/topic, or "
     "mqtts:// for TLS.",
     metavar="URL",
 )
 @opt.option(
     "--metrics",
-    "Serve metrics for Prometheus on this port, of the loopback unless a host is given.",
+    "Serve metrics for Prometheus on this port, on the loopback interface unless a host is given.",
     metavar="[HOST:]PORT",
 )
 @opt.option(
     "--reconnect-for",
-    "End when a live source has been away for this long; 0 ends with its first failure. "
-    "Default: wait for it for ever.",
+    "Stop when a live source has been away for this long; 0 stops at its first failure. Default: "
+    "wait for ever.",
     type=click.FloatRange(0.0),
     metavar="SECONDS",
 )
@@ -141,7 +141,7 @@ def _old_frames(value: str) -> str:
 @opt.choice(
     "--camera-motion",
     "Estimate how the camera moves and move the tracks along: auto does so while it moves. "
-    "With --detections only on does, and needs the images.",
+    "With --detections, only `on` does, and it needs the images.",
     CAMERA_MOTIONS,
     default="auto",
 )
