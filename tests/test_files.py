@@ -153,10 +153,11 @@ def test_what_the_killed_left_is_removed_and_nothing_else(tmp_path: Path) -> Non
 def test_a_folder_that_another_process_takes_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, taken = tempfile.mkdtemp, []
+    make = tempfile.mkdtemp
+    taken: list[str] = []
 
     def make_and_lose(**options: Any) -> str:
-        folder = make(**options)
+        folder: str = make(**options)
         if not taken:
             taken.append(folder)
             os.rmdir(folder)
