@@ -69,7 +69,7 @@ class ModelStore:
         top_k: candidates that an exported model gives.
         calibration: sources that INT8 models are calibrated on.
         calibration_frames: number of frames of them.
-        cuda_graph: replay plans as a CUDA graph.
+        cuda_graph: replay plans as a CUDA graph; None wherever that can be done.
         progress: gets a message for each model that is made.
 
     Attributes:
@@ -90,7 +90,7 @@ class ModelStore:
         top_k: int = ExportConfig().top_k,
         calibration: Sequence[str] = (),
         calibration_frames: int = CALIBRATION_FRAMES,
-        cuda_graph: bool = False,
+        cuda_graph: bool | None = None,
         progress: Progress = NO_PROGRESS,
     ) -> None:
         given = [models] if isinstance(models, (str, Path)) else list(models)
@@ -147,7 +147,7 @@ class ModelStore:
             self._onnx(target),
             backend=target.backend,
             provider=provider,
-            cuda_graph=self.cuda_graph and target.backend in PLAN_BACKENDS,
+            cuda_graph=self.cuda_graph if target.backend in PLAN_BACKENDS else None,
         )
 
     def deploy_command(
@@ -158,7 +158,7 @@ class ModelStore:
             return None
         command = f"jdetrt track {source} --model {self._onnx(target)}"
         if target.backend in PLAN_BACKENDS:
-            graph = " --cuda-graph" if self.cuda_graph else ""
+            graph = " --no-cuda-graph" if self.cuda_graph is False else ""
             return f"{command} --backend {target.backend}{graph}"
         return command if provider == "auto" else f"{command} --provider {provider}"
 

@@ -73,7 +73,7 @@ class RunConfig(msgspec.Struct, kw_only=True, frozen=True):
     repeats: int = 3
     video: bool = False
     provider: str = "auto"
-    cuda_graph: bool = False
+    cuda_graph: bool | None = None
     preset: str | None = None
     rest: float = 2.0
 

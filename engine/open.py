@@ -22,7 +22,7 @@ def open_session(
     backend: str = "auto",
     provider: str = "auto",
     threads: int | None = None,
-    cuda_graph: bool = False,
+    cuda_graph: bool | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Session:
     """Open a JDE model for inference.
@@ -37,7 +37,8 @@ def open_session(
         provider: execution provider of ONNX Runtime: ``"auto"``, ``"cpu"``, ``"cuda"``,
             ``"tensorrt"``.
         threads: CPU threads of the network in ONNX Runtime; None for one a physical core.
-        cuda_graph: replay plans as a CUDA graph, which takes the CPU less time.
+        cuda_graph: run plans as a CUDA graph, which takes the CPU less time; by default wherever
+            the driver and the plan allow it.
         progress: told which plan is used or built, and of the phases of a build.
 
     Raises:
@@ -85,7 +86,7 @@ def open_session(
             raise SessionError(
                 f"{file.path}: is a plan of {host}, not of {backend}; leave --backend out"
             )
-        session = TensorRtSession(plan, graphs=cuda_graph)
+        session = TensorRtSession(plan, graphs=cuda_graph is not False)
     return _checked(session, str(file.path))
 
 

@@ -156,7 +156,7 @@ def track(
     backend: str = "auto",
     provider: str = "auto",
     threads: int | None = None,
-    cuda_graph: bool = False,
+    cuda_graph: bool | None = None,
 ) -> Tracking:
     """Track people through a source.
 

@@ -56,7 +56,7 @@ def track_many(
     backend: str = "auto",
     provider: str = "auto",
     threads: int | None = None,
-    cuda_graph: bool = False,
+    cuda_graph: bool | None = None,
 ) -> MultiReport:
     """Track people through several sources with one network, to their end.
 

@@ -124,17 +124,23 @@ def candidates(
     boxes, scores, embeddings = _of_image(outputs, batch_index)
     _refuse_non_finite("scores", scores)
     rows = np.flatnonzero(scores > score_threshold)
-    boxes, scores = boxes[rows], scores[rows]
+    boxes, scores = _rows(boxes, rows), scores[rows]
     _refuse_non_finite("boxes", boxes)
     if embeddings is not None:
-        embeddings = embeddings[rows]
+        embeddings = _rows(embeddings, rows)
         _refuse_non_finite("embeddings", embeddings)
     return Candidates(boxes, scores, embeddings, letterbox)
 
 
+def _rows(array: Array, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """A copy of some rows; only these are converted."""
+    taken: npt.NDArray[np.float32] = array[rows].astype(np.float32, copy=False)
+    return taken
+
+
 def _of_image(
     outputs: Mapping[str, Array], index: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+) -> tuple[Array, npt.NDArray[np.float32], Array | None]:
     if missing := {"boxes", "scores"} - outputs.keys():
         raise SessionError(
             f"the model has no output {' and no output '.join(sorted(missing))}; it has "
@@ -155,9 +161,9 @@ def _of_image(
     if not 0 <= index < entries[0]:
         raise SessionError(f"image {index} asked for, the model gave {entries[0]}")
     return (
-        boxes[index].astype(np.float32, copy=False),
+        boxes[index],
         scores[index].astype(np.float32, copy=False),
-        None if embeddings is None else embeddings[index].astype(np.float32, copy=False),
+        None if embeddings is None else embeddings[index],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,9 @@ class Detector(Closing):
     Attributes:
         session: the model.
         size: width and height of the network input.
+        depth: images that may be submitted before the first is waited for.
+        collect: waits for the oldest run and gives its outputs, which may be good only until its
+            buffer is given back.
         embedding_dim: length of its embeddings; None where it gives none or does not say.
         score_threshold: may be changed between images.
         nms_iou: may be changed between images.
@@ -73,7 +76,10 @@ class Detector(Closing):
         self.nms_iou = nms_iou
         dims = [spec.shape[-1] for spec in session.outputs if spec.name == "embeddings"]
         self.embedding_dim = dims[0] if dims and dims[0] > 0 else None
-        self.depth = session.depth if isinstance(session, BufferedSession) else 1
+        self.depth = 1
+        self.collect: Callable[[], dict[str, Array]] = session.wait
+        if isinstance(session, BufferedSession):
+            self.depth, self.collect = session.depth, session.collect
         self._free: deque[InputBuffer] | None = None  # made at the first image
         self._submitted: deque[tuple[InputBuffer, Letterbox]] = deque()
 
@@ -195,7 +201,8 @@ class Detector(Closing):
     def buffers(self, count: int) -> Sequence[InputBuffer]:
         """Make input buffers, to letterbox images in another thread while the network runs.
 
-        After ``submit`` of a buffer, wait with ``session.wait`` and decode with `decode`.
+        After ``submit`` of a buffer, wait with ``collect``, decode with `decode`, and only then
+        fill the buffer again.
         """
         return make_buffers(self.session, self.size, count)
 
@@ -207,7 +214,7 @@ class Detector(Closing):
         if not self._submitted:
             raise SessionError("no image is submitted: call submit() before wait()")
         try:
-            outputs = self.session.wait()
+            outputs = self.collect()
         except Exception:  # an interrupted wait leaves the run open, a failed one does not
             self._give_back()
             raise

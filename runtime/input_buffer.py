@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.runtime.preprocess import Letterbox, letterbox
-from jdetrt.types import Session
+from jdetrt.types import Array, Session
 
 __all__ = ["ArrayBuffer", "BufferedSession", "InputBuffer", "make_buffers"]
 
@@ -45,6 +45,9 @@ class BufferedSession(Protocol):
     """
 
     depth: int
+
+    def collect(self) -> dict[str, Array]:
+        """Wait for the oldest run; its outputs are good until its buffer is submitted again."""
 
     def frame_buffers(self, size: tuple[int, int], count: int) -> Sequence[InputBuffer]:
         """Buffers that letterbox to ``size`` (width, height), for one user at a time."""

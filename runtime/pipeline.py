@@ -225,20 +225,20 @@ class Pipeline:
         if item is None:
             return {}
         if item.buffer is None:
-            self._ahead.give_back(item)
             return {}
-        outputs = self._session.wait()
+        outputs = self._detector.collect()
         elapsed = time.perf_counter() - self._submitted.popleft()
         # Where the rest is slower than the network, `elapsed` includes the wait for the caller.
         self._stopwatch.add("network", self._session.last_run_seconds or elapsed)
-        self._ahead.give_back(item)
         return outputs
 
     def _finish(self, item: Prepared, outputs: Mapping[str, Array]) -> Tracks:
         if item.letterbox is None:
+            self._ahead.give_back(item)
             return self._associate.between(item.frame)
         with self._stopwatch.stage("decode"):
             detections = self._detector.decode(outputs, item.letterbox)
+        self._ahead.give_back(item)  # not before: the outputs may be the buffer's
         return self._associate(item.frame, detections)
 
 

@@ -19,7 +19,7 @@ from jdetrt.types import Frame
 
 __all__ = ["BUFFERS", "Prepared", "ReadAhead"]
 
-BUFFERS = 4  # one or two at the network, one or two waiting, one being filled
+BUFFERS = 4  # one or two at the network, one decoded, one waiting or being filled
 _HUNG_AFTER = 5.0  # seconds; a camera that is gone can block its read for ever
 
 

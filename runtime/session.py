@@ -108,6 +108,10 @@ class SessionBase(Closing):
         self._open.popleft()
         return outputs
 
+    def collect(self) -> dict[str, Array]:
+        """Wait as ``wait`` does; the arrays may be good only until their buffer's next use."""
+        return self.wait()
+
     def close(self) -> None:
         """Run no more; a second call does nothing."""
         self._closed = True

@@ -15,6 +15,7 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = [
     "Kernel",
     "Pinned",
     "Stream",
+    "View",
     "explained",
     "free_later",
     "open_cuda",
@@ -40,7 +42,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-# By preference: pycuda as far as it goes; it has no graphs, and its kernels need nvcc.
+# By preference: pycuda as far as it goes; its kernels need nvcc.
 BACKENDS = {
     "pycuda": "jdetrt.engine.cuda.pycuda",
     "cuda-python": "jdetrt.engine.cuda.cuda_python",
@@ -108,12 +110,29 @@ class DeviceBuffer(_Freed, Protocol):
         """Length in bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """A part of a `DeviceBuffer`, or of memory that host and GPU share; it is never freed.
+
+    Attributes:
+        address: where it begins, for the GPU.
+        nbytes: length in bytes.
+    """
+
+    address: int
+    nbytes: int
+
+
 class Pinned(_Freed, Protocol):
     """Page-locked memory of the host, which copies can read and write while the CPU goes on."""
 
     @property
     def array(self) -> Array:
         """The memory; not to be touched after ``free``."""
+
+    @property
+    def address(self) -> int:
+        """Where the GPU finds it, if it was made to be ``mapped``; else 0."""
 
 
 class Event(_Freed, Protocol):
@@ -172,10 +191,12 @@ class Cuda(Protocol):
     Attributes:
         name: of the library, ``"pycuda"`` or ``"cuda-python"``.
         compute_capability: of the GPU, major and minor.
+        integrated: the GPU shares the memory of the CPU, as on a Jetson.
     """
 
     name: str
     compute_capability: tuple[int, int]
+    integrated: bool
 
     @staticmethod
     def has_graphs() -> bool:
@@ -194,8 +215,8 @@ class Cuda(Protocol):
     def buffer(self, nbytes: int) -> DeviceBuffer:
         """Memory of the GPU. Raises CudaMemoryError."""
 
-    def pinned(self, shape: tuple[int, ...], dtype: str) -> Pinned:
-        """A page-locked array. Raises CudaMemoryError."""
+    def pinned(self, shape: tuple[int, ...], dtype: str, *, mapped: bool = False) -> Pinned:
+        """A page-locked array; if ``mapped``, the GPU can use it in place. CudaMemoryError."""
 
     def stream(self) -> Stream:
         """A stream that waits for no other."""
@@ -203,13 +224,15 @@ class Cuda(Protocol):
     def event(self) -> Event:
         """An event that measures time and whose ``synchronize`` leaves the CPU to others."""
 
-    def upload(self, target: DeviceBuffer, source: Array, stream: Stream) -> None:
-        """Enqueue a copy from page-locked memory."""
+    def upload(self, target: DeviceBuffer | View, source: Array, stream: Stream) -> None:
+        """Enqueue a copy of all of ``source``, which is page-locked."""
 
-    def download(self, target: Array, source: DeviceBuffer, stream: Stream) -> None:
-        """Enqueue a copy into page-locked memory."""
+    def download(self, target: Array, source: DeviceBuffer | View, stream: Stream) -> None:
+        """Enqueue a copy that fills ``target``, which is page-locked."""
 
-    def copy(self, target: DeviceBuffer, source: DeviceBuffer, stream: Stream) -> None:
+    def copy(
+        self, target: DeviceBuffer | View, source: DeviceBuffer | View, stream: Stream
+    ) -> None:
         """Enqueue a copy of all of ``source`` to the start of ``target``, on the GPU."""
 
     def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph:
@@ -225,32 +248,28 @@ class Cuda(Protocol):
         """Leave the GPU; a second call does nothing."""
 
 
-def open_cuda(*, graphs: bool = False, device: int = 0) -> Cuda:
-    """Open a GPU with the library that is installed and can do what is asked.
+def open_cuda(device: int = 0) -> Cuda:
+    """Open a GPU with the library that is installed.
 
-    pycuda comes first. cuda-python takes its place where it is absent, where graphs are wanted, and
-    where pycuda would find no compiler for kernels and cuda-python does.
+    pycuda comes first. cuda-python takes its place where it is absent, and where pycuda would find
+    no compiler for kernels and cuda-python does.
 
     Args:
-        graphs: whether CUDA graphs are needed.
         device: number of the GPU, from 0.
 
     Raises:
-        MissingDependencyError: no library is installed, or none that has graphs.
+        MissingDependencyError: no library is installed.
         CudaError: there is no driver or no such GPU.
     """
     loaded = [_load(name) for name in BACKENDS]
-    found: list[Any] = [kind for kind in loaded if isinstance(kind, type)]
+    kinds: list[Any] = [kind for kind in loaded if isinstance(kind, type)]
     broken = [reason for reason in loaded if isinstance(reason, str)]
-    if not found and broken:
+    if not kinds and broken:
         raise CudaError(f"the GPU cannot be used ({'; '.join(broken)}). {_NO_GPU}")
-    if not found:
+    if not kinds:
         raise MissingDependencyError("pycuda", "tensorrt", "Running a plan on the GPU")
-    able = [kind for kind in found if kind.has_graphs() or not graphs]
-    if not able:
-        raise MissingDependencyError("cuda-bindings", "cuda", "CUDA graphs (pycuda has none)")
-    able.sort(key=lambda kind: not kind.has_kernels())  # stable: the preference else stays
-    opened: Cuda = able[0](device)
+    kinds.sort(key=lambda kind: not kind.has_kernels())  # stable: the preference else stays
+    opened: Cuda = kinds[0](device)
     return opened
 
 

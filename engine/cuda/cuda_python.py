@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from cuda.bindings import driver
 
-from jdetrt.engine.cuda.api import CudaError, CudaMemoryError, DeviceBuffer, no_gpu
+from jdetrt.engine.cuda.api import CudaError, CudaMemoryError, DeviceBuffer, View, no_gpu
 from jdetrt.engine.cuda.nvrtc import compile_kernel, has_nvrtc
 from jdetrt.types import Array
 
@@ -42,12 +42,15 @@ class _Buffer:
 
 
 class _Pinned:
-    def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: str, *, mapped: bool) -> None:
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         what = f"page-locked memory for {dtype} {shape}"
-        self._address = int(
-            _call(what, driver.cuMemHostAlloc, nbytes, driver.CU_MEMHOSTALLOC_PORTABLE)
-        )
+        flags = driver.CU_MEMHOSTALLOC_PORTABLE
+        flags |= driver.CU_MEMHOSTALLOC_DEVICEMAP if mapped else 0
+        self._address = int(_call(what, driver.cuMemHostAlloc, nbytes, flags))
+        self.address = 0
+        if mapped:
+            self.address = int(_call(what, driver.cuMemHostGetDevicePointer, self._address, 0))
         memory = (ctypes.c_byte * nbytes).from_address(self._address)
         self.array: Array = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
 
@@ -157,14 +160,16 @@ class Backend:
             raise no_gpu(self.name, err) from err
         self._open = True
         attribute = driver.CUdevice_attribute
-        major, minor = (
-            _call("its compute capability", driver.cuDeviceGetAttribute, which, self._device)
+        major, minor, integrated = (
+            _call("its attributes", driver.cuDeviceGetAttribute, which, self._device)
             for which in (
                 attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
                 attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+                attribute.CU_DEVICE_ATTRIBUTE_INTEGRATED,
             )
         )
         self.compute_capability = (int(major), int(minor))
+        self.integrated = bool(integrated)
 
     @staticmethod
     def has_graphs() -> bool:
@@ -194,9 +199,9 @@ class Backend:
         """Memory of the GPU."""
         return _Buffer(nbytes)
 
-    def pinned(self, shape: tuple[int, ...], dtype: str) -> _Pinned:
+    def pinned(self, shape: tuple[int, ...], dtype: str, *, mapped: bool = False) -> _Pinned:
         """A page-locked array."""
-        return _Pinned(shape, dtype)
+        return _Pinned(shape, dtype, mapped=mapped)
 
     def stream(self) -> _Stream:
         """A stream that waits for no other."""
@@ -206,7 +211,7 @@ class Backend:
         """An event."""
         return _Event()
 
-    def upload(self, target: DeviceBuffer, source: Array, stream: Any) -> None:
+    def upload(self, target: DeviceBuffer | View, source: Array, stream: Any) -> None:
         """Enqueue a copy to the GPU."""
         _call(
             "copying to the GPU",
@@ -217,18 +222,18 @@ class Backend:
             stream.raw,
         )
 
-    def download(self, target: Array, source: DeviceBuffer, stream: Any) -> None:
+    def download(self, target: Array, source: DeviceBuffer | View, stream: Any) -> None:
         """Enqueue a copy from the GPU."""
         _call(
             "copying from the GPU",
             driver.cuMemcpyDtoHAsync,
             target.ctypes.data,
             source.address,
-            source.nbytes,
+            target.nbytes,
             stream.raw,
         )
 
-    def copy(self, target: DeviceBuffer, source: DeviceBuffer, stream: Any) -> None:
+    def copy(self, target: DeviceBuffer | View, source: DeviceBuffer | View, stream: Any) -> None:
         """Enqueue a copy on the GPU."""
         _call(
             "copying on the GPU",

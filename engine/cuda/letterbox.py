@@ -12,10 +12,11 @@ docs/guide/gpu.md says how often.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
-from jdetrt.engine.cuda.api import Cuda, DeviceBuffer, Stream
+from jdetrt.engine.cuda.api import Cuda, DeviceBuffer, Stream, View
 from jdetrt.runtime.preprocess import BORDER, Letterbox
 
 __all__ = ["SOURCE", "LetterboxKernel", "letterbox_arguments"]
@@ -121,21 +122,20 @@ class LetterboxKernel:
     def __init__(self, cuda: Cuda, dtype: str) -> None:
         self._kernel = cuda.kernel(SOURCE, f"letterbox_{dtype}")
 
-    def launch(
-        self, image: DeviceBuffer, out: DeviceBuffer, fit: Letterbox, stream: Stream
-    ) -> None:
-        """Enqueue the letterbox of a picture that is on the GPU.
+    def bind(
+        self, image: DeviceBuffer | View, out: DeviceBuffer | View, fit: Letterbox
+    ) -> Callable[[Stream], None]:
+        """Make the letterbox of an image that is on the GPU: what enqueues it, time and again.
 
         Args:
             image: ``(H, W, 3)`` uint8, BGR, of the size ``fit.source_size``.
             out: gets ``(3, height, width)``, RGB, 0..1, of the size ``fit.network_size``.
             fit: where the picture goes.
-            stream: where it is enqueued.
         """
         width, height = fit.network_size
         grid = (-(-width // _BLOCK[0]), -(-height // _BLOCK[1]))
         arguments = letterbox_arguments(image.address, out.address, fit)
-        self._kernel.launch(grid, _BLOCK, arguments, stream)
+        return lambda stream: self._kernel.launch(grid, _BLOCK, arguments, stream)
 
     def free(self) -> None:
         """Unload it."""

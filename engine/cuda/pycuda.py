@@ -1,7 +1,8 @@
 """pycuda behind the interface of `jdetrt.engine.cuda.api`.
 
 Importing this module imports ``pycuda.driver``, which fails where there is no driver. pycuda
-2026.1 has neither stream capture nor graphs (docs/adr/0011), and compiles kernels with nvcc.
+2026.1 has neither stream capture nor graphs: `engine.cuda.driver_graphs` asks the driver itself.
+It compiles kernels with nvcc.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from jdetrt.engine.cuda.api import (
     Event,
     Graph,
     Stream,
+    View,
     no_gpu,
 )
+from jdetrt.engine.cuda.driver_graphs import capture, has_graphs
 from jdetrt.types import Array
 
 __all__ = ["Backend"]
@@ -60,9 +63,12 @@ class _Buffer:
 
 
 class _Pinned:
-    def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: str, *, mapped: bool) -> None:
+        flags = driver.host_alloc_flags.DEVICEMAP if mapped else 0
         with _calls(f"page-locked memory for {dtype} {shape}"):
-            self.array: Array = driver.pagelocked_empty(shape, dtype)
+            self.array: Array = driver.pagelocked_empty(shape, dtype, mem_flags=flags)
+            allocation: Any = self.array.base
+            self.address = int(allocation.get_device_pointer()) if mapped else 0
 
     def free(self) -> None:
         self.array.base.free()  # type: ignore[union-attr]  # a pycuda allocation
@@ -139,15 +145,16 @@ class Backend:
         try:
             self._context = _primary_context(device)
             with self.current():
-                found = driver.Context.get_device().compute_capability()
-                self.compute_capability: tuple[int, int] = found
+                gpu = driver.Context.get_device()
+                self.compute_capability: tuple[int, int] = gpu.compute_capability()
+                self.integrated = bool(gpu.get_attribute(driver.device_attribute.INTEGRATED))
         except driver.Error as err:
             raise no_gpu(self.name, err) from err
 
     @staticmethod
     def has_graphs() -> bool:
-        """False: no version of pycuda captures CUDA graphs."""
-        return False
+        """True if the driver captures CUDA graphs."""
+        return has_graphs()
 
     @staticmethod
     def has_kernels() -> bool:
@@ -173,9 +180,9 @@ class Backend:
         """Memory of the GPU."""
         return _Buffer(nbytes)
 
-    def pinned(self, shape: tuple[int, ...], dtype: str) -> _Pinned:
+    def pinned(self, shape: tuple[int, ...], dtype: str, *, mapped: bool = False) -> _Pinned:
         """A page-locked array."""
-        return _Pinned(shape, dtype)
+        return _Pinned(shape, dtype, mapped=mapped)
 
     def stream(self) -> Stream:
         """A stream that waits for no other."""
@@ -185,24 +192,24 @@ class Backend:
         """An event."""
         return _Event()
 
-    def upload(self, target: DeviceBuffer, source: Array, stream: Any) -> None:
+    def upload(self, target: DeviceBuffer | View, source: Array, stream: Any) -> None:
         """Enqueue a copy to the GPU."""
         with _calls("copying to the GPU"):
             driver.memcpy_htod_async(target.address, source, stream.stream)
 
-    def download(self, target: Array, source: DeviceBuffer, stream: Any) -> None:
+    def download(self, target: Array, source: DeviceBuffer | View, stream: Any) -> None:
         """Enqueue a copy from the GPU."""
         with _calls("copying from the GPU"):
             driver.memcpy_dtoh_async(target, source.address, stream.stream)
 
-    def copy(self, target: DeviceBuffer, source: DeviceBuffer, stream: Any) -> None:
+    def copy(self, target: DeviceBuffer | View, source: DeviceBuffer | View, stream: Any) -> None:
         """Enqueue a copy on the GPU."""
         with _calls("copying on the GPU"):
             driver.memcpy_dtod_async(target.address, source.address, source.nbytes, stream.stream)
 
     def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph:
-        """Not with pycuda."""
-        raise CudaError("pycuda has no CUDA graphs; install cuda-bindings")
+        """Record what ``enqueue`` puts into ``stream``; other threads may work on meanwhile."""
+        return capture(stream, enqueue)
 
     def kernel(self, source: str, name: str) -> _Kernel:
         """Compile a kernel with nvcc; pycuda keeps what it compiled."""

@@ -1,4 +1,4 @@
-"""A place for one image on the GPU: uploaded and letterboxed while the network runs."""
+"""A place for one image on the GPU: uploaded while the network runs, letterboxed with it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from jdetrt.engine.cuda.api import (
     CudaError,
     DeviceBuffer,
     Event,
-    Pinned,
     Stream,
+    View,
     explained,
     free_later,
     quietly,
 )
+from jdetrt.engine.cuda.exchange import Exchange
 from jdetrt.engine.cuda.letterbox import LetterboxKernel
-from jdetrt.engine.tensorrt.execution_context import nbytes
+from jdetrt.engine.tensorrt.execution_context import Contexts, nbytes
+from jdetrt.engine.tensorrt.run import Run, Streams
 from jdetrt.errors import DataError, SessionError
 from jdetrt.runtime.preprocess import Letterbox, letterbox
+from jdetrt.types import Array
 
 __all__ = ["FrameBuffer"]
 
@@ -31,48 +34,62 @@ __all__ = ["FrameBuffer"]
 class FrameBuffer:
     """Implements :class:`jdetrt.runtime.input_buffer.InputBuffer` on a GPU.
 
-    With a kernel the image goes up as it is and is letterboxed on the GPU. Without one the CPU
+    With a kernel the image goes up as it is, and its run letterboxes it. Without one the CPU
     letterboxes into page-locked memory, and that goes up.
 
     Args:
+        contexts: of the plan.
         cuda: the GPU; its context is current while the buffer is made.
-        stream: for copies, beside that of the network.
+        streams: of the session.
         kernel: the letterbox; None for that of the CPU.
         size: width and height of the network input.
-        dtype: of the network input.
-        run: starts the network on the buffer.
+        submit: starts the network on the buffer.
 
     Attributes:
         shape: of the network input, ``(1, 3, H, W)``.
-        buffer: the network input on the GPU.
         sent: reached when the image sets out.
-        ready: reached when the input is complete.
+        ready: reached when it is on the GPU.
+        run: of the network on this buffer.
+        open: it is submitted and has not been waited for.
     """
 
     def __init__(
         self,
+        contexts: Contexts,
         cuda: Cuda,
-        stream: Stream,
+        streams: Streams,
         kernel: LetterboxKernel | None,
         size: tuple[int, int],
-        dtype: str,
-        run: Callable[[FrameBuffer], None],
+        submit: Callable[[FrameBuffer], None],
     ) -> None:
+        (spec,) = contexts.inputs
         self.shape = (1, 3, size[1], size[0])
-        self._cuda, self._stream, self._kernel = cuda, stream, kernel
-        self._size, self._run = size, run
+        self.open = False
+        self._cuda, self._streams, self._kernel = cuda, streams, kernel
+        self._size, self._submit = size, submit
         self._filled = False
         self._lock = threading.Lock()  # held by the reader while it fills, and to free
         self._cleanup: ExitStack | None = ExitStack()
-        self._pictures = ExitStack()
-        self._picture: tuple[Pinned, DeviceBuffer] | None = None
+        self._images = ExitStack()
+        self._image: Exchange | None = None  # made for the first image, and for larger ones
+        self._fit: Letterbox | None = None
+        self._prepare: Callable[[Stream], None] | None = None
         with ExitStack() as made:
-            self.buffer = free_later(made, cuda.buffer(nbytes(self.shape, dtype)))
+            room = nbytes(self.shape, spec.dtype)
+            self._input: DeviceBuffer | View
+            if kernel is None:
+                tensor = Exchange(cuda, room, made)
+                self._tensor = tensor
+                self._array = tensor.array(0, self.shape, spec.dtype)[0]
+                self._input = tensor.device
+            else:
+                self._input = free_later(made, cuda.buffer(room))
             self.sent: Event = free_later(made, cuda.event())
             self.ready: Event = free_later(made, cuda.event())
-            if kernel is None:
-                self._tensor: Pinned = free_later(made, cuda.pinned(self.shape, dtype))
-            made.callback(self._pictures.close)
+            made.callback(self._images.close)
+            self.run = Run(
+                contexts, cuda, streams, {spec.name: self._input}, {spec.name: self.shape}, made
+            )
             self._cleanup = made.pop_all()
 
     def fill(self, image: npt.NDArray[np.uint8]) -> Letterbox:
@@ -85,55 +102,77 @@ class FrameBuffer:
         with self._lock:
             if self._cleanup is None:
                 raise SessionError("the session is closed")
+            if self.open:
+                raise SessionError("the buffer is at the network: call wait() before fill()")
+            self._filled = False
             try:
                 with self._cuda.current():
-                    self.ready.synchronize()  # the image before has left the page-locked memory
-                    self._filled = False
+                    self.ready.synchronize()  # an image that nobody submitted may be on its way
                     fit = self._upload(image)
-                    self.ready.record(self._stream)
-                    self._filled = True
+                    self.ready.record(self._streams.uploads)
             except CudaError as err:
                 raise SessionError(explained(err)) from err
+            self._filled = True
         return fit
 
     def submit(self) -> None:
-        """Start the network on the picture. Raises SessionError."""
+        """Start the network on the image. Raises SessionError."""
         if not self._filled:
             raise SessionError("the buffer holds no image: call fill() before submit()")
-        self._run(self)
+        self._submit(self)
+
+    def start(self) -> None:
+        """Enqueue its run, once the image has arrived. Raises SessionError."""
+        self._streams.network.wait(self.ready)
+        self.run.start(self._prepare)
+        self.open = True
+
+    def finish(self) -> dict[str, Array]:
+        """Wait for its run and give the outputs, which its next run overwrites."""
+        try:
+            outputs = self.run.finish()
+        except SessionError:
+            self.open = False
+            raise
+        self.open = False
+        return outputs
 
     def free(self) -> None:
         """Free it, once nothing that was enqueued uses it; ``fill`` refuses from then on."""
         with self._lock:
             cleanup, self._cleanup = self._cleanup, None
             if cleanup is not None:
-                quietly(self._stream.synchronize)  # the reader may have enqueued until now
+                quietly(self._streams.uploads.synchronize)  # the reader may have enqueued until now
                 quietly(cleanup.close)
 
     def _upload(self, image: npt.NDArray[np.uint8]) -> Letterbox:
+        stream = self._streams.uploads
         if self._kernel is None:
-            tensor = self._tensor.array[0]
-            single = tensor.dtype == np.float32
-            made, fit = letterbox(image, self._size, out=tensor if single else None)
+            single = self._array.dtype == np.float32
+            made, fit = letterbox(image, self._size, out=self._array if single else None)
             if not single:
-                np.copyto(tensor, made, casting="same_kind")
-            self.sent.record(self._stream)
-            self._cuda.upload(self.buffer, self._tensor.array, self._stream)
+                np.copyto(self._array, made, casting="same_kind")
+            self.sent.record(stream)
+            self._tensor.upload(self._tensor.device.nbytes, stream)
             return fit
-        fit = Letterbox.fit((image.shape[1], image.shape[0]), self._size)
-        pinned, picture = self._room(image.nbytes)
-        taken = pinned.array[: image.nbytes]
-        np.copyto(taken.reshape(image.shape), image)
-        self.sent.record(self._stream)
-        self._cuda.upload(picture, taken, self._stream)
-        self._kernel.launch(picture, self.buffer, fit, self._stream)
-        return fit
+        source_size = image.shape[1], image.shape[0]
+        if self._fit is None or self._fit.source_size != source_size:
+            self._fit = self._bind(source_size, self._kernel)
+        assert self._image is not None
+        np.copyto(self._image.host[: image.size].reshape(image.shape), image)
+        self.sent.record(stream)
+        self._image.upload(image.size, stream)
+        return self._fit
 
-    def _room(self, size: int) -> tuple[Pinned, DeviceBuffer]:
-        """Memory for a picture on both sides; it grows with the pictures."""
-        if self._picture is None or self._picture[1].nbytes < size:
-            self._picture = None
-            self._pictures.close()  # nothing uses them: `ready` was waited for
-            pinned = free_later(self._pictures, self._cuda.pinned((size,), "uint8"))
-            self._picture = pinned, free_later(self._pictures, self._cuda.buffer(size))
-        return self._picture
+    def _bind(self, source_size: tuple[int, int], kernel: LetterboxKernel) -> Letterbox:
+        """Prepare for images of another size; the memory for them only grows."""
+        fit = Letterbox.fit(source_size, self._size)
+        size = source_size[0] * source_size[1] * 3
+        self._fit = None
+        self.run.drop_graph()
+        if self._image is None or self._image.device.nbytes < size:
+            self._image = None
+            self._images.close()  # nothing uses it: `ready` was waited for
+            self._image = Exchange(self._cuda, size, self._images)
+        self._prepare = kernel.bind(self._image.device, self._input, fit)
+        return fit

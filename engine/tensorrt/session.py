@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jdetrt.engine.cuda.api import (
-    CudaError,
-    DeviceBuffer,
-    Event,
-    Pinned,
-    Stream,
-    explained,
-    free_later,
-    open_cuda,
-    quietly,
-)
+from jdetrt.engine.cuda.api import CudaError, explained, free_later, open_cuda, quietly
 from jdetrt.engine.cuda.letterbox import LetterboxKernel
+from jdetrt.engine.tensorrt.arrays import Arrays
 from jdetrt.engine.tensorrt.compat import Log, load
 from jdetrt.engine.tensorrt.device import current_device
-from jdetrt.engine.tensorrt.execution_context import DEPTH, Execution, Run, Shapes, captures_itself
+from jdetrt.engine.tensorrt.execution_context import Contexts, captures_itself
 from jdetrt.engine.tensorrt.input_buffer import FrameBuffer
 from jdetrt.engine.tensorrt.plan import Host, Plan
+from jdetrt.engine.tensorrt.run import Streams
 from jdetrt.errors import SessionError
 from jdetrt.runtime.session import SessionBase
 from jdetrt.types import Array, Session
 
 __all__ = ["MemoryUse", "TensorRtSession", "memory_of"]
 
+DEPTH = 2  # runs that may be enqueued: one at work, and the next, so that the GPU need not wait
 _WATCHED_RUNS = 3  # TensorRT allocates in the first, a graph is captured in the second
 
 _log = logging.getLogger(__name__)
@@ -64,21 +58,21 @@ class TensorRtSession(SessionBase):
     """A plan of ``jdetrt build``. Implements `jdetrt.types.Session` and `BufferedSession`.
 
     ``submit`` enqueues and returns: between it and ``wait`` the GPU works and the caller's Python
-    goes on. Images in buffers (`frame_buffers`) are uploaded and letterboxed on a stream of their
-    own, so the next one is on its way while the network runs; and one more may be submitted while
-    the network is at work, which then goes on by itself.
+    goes on. Images in buffers (`frame_buffers`) are uploaded on a stream of their own, so the next
+    one is on its way while the network runs; and one more may be submitted while the network is at
+    work, which then goes on by itself.
 
     Args:
         plan: the plan, or its file; its sidecar is beside it and is checked first.
-        graphs: replay the network as a CUDA graph, which costs the CPU less.
+        graphs: run letterbox and network as one CUDA graph, which costs the CPU less; where the
+            driver or the plan does not allow it, that is said once, and they run without.
         gpu_letterbox: letterbox in buffers on the GPU; where no compiler for kernels is found, the
             CPU does it all the same.
 
     Attributes:
         depth: buffers that may be submitted before one is waited for.
-        last_run_seconds: what the network took in the last run, on the GPU's clock.
-        last_stage_seconds: what went before and after it, on the same clock: ``upload`` of
-            arrays, or of an image with its letterbox, and ``download`` of the outputs.
+        last_run_seconds: what the network, and the letterbox on the GPU, took in the last run, on
+            the GPU's clock.
 
     Raises:
         PlanMismatchError: the plan was made for another TensorRT or GPU, or is damaged.
@@ -89,31 +83,32 @@ class TensorRtSession(SessionBase):
     depth = DEPTH
 
     def __init__(
-        self, plan: str | Path | Plan, *, graphs: bool = False, gpu_letterbox: bool = True
+        self, plan: str | Path | Plan, *, graphs: bool = True, gpu_letterbox: bool = True
     ) -> None:
         plan = plan if isinstance(plan, Plan) else Plan(plan)
         trt = load(plan.sidecar.host.backend)
         plan.check(Host.here(trt, current_device()))
-        self._cuda = open_cuda(graphs=graphs and not captures_itself(trt))
+        self._cuda = open_cuda()
         self._cleanup = ExitStack()
-        self._streams: list[Stream] = []
+        self._streams: Streams | None = None
         self._frame_buffers: list[FrameBuffer] = []
-        self._staging: dict[str, Pinned] = {}
         self._kernel: LetterboxKernel | None = None
         self._gpu_letterbox = gpu_letterbox
         self._runs = 0
-        self.last_stage_seconds: dict[str, float] = {}
+        self._arrays: Arrays | None = None
+        self._last: FrameBuffer | Arrays | None = None
         try:
             with self._cuda.current():
                 self._free_before = self._cuda.memory()[0]
                 self._peak = 0
-                self._stream, self._copies = self._new_stream(), self._new_stream()
-                self._sent, self._ready = (
-                    free_later(self._cleanup, self._cuda.event()) for _ in range(2)
+                uploads, network, downloads = (
+                    free_later(self._cleanup, self._cuda.stream()) for _ in range(3)
                 )
+                captured = graphs and not captures_itself(trt) and self._can_capture()
+                self._streams = Streams(uploads, network, downloads, captured)
                 log = Log(trt)
                 engine = plan.deserialize(trt, log)
-                self._execution = Execution(
+                self._contexts = Contexts(
                     trt, log, engine, self._cuda, self._cleanup, graphs=graphs
                 )
         except BaseException as err:
@@ -121,7 +116,7 @@ class TensorRtSession(SessionBase):
             if isinstance(err, SessionError):
                 raise SessionError(f"{plan.path}: {explained(err)}") from err
             raise
-        super().__init__(self._execution.inputs, self._execution.outputs, plan.metadata)
+        super().__init__(self._contexts.inputs, self._contexts.outputs, plan.metadata)
         self.memory()
 
     def frame_buffers(self, size: tuple[int, int], count: int) -> Sequence[FrameBuffer]:
@@ -138,7 +133,8 @@ class TensorRtSession(SessionBase):
             raise SessionError("the session is closed")
         spec = self.inputs[0]
         shape = (1, 3, size[1], size[0])
-        self._execution.check({spec.name: shape})
+        self._contexts.check({spec.name: shape})
+        assert self._streams is not None
         try:
             with self._cuda.current():
                 if self._gpu_letterbox and self._kernel is None:
@@ -146,7 +142,12 @@ class TensorRtSession(SessionBase):
                 kept = [buffer for buffer in self._frame_buffers if buffer.shape == shape]
                 for _ in range(count - len(kept)):
                     buffer = FrameBuffer(
-                        self._cuda, self._copies, self._kernel, size, spec.dtype, self._run_buffer
+                        self._contexts,
+                        self._cuda,
+                        self._streams,
+                        self._kernel,
+                        size,
+                        self._start_buffer,
                     )
                     self._frame_buffers.append(buffer)
                     kept.append(buffer)
@@ -163,8 +164,34 @@ class TensorRtSession(SessionBase):
             free, total = self._cuda.memory()
         used = self._free_before - free
         self._peak = max(self._peak, used)
-        execution = self._execution
-        return MemoryUse(execution.activations, execution.buffers, used, self._peak, free, total)
+        contexts = self._contexts
+        return MemoryUse(contexts.activations, contexts.buffers, used, self._peak, free, total)
+
+    @property
+    def last_stage_seconds(self) -> Mapping[str, float]:
+        """Times of the last run's copies on the GPU's clock: ``upload`` and ``download``.
+
+        Those of an image in a buffer are known until that is filled again.
+        """
+        if self._last is None:
+            return {}
+        with self._cuda.current():
+            return {
+                "upload": self._last.ready.seconds_since(self._last.sent),
+                "download": self._last.run.download_seconds,
+            }
+
+    def wait(self) -> dict[str, Array]:
+        """Wait for the oldest run that is open and return its outputs by name, as in `Session`."""
+        return {name: array.copy() for name, array in self.collect().items()}
+
+    def collect(self) -> dict[str, Array]:
+        """Wait as ``wait`` does, without a copy: its outputs are good until the buffer's next use.
+
+        Raises:
+            SessionError: no run is open, or the run failed.
+        """
+        return super().wait()
 
     def close(self) -> None:
         """Wait for what the GPU has begun and free everything; a second call does nothing."""
@@ -173,67 +200,45 @@ class TensorRtSession(SessionBase):
             self._free()
 
     def _start(self, feeds: Mapping[str, Array]) -> Callable[[], dict[str, Array]]:
-        shapes = {name: array.shape for name, array in feeds.items()}
-        self._execution.check(shapes)
-        with self._cuda.current():
-            buffers = self._execution.input_buffers
-            try:
-                self._upload(feeds, buffers)
-            except CudaError as err:
-                raise SessionError(explained(err)) from err
-            return self._begin(shapes, buffers, self._sent, self._ready)
-
-    def _upload(self, feeds: Mapping[str, Array], buffers: Mapping[str, DeviceBuffer]) -> None:
-        self._sent.record(self._stream)
-        for spec in self._inputs:
-            array = feeds[spec.name]
-            if spec.name not in self._staging:
-                size = buffers[spec.name].nbytes // array.itemsize
-                pinned = self._cuda.pinned((size,), spec.dtype)
-                self._staging[spec.name] = free_later(self._cleanup, pinned)
-            taken = self._staging[spec.name].array[: array.size]
-            taken.reshape(array.shape)[...] = array
-            self._cuda.upload(buffers[spec.name], taken, self._stream)
-        self._ready.record(self._stream)
-
-    def _run_buffer(self, buffer: FrameBuffer) -> None:
-        """Start the network on a buffer that is filled."""
-        name = self._inputs[0].name
-        shapes = {name: buffer.shape}
-        self._check_room(self.depth if shapes == self._execution.shapes else 1)
-        with self._cuda.current():
-            run = self._begin(shapes, {name: buffer.buffer}, buffer.sent, buffer.ready)
-            self._open.append(run)
-
-    def _begin(
-        self, shapes: Shapes, sources: Mapping[str, DeviceBuffer], sent: Event, ready: Event
-    ) -> Callable[[], dict[str, Array]]:
-        self._stream.wait(ready)
-        try:
-            run = self._execution.start(shapes, sources, self._stream)
-        except SessionError as err:
-            raise SessionError(explained(err)) from err
-        return lambda: self._finish(run, sent, ready)
-
-    def _finish(self, run: Run, sent: Event, ready: Event) -> dict[str, Array]:
+        self._contexts.check({name: array.shape for name, array in feeds.items()})
         try:
             with self._cuda.current():
-                outputs = self._execution.finish(run)
-                upload = ready.seconds_since(sent)
+                if self._arrays is None:
+                    assert self._streams is not None
+                    self._arrays = Arrays(self._contexts, self._cuda, self._streams, self._cleanup)
+                self._arrays.start(feeds)
         except SessionError as err:
             raise SessionError(explained(err)) from err
-        self.last_run_seconds = self._execution.seconds
-        download = self._execution.download_seconds
-        self.last_stage_seconds = {"upload": upload, "download": download}
+        return functools.partial(self._finish, self._arrays)
+
+    def _start_buffer(self, buffer: FrameBuffer) -> None:
+        """Start the network on a buffer that is filled."""
+        self._check_room(self.depth)
+        try:
+            with self._cuda.current():
+                buffer.start()
+        except SessionError as err:
+            raise SessionError(explained(err)) from err
+        self._open.append(functools.partial(self._finish, buffer))
+
+    def _finish(self, part: FrameBuffer | Arrays) -> dict[str, Array]:
+        try:
+            with self._cuda.current():
+                outputs = part.finish()
+                self.last_run_seconds = part.run.seconds
+        except SessionError as err:
+            raise SessionError(explained(err)) from err
+        self._last = part
         self._runs += 1
         if self._runs <= _WATCHED_RUNS:
             self.memory()
         return outputs
 
-    def _new_stream(self) -> Stream:
-        stream = free_later(self._cleanup, self._cuda.stream())
-        self._streams.append(stream)
-        return stream
+    def _can_capture(self) -> bool:
+        if not self._cuda.has_graphs():
+            _log.warning("CUDA graphs are off: %s finds no driver that has them", self._cuda.name)
+            return False
+        return True
 
     def _compile(self, dtype: str) -> LetterboxKernel | None:
         if not self._cuda.has_kernels():
@@ -248,8 +253,9 @@ class TensorRtSession(SessionBase):
 
     def _free(self) -> None:
         with self._cuda.current():
-            for stream in self._streams:
-                quietly(stream.synchronize)
+            if self._streams is not None:
+                for stream in self._streams.all:
+                    quietly(stream.synchronize)
             for buffer in self._frame_buffers:
                 buffer.free()
             self._cleanup.close()

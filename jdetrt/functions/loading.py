@@ -32,7 +32,7 @@ def load(
     backend: str = "auto",
     provider: str = "auto",
     threads: int | None = None,
-    cuda_graph: bool = False,
+    cuda_graph: bool | None = None,
 ) -> Detector:
     """Load a model.
 
@@ -54,7 +54,7 @@ def load(
         provider: where ONNX Runtime or torch computes: ``"auto"`` (a GPU if there is one),
             ``"cpu"``, ``"cuda"``, ``"tensorrt"``.
         threads: CPU threads; None for one per physical core.
-        cuda_graph: run a plan as a CUDA graph.
+        cuda_graph: run a plan as a CUDA graph; by default wherever that can be done.
 
     Returns:
         A detector; close it, or use it as a context manager.

@@ -221,12 +221,12 @@ def _cuda(probe: Probe, cards: list[Gpu]) -> Fact:
 
 
 def _cuda_libraries(probe: Probe, cards: list[Gpu]) -> Iterator[Fact]:
-    """Either lets a plan run; CUDA graphs need cuda-bindings."""
+    """Either lets a plan run."""
     for name, package, module, needs in (
         ("PyCUDA", "pycuda", "pycuda.driver", "pip install pycuda (needs the CUDA toolkit)"),
         (
             *("cuda-python", "cuda-bindings", "cuda.bindings.driver"),
-            "for --cuda-graph; which version: docs/guide/gpu.md",
+            "in place of PyCUDA; which version: docs/guide/gpu.md",
         ),
     ):
         version = probe.version(package)

@@ -23,6 +23,7 @@ from fake_cuda import FakeCuda, MisuseError
 from fake_drivers import MEMORY, fake_bindings, fake_pycuda
 
 from jdetrt.engine.cuda.api import Cuda, CudaError, CudaMemoryError, free_later, open_cuda, quietly
+from jdetrt.engine.cuda.exchange import Exchange
 from jdetrt.errors import MissingDependencyError, SessionError
 
 if TYPE_CHECKING:
@@ -101,41 +102,29 @@ def test_none_is_installed(libraries: Libraries) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pycuda", "nvcc", "bindings", "nvrtc", "graphs", "taken"),
+    ("pycuda", "nvcc", "bindings", "nvrtc", "taken"),
     [
-        (True, True, True, True, False, "pycuda"),
-        (True, True, False, False, False, "pycuda"),
-        (True, False, False, False, False, "pycuda"),  # the CPU letterboxes
-        (True, False, True, False, False, "pycuda"),
-        (True, False, True, True, False, "cuda-python"),  # it has a compiler, pycuda has none
-        (False, False, True, False, False, "cuda-python"),
-        (True, True, True, False, True, "cuda-python"),  # pycuda has no graphs
-        (False, False, True, True, True, "cuda-python"),
+        (True, True, True, True, "pycuda"),
+        (True, True, False, False, "pycuda"),
+        (True, False, False, False, "pycuda"),  # the CPU letterboxes
+        (True, False, True, False, "pycuda"),
+        (True, False, True, True, "cuda-python"),  # it has a compiler, pycuda has none
+        (False, False, True, False, "cuda-python"),
+        (False, False, True, True, "cuda-python"),
     ],
 )
 def test_the_library_that_can_do_it(
-    pycuda: bool,
-    nvcc: bool,
-    bindings: bool,
-    nvrtc: bool,
-    graphs: bool,
-    taken: str,
-    libraries: Libraries,
+    pycuda: bool, nvcc: bool, bindings: bool, nvrtc: bool, taken: str, libraries: Libraries
 ) -> None:
     if pycuda:
         libraries.pycuda(nvcc=nvcc)
     if bindings:
         libraries.bindings(nvrtc=nvrtc)
-    cuda = open_cuda(graphs=graphs)
+    cuda = open_cuda()
     assert cuda.name == taken
     assert cuda.compute_capability == (8, 7)
+    assert cuda.integrated is False
     cuda.close()
-
-
-def test_graphs_with_pycuda_alone(libraries: Libraries) -> None:
-    libraries.pycuda(nvcc=True)
-    with pytest.raises(MissingDependencyError, match=r"CUDA graphs .*\n.*jdetrt\[cuda\]"):
-        open_cuda(graphs=True)
 
 
 @pytest.mark.parametrize("library", ["pycuda", "bindings"])
@@ -250,7 +239,8 @@ def test_a_kernel_that_does_not_compile(gpu: Gpu) -> None:
 
 def test_graphs_of_cuda_python(libraries: Libraries) -> None:
     state = libraries.bindings()
-    cuda = open_cuda(graphs=True)
+    cuda = open_cuda()
+    assert cuda.has_graphs()
     with cuda.current(), ExitStack() as cleanup:
         stream = free_later(cleanup, cuda.stream())
         target = free_later(cleanup, cuda.buffer(4))
@@ -286,11 +276,41 @@ def test_graphs_of_cuda_python(libraries: Libraries) -> None:
     assert state.retained == 0
 
 
-def test_pycuda_has_no_graphs(libraries: Libraries) -> None:
-    libraries.pycuda()
+@pytest.mark.parametrize("library", ["pycuda", "bindings"])
+def test_memory_that_the_gpu_of_a_jetson_shares(library: str, libraries: Libraries) -> None:
+    state = getattr(libraries, library)()
+    state.integrated = 1
     cuda = open_cuda()
-    with cuda.current(), pytest.raises(CudaError, match="no CUDA graphs"):
-        cuda.capture(cuda.stream(), lambda: None)
+    assert cuda.integrated is True
+    with cuda.current(), ExitStack() as cleanup:
+        alone = free_later(cleanup, cuda.pinned((4,), "uint8"))
+        assert alone.address == 0
+        memory = Exchange(cuda, 1024, cleanup)
+        memory.host[:] = 7
+        there = (ctypes.c_uint8 * 1024).from_address(memory.device.address)
+        assert bytes(there) == b"\7" * 1024
+        stream = free_later(cleanup, cuda.stream())
+        memory.upload(1024, stream)
+        memory.download(1024, stream)
+        assert not memory.copies
+    assert not state.living
+
+
+def test_memory_that_is_copied_to_the_gpu_and_back(gpu: Gpu) -> None:
+    cuda, state, _ = gpu
+    with cuda.current(), ExitStack() as cleanup:
+        stream = free_later(cleanup, cuda.stream())
+        memory = Exchange(cuda, 512, cleanup)
+        there = (ctypes.c_uint8 * 512).from_address(memory.device.address)
+        memory.array(256, (2, 32), "float32")[:] = 1.0
+        memory.host[:256] = 3
+        memory.upload(300, stream)
+        assert bytes(there)[:256] == b"\3" * 256
+        assert bytes(there)[300:] == bytes(212)  # the rest stays
+        memory.host[:] = 0
+        memory.download(100, stream)
+        assert (memory.host != 0).sum() == 100
+    assert not state.living
 
 
 def test_contexts_are_left_as_they_were(gpu: Gpu) -> None:

@@ -55,7 +55,7 @@ def _on_host(image: Array, network: tuple[int, int], dtype: str = "float32") -> 
     cuda: Any = FakeCuda(kernels={f"letterbox_{dtype}": run})
     with cuda.current():
         kernel, stream = LetterboxKernel(cuda, dtype), cuda.stream()
-        kernel.launch(cuda.buffer(1), cuda.buffer(1), fit, stream)
+        kernel.bind(cuda.buffer(1), cuda.buffer(1), fit)(stream)
         stream.synchronize()
         kernel.free()
     return out

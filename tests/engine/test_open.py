@@ -62,9 +62,9 @@ def test_plans_go_to_tensorrt(suffix: str, opened: list[Path], tmp_path: Path) -
     open_session(plan).close()
     assert opened == [plan]
     graphs_wanted.clear()
-    open_session(plan, cuda_graph=True).close()
-    open_session(plan).close()
-    assert graphs_wanted == [True, False]
+    for asked in (True, False, None):
+        open_session(plan, cuda_graph=asked).close()
+    assert graphs_wanted == [True, False, True]
     with pytest.raises(SessionError, match=r"is a TensorRT plan.*leave --backend out"):
         open_session(plan, backend="onnxruntime")
 

@@ -19,7 +19,7 @@ CLASSES = (
     *("ILogger", "IProgressMonitor", "IInt8EntropyCalibrator2", "IErrorRecorder"),
     *("BuilderFlag", "NetworkDefinitionCreationFlag", "OnnxParserFlag", "MemoryPoolType"),
     *("ComputeCapability", "HardwareCompatibilityLevel", "CudaGraphStrategy", "DeviceType"),
-    *("TacticSource", "PreviewFeature"),
+    *("TacticSource", "PreviewFeature", "ExecutionContextAllocationStrategy"),
     *("DataType", "LayerType", "TensorIOMode", "TensorLocation"),
     *("ProfilingVerbosity", "LayerInformationFormat"),
 )

@@ -22,7 +22,7 @@ from jdetrt.types import Array
 __all__ = ["FakeCuda", "MisuseError"]
 
 _NOISE = 0xA5
-_PAGE = 1 << 20
+_SPACE = 1 << 30  # from one address to the next: no buffer is larger
 
 # Runs a kernel: memory of the fake by address, then the arguments.
 KernelFunction = Callable[..., None]
@@ -68,7 +68,7 @@ class _Buffer(_Thing):
             raise
         self.nbytes = nbytes
         self.data = np.full(nbytes, _NOISE, np.uint8)
-        self.address = next(cuda._addresses) * _PAGE * 1024
+        self.address = next(cuda._addresses) * _SPACE
         cuda.buffers[self.address] = self
 
     def free(self) -> None:
@@ -77,10 +77,18 @@ class _Buffer(_Thing):
 
 
 class _Pinned(_Thing):
-    def __init__(self, cuda: FakeCuda, shape: tuple[int, ...], dtype: str) -> None:
+    def __init__(
+        self, cuda: FakeCuda, shape: tuple[int, ...], dtype: str, *, mapped: bool = False
+    ) -> None:
         super().__init__(cuda, "pinned")
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        self.array: Array = np.full(size, _NOISE, np.uint8).view(dtype).reshape(shape)
+        self.data = np.full(size, _NOISE, np.uint8)
+        self.nbytes = size
+        self.array: Array = self.data.view(dtype).reshape(shape)
+        self.address = 0
+        if mapped:
+            self.address = next(cuda._addresses) * _SPACE
+            cuda.buffers[self.address] = self
 
 
 class _Event(_Thing):
@@ -183,7 +191,7 @@ class _Kernel(_Thing):
         stream: _Stream,
     ) -> None:
         self.use()
-        needed = tuple(self.cuda.buffers[int(a)] for a in arguments if a.dtype == np.uint64)
+        needed = tuple(self.cuda.at(int(a))[0] for a in arguments if a.dtype == np.uint64)
         stream._enqueue(lambda: self.function(self.cuda, grid, block, arguments), (self, *needed))
 
 
@@ -195,6 +203,7 @@ class FakeCuda:
         kernels: functions by name, or None for a library without a compiler.
         graphs: whether it can capture.
         fail_at: the how-many-eth creation fails, from 1; 0 for none.
+        integrated: whether it shares the memory of the CPU; then copies are a misuse.
 
     Attributes:
         living: what is not freed.
@@ -213,11 +222,13 @@ class FakeCuda:
         kernels: dict[str, KernelFunction] | None = None,
         graphs: bool = True,
         fail_at: int = 0,
+        integrated: bool = False,
     ) -> None:
+        self.integrated = integrated
         self.total = self.left = memory
         self.living: list[_Thing] = []
         self.freed: list[str] = []
-        self.buffers: dict[int, _Buffer] = {}
+        self.buffers: dict[int, _Buffer | _Pinned] = {}
         self.streams: dict[int, _Stream] = {}
         self.capturing: tuple[_Stream, list[Any]] | None = None
         self.graphs: list[_Graph] = []
@@ -254,8 +265,8 @@ class FakeCuda:
     def buffer(self, nbytes: int) -> _Buffer:
         return _Buffer(self, nbytes)
 
-    def pinned(self, shape: tuple[int, ...], dtype: str) -> _Pinned:
-        return _Pinned(self, shape, dtype)
+    def pinned(self, shape: tuple[int, ...], dtype: str, *, mapped: bool = False) -> _Pinned:
+        return _Pinned(self, shape, dtype, mapped=mapped)
 
     def stream(self) -> _Stream:
         return _Stream(self)
@@ -263,33 +274,39 @@ class FakeCuda:
     def event(self) -> _Event:
         return _Event(self)
 
-    def upload(self, target: _Buffer, source: Array, stream: _Stream) -> None:
-        pinned = self._pinned_of(source)
+    def upload(self, target: Any, source: Array, stream: _Stream) -> None:
+        self._refuse_copies()
+        self._copy(target, source, source.nbytes, stream, self._pinned_of(source))
+
+    def download(self, target: Array, source: Any, stream: _Stream) -> None:
+        self._refuse_copies()
+        pinned, (thing, offset) = self._pinned_of(target), self.at(source.address)
 
         def work() -> None:
-            target.data[: source.nbytes] = source.reshape(-1).view(np.uint8)
-
-        if source.nbytes > target.nbytes:
-            raise MisuseError(f"{source.nbytes} bytes copied into {target.nbytes}")
-        stream._enqueue(work, (target, pinned))
-
-    def download(self, target: Array, source: _Buffer, stream: _Stream) -> None:
-        pinned = self._pinned_of(target)
-
-        def work() -> None:
-            target.reshape(-1).view(np.uint8)[:] = source.data[: target.nbytes]
+            given = thing.data[offset : offset + target.nbytes]
+            target.reshape(-1).view(np.uint8)[:] = given
 
         if target.nbytes > source.nbytes:
             raise MisuseError(f"{target.nbytes} bytes copied from {source.nbytes}")
-        stream._enqueue(work, (source, pinned))
+        stream._enqueue(work, (thing, pinned))
 
-    def copy(self, target: _Buffer, source: _Buffer, stream: _Stream) -> None:
+    def copy(self, target: Any, source: Any, stream: _Stream) -> None:
+        thing, offset = self.at(source.address)
+        self._copy(
+            target, thing.data[offset : offset + source.nbytes], source.nbytes, stream, thing
+        )
+
+    def _copy(
+        self, target: Any, source: Array, nbytes: int, stream: _Stream, needed: _Thing
+    ) -> None:
+        thing, offset = self.at(target.address)
+
         def work() -> None:
-            target.data[: source.nbytes] = source.data
+            thing.data[offset : offset + nbytes] = source.reshape(-1).view(np.uint8)
 
-        if source.nbytes > target.nbytes:
-            raise MisuseError(f"{source.nbytes} bytes copied into {target.nbytes}")
-        stream._enqueue(work, (target, source))
+        if nbytes > target.nbytes:
+            raise MisuseError(f"{nbytes} bytes copied into {target.nbytes}")
+        stream._enqueue(work, (thing, needed))
 
     def capture(self, stream: _Stream, enqueue: Callable[[], None]) -> _Graph:
         if not self._can_capture:
@@ -320,12 +337,18 @@ class FakeCuda:
 
     def enqueue(self, handle: int, work: Callable[[], None], addresses: Sequence[int]) -> None:
         """Let ``work``, which uses the memory at ``addresses``, run on the stream ``handle``."""
-        self.streams[handle]._enqueue(work, tuple(self.buffers[a] for a in addresses))
+        self.streams[handle]._enqueue(work, tuple(self.at(a)[0] for a in addresses))
 
     def view(self, address: int, dtype: str, shape: tuple[int, ...]) -> Array:
         """The memory at an address as an array; it must be long enough."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return self.buffers[address].data[:size].view(dtype).reshape(shape)
+        thing, offset = self.at(address)
+        return thing.data[offset : offset + size].view(dtype).reshape(shape)
+
+    def at(self, address: int) -> tuple[_Buffer | _Pinned, int]:
+        """The memory that an address is in, and how far from its beginning."""
+        begin = address // _SPACE * _SPACE
+        return self.buffers[begin], address - begin
 
     def pending(self) -> list[Any]:
         """What is enqueued and has not happened."""
@@ -344,6 +367,10 @@ class FakeCuda:
             if isinstance(thing, _Pinned) and np.shares_memory(thing.array, array):
                 return thing
         raise MisuseError("an asynchronous copy with memory that is not page-locked, or freed")
+
+    def _refuse_copies(self) -> None:
+        if self.integrated:
+            raise MisuseError("a copy where host and GPU share their memory")
 
     def _check_current(self) -> None:
         if getattr(self._local, "depth", 0) < 1:

@@ -50,6 +50,7 @@ class _Driver:
         self.contexts: list[int] = []
         self.retained = 0
         self.left = MEMORY
+        self.integrated = 0
         self.captured: list[Callable[[], None]] | None = None
         self.clock = 0.0
         self.handles = iter(range(1, 1 << 20))
@@ -144,13 +145,17 @@ class _Driver:
             "cuDeviceGet": lambda n: (ok, n) if n == 0 else (_Result.CUDA_ERROR_INVALID_VALUE, 0),
             "cuDevicePrimaryCtxRetain": retain,
             "cuDevicePrimaryCtxRelease": leave,
-            "cuDeviceGetAttribute": lambda which, device: (ok, {75: 8, 76: 7}[which.value]),
+            "cuDeviceGetAttribute": lambda which, device: (
+                ok,
+                {18: self.integrated, 75: 8, 76: 7}[which.value],
+            ),
             "cuCtxPushCurrent": push,
             "cuCtxPopCurrent": lambda: (ok, self.contexts.pop()),
             "cuMemGetInfo": lambda: (ok, self.left, MEMORY),
             "cuMemAlloc": self._allocate,
             "cuMemFree": self._release,
             "cuMemHostAlloc": lambda size, flags: self._allocate(size),
+            "cuMemHostGetDevicePointer": lambda address, flags: (ok, int(address)),
             "cuMemFreeHost": self._release,
             "cuStreamCreate": lambda flags: self._new("stream"),
             "cuStreamDestroy": self._drop,
@@ -185,6 +190,7 @@ def fake_bindings(run: Run, *, driver: bool = True) -> dict[str, Any]:
         **state.functions(),
         CUresult=_Result,
         CU_MEMHOSTALLOC_PORTABLE=1,
+        CU_MEMHOSTALLOC_DEVICEMAP=2,
         CUevent_flags=enum.Enum("CUevent_flags", {"CU_EVENT_BLOCKING_SYNC": 1}),
         CUstream_flags=enum.Enum("CUstream_flags", {"CU_STREAM_NON_BLOCKING": 1}),
         CUstreamCaptureMode=enum.Enum(
@@ -193,6 +199,7 @@ def fake_bindings(run: Run, *, driver: bool = True) -> dict[str, Any]:
         CUdevice_attribute=enum.Enum(
             "CUdevice_attribute",
             {
+                "CU_DEVICE_ATTRIBUTE_INTEGRATED": 18,
                 "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR": 75,
                 "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR": 76,
             },
@@ -246,6 +253,7 @@ class _Pycuda:
         self.stack: list[Any] = []
         self.left = MEMORY
         self.there = driver
+        self.integrated = 0
         self.clock = 0.0
 
     def content(self) -> dict[str, Any]:
@@ -295,6 +303,9 @@ class _Pycuda:
             def __int__(self) -> int:
                 return int(self.memory.ctypes.data)
 
+            def get_device_pointer(self) -> int:
+                return int(self)
+
             def free(self) -> None:
                 state.living.remove(self)  # a second time is an error
                 state.left += self.memory.size
@@ -302,7 +313,8 @@ class _Pycuda:
         class Pagelocked(np.ndarray):
             base = property(lambda self: self.allocation)
 
-        def pagelocked_empty(shape: tuple[int, ...], dtype: str) -> Any:
+        def pagelocked_empty(shape: tuple[int, ...], dtype: str, *, mem_flags: int) -> Any:
+            assert mem_flags in (0, 2)
             size = int(np.prod(shape)) * np.dtype(dtype).itemsize
             allocation = Allocation(size)
             array = allocation.memory.view(dtype).reshape(shape).view(Pagelocked)
@@ -332,6 +344,9 @@ class _Pycuda:
             def compute_capability(self) -> tuple[int, int]:
                 return (8, 7)
 
+            def get_attribute(self, which: int) -> int:
+                return {18: state.integrated}[which]
+
         def to_gpu(target: int, source: Any, stream: Any) -> None:
             assert isinstance(stream, Stream)
             ctypes.memmove(target, source.ctypes.data, source.nbytes)
@@ -351,6 +366,8 @@ class _Pycuda:
             "Context": Context,
             "Stream": Stream,
             "Event": Event,
+            "device_attribute": enum.IntEnum("device_attribute", {"INTEGRATED": 18}),
+            "host_alloc_flags": enum.IntEnum("host_alloc_flags", {"PORTABLE": 1, "DEVICEMAP": 2}),
             "event_flags": enum.IntEnum("event_flags", {"BLOCKING_SYNC": 1}),
             "init": lambda: None,
             "mem_alloc": Allocation,

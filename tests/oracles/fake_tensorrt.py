@@ -46,6 +46,7 @@ class Scenario:
         dla_cores: deep learning accelerators.
         dla_refuses: names of the layers that these do not run.
         timings: what a build adds to the timing cache.
+        activations: bytes of GPU memory that a context needs; it gets them before it runs.
         driver: whether there is one; the fake of 8.x starts only with it.
         on_execute: called by ``execute_async_v3``: shapes and addresses by name, and the stream.
         builds: settings of each build, as `read_plan` gives them.
@@ -63,6 +64,7 @@ class Scenario:
     dla_cores: int = 0
     dla_refuses: frozenset[str] = frozenset()
     timings: str = "timed"
+    activations: int = 1 << 20
     driver: bool = True
     on_execute: Callable[[dict[str, tuple[int, ...]], dict[str, int], int], None] = (
         lambda shapes, addresses, stream: None
@@ -440,7 +442,7 @@ class _Engine(_Strict):
         self.num_io_tensors = len(self._io)
         for name in ("device_memory_size", "device_memory_size_v2"):
             if name in type(self)._allowed:
-                setattr(self, name, 1 << 20)
+                setattr(self, name, scenario.activations)
 
     def get_tensor_name(self, index: int) -> str:
         return list(self._io)[index]
@@ -461,8 +463,21 @@ class _Engine(_Strict):
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
         return [tuple(shape) for shape in self._profiles[profile][name]]
 
-    def create_execution_context(self) -> Any:
+    def create_execution_context(self, how: Any) -> Any:
+        trt = type(self)._trt
+        if isinstance(how, trt.ExecutionContextAllocationStrategy):
+            strategy = how
+        else:
+            assert isinstance(how, trt.IRuntimeConfig)
+            strategy = how._strategy
+        assert strategy is trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        return trt.IExecutionContext(self)
+
+    def create_execution_context_without_device_memory(self) -> Any:
         return type(self)._trt.IExecutionContext(self)
+
+    def create_runtime_config(self) -> Any:
+        return type(self)._trt.IRuntimeConfig()
 
     def create_engine_inspector(self) -> Any:
         return type(self)._trt.EngineInspector(self)
@@ -483,6 +498,11 @@ class _Inspector(_Strict):
         return json.dumps({"Layers": layers, key: list(self._engine._io)})
 
 
+class _RuntimeConfig(_Strict):
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        self._strategy = strategy
+
+
 class _Context(_Strict):
     def __init__(self, engine: Any) -> None:
         self.engine = engine
@@ -490,6 +510,10 @@ class _Context(_Strict):
             name: shape for name, (_, shape) in engine._io.items()
         }
         self._addresses: dict[str, int] = {}
+        self._memory: tuple[int, int] | None = None
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        self._memory = address, size
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
         declared = self.engine._io[name][1]
@@ -520,7 +544,13 @@ class _Context(_Strict):
     def execute_async_v3(self, stream_handle: int) -> bool:
         if set(self._addresses) != set(self._shapes) or self.infer_shapes():
             return False
-        type(self)._trt._scenario.on_execute(self._shapes, self._addresses, stream_handle)
+        scenario = type(self)._trt._scenario
+        given = self.__dict__.get("device_memory")
+        memory, size = self._memory or (given, scenario.activations)
+        assert memory, "a context runs without memory for its activations"
+        assert size >= scenario.activations
+        # "" is the memory of the activations: no input or output has that name.
+        scenario.on_execute(self._shapes, {**self._addresses, "": memory}, stream_handle)
         return True
 
 
@@ -533,6 +563,7 @@ _BEHAVIOUR: dict[str, type[_Strict]] = {
     "ILayer": _Layer,
     "INetworkDefinition": _Network,
     "IOptimizationProfile": _Profile,
+    "IRuntimeConfig": _RuntimeConfig,
     "ITensor": _Tensor,
     "ITimingCache": _TimingCache,
     "OnnxParser": _Parser,

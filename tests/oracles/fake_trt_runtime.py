@@ -38,15 +38,19 @@ class Network:
         refuse_at: the how-many-eth of these TensorRT refuses, from 1; 0 for none.
         refusal: what it then says.
         strategies: what contexts were made with, where TensorRT captures by itself.
-        activations: bytes that a context takes of the fake GPU; None is made if they are not left.
+        contexts: how many were made.
+        no_context: TensorRT makes none, and says that memory is short.
+        activations: bytes of GPU memory that a context works in.
     """
 
-    def __init__(self, cuda: FakeCuda, *, activations: int = 0) -> None:
+    def __init__(self, cuda: FakeCuda, *, activations: int = 1 << 16) -> None:
         self.cuda = cuda
         self.runs = 0
         self.refuse_at = 0
         self.refusal = "Cuda Runtime (out of memory)"
         self.strategies: list[str] = []
+        self.contexts = 0
+        self.no_context = False
         self.activations = activations
         self.inputs: Sequence[Tensor] = (("images", "FLOAT", (1, 3, 32, 64)),)
         self.outputs: Sequence[Tensor] = (
@@ -57,7 +61,12 @@ class Network:
 
     def scenario(self) -> Scenario:
         """For `fake_tensorrt`."""
-        return Scenario(inputs=self.inputs, outputs=self.outputs, on_execute=self._execute)
+        return Scenario(
+            inputs=self.inputs,
+            outputs=self.outputs,
+            on_execute=self._execute,
+            activations=self.activations,
+        )
 
     def install(self, trt: TensorRt) -> None:
         """Give the module's engines contexts that need memory and, for RTX, a configuration."""
@@ -70,16 +79,19 @@ class Network:
             logger.append(log)
             start(runtime, log)
 
-        def context(engine: Any, config: Any = None) -> Any:
-            if config is not None:
-                network.strategies.append(config.cuda_graph_strategy.name)
-            free, _ = network.cuda.memory()
-            if network.activations > free:
-                say(module, logger[-1], "ERROR", "OutOfMemory (Requested size was too large)")
-                return None
-            made = module.IExecutionContext(engine)
-            weakref.finalize(made, network.cuda.freed.append, "context")
-            return made
+        def watched(create: Any) -> Any:
+            def context(engine: Any, *how: Any) -> Any:
+                if how and hasattr(how[0], "cuda_graph_strategy"):
+                    network.strategies.append(how[0].cuda_graph_strategy.name)
+                if network.no_context:
+                    say(module, logger[-1], "ERROR", "OutOfMemory (Requested size was too large)")
+                    return None
+                made = create(engine, *how)
+                network.contexts += 1
+                weakref.finalize(made, network.cuda.freed.append, "context")
+                return made
+
+            return context
 
         run = module.IExecutionContext.execute_async_v3
 
@@ -92,9 +104,8 @@ class Network:
 
         module.Runtime.__init__ = remember
         module.IExecutionContext.execute_async_v3 = execute
-        engine.create_execution_context = context
-        if hasattr(module, "CudaGraphStrategy"):
-            engine.create_runtime_config = lambda engine: module.IRuntimeConfig()
+        for name in ("create_execution_context", "create_execution_context_without_device_memory"):
+            setattr(engine, name, watched(getattr(engine, name)))
 
     def _execute(
         self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int], stream: int
@@ -107,6 +118,8 @@ class Network:
             images = self.cuda.view(addresses[name], _TYPES[kind], shapes[name])
             for output, array in expected(images).items():
                 self.cuda.view(addresses[output], "float32", shapes[output])[:] = array
+            # What another run of the same plan would do to it if both were at work.
+            self.cuda.view(addresses[""], "uint8", (self.activations,))[:] = self.runs % 256
 
         self.cuda.enqueue(stream, work, list(addresses.values()))
 

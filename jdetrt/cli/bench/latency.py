@@ -41,7 +41,7 @@ def latency(
     preset: str | None,
     backend: str,
     provider: str,
-    cuda_graph: bool,
+    cuda_graph: bool | None,
     json_path: Path | None,
 ) -> None:
     """Measure the time of each stage, FPS, and power while SOURCE is tracked.
@@ -131,7 +131,7 @@ def system(
     video: bool,
     backend: str,
     provider: str,
-    cuda_graph: bool,
+    cuda_graph: bool | None,
     json_path: Path | None,
 ) -> None:
     """Compare the speed of the network with that of the whole pipeline.

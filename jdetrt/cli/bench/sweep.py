@@ -141,7 +141,7 @@ def sweep(
     max_watts: float | None,
     preset: str | None,
     provider: str,
-    cuda_graph: bool,
+    cuda_graph: bool | None,
 ) -> int:
     """Measure every combination of size, precision and backend: speed, accuracy and power.
 

@@ -115,7 +115,11 @@ BACKEND = choice(
     ["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"],
     default="auto",
 )
-CUDA_GRAPH = flag("--cuda-graph", "Replay the plan as a CUDA graph, to save CPU time.")
+CUDA_GRAPH = option(
+    "--cuda-graph/--no-cuda-graph",
+    "Run a plan as a CUDA graph, to save CPU time. Default: wherever the driver allows it.",
+    default=None,
+)
 PRESET = choice(
     "--preset", "Association preset. Default: the model's own, otherwise fused.", PRESETS
 )

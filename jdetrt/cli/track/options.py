@@ -70,7 +70,7 @@ class Options:
     backend: str
     provider: str
     threads: int | None
-    cuda_graph: bool
+    cuda_graph: bool | None
     max_frames: int | None
     every: int | None
     camera_motion: str
