@@ -1,4 +1,4 @@
-"""Read and letterbox the next frames in a thread of their own, while the network runs."""
+"""Read and prepare the next frames in threads of their own, while the network runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from jdetrt.runtime.camera_motion import CameraMotion
-from jdetrt.runtime.input_buffer import InputBuffer
+from jdetrt.runtime.input_buffer import ArrayBuffer, InputBuffer
 from jdetrt.runtime.preprocess import Letterbox
 from jdetrt.runtime.sources.open import Source
 from jdetrt.runtime.timing import Stopwatch
@@ -20,6 +20,7 @@ from jdetrt.types import Frame
 __all__ = ["BUFFERS", "Prepared", "ReadAhead"]
 
 BUFFERS = 4  # one or two at the network, one decoded, one waiting or being filled
+_READ = 2  # frames between a reader and a filler that work apart
 _HUNG_AFTER = 5.0  # seconds; a camera that is gone can block its read for ever
 
 
@@ -46,8 +47,11 @@ class ReadAhead:
     stays bounded. A live source cannot wait: there the newest frame takes the place of the one that
     nobody has asked for yet.
 
+    Buffers of a GPU are filled in a thread of their own, while the reader decodes the next frame:
+    neither takes long, but one after the other they would be what a fast network waits for.
+
     Args:
-        source: iterated in the thread, once, and closed at the end.
+        source: iterated in a thread, once, and closed at the end.
         buffers: that go round, usually ``BUFFERS`` of them.
         stopwatch: gets the stages "read" and "preprocess".
         news: is set whenever ``get`` has something new to give.
@@ -75,7 +79,12 @@ class ReadAhead:
         self._news = news or threading.Event()
         self._every, self._phase = every, phase
         self._camera_motion = camera_motion
+        buffers = list(buffers)
+        self._apart = not all(isinstance(buffer, ArrayBuffer) for buffer in buffers)
         self._room = threading.Semaphore(BUFFERS)  # for frames without a buffer
+        self._space = threading.Semaphore(_READ)  # for frames between reader and filler
+        self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._broken_off: Exception | None = None
         self._given = self._read = 0  # frames by `get`; frames by the reader
         self._stopwatch = stopwatch
         self._free: queue.SimpleQueue[InputBuffer | None] = queue.SimpleQueue()
@@ -84,7 +93,10 @@ class ReadAhead:
         self._ready: queue.SimpleQueue[Prepared | None] = queue.SimpleQueue()
         self._ended = False
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read_all, name="reader", daemon=True)
+        self._failed = threading.Event()  # to fill; the frames before come all the same
+        self._threads = [threading.Thread(target=self._read_all, name="reader", daemon=True)]
+        if self._apart:
+            self._threads += [threading.Thread(target=self._fill_all, name="filler", daemon=True)]
 
     def get(self, *, wait: bool = True) -> Prepared | None:
         """The next frame; None when there is no more, or without ``wait`` when it is not there."""
@@ -116,12 +128,15 @@ class ReadAhead:
         """Read no more; ``get`` gives None, also to one who is waiting in it."""
         self._stopped.set()
         self._free.put(None)
+        self._frames.put(None)
         self._room.release()
+        self._space.release()
         self._ready.put(None)
         self._news.set()
 
     def __enter__(self) -> ReadAhead:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -132,34 +147,51 @@ class ReadAhead:
     ) -> None:
         self.stop()
         self._source.close()
-        self._thread.join(_HUNG_AFTER)
+        for thread in self._threads:
+            thread.join(_HUNG_AFTER)
 
     def _read_all(self) -> None:
         try:
             self._read_until_stopped()
         except Exception as err:  # handed to the thread that takes the frames
-            self.error = err
+            self._broken_off = err
         finally:
-            self._ready.put(None)
-            self._news.set()
+            if self._apart:
+                self._frames.put(None)
+            else:
+                self._end(self._broken_off)
+
+    def _fill_all(self) -> None:
+        failure: Exception | None = None
+        try:
+            while (frame := self._frames.get()) is not None:
+                self._space.release()
+                if not self._prepare(frame):
+                    break
+        except Exception as err:
+            failure = err  # of a frame before the one that the reader is at
+        finally:
+            self._failed.set()
+            self._space.release()
+            self._end(failure or self._broken_off)
+
+    def _end(self, error: Exception | None) -> None:
+        self.error = error
+        self._ready.put(None)
+        self._news.set()
 
     def _read_until_stopped(self) -> None:
         frames = iter(self._source)
         try:
-            while not self._stopped.is_set():
+            going = True
+            while going and not self._stopped.is_set():
                 start = time.perf_counter()
                 frame = next(frames, None)
                 if frame is None:
                     return
                 self._stopwatch.add("read", time.perf_counter() - start)
                 self._note(frame)
-                item = self._prepare(frame)
-                if item is None:
-                    return
-                if self._source.live:
-                    self._leave_out_stale()
-                self._ready.put(item)
-                self._news.set()
+                going = self._pass_on(frame) if self._apart else self._prepare(frame)
         finally:
             close = getattr(frames, "close", None)  # a generator closes its file here, not later
             if close is not None:
@@ -174,7 +206,29 @@ class ReadAhead:
         if self._camera_motion.moving:
             self._stopwatch.add("motion", time.perf_counter() - start)
 
-    def _prepare(self, frame: Frame) -> Prepared | None:
+    def _pass_on(self, frame: Frame) -> bool:
+        """Give a frame to the filler; False when there is no use in reading on."""
+        if self._source.live:  # the newest takes the place of one that the filler has not begun
+            with suppress(queue.Empty):
+                while self._frames.get_nowait() is not None:
+                    self._space.release()
+                return False  # stopped meanwhile
+        self._space.acquire()
+        self._frames.put(frame)
+        return not (self._failed.is_set() or self._stopped.is_set())
+
+    def _prepare(self, frame: Frame) -> bool:
+        """Make a frame ready to be taken; False when stopped."""
+        item = self._prepared(frame)
+        if item is None:
+            return False
+        if self._source.live:
+            self._leave_out_stale()
+        self._ready.put(item)
+        self._news.set()
+        return True
+
+    def _prepared(self, frame: Frame) -> Prepared | None:
         """Letterbox a frame if it is for the network; None when stopped."""
         # Of a live source the newest frame waits alone: its number is that of frames given.
         number = self._given if self._source.live else self._read

@@ -366,7 +366,7 @@ def test_a_live_source_gives_its_newest_frame() -> None:
         first = ahead.get()
         assert first is not None  # and is not given back: three buffers go round
         taken.set()
-        ahead._thread.join(PATIENCE)  # the camera runs on to frame 20 without us
+        ahead._threads[0].join(PATIENCE)  # the camera runs on to frame 20 without us
         rest = []
         while (item := ahead.get()) is not None:
             rest.append(item)
