@@ -210,7 +210,9 @@ def _accuracy(before: Row, after: Row) -> dict[str, Pair]:
 
 def _by_name(result: Result[Any]) -> dict[str, Row]:
     rows = {
-        " ".join(part for part in (str(row.size), row.precision, row.backend) if part): row
+        " ".join(
+            part for part in (str(row.size), row.name, row.precision, row.backend) if part
+        ): row
         for row in result.measured
     }
     if not rows:

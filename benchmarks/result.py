@@ -339,11 +339,12 @@ _KINDS: dict[str, Any] = {
     "sweep": Result[SweepSettings],
     "latency": Result[LatencySettings],
     "repeatability": Result[LatencySettings],  # of earlier versions
+    "selftest": Result[LatencySettings],
 }
 
 
 def read_result(path: str | Path) -> Result[Any]:
-    """Read a result of ``bench sweep`` or ``bench latency``.
+    """Read a result of ``bench sweep``, ``bench latency`` or ``selftest gpu``.
 
     Raises:
         DataError: the file cannot be read or is no such result; it names the place of the fault.
@@ -352,7 +353,8 @@ def read_result(path: str | Path) -> Result[Any]:
     benchmark = read_json(path, _Head, DataError, content).benchmark
     if benchmark not in _KINDS:
         raise DataError(
-            f"{path}: is a result of bench {benchmark[:40]}, expected one of bench sweep or latency"
+            f"{path}: is a result of bench {benchmark[:40]}, expected one of bench sweep, "
+            "bench latency or selftest gpu"
         )
     result: Result[Any] = read_json(path, _KINDS[benchmark], DataError, content)
     for number, row in enumerate(result.rows):

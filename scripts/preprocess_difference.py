@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import msgspec
@@ -20,15 +21,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "oracles"))
 
-from gpu_report import scores
 from host_cuda import host_kernel
 
+from jdetrt.config import AnyTrackerConfig
 from jdetrt.engine.cuda.letterbox import SOURCE, letterbox_arguments
 from jdetrt.engine.open import open_session
-from jdetrt.evaluation.perturbed import margin
+from jdetrt.evaluation.perturbed import PERTURBED, margin, score_perturbed, score_tracks
 from jdetrt.files import write_text
 from jdetrt.machine.manifest import manifest
-from jdetrt.runtime.decode import candidates
+from jdetrt.runtime.decode import Candidates, candidates
 from jdetrt.runtime.detector import network_size
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.preprocess import Letterbox, letterbox
@@ -40,6 +41,7 @@ from jdetrt.synthetic.clip import SyntheticClip
 SOURCES = [(1920, 1080), (1280, 720), (960, 540), (640, 480)]
 NETWORKS = [(1088, 608), (864, 480), (576, 320)]
 BLOCK = (32, 8)
+PERTURBED_RUNS = 30
 
 
 def cuda_letterbox(image: Any, network: tuple[int, int]) -> tuple[Any, Letterbox]:
@@ -111,6 +113,20 @@ def accuracy(model: str, sequence: str) -> dict[str, Any]:
         "model": name_of(resolve(model)),
         "sequence": Path(sequence).name,
         "rows": rows,
+    }
+
+
+def scores(
+    frames: list[Candidates], sequence: Path, settings: AnyTrackerConfig, rate: float
+) -> dict[str, Any]:
+    """MOTA, IDF1 and HOTA in percent of candidates: once, and over perturbed boxes."""
+    once = score_tracks(frames, sequence, settings, rate)
+    shaken = score_perturbed(frames, sequence, settings, rate, runs=PERTURBED_RUNS)
+    return {
+        "once": once.to_dict(),
+        "shaken": {
+            name: {"mean": mean(shaken[name]), "std": stdev(shaken[name])} for name in PERTURBED
+        },
     }
 
 

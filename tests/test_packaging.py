@@ -62,6 +62,7 @@ def data() -> set[str]:
         *(f"jdetrt/benchmarks/report/static/{path.name}" for path in page),
         *(f"jdetrt/training/recipes/{path.name}" for path in recipes),
         *(f"jdetrt/deploy/templates/{path.name}" for path in templates),
+        "jdetrt/benchmarks/selftest/static/selftest.html",
         "jdetrt/runtime/live/static/live.html",
         "jdetrt/calibration/report.html",
         "jdetrt/training/curves.html",

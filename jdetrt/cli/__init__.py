@@ -37,6 +37,7 @@ COMMANDS = {
     "fleet": "Build a model on many boards, and check what each of them runs.",
     "inspect": "Describe a checkpoint, an ONNX model or a TensorRT plan.",
     "score": "Score tracking results against ground truth: HOTA, MOTA, IDF1.",
+    "selftest": "Build, verify and time TensorRT plans on this machine's GPU.",
     "track": "Track people in a video, images, a camera or a list of detections.",
     "train": "Train a network from a recipe and data.",
     "verify": "Compare the outputs of two models on the same frames.",

@@ -1,6 +1,6 @@
 """Plans, sessions and kernels on a real GPU, skipped elsewhere.
 
-`scripts/gpu.sh` runs them; docs/guide/gpu.md says what has been run.
+`jdetrt selftest gpu` runs them; docs/guide/gpu.md says what has been run.
 """
 
 from __future__ import annotations

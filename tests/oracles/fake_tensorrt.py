@@ -49,6 +49,7 @@ class Scenario:
         activations: bytes of GPU memory that a context needs; it gets them before it runs.
         driver: whether there is one; the fake of 8.x starts only with it.
         on_execute: called by ``execute_async_v3``: shapes and addresses by name, and the stream.
+        layer_ms: name and milliseconds of each layer, as the profiler reports them in a run.
         builds: settings of each build, as `read_plan` gives them.
         ran_on: DLA core of each plan that was loaded; None for the default.
     """
@@ -69,6 +70,7 @@ class Scenario:
     on_execute: Callable[[dict[str, tuple[int, ...]], dict[str, int], int], None] = (
         lambda shapes, addresses, stream: None
     )
+    layer_ms: Callable[[], Sequence[tuple[str, float]]] = lambda: ()
     builds: list[dict[str, Any]] = field(default_factory=list)
     ran_on: list[int | None] = field(default_factory=list)
 
@@ -551,6 +553,10 @@ class _Context(_Strict):
         assert size >= scenario.activations
         # "" is the memory of the activations: no input or output has that name.
         scenario.on_execute(self._shapes, {**self._addresses, "": memory}, stream_handle)
+        if (profiler := self.__dict__.get("profiler")) is not None:
+            assert profiler._ready
+            for name, milliseconds in scenario.layer_ms():
+                profiler.report_layer_time(name, milliseconds)
         return True
 
 
