@@ -46,13 +46,7 @@ if TYPE_CHECKING:
     most=1 << 20,
     metavar="MiB",
 )
-@opt.number(
-    "--optimization-level",
-    "How long to search for fast kernels. Default: TensorRT's own.",
-    least=0,
-    most=5,
-    metavar="0-5",
-)
+@opt.OPTIMIZATION_LEVEL
 @opt.flag("--version-compatible", "Let later versions of TensorRT load the plan.")
 @opt.choice(
     "--hardware",

@@ -33,6 +33,7 @@ __all__ = [
     "MIN_VISIBILITY",
     "MODEL",
     "ONNX_MODEL",
+    "OPTIMIZATION_LEVEL",
     "PATHS",
     "PRESET",
     "PROVIDER",
@@ -209,6 +210,13 @@ MIN_VISIBILITY = share(
     metavar="SHARE",
 )
 VIDEO = flag("--video", "Also draw the tracks and encode a video (MOT text is always written).")
+OPTIMIZATION_LEVEL = number(
+    "--optimization-level",
+    "How long to search for fast kernels. Default: TensorRT's own.",
+    least=0,
+    most=5,
+    metavar="0-5",
+)
 REPEATS = number("--repeats", "Number of times to repeat the measurement.", default=3)
 WARM_UP = number("--warm-up", "Number of frames to run before the timed ones.", default=20)
 

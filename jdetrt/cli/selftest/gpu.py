@@ -22,57 +22,41 @@ __all__ = ["gpu"]
 
 
 @click.command(cls=opt.Command)
-@click.option(
-    "-o",
-    "--output",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Result file (JSON), written after each step; the page FILE.html is beside it. If it "
-    "exists, the run resumes.",
+@opt.output(
+    "Result file (JSON), written after each step; the page FILE.html is beside it. If it exists, "
+    "the run resumes.",
+    required=False,
 )
-@click.option(
+@opt.option(
     "--minutes",
+    "Time for the run. What no longer fits is skipped, the least worth first.",
     type=click.FloatRange(0.1, 10_000),
     default=15.0,
-    show_default=True,
     metavar="N",
-    help="Time for the run. What no longer fits is skipped, the least worth first.",
 )
-@click.option(
+@opt.file(
     "--models",
-    type=opt.FILE,
+    "Folder of `jdetrt selftest models`. Default: the built-in models alone.",
     metavar="DIR",
-    help="Folder of `jdetrt selftest models`. Default: the built-in models alone.",
 )
 @NETWORKS
-@click.option(
-    "--source",
-    metavar="SOURCE",
-    shell_complete=opt.complete_file,
-    help="Video, folder of images or MOT sequence to track. Default: a rendered clip.",
+@opt.source(
+    "--source", "Video, folder of images or MOT sequence to track. Default: a rendered clip."
 )
-@click.option(
+@opt.file(
     "--keep",
-    type=opt.FILE,
+    "Folder for plans, logs and the rendered clip. Default: next to the result.",
     metavar="DIR",
-    help="Folder for plans, logs and the rendered clip. Default: next to the result.",
 )
 @opt.max_frames("Number of timed frames per run.", default=200, least=3)
 @opt.REPEATS
-@click.option(
-    "--optimization-level",
-    type=click.IntRange(0, 5),
-    metavar="0-5",
-    help="How long to search for fast kernels. Default: TensorRT's own.",
-)
-@click.option(
+@opt.OPTIMIZATION_LEVEL
+@opt.option(
     "--torch-python",
+    "Python (a program) that has PyTorch with CUDA, for the baseline. Default: this one.",
     metavar="FILE",
-    help="Python (a program) that has PyTorch with CUDA, for the baseline. Default: this one.",
 )
-@click.option(
-    "--dry-run", is_flag=True, help="List the steps and their estimated times; needs no GPU."
-)
+@opt.flag("--dry-run", "List the steps and their estimated times; needs no GPU.")
 @opt.DEVICE
 def gpu(
     output: Path | None,

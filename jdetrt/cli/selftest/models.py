@@ -13,24 +13,21 @@ from jdetrt.errors import requiring
 
 __all__ = ["NETWORKS", "models"]
 
-NETWORKS = click.option(
+NETWORKS = opt.option(
     "--networks",
+    "Networks with their sizes, the most important first, such as nano-576x320. Default: "
+    "nano and Darknet-53 at two sizes each.",
     type=opt.names,
     metavar="NAME,...",
-    help="Networks with their sizes, the most important first, such as nano-576x320. Default: "
-    "nano-576x320,darknet53-1088x608,nano-1088x608,darknet53-576x320; of the built-in models, "
-    "nano-576x320,nano-864x480.",
 )
 
 
 @click.command(cls=opt.Command)
 @click.argument("folder", type=opt.FILE, help="Folder to write the models into.")
-@click.option(
+@opt.source(
     "--source",
+    "Video, folder of images or MOT sequence to calibrate INT8 on.",
     required=True,
-    metavar="SOURCE",
-    shell_complete=opt.complete_file,
-    help="Video, folder of images or MOT sequence to calibrate INT8 on.",
 )
 @NETWORKS
 def models(folder: Path, source: str, networks: list[str] | None) -> None:
