@@ -5,7 +5,6 @@ The profiler waits after each layer, so the layers together take longer than a r
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import numpy as np
 
 from jdetrt.config import Section
 from jdetrt.engine.cuda.api import Cuda, CudaError, Stream, explained, free_later, open_cuda
-from jdetrt.engine.tensorrt.compat import Log, TensorRt, io_specs, load
+from jdetrt.engine.tensorrt.compat import Log, TensorRt, load
 from jdetrt.engine.tensorrt.device import current_device
+from jdetrt.engine.tensorrt.execution_context import Contexts, nbytes
 from jdetrt.engine.tensorrt.plan import Host, Plan
 from jdetrt.errors import SessionError
 from jdetrt.runtime.signals import interrupt_held
@@ -71,13 +71,10 @@ def _measure(
     trt: TensorRt, plan: Plan, cuda: Cuda, cleanup: ExitStack, runs: int, warm_up: int
 ) -> LayerTimes:
     log = Log(trt)
-    engine = plan.deserialize(trt, log)
+    contexts = Contexts(trt, log, plan.deserialize(trt, log), cuda, cleanup, graphs=False)
+    context = contexts.context()
     stream: Stream = free_later(cleanup, cuda.stream())
-    with interrupt_held():
-        context = engine.create_execution_context()
-    if context is None:
-        raise SessionError(f"{plan.path}: TensorRT cannot make a context: {log.reason()}")
-    _bind(trt, engine, context, cuda, cleanup, stream)
+    _bind(contexts, context, cuda, cleanup, stream)
     profiler = _profiler(trt)
 
     def run() -> None:
@@ -126,27 +123,18 @@ def _profiler(trt: TensorRt) -> Any:
     return Profiler()
 
 
-def _bind(
-    trt: TensorRt, engine: Any, context: Any, cuda: Cuda, cleanup: ExitStack, stream: Stream
-) -> None:
-    """Give the context random inputs of the largest shape, and room for the outputs."""
-    inputs, outputs = io_specs(trt, engine)
+def _bind(contexts: Contexts, context: Any, cuda: Cuda, cleanup: ExitStack, stream: Stream) -> None:
+    """Give the context random inputs of the largest shapes, and room for the outputs."""
+    outputs = contexts.set_shapes(context, contexts.largest)
     rng = np.random.default_rng(0)
-    for spec in inputs:
-        shape = spec.shape
-        if -1 in shape:
-            shape = tuple(int(d) for d in engine.get_tensor_profile_shape(spec.name, 0)[2])
-        if not context.set_input_shape(spec.name, shape):
-            raise SessionError(f"input '{spec.name}': TensorRT refuses {shape}")
-    for spec in (*inputs, *outputs):
-        shape = tuple(int(d) for d in context.get_tensor_shape(spec.name))
-        size = max(math.prod(shape), 1)
-        buffer = free_later(cleanup, cuda.buffer(size * np.dtype(spec.dtype).itemsize))
+    for spec in contexts.outputs:
+        buffer = free_later(cleanup, cuda.buffer(nbytes(outputs[spec.name], spec.dtype)))
         context.set_tensor_address(spec.name, buffer.address)
-        if spec in inputs:
-            pinned = free_later(cleanup, cuda.pinned((size,), spec.dtype))
-            pinned.array[...] = rng.random(size, np.float32) * (
-                255 if pinned.array.dtype == np.uint8 else 1
-            )
-            cuda.upload(buffer, pinned.array, stream)
+    for spec in contexts.inputs:
+        shape = contexts.largest[spec.name]
+        buffer = free_later(cleanup, cuda.buffer(nbytes(shape, spec.dtype)))
+        context.set_tensor_address(spec.name, buffer.address)
+        pinned = free_later(cleanup, cuda.pinned(shape, spec.dtype))
+        pinned.array[...] = rng.random(shape, np.float32) * (255 if spec.dtype == "uint8" else 1)
+        cuda.upload(buffer, pinned.array, stream)
     stream.synchronize()
