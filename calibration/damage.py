@@ -16,10 +16,11 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
+from jdetrt.boxes import box_iou
 from jdetrt.config import TrackerConfig
 from jdetrt.engine.onnxruntime import session_options
 from jdetrt.errors import CalibrationError
-from jdetrt.evaluation.average_precision import box_iou, judge
+from jdetrt.evaluation.average_precision import judge
 from jdetrt.evaluation.tolerance import PERSON_SCORE
 from jdetrt.runtime.decode import nms
 from jdetrt.types import Detections

@@ -12,7 +12,8 @@ from jdetrt.documents import decode_json
 from jdetrt.engine.onnx_file import OnnxFile
 from jdetrt.engine.tensorrt.plan import Plan
 from jdetrt.errors import JdetrtError, SessionError
-from jdetrt.file_kind import FileKind, Purpose, check, kind_of, safetensors_metadata
+from jdetrt.file_check import Purpose, check
+from jdetrt.file_kind import FileKind, kind_of, safetensors_metadata
 from jdetrt.shipped import resolve
 from jdetrt.types import Size
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from jdetrt import inputs
 from jdetrt.engine.onnxruntime import OrtSession
-from jdetrt.file_kind import CHECKPOINTS, check
+from jdetrt.file_check import check
+from jdetrt.file_kind import CHECKPOINTS
 from jdetrt.types import TensorSpec
 
 if TYPE_CHECKING:

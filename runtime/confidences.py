@@ -9,12 +9,11 @@ import numpy.typing as npt
 
 from jdetrt.errors import DataError
 
-__all__ = ["UNITS", "Unit", "to_scores"]
+__all__ = ["Unit", "to_scores"]
 
 _F64 = npt.NDArray[np.float64]
 
 Unit = Literal["auto", "fraction", "percent", "margin"]
-UNITS: tuple[Unit, ...] = ("auto", "fraction", "percent", "margin")
 
 _ROUNDING = 1e-3  # confidences as little above 1 are 1
 _NEARLY = 1.1  # up to here a score that should end at 1 may reach

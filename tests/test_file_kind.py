@@ -17,7 +17,8 @@ from small_onnx import write_small_onnx
 from jdetrt import shipped
 from jdetrt.engine.open import open_session
 from jdetrt.errors import CalibrationError, DataError, SessionError
-from jdetrt.file_kind import CHECKPOINT_FORMAT, CHECKPOINTS, FileKind, Purpose, check, kind_of
+from jdetrt.file_check import Purpose, check
+from jdetrt.file_kind import CHECKPOINT_FORMAT, CHECKPOINTS, FileKind, kind_of
 from jdetrt.training.checkpoints import checkpoint
 from jdetrt.training.network.model import random_network
 

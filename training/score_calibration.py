@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from jdetrt.boxes import box_iou
 from jdetrt.config import ScoreScale
 from jdetrt.errors import ConfigError
 from jdetrt.training.network.model import JdeNetwork
@@ -37,7 +38,7 @@ def right_boxes(found: _Floats, people: _Floats, ignore: _Floats) -> npt.NDArray
         ``(n,)``: 1 where the box has an IoU of at least 0.5 with somebody whom no better box has,
         -1 where it does not count, 0 elsewhere.
     """
-    with_people, with_ignored = _iou(found, people), _iou(found, ignore)
+    with_people, with_ignored = box_iou(found, people), box_iou(found, ignore)
     free = np.ones(len(people), bool)
     right = np.zeros(len(found), np.int64)
     for row in range(len(found)):
@@ -118,16 +119,3 @@ def calibrate_for(network: JdeNetwork, scales: Sequence[ScoreScale], size: tuple
         pixels = math.log(math.prod(size))
         scale = min(scales, key=lambda one: abs(math.log(math.prod(one.size)) - pixels))
         calibrate_scores(network, scale.slope, scale.offset)
-
-
-def _iou(first: _Floats, second: _Floats) -> npt.NDArray[np.float64]:
-    """``(n, m)`` IoU of boxes ``(n, 4)`` and ``(m, 4)``."""
-    a, b = first.reshape(-1, 1, 4).astype(np.float64), second.reshape(1, -1, 4).astype(np.float64)
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    both = sides.clip(min=0).prod(-1)
-    areas = [(c[..., 2:] - c[..., :2]).prod(-1) for c in (a, b)]
-    union = areas[0] + areas[1] - both
-    ratio: npt.NDArray[np.float64] = np.divide(
-        both, union, out=np.zeros_like(both), where=union > 0
-    )
-    return ratio

@@ -38,7 +38,8 @@ def command(file: Path, json_path: Path | None) -> None:
     For a plan, every layer is listed with its data types and its tactic.
     """
     from jdetrt.engine.tensorrt.describe import describe_plan
-    from jdetrt.file_kind import FileKind, check
+    from jdetrt.file_check import check
+    from jdetrt.file_kind import FileKind
 
     refuse_collisions({"FILE": model_files(file)}, {"--json": json_path})
     if check(file, "inspect") is FileKind.PLAN:

@@ -16,7 +16,8 @@ from jdetrt.cli.paths import model_files, refuse_collisions, source_files
 from jdetrt.cli.progress import ProgressBars, watched
 from jdetrt.cli.results import plural, show, tell_notes, write_json
 from jdetrt.errors import SessionError, requiring
-from jdetrt.file_kind import CHECKPOINTS, check, kind_of
+from jdetrt.file_check import check
+from jdetrt.file_kind import CHECKPOINTS, kind_of
 from jdetrt.shipped import resolve_checkpoint
 from jdetrt.types import Size
 

@@ -23,7 +23,6 @@ from jdetrt.types import Size
 
 __all__ = ["TritonOptions", "write_triton_repository"]
 
-_TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16"}
 _SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
 

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.account import counted
+from jdetrt.boxes import box_iou
 from jdetrt.config import TrackerConfig
 from jdetrt.errors import SessionError
-from jdetrt.evaluation.average_precision import box_iou
 from jdetrt.evaluation.tolerance import (
     CANDIDATE_SCORE,
     LIMITS,

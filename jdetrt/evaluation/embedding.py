@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from jdetrt.boxes import box_iou
 from jdetrt.config import ANCHORS_PER_CELL, STRIDES, HeadAnchors
 from jdetrt.documents import decode_json
 from jdetrt.errors import ConfigError, DataError, SessionError
-from jdetrt.evaluation.average_precision import box_iou
 from jdetrt.evaluation.inference import ImageOutputs, infer
 from jdetrt.evaluation.tpr_at_far import FARS, tpr_at_far
 from jdetrt.runtime.preprocess import Letterbox

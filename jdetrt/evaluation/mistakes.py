@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.account import Account
-from jdetrt.evaluation.average_precision import box_iou, covered, match
+from jdetrt.boxes import box_iou, covered
+from jdetrt.evaluation.average_precision import match
 from jdetrt.evaluation.detection import NMS_IOU
 from jdetrt.evaluation.inference import ImageOutputs, infer
 from jdetrt.runtime.decode import detections

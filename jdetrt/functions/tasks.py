@@ -16,7 +16,7 @@ import msgspec
 
 from jdetrt import config, shipped
 from jdetrt.errors import BuildError, CalibrationError, requiring
-from jdetrt.file_kind import check
+from jdetrt.file_check import check
 from jdetrt.functions.loading import load, tracking_settings
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import Detector

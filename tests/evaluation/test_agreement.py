@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from jdetrt.boxes import box_iou
 from jdetrt.errors import SessionError
 from jdetrt.evaluation.agreement import Agreement, Comparison
-from jdetrt.evaluation.average_precision import box_iou
 from jdetrt.evaluation.tolerance import LIMITS, PAIR_IOU, Limits, few, people_faults
 from jdetrt.types import Array
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from jdetrt.boxes import box_iou
 from jdetrt.errors import DataError
 from jdetrt.evaluation.average_precision import (
     average_precision,
-    box_iou,
     judge,
     reference_average_precision,
 )

@@ -29,7 +29,7 @@ from small_onnx import write_external_onnx, write_small_onnx
 from sound import all_of, finite, within
 from tiny_network import EMBEDDING_DIM, SIZE, TinyBody
 
-from jdetrt import file_kind
+from jdetrt import file_check, file_kind
 from jdetrt.benchmarks import compare
 from jdetrt.benchmarks.report import page
 from jdetrt.benchmarks.result import Result, read_result
@@ -638,7 +638,7 @@ MODELS = [
         ".bin",
         _onnx,
         lambda path: [
-            str(_refused_at_last(lambda: file_kind.check(path, purpose)))  # noqa: B023
+            str(_refused_at_last(lambda: file_check.check(path, purpose)))  # noqa: B023
             for purpose in ("track", "export", "inspect")
         ],
         lambda kind: None,

@@ -19,7 +19,8 @@ from jdetrt import __version__, files
 from jdetrt.config import AnyTrackerConfig, HeadAnchors, LabelConfig, NetworkConfig, ScoreScale
 from jdetrt.documents import decode_json
 from jdetrt.errors import CheckpointError, ConfigError
-from jdetrt.file_kind import CHECKPOINT_FORMAT, FileKind, check
+from jdetrt.file_check import check
+from jdetrt.file_kind import CHECKPOINT_FORMAT, FileKind
 from jdetrt.inputs import check_regular
 from jdetrt.training.checkpoints.darknet_weights import read_darknet
 from jdetrt.training.checkpoints.reference import read_reference

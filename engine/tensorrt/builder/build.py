@@ -34,7 +34,8 @@ from jdetrt.engine.tensorrt.device import Device, current_device
 from jdetrt.engine.tensorrt.layers import from_log, layers_path
 from jdetrt.engine.tensorrt.plan import FileFacts, Host, Sidecar, sidecar_path, write_plan
 from jdetrt.errors import BuildError, OutputError, SessionError
-from jdetrt.file_kind import PLAN_SUFFIXES, check
+from jdetrt.file_check import check
+from jdetrt.file_kind import PLAN_SUFFIXES
 from jdetrt.files import check_writable, write_json
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.signals import interrupt_held

@@ -27,7 +27,7 @@ from jdetrt.cli.track.options import (
 )
 from jdetrt.config import CAMERA_MOTIONS, DEFAULT_PRESET, default_config
 from jdetrt.errors import SessionError
-from jdetrt.file_kind import check
+from jdetrt.file_check import check
 from jdetrt.shipped import name_for, resolve
 
 if TYPE_CHECKING:

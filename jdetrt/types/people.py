@@ -1,91 +1,26 @@
-"""Values that pass between the parts, and the protocol of a session.
+"""People in a frame, detected or tracked: arrays with one row for each.
 
-All values are frozen: a part makes new ones, it never changes those it was given.
+Both are frozen: a part makes new ones, it never changes those it was given.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta
 from numpy.typing import ArrayLike
 
 from jdetrt.errors import DataError, MissingDependencyError
+from jdetrt.types.session import Array
 
-__all__ = [
-    "Array",
-    "Detections",
-    "Frame",
-    "Session",
-    "Size",
-    "TensorSpec",
-    "Tracks",
-]
+__all__ = ["Detections", "Tracks"]
 
-Array = npt.NDArray[Any]
 Index = int | slice | list[int] | Array
 
 _set = object.__setattr__  # the values are frozen
-
-
-Side = Annotated[int, Meta(ge=1, le=1 << 16)]  # pixels; checked where a file is decoded
-
-
-class Size(NamedTuple):
-    """Width and height in pixels, in this order; a plain tuple ``(width, height)`` equals it.
-
-    >>> Size.parse("1088x608")
-    Size(width=1088, height=608)
-    >>> str(Size(1088, 608)), Size(1088, 608).shape
-    ('1088x608', (608, 1088))
-    """
-
-    width: Side
-    height: Side
-
-    @classmethod
-    def parse(cls, text: str) -> Size:
-        """Read ``WIDTHxHEIGHT``, such as ``1088x608``.
-
-        Raises:
-            DataError: the text has another form, or a side is 0.
-        """
-        match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text.strip().lower())
-        if match is None:
-            raise DataError(f"{text!r}: expected WIDTHxHEIGHT in pixels, such as 1088x608")
-        return cls(int(match[1]), int(match[2]))
-
-    @classmethod
-    def of(cls, image: Array) -> Size:
-        """Size of an image ``(H, W)`` or ``(H, W, C)``."""
-        return cls(image.shape[1], image.shape[0])
-
-    def question(self) -> str | None:
-        """Question a size that is higher than wide, in words; None for any other.
-
-        Such a network is right for a camera turned on its side; mostly it is a slip, and wide
-        frames then fill a small part of it.
-        """
-        if self.height <= self.width:
-            return None
-        return (
-            f"Is {self} right? It is {self.width} pixels wide and {self.height} high; for wide "
-            f"frames the size is {self.height}x{self.width} (width first)."
-        )
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width, as the first two axes of an array."""
-        return self.height, self.width
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
 
 
 def _array(name: str, value: ArrayLike, dtype: type, shape: tuple[int | None, ...]) -> Array:
@@ -114,23 +49,6 @@ def _array(name: str, value: ArrayLike, dtype: type, shape: tuple[int | None, ..
 def _rows(index: Index) -> Index:
     """An index that keeps the axis of rows: a number stands for one row."""
     return np.array([index]) if isinstance(index, (int, np.integer)) else index
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """One image of a source.
-
-    Attributes:
-        image: ``(H, W, 3)`` uint8, BGR as OpenCV reads it.
-        index: frame number in the source, from 1 (MOT Challenge counts so).
-        timestamp: capture time in seconds, or None where the source has none.
-        name: file name of the image where there is one, else "".
-    """
-
-    image: npt.NDArray[np.uint8]
-    index: int
-    timestamp: float | None = None
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
@@ -372,58 +290,3 @@ def _supervision(
         tracker_id=ids,
         data={name: array for name, array in data.items() if array is not None},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """Name, NumPy dtype name and shape of one input or output; -1 stands for a free dimension."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-@runtime_checkable
-class Session(Protocol):
-    """A loaded model: TensorRT, ONNX Runtime and the fake of ``jdetrt.testing`` alike.
-
-    ``infer`` is ``submit`` followed by ``wait``. Between the two the caller is free to do other
-    work; at most one submission may be open. The arrays that come back belong to the caller.
-    """
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs of ``infer``."""
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Outputs of ``infer``."""
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """Metadata of the model file; empty if there are none."""
-
-    @property
-    def last_run_seconds(self) -> float | None:
-        """Time of the last run itself, without the wait for the caller; None before the first."""
-
-    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the model once. Raises SessionError on a wrong name, dtype or shape."""
-
-    def submit(self, feeds: Mapping[str, Array]) -> None:
-        """Start a run and return at once."""
-
-    def wait(self) -> dict[str, Array]:
-        """Wait for the run that ``submit`` started and return its outputs."""
-
-    def close(self) -> None:
-        """Free everything; a second call does nothing."""
-
-    def __enter__(self) -> Session: ...
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
