@@ -31,10 +31,10 @@ class Pipeline:
 
     Three things go on at once: a thread reads and letterboxes the next frames (two threads, where a
     GPU letterboxes), the session runs the network on frame k+1, and the calling thread decodes,
-    associates and writes frame k. Frames are finished in order. Of a live source the newest frame is taken; those that came while the
-    network was busy are left out. Where the session letterboxes on its GPU, the stage "preprocess"
-    ends when the CPU is done with the frame, and frame k+2 may queue there behind k+1; not that of
-    a live source, because a queued frame would be stale.
+    associates and writes frame k. Frames are finished in order. Of a live source the newest frame
+    is taken; those that came while the network was busy are left out. Where the session letterboxes
+    on its GPU, the stage "preprocess" ends when the CPU is done with the frame, and frame k+2 may
+    queue there behind k+1; not that of a live source, because a queued frame would be stale.
 
     Args:
         source: frames; it is iterated once and then closed.

@@ -14,6 +14,7 @@ import argparse
 import ast
 import io
 import subprocess
+import sys
 import tarfile
 import tempfile
 import tokenize
@@ -53,6 +54,7 @@ SINCE = {
         *("runtime/confidences.py", "training/convert/mat_structure.py"),
         *("training/convert/names.py",),
     ),
+    "self-test on a GPU": ("benchmarks/selftest/", "jdetrt/cli/selftest.py"),
     "what a file is, and the next command": ("jdetrt/file_kind.py", "jdetrt/file_check.py"),
     "the network nanodet-g": (
         *("training/network/nanodet.py", "training/network/box_embedding.py"),
@@ -73,7 +75,8 @@ def code_lines(text: str) -> int:
     """Lines that hold code: neither blank, nor comments, nor docstrings."""
     documented: set[int] = set()
     for node in ast.walk(ast.parse(text)):
-        for one in getattr(node, "body", ()) if not isinstance(node, ast.Lambda | ast.IfExp) else ():
+        body = getattr(node, "body", None)
+        for one in body if isinstance(body, list) else ():
             if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
                 documented.update(range(one.lineno, (one.end_lineno or one.lineno) + 1))
     lines: set[int] = set()
@@ -109,14 +112,14 @@ def at_commit(root: Path, commit: str) -> tuple[Counter[str], int, int]:
 
 
 def show(title: str, code: Counter[str], modules: int, lines: int) -> None:
-    """Print a count."""
-    print(f"{title}: {modules} modules, {lines} lines, {code.total()} of code")
+    """Write a count to standard output."""
+    sys.stdout.write(f"{title}: {modules} modules, {lines} lines, {code.total()} of code\n")
     for function, number in sorted(code.items(), key=lambda item: -item[1]):
-        print(f"  {number:6}  {function or 'the same function'}")
+        sys.stdout.write(f"  {number:6}  {function or 'the same function'}\n")
 
 
 def main() -> None:
-    """Print the sizes."""
+    """Write the sizes to standard output."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("root", type=Path, nargs="?", default=Path(__file__).parents[1])
     parser.add_argument("--before", metavar="COMMIT", help="also count this commit")

@@ -65,6 +65,7 @@ def data() -> set[str]:
         "jdetrt/benchmarks/selftest/static/selftest.html",
         "jdetrt/runtime/live/static/live.html",
         "jdetrt/calibration/report.html",
+        "jdetrt/evaluation/mistakes.html",
         "jdetrt/training/curves.html",
         *(f"jdetrt/models/{path.name}" for path in models),
     }
