@@ -10,7 +10,7 @@ from types import ModuleType
 
 from jdetrt.errors import JdetrtError, MissingDependencyError
 
-__all__ = ["has_gstreamer", "load_cv2", "native_name"]
+__all__ = ["gstreamer_version", "has_gstreamer", "load_cv2", "native_name"]
 
 _FFMPEG_QUIET = "-8"  # AV_LOG_QUIET
 _LOG_FATAL = 1  # cv::utils::logging::LOG_LEVEL_FATAL
@@ -55,7 +55,13 @@ def _silence(cv2: ModuleType) -> None:
 
 def has_gstreamer() -> bool:
     """Tell whether this OpenCV was built with GStreamer; the wheels of PyPI are not."""
-    return re.search(r"GStreamer:\s+YES", load_cv2().getBuildInformation()) is not None
+    return gstreamer_version() is not None
+
+
+def gstreamer_version() -> tuple[int, int] | None:
+    """Version of the GStreamer that this OpenCV was built with; None without, (0, 0) unknown."""
+    match = re.search(r"GStreamer:\s+YES(?:\s*\((\d+)\.(\d+))?", load_cv2().getBuildInformation())
+    return None if match is None else (int(match[1] or 0), int(match[2] or 0))
 
 
 def native_name(name: str | Path, error: type[JdetrtError]) -> str:

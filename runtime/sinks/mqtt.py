@@ -24,6 +24,7 @@ __all__ = ["MqttAddress", "MqttPublisher", "events_publisher"]
 
 _QUEUE = 1000  # messages that wait for the broker; more are dropped and counted
 _RETRY = 1, 30  # seconds between two tries to connect, at first and at most
+_ASK_SECONDS = 3.0  # for the reason why there is no connection
 _LAST_SECONDS = 2.0  # for what is still on its way at the end
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _FORM = "mqtt://user:password@host:1883/topic, or mqtts:// for TLS"
@@ -98,6 +99,27 @@ class MqttAddress:
             options.get("key"),
             int(options.get("qos", "1")),
         )
+
+
+def _why_not(address: MqttAddress) -> str:
+    """Why a broker cannot be reached, which paho-mqtt does not tell; "" where it can."""
+    try:
+        with socket.create_connection((address.host, address.port), _ASK_SECONDS) as plain:
+            if not address.tls:
+                return ""
+            context = ssl.create_default_context(cafile=address.ca)
+            if address.cert is not None:
+                context.load_cert_chain(address.cert, address.key)
+            with context.wrap_socket(plain, server_hostname=address.host):
+                return ""
+    except ssl.SSLCertVerificationError as err:
+        return f"its certificate is not trusted: {err.verify_message}; give its authority as ?ca="
+    except socket.gaierror:
+        return f"there is no host {address.host}"
+    except TimeoutError:
+        return "no answer"
+    except OSError as err:  # TLS among them
+        return (getattr(err, "reason", None) or err.strerror or str(err)).replace("_", " ").lower()
 
 
 def events_publisher(publisher: MqttPublisher, counters: Mapping[str, EventCounter]) -> Watcher:
@@ -223,7 +245,8 @@ class MqttPublisher:
         self._tell("connected")
 
     def _not_connected(self, client: Any, data: Any) -> None:
-        self._tell("no connection; trying again")
+        reason = _why_not(self._address)
+        self._tell(f"no connection{f' ({reason})' if reason else ''}; trying again")
 
     def _disconnected(self, client: Any, data: Any, flags: Any, reason: Any, _: Any) -> None:
         if reason.is_failure:

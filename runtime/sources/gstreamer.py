@@ -79,13 +79,23 @@ def rtsp_pipeline(
     return source + decoder + _FROM_NVMM.format(flip="")
 
 
-def any_pipeline(url: str) -> str:
+def any_pipeline(url: str, *, gives_up: bool = False) -> str:
     """Pipeline of a stream of any protocol that GStreamer knows, such as SRT.
+
+    Args:
+        url: of the stream.
+        gives_up: whether GStreamer's SRT can be told to give up, which is so from 1.22 on; by
+            itself it tries a refused passphrase for ever.
 
     >>> any_pipeline("srt://host:9000").split(" ! ")[0]
     'uridecodebin uri="srt://host:9000"'
+    >>> any_pipeline("srt://host:9000", gives_up=True).split(" ! ")[0]
+    'srtsrc uri="srt://host:9000" auto-reconnect=false'
     """
-    return f'uridecodebin uri="{_quoted(url)}" ! videoconvert ! {_SINK}'
+    source = f'uridecodebin uri="{_quoted(url)}"'
+    if gives_up and url.lower().startswith("srt:"):
+        source = f'srtsrc uri="{_quoted(url)}" auto-reconnect=false ! decodebin'
+    return f"{source} ! videoconvert ! {_SINK}"
 
 
 def is_finite(pipeline: str) -> bool:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from jdetrt.errors import SourceError
 from jdetrt.passwords import without_passwords
-from jdetrt.runtime.opencv import has_gstreamer, load_cv2
+from jdetrt.runtime.opencv import gstreamer_version, load_cv2
 from jdetrt.runtime.pyav import load_av
 from jdetrt.runtime.sources.av_capture import AvCapture
 from jdetrt.runtime.sources.camera import Capture
@@ -51,11 +51,22 @@ def open_stream(url: str) -> Capture:
         said = f": {err}" if str(err) else ""
         tried = f"FFmpeg{said}; this OpenCV has no GStreamer"
     reason = explain(url)
-    if has_gstreamer():
+    version = gstreamer_version()
+    if version is not None:
         tried = "FFmpeg and GStreamer"
         if not reason:
             with suppress(SourceError):
-                return open_gstreamer(without_passwords(url), any_pipeline(url))
+                return open_gstreamer(
+                    without_passwords(url), any_pipeline(url, gives_up=version >= (1, 22))
+                )
+    elif "protocol not found" in said:
+        scheme = url.partition("://")[0]
+        raise SourceError(
+            f"{without_passwords(url)}: this FFmpeg has no {scheme}. An OpenCV with GStreamer has "
+            "it, such as Debian's python3-opencv or that of a Jetson; or let another FFmpeg pass "
+            f"it on: ffmpeg -i {scheme}://... -c copy -f mpegts udp://127.0.0.1:5000, and open "
+            "udp://127.0.0.1:5000"
+        )
     raise SourceError(
         f"{without_passwords(url)}: does not open ({reason or f'tried {tried}'}); check the "
         "address, the password and that the camera is on"

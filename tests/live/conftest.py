@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 collect_ignore = ["rtsp_server.py"]  # which the system's Python runs
@@ -79,3 +80,25 @@ def rtsp_camera(gstreamer_python: str) -> Iterator[Callable[[], RtspCamera]]:
     yield make
     for camera in cameras:
         camera.kill()
+
+
+@pytest.fixture(scope="session")
+def system_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """A function that runs code in the system's Python, whose OpenCV has GStreamer."""
+    python = shutil.which("python3", path="/usr/bin")
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "msgspec").symlink_to(Path(msgspec.__file__).parent)
+    (folder / "jdetrt").symlink_to(Path(__file__).parents[2] / "jdetrt")
+    environment = {"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"}
+
+    def run(*arguments: str) -> str:
+        assert python is not None
+        done = subprocess.run(
+            [python, "-c", *arguments], capture_output=True, text=True, env=environment, timeout=120
+        )
+        return done.stdout if done.returncode == 0 else done.stderr
+
+    has = "import msgspec, cv2; print(cv2.getBuildInformation().replace(' ', ''))"
+    if python is None or "GStreamer:YES" not in run(has):
+        pytest.skip("the system's Python has no OpenCV with GStreamer (scripts/system.sh dev)")
+    return run

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import cv2
-import msgspec
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
 FRAMES = 300
 READ = """
 import itertools, json, sys
@@ -33,25 +29,9 @@ except JdetrtError as err:
 
 
 @pytest.fixture(scope="module")
-def read(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def read(system_python: Any) -> Any:
     """A function that reads a source in the system's Python, with the OpenCV of the system."""
-    python = shutil.which("python3", path="/usr/bin")
-    folder = tmp_path_factory.mktemp("packages")
-    (folder / "msgspec").symlink_to(Path(msgspec.__file__).parent)
-    (folder / "jdetrt").symlink_to(ROOT / "jdetrt")
-    environment = {"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"}
-
-    def run(*arguments: str) -> str:
-        assert python is not None
-        done = subprocess.run(
-            [python, "-c", *arguments], capture_output=True, text=True, env=environment, timeout=120
-        )
-        return done.stdout if done.returncode == 0 else done.stderr
-
-    has = "import msgspec, cv2; print(cv2.getBuildInformation().replace(' ', ''))"
-    if python is None or "GStreamer:YES" not in run(has):
-        pytest.skip("the system's Python has no OpenCV with GStreamer (scripts/system.sh dev)")
-    return lambda uri, most=1000: json.loads(run(READ, uri, str(most)))
+    return lambda uri, most=1000: json.loads(system_python(READ, uri, str(most)))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,8 +47,32 @@ def test_the_unit_starts_a_command_that_exists() -> None:
     assert unit["Service"]["SuccessExitStatus"] == "130"
 
 
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    verify = shutil.which("systemd-analyze")
+    if verify is None:
+        pytest.skip("systemd-analyze is not installed")
+    text = (EXAMPLES / "jdetrt.service").read_text()
+    unit = tmp_path / "jdetrt.service"
+
+    def said_of(text: str) -> str:
+        unit.write_text(text.replace("/opt/jdetrt/bin/jdetrt", sys.executable))
+        done = subprocess.run([verify, "verify", "--man=no", unit], capture_output=True, text=True)
+        return "".join(line for line in done.stderr.splitlines(True) if "jdetrt.service" in line)
+
+    assert said_of(text) == ""
+    assert "RestartSecs" in said_of(text.replace("RestartSec=", "RestartSecs="))
+
+
 def test_the_container_does() -> None:
-    text = (EXAMPLES / "compose.yaml").read_text()
-    match = re.search(r"command: \[track, (.*)\]", text)
-    assert match is not None
-    assert match[1].split(", ") == ["--config", "/data/site.toml"]
+    yaml = pytest.importorskip("yaml")
+    project = yaml.safe_load((EXAMPLES / "compose.yaml").read_text())
+    services = project["services"]
+    service = services["jdetrt"]
+    name, *options = service["command"]
+    assert (name, options) == ("track", ["--config", "/data/site.toml"])
+    assert set(service["depends_on"]) <= set(services)
+    mounts = [volume.split(":")[0] for volume in service["volumes"]]
+    assert {mount for mount in mounts if "/" not in mount} <= set(project["volumes"])
+    targets = [volume.split(":")[1] for volume in service["volumes"]]
+    assert "/data/site.toml" in targets
+    assert all(re.fullmatch(r"\$\{\w+:-\}", value) for value in service["environment"].values())

@@ -163,6 +163,52 @@ def test_a_broker_that_refuses_says_so(tmp_path: Path) -> None:
     assert not any("s3cret" in line for line in said)
 
 
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an authority of our own, another one, and a broker's certificate and key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+    request = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    request += ["-nodes", "-days", "1"]
+    for name in ("ca", "other"):
+        files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"]
+        subprocess.run([*request, "-subj", f"/CN={name}", *files], check=True, capture_output=True)
+    signed = ["-CA", folder / "ca.pem", "-CAkey", folder / "ca.key"]
+    names = ["-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1"]
+    names += ["-addext", "basicConstraints=critical,CA:FALSE"]
+    files = ["-keyout", folder / "broker.key", "-out", folder / "broker.pem"]
+    subprocess.run([*request, *signed, *names, *files], check=True, capture_output=True)
+    for file in folder.iterdir():  # mosquitto leaves root and reads them as another user
+        file.chmod(0o644)
+    for above in (folder, *folder.parents[:2]):
+        above.chmod(0o755)
+    return folder
+
+
+@needs_broker
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho's socket
+@pytest.mark.parametrize("authority", ["ca", "other"])
+def test_tls(tmp_path: Path, certificates: Path, authority: str) -> None:
+    files = {"cafile": "ca.pem", "certfile": "broker.pem", "keyfile": "broker.key"}
+    tls = [f"{option} {certificates / name}" for option, name in files.items()]
+    broker = Broker(tmp_path, "\n".join(["allow_anonymous true", *tls]))
+    broker.start()
+    said: list[str] = []
+    url = f"mqtts://me:s3cret@127.0.0.1:{broker.port}/t?ca={certificates / authority}.pem"
+    with MqttPublisher(url, say=said.append) as publisher:
+        _until(lambda: bool(said))
+        publisher(_result(1))
+        sent = publisher.published
+    broker.stop()
+    assert not any("s3cret" in line for line in said)
+    if authority == "ca":
+        assert (said, sent) == ([f"MQTT 127.0.0.1:{broker.port}: connected"], 1)
+    else:
+        assert "no connection (its certificate is not trusted: " in said[0]
+
+
 def test_without_a_broker_nothing_waits() -> None:
     pytest.importorskip("paho.mqtt.client")
     said: list[str] = []
@@ -171,7 +217,7 @@ def test_without_a_broker_nothing_waits() -> None:
             publisher(_result(index))
         assert (publisher.published, publisher.dropped) == (0, 3)
         _until(lambda: bool(said))
-    assert "no connection; trying again" in said[0]
+    assert "no connection (connection refused); trying again" in said[0]
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,14 @@ def test_a_file_that_does_not_open_prints_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "version"), [("YES (1.20.3)", (1, 20)), ("YES", (0, 0)), ("NO", None)]
+)
+def test_gstreamer_version(
+    monkeypatch: pytest.MonkeyPatch, text: str, version: tuple[int, int] | None
+) -> None:
+    built = SimpleNamespace(getBuildInformation=lambda: f"    GStreamer:     {text}\n")
+    monkeypatch.setattr(opencv, "load_cv2", lambda: built)
+    assert opencv.gstreamer_version() == version

@@ -638,7 +638,8 @@ def fake_cv2(monkeypatch: pytest.MonkeyPatch) -> Callable[..., _Cv2]:
         fake = _Cv2(opens)
         for module in (camera_uri, network, gstreamer_module):
             monkeypatch.setattr(module, "load_cv2", lambda: fake)
-            monkeypatch.setattr(module, "has_gstreamer", lambda: gstreamer)
+            monkeypatch.setattr(module, "has_gstreamer", lambda: gstreamer, raising=False)
+        monkeypatch.setattr(network, "gstreamer_version", lambda: (1, 22) if gstreamer else None)
         monkeypatch.setattr(network, "explain", lambda url: "")
         monkeypatch.setattr(network, "load_av", lambda: None)
         return fake
