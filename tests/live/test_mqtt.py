@@ -170,12 +170,25 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if openssl is None:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("certificates")
-    request = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    request: list[str | Path] = [
+        openssl,
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+    ]
     request += ["-nodes", "-days", "1"]
     for name in ("ca", "other"):
-        files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"]
+        files: list[str | Path] = [
+            "-keyout",
+            folder / f"{name}.key",
+            "-out",
+            folder / f"{name}.pem",
+        ]
         subprocess.run([*request, "-subj", f"/CN={name}", *files], check=True, capture_output=True)
-    signed = ["-CA", folder / "ca.pem", "-CAkey", folder / "ca.key"]
+    signed: list[str | Path] = ["-CA", folder / "ca.pem", "-CAkey", folder / "ca.key"]
     names = ["-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1"]
     names += ["-addext", "basicConstraints=critical,CA:FALSE"]
     files = ["-keyout", folder / "broker.key", "-out", folder / "broker.pem"]
