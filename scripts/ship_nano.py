@@ -1,8 +1,8 @@
-"""Export nano in its built-in sizes.
+"""Make the files of the built-in nano from a checkpoint of `jdetrt train nano`.
 
-usage: ship_nano.py FOLDER. FOLDER holds nano.safetensors; beside it come nano-WIDTHxHEIGHT.onnx. To
-keep the package small, the large weights of 640x480 are references into the checkpoint (external
-data of ONNX), where the bytes are the same.
+usage: ship_nano.py CHECKPOINT FOLDER. FOLDER gets nano.safetensors, its weights stored as float16,
+and nano-WIDTHxHEIGHT.onnx. To keep the package small, the large weights of 640x480 are references
+into the checkpoint (external data of ONNX), where the bytes are the same.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ import onnx
 
 from jdetrt.config import ExportConfig
 from jdetrt.export.onnx_writer import export_onnx
+from jdetrt.training.checkpoints import checkpoint
 
 SIZES = ((576, 320), (640, 480), (864, 480))
 SHARED = ((640, 480),)
 LEAST = 1024  # bytes; smaller tensors stay in the model
 
 
-def places(checkpoint: Path) -> dict[bytes, int]:
+def places(stored: Path) -> dict[bytes, int]:
     """Offset in the file of each tensor of a safetensors file, by its bytes."""
-    data = checkpoint.read_bytes()
+    data = stored.read_bytes()
     first = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:first])
     spans = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
     return {data[first + begin : first + end]: first + begin for begin, end in spans}
 
 
-def share(path: Path, checkpoint: Path) -> None:
+def share(path: Path, stored: Path) -> None:
     """Let a model refer to the weights of a checkpoint beside it, in place."""
     model = onnx.load(path)
-    offsets = places(checkpoint)
+    offsets = places(stored)
     for tensor in model.graph.initializer:
         values = tensor.raw_data
         if len(values) < LEAST or values not in offsets:
@@ -42,7 +43,7 @@ def share(path: Path, checkpoint: Path) -> None:
         tensor.ClearField("raw_data")
         tensor.data_location = onnx.TensorProto.EXTERNAL
         for key, value in (
-            ("location", checkpoint.name),
+            ("location", stored.name),
             ("offset", str(offsets[values])),
             ("length", str(len(values))),
         ):
@@ -51,16 +52,27 @@ def share(path: Path, checkpoint: Path) -> None:
     onnx.save(model, path)
 
 
-def main(folder: Path) -> None:
-    """Export, share, say how large the files are."""
-    checkpoint = folder / "nano.safetensors"
+def main(trained: Path, folder: Path) -> None:
+    """Store, export, share, say how large the files are."""
+    network, info = checkpoint.load(trained)
+    config = info.config
+    stored = folder / "nano.safetensors"
+    checkpoint.save(
+        stored,
+        network,
+        size=config.size,
+        tracker=config.tracker,
+        scores=config.scores,
+        identities=info.identities,
+        half=True,
+    )
     for width, height in SIZES:
         path = folder / f"nano-{width}x{height}.onnx"
-        export_onnx(checkpoint, path, ExportConfig(size=(width, height), half_weights=True))
+        export_onnx(stored, path, ExportConfig(size=(width, height), half_weights=True))
         if (width, height) in SHARED:
-            share(path, checkpoint)
+            share(path, stored)
         click.echo(f"{path.name}: {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

@@ -204,6 +204,9 @@ class Recipe(Section, frozen=True):
     augment: AugmentConfig = AugmentConfig()
     targets: TargetsConfig = TargetsConfig()
     loss: LossConfig = LossConfig()
+    # Nothing is trained by steps: embeddings are fitted in closed form to one view of each image an
+    # epoch, and the scores calibrated at these network sizes (jdetrt.training.closed_form).
+    closed_form: tuple[Size, ...] = ()
     validate_every: Annotated[int, Meta(ge=1)] = 1  # epochs
     validation_size: Size | None = None  # network size; None for that of the network
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     "recipe",
     required=False,
     shell_complete=opt.complete_file,
-    help="A TOML file, or a built-in recipe: paper, nano, nanodet-embedding, nano-efficientnet, "
-    "nano-efficientnet-embedding or nano-efficientnet-large. Without one, --data trains the "
+    help="A TOML file, or a built-in recipe: paper, nano, nano-research, nanodet-detection, "
+    "nanodet-embedding, nano-efficientnet, nano-efficientnet-embedding or "
+    "nano-efficientnet-large. Without one, --data trains the "
     "built-in nano further, and --resume uses the run's own.",
 )
 @opt.output("Folder of the run.", metavar="DIR")

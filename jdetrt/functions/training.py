@@ -82,6 +82,8 @@ def train(
         MissingDependencyError: torch is not installed.
     """
     with requiring("train", "Training a network"):
+        from jdetrt.export.torch_session import TorchSession
+        from jdetrt.training.closed_form import fit_network
         from jdetrt.training.data.datasets import labels_account
         from jdetrt.training.data.training_set import open_training_set
         from jdetrt.training.distributed import processes
@@ -125,6 +127,15 @@ def train(
                 say(f"Labels: {labels.summary()}")
             for note in labels.notes:
                 say(note)
+        if settings.closed_form:
+            if process.world > 1 or validate is not None or resume:
+                raise ConfigError(
+                    "closed_form: such a run takes minutes, in one process and to its end; leave "
+                    "out --resume, --validate and torchrun"
+                )
+            return fit_network(
+                settings, data_set, output, TorchSession, workers=workers, progress=progress
+            )
         return run(
             settings,
             data_set,

@@ -14,8 +14,9 @@ from jdetrt.training.run_folder import STATE, check, prepare
 
 def test_recipes_by_name_and_by_file(tmp_path: Path) -> None:
     former = {f"nano-efficientnet{step}" for step in ("", "-embedding", "-large")}
-    assert set(RECIPES) == {"nano", "nanodet-detection", "nanodet-embedding", "paper"} | former
-    assert open_recipe("nano") == open_recipe("nanodet-embedding")
+    dense = {"nano", "nano-research", "nanodet-detection", "nanodet-embedding"}
+    assert set(RECIPES) == {"paper"} | dense | former
+    assert {open_recipe(name).network.body for name in dense} == {"nanodet-g"}
     assert {open_recipe(name).network.body for name in former} == {"nano"}
     assert open_recipe("paper").network.body == "darknet53"
     file = tmp_path / "mine.toml"
