@@ -211,17 +211,12 @@ def _streams(task: Task) -> Outcome:
 
 def _layers(task: Task) -> Outcome:
     from jdetrt.engine.tensorrt.describe import describe_plan
-    from jdetrt.engine.tensorrt.profile import profile_plan
 
-    content, times = describe_plan(task.plan), profile_plan(task.plan)
-    facts: dict[str, Any] = {"network_ms": times.total, "layers_timed": len(times.milliseconds)}
-    slowest = sorted(times.milliseconds.items(), key=lambda item: -item[1])[:_SLOWEST]
-    facts["slowest_ms"] = dict(slowest)
-    if content.compiled is not None:
-        compiled = content.compiled
-        facts |= {"launches": len(compiled.layers), "moved_bytes": compiled.moved}
-        facts["convolutions"] = compiled.convolutions
-    return Outcome(facts=facts)
+    content = describe_plan(task.plan, timed=True)
+    if content.times is None or content.summary is None:
+        return Outcome(error=content.note)
+    slowest = sorted(content.times.milliseconds.items(), key=lambda item: -item[1])[:_SLOWEST]
+    return Outcome(facts={**msgspec.to_builtins(content.summary), "slowest_ms": dict(slowest)})
 
 
 def _tests(task: Task) -> Outcome:

@@ -14,6 +14,8 @@ from jdetrt.engine.tensorrt.compat import (
 from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.engine.tensorrt.layers import Compiled, from_inspector, read_layers
 from jdetrt.engine.tensorrt.plan import Host, Plan, Sidecar
+from jdetrt.engine.tensorrt.profile import LayerTimes, profile_plan
+from jdetrt.engine.tensorrt.summary import PlanSummary, summarise
 from jdetrt.errors import EngineError, MissingDependencyError, PlanMismatchError, SessionError
 from jdetrt.file_kind import PLAN_MARKS
 
@@ -31,6 +33,8 @@ class PlanContent:
         sidecar: what it was made with; None without one.
         compiled: its layers; None where they cannot be had here.
         note: why the sidecar or the layers are missing; "" where nothing is.
+        times: of the layers on this machine's GPU; None where they were not measured.
+        summary: numbers of the layers; None without them.
     """
 
     path: str
@@ -39,13 +43,19 @@ class PlanContent:
     sidecar: Sidecar | None
     compiled: Compiled | None
     note: str
+    times: LayerTimes | None = None
+    summary: PlanSummary | None = None
 
 
-def describe_plan(path: Path) -> PlanContent:
+def describe_plan(path: Path, *, timed: bool = False) -> PlanContent:
     """Describe a plan.
 
     Layers come from what the build kept beside the plan, or else from the plan itself, which only a
     machine that can run it can load.
+
+    Args:
+        path: the file.
+        timed: run it, and measure its layers; where that cannot be done, the note says why.
 
     Raises:
         SessionError: there is no plan, it is empty, it cannot be read, or it is something else.
@@ -63,7 +73,9 @@ def describe_plan(path: Path) -> PlanContent:
                 f"{path}: has the name of a plan but is not one; name a plan from `jdetrt build`"
             ) from err
         digest = plan.sha256
-        return PlanContent(str(path), size, digest, None, read_layers(path, digest), str(err))
+        layers = read_layers(path, digest)
+        summary = None if layers is None else summarise(layers)
+        return PlanContent(str(path), size, digest, None, layers, str(err), summary=summary)
     plan.check()
     compiled, note = read_layers(path, plan.sha256), ""
     if compiled is None:
@@ -71,7 +83,14 @@ def describe_plan(path: Path) -> PlanContent:
             compiled = _from_engine(plan)
         except (EngineError, MissingDependencyError) as err:
             note = f"its layers are told by the plan itself, which cannot be loaded here: {err}"
-    return PlanContent(str(path), size, plan.sha256, plan.sidecar, compiled, note)
+    times = None
+    if timed and compiled is not None and current_device() is not None:
+        try:
+            times = profile_plan(plan)
+        except (EngineError, MissingDependencyError) as err:
+            note = f"its layers could not be timed: {err}"
+    summary = None if compiled is None else summarise(compiled, times)
+    return PlanContent(str(path), size, plan.sha256, plan.sidecar, compiled, note, times, summary)
 
 
 def _from_engine(plan: Plan) -> Compiled:

@@ -28,6 +28,7 @@ from jdetrt.benchmarks.selftest.steps import KINDS, steps
 from jdetrt.benchmarks.selftest.work import Outcome, Task, do
 from jdetrt.cli import main
 from jdetrt.engine.onnxruntime import OrtSession
+from jdetrt.engine.tensorrt import describe as describe_module
 from jdetrt.engine.tensorrt import profile as profile_module
 from jdetrt.engine.tensorrt import session as session_module
 from jdetrt.engine.tensorrt.builder import build as builder
@@ -61,7 +62,7 @@ class Gpu:
         self._reference = OrtSession(model, provider="cpu", threads=1)
         self._cuda: FakeCuda | None = None
         self.wrong = 0.0  # added to the scores
-        for place in (session_module, builder, profile_module, run_module):
+        for place in (session_module, builder, profile_module, describe_module, run_module):
             patch.setattr(place, "current_device", lambda: ORIN)
         for place in (session_module, profile_module):
             patch.setattr(place, "open_cuda", self._open)
@@ -186,7 +187,7 @@ def test_whole(whole: Whole) -> None:
     assert verified.facts["pairs"] > 0
     layers = result.step(f"layers {NETWORK}.fp16")
     assert layers is not None
-    assert layers.facts["network_ms"] == pytest.approx(0.3)
+    assert layers.facts["milliseconds"] == pytest.approx(0.3)
     assert list(layers.facts["slowest_ms"]) == ["/network/body/conv", "reformat"]
     built = {tuple(build["flags"]): build["calibrator"] for build in scenario.builds}
     assert any(calibrator and "INT8" in flags for flags, calibrator in built.items())
