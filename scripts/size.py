@@ -54,7 +54,10 @@ SINCE = {
         *("runtime/confidences.py", "training/convert/mat_structure.py"),
         *("training/convert/names.py",),
     ),
-    "self-test on a GPU": ("benchmarks/selftest/", "jdetrt/cli/selftest.py"),
+    "self-test on a GPU, times of layers, graphs with pycuda": (
+        *("benchmarks/selftest/", "jdetrt/cli/selftest/", "engine/tensorrt/profile.py"),
+        *("engine/cuda/driver_graphs.py",),
+    ),
     "what a file is, and the next command": ("jdetrt/file_kind.py", "jdetrt/file_check.py"),
     "the network nanodet-g": (
         *("training/network/nanodet.py", "training/network/box_embedding.py"),
