@@ -15,7 +15,14 @@ import numpy.typing as npt
 from jdetrt.runtime.preprocess import Letterbox, letterbox
 from jdetrt.types import Array, Session
 
-__all__ = ["ArrayBuffer", "BufferedSession", "InputBuffer", "make_buffers"]
+__all__ = [
+    "ArrayBuffer",
+    "BatchSession",
+    "BufferedSession",
+    "InputBuffer",
+    "make_batch_buffers",
+    "make_buffers",
+]
 
 
 class InputBuffer(Protocol):
@@ -53,6 +60,23 @@ class BufferedSession(Protocol):
         """Buffers that letterbox to ``size`` (width, height), for one user at a time."""
 
 
+@runtime_checkable
+class BatchSession(BufferedSession, Protocol):
+    """Session that takes images of several buffers in one run.
+
+    Attributes:
+        largest_batch: images that one run takes at most.
+    """
+
+    largest_batch: int
+
+    def batch_buffers(self, size: tuple[int, int], count: int) -> Sequence[InputBuffer]:
+        """Buffers that letterbox to ``size`` (width, height), to be submitted together."""
+
+    def submit_batch(self, buffers: Sequence[InputBuffer]) -> None:
+        """Start the network on filled buffers; its outputs have their order."""
+
+
 class ArrayBuffer:
     """Input buffer of a session that takes arrays.
 
@@ -83,3 +107,14 @@ def make_buffers(session: Session, size: tuple[int, int], count: int) -> Sequenc
     if isinstance(session, BufferedSession):
         return session.frame_buffers(size, count)
     return [ArrayBuffer(session, size) for _ in range(count)]
+
+
+def make_batch_buffers(
+    session: Session, size: tuple[int, int], count: int
+) -> Sequence[InputBuffer]:
+    """Make input buffers whose images go to the network together, where the session takes that."""
+    if not isinstance(session, BatchSession):
+        return [ArrayBuffer(session, size) for _ in range(count)]
+    if session.inputs[0].shape[0] == -1:
+        return session.batch_buffers(size, count)
+    return session.frame_buffers(size, count)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from jdetrt.errors import ConfigError, JdetrtError, SourceError
 from jdetrt.runtime.associate import STAGES, Associate, OnFrame, Select
 from jdetrt.runtime.camera_motion import CameraMotion
 from jdetrt.runtime.detector import Detector, detector_for
-from jdetrt.runtime.input_buffer import ArrayBuffer
+from jdetrt.runtime.input_buffer import ArrayBuffer, BatchSession, make_batch_buffers
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink, Watcher
@@ -108,12 +109,16 @@ class _Lane:
         return None
 
 
+_Batch = list[tuple[_Lane, Prepared]]
+
+
 class MultiPipeline:
     """Tracks people through several sources with one network.
 
     Each round takes the next frame of every source that has one and runs them as one batch; where
-    the model takes one image at a time, the sources take turns. Meanwhile the frames before are
-    finished.
+    the model takes one image at a time, or not as many as there are sources, these take turns.
+    Meanwhile the frames before are finished. A session on a GPU letterboxes there, and where no
+    source is live a second batch waits at the GPU.
     A source that breaks off or ends early leaves the round, and the others go on. Where one of the
     sources is live, no round waits for a source that has no frame yet.
 
@@ -160,10 +165,12 @@ class MultiPipeline:
         self._live = any(stream.source.live for stream in streams)
         self._say = say
         self.names = unique([stream.name or stream.source.name for stream in streams])
-        for stream, name in zip(streams, self.names, strict=True):
-            detector = detector_for(model, stream.tracker.config, size)
+        detectors = [detector_for(model, stream.tracker.config, size) for stream in streams]
+        count = BUFFERS * len(streams)
+        waiting = iter(make_batch_buffers(session, detectors[0].size, count))
+        for stream, name, detector in zip(streams, self.names, detectors, strict=True):
             watch = Stopwatch(STAGES, stream.source)
-            buffers = [ArrayBuffer(session, detector.size) for _ in range(BUFFERS)]
+            buffers = [next(waiting) for _ in range(BUFFERS)]
             moves = CameraMotion(camera_motion)
             ahead = ReadAhead(
                 stream.source,
@@ -189,6 +196,14 @@ class MultiPipeline:
             self._lanes.append(_Lane(stream, name, detector, ahead, associate, watch, limit))
         self._input = session.inputs[0].name
         self._batched = session.inputs[0].shape[0] == -1
+        self._most = len(streams) if self._batched else 1  # images in a run
+        self._depth = 1  # runs that are open at a time
+        self._collect_outputs = session.wait
+        if isinstance(session, BatchSession):
+            self._most = min(self._most, session.largest_batch)
+            self._depth = 1 if self._live else session.depth
+            self._collect_outputs = session.collect
+        self._submitted: deque[float] = deque()  # when, of the runs that are open
         self._batches = self._images = self._turn = 0
         self._finished: list[tuple[float, int]] = []  # first and last: when, frames until then
 
@@ -238,77 +253,95 @@ class MultiPipeline:
         )
 
     def _loop(self) -> None:
-        at_network: list[tuple[_Lane, Prepared]] = []
+        at_network: deque[_Batch] = deque()  # oldest first
+        failure: Exception | None = None
         try:
             while True:
                 self._news.clear()
-                outputs = self._collect(at_network)
-                following = self._next_batch()
+                ended = failure is not None or all(lane.ended for lane in self._lanes)
+                full = ended or len(at_network) == self._depth
+                done = at_network[0] if at_network and full else []
+                outputs = self._collect(done)
+                following = [] if ended else self._next_batch()
                 with interrupt_held():
-                    done, at_network = at_network, []
-                    try:
-                        if following:
+                    if done:
+                        at_network.popleft()
+                    if following:
+                        try:
                             self._submit(following)
-                            at_network = following
-                    finally:
-                        self._finish(done, outputs)
+                            at_network.append(following)
+                        except Exception as err:  # raised when the frames before are done
+                            failure = err
+                    self._finish(done, outputs)
                 if not at_network:
-                    if all(lane.ended for lane in self._lanes):
-                        return
+                    if ended or failure is not None:
+                        break
                     if self._live:  # a source that is not live was waited for
                         self._news.wait(_LOOK_AGAIN)
         finally:
-            if _submitted(at_network):  # left by an error: give the session back idle
-                with suppress(JdetrtError):
-                    self._session.wait()
+            for batch in at_network:  # left by an error: give the session back idle
+                if _goes_to_network(batch):
+                    with suppress(JdetrtError):
+                        self._session.wait()
+        if failure is not None:
+            raise failure
 
-    def _next_batch(self) -> list[tuple[_Lane, Prepared]]:
-        """The next frame of every stream that has one; without a free batch of the next in turn."""
-        batch: list[tuple[_Lane, Prepared]] = []
+    def _next_batch(self) -> _Batch:
+        """The next frame of every stream that has one, or of as many as a run takes, in turn."""
+        batch: _Batch = []
         lanes = self._lanes[self._turn :] + self._lanes[: self._turn]
         for lane in lanes:
             ended = lane.ended
             item = lane.next(wait=not self._live)
             if item is not None:
                 batch.append((lane, item))
-                if not self._batched:
+                if len(batch) == self._most < len(lanes):
                     self._turn = (self._lanes.index(lane) + 1) % len(lanes)
                     break
             elif lane.ended and not ended and (failure := lane.failure()) is not None:
                 self._say(f"{lane.name}: {failure}")
         return batch
 
-    def _submit(self, batch: list[tuple[_Lane, Prepared]]) -> None:
-        tensors = [item.buffer.tensor for _, item in batch if isinstance(item.buffer, ArrayBuffer)]
-        if not tensors:  # frames between those that the network sees
+    def _submit(self, batch: _Batch) -> None:
+        buffers = [item.buffer for _, item in batch if item.buffer is not None]
+        if not buffers:  # frames between those that the network sees
             return
-        images = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
-        self._submitted_at = time.perf_counter()
-        self._session.submit({self._input: images})
+        begin = time.perf_counter()
+        tensors = [buffer.tensor for buffer in buffers if isinstance(buffer, ArrayBuffer)]
+        if tensors:
+            images = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
+            self._session.submit({self._input: images})
+        elif self._batched and isinstance(self._session, BatchSession):
+            self._session.submit_batch(buffers)
+        else:
+            (buffer,) = buffers
+            buffer.submit()
+        self._submitted.append(begin)
         self._batches += 1
-        self._images += len(tensors)
+        self._images += len(buffers)
 
-    def _collect(self, batch: list[tuple[_Lane, Prepared]]) -> dict[str, Array]:
-        outputs: dict[str, Array] = {}
-        if _submitted(batch):
-            outputs = self._session.wait()
-            elapsed = time.perf_counter() - self._submitted_at
-            seconds = self._session.last_run_seconds or elapsed
+    def _collect(self, batch: _Batch) -> dict[str, Array]:
+        if not _goes_to_network(batch):
+            return {}
+        outputs = self._collect_outputs()
+        elapsed = time.perf_counter() - self._submitted.popleft()
+        seconds = self._session.last_run_seconds or elapsed
         for lane, item in batch:
             if item.buffer is not None:
                 lane.stopwatch.add("network", seconds)
-            lane.ahead.give_back(item)
         return outputs
 
-    def _finish(self, batch: list[tuple[_Lane, Prepared]], outputs: Mapping[str, Array]) -> None:
+    def _finish(self, batch: _Batch, outputs: Mapping[str, Array]) -> None:
         index = -1
         for lane, item in batch:
             if item.letterbox is None:
+                lane.ahead.give_back(item)
                 lane.associate.between(item.frame)
                 continue
             index += 1
             with lane.stopwatch.stage("decode"):
                 detections = lane.detector.decode(outputs, item.letterbox, index)
+            lane.ahead.give_back(item)  # not before: the outputs may be the buffer's
             lane.associate(item.frame, detections)
         if batch:
             frames = sum(lane.stopwatch.frames for lane in self._lanes)
@@ -332,6 +365,6 @@ def unique(names: Sequence[str]) -> list[str]:
     return result
 
 
-def _submitted(batch: list[tuple[_Lane, Prepared]]) -> bool:
-    """True while the network runs on a batch, unless all of it are frames that it does not see."""
+def _goes_to_network(batch: _Batch) -> bool:
+    """True for a batch unless all of it are frames that the network does not see."""
     return any(item.buffer is not None for _, item in batch)

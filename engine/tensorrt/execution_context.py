@@ -91,6 +91,11 @@ class Contexts:
                     f"got {shape}; build it with --batch for others"
                 )
 
+    @property
+    def smallest_batch(self) -> int:
+        """Images that a run takes at least."""
+        return self._limits[self.inputs[0].name][0][0]
+
     def context(self) -> Any:
         """Give an ``IExecutionContext`` of its own. Raises CudaError where TensorRT refuses."""
         context, self._spare = self._spare, None

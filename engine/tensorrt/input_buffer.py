@@ -43,13 +43,14 @@ class FrameBuffer:
         streams: of the session.
         kernel: the letterbox; None for that of the CPU.
         size: width and height of the network input.
-        submit: starts the network on the buffer.
+        submit: starts the network on the buffer; None for one that only goes in batches, which has
+            no input and no run of its own.
 
     Attributes:
         shape: of the network input, ``(1, 3, H, W)``.
         sent: reached when the image sets out.
         ready: reached when it is on the GPU.
-        run: of the network on this buffer.
+        run: of the network on this buffer alone; None where it only goes in batches.
         open: it is submitted and has not been waited for.
     """
 
@@ -60,7 +61,7 @@ class FrameBuffer:
         streams: Streams,
         kernel: LetterboxKernel | None,
         size: tuple[int, int],
-        submit: Callable[[FrameBuffer], None],
+        submit: Callable[[FrameBuffer], None] | None,
     ) -> None:
         (spec,) = contexts.inputs
         self.shape = (1, 3, size[1], size[0])
@@ -73,23 +74,24 @@ class FrameBuffer:
         self._images = ExitStack()
         self._image: Exchange | None = None  # made for the first image, and for larger ones
         self._fit: Letterbox | None = None
-        self._prepare: Callable[[Stream], None] | None = None
+        self._enqueue: dict[int, Callable[[Stream], None]] = {}  # by address of the network's input
+        self.run: Run | None = None
         with ExitStack() as made:
             room = nbytes(self.shape, spec.dtype)
-            self._input: DeviceBuffer | View
+            self._input: DeviceBuffer | View | None = None
             if kernel is None:
                 tensor = Exchange(cuda, room, made)
                 self._tensor = tensor
                 self._array = tensor.array(0, self.shape, spec.dtype)[0]
                 self._input = tensor.device
-            else:
+            elif submit is not None:
                 self._input = free_later(made, cuda.buffer(room))
             self.sent: Event = free_later(made, cuda.event())
             self.ready: Event = free_later(made, cuda.event())
             made.callback(self._images.close)
-            self.run = Run(
-                contexts, cuda, streams, {spec.name: self._input}, {spec.name: self.shape}, made
-            )
+            if submit is not None and self._input is not None:
+                inputs, shapes = {spec.name: self._input}, {spec.name: self.shape}
+                self.run = Run(contexts, cuda, streams, inputs, shapes, made)
             self._cleanup = made.pop_all()
 
     def fill(self, image: npt.NDArray[np.uint8]) -> Letterbox:
@@ -117,18 +119,37 @@ class FrameBuffer:
 
     def submit(self) -> None:
         """Start the network on the image. Raises SessionError."""
+        self.check()
+        if self._submit is None:
+            raise SessionError("the buffer is for batches: use submit_batch()")
+        self._submit(self)
+
+    def check(self) -> None:
+        """Raise SessionError if it holds no image, or is at the network already."""
         if not self._filled:
             raise SessionError("the buffer holds no image: call fill() before submit()")
-        self._submit(self)
+        if self.open:
+            raise SessionError("the buffer is at the network: call wait() before submit()")
 
     def start(self) -> None:
         """Enqueue its run, once the image has arrived. Raises SessionError."""
+        assert self.run is not None
+        assert self._input is not None
         self._streams.network.wait(self.ready)
-        self.run.start(self._prepare)
+        self.run.start(None if self._kernel is None else self._letterbox(self._input))
         self.open = True
+
+    def enqueue(self, target: View) -> None:
+        """Enqueue what puts the image into a network input, its place in a batch."""
+        self._streams.network.wait(self.ready)
+        if self._kernel is None:
+            self._cuda.copy(target, self._tensor.device, self._streams.network)
+        else:
+            self._letterbox(target)(self._streams.network)
 
     def finish(self) -> dict[str, Array]:
         """Wait for its run and give the outputs, which its next run overwrites."""
+        assert self.run is not None
         try:
             outputs = self.run.finish()
         except SessionError:
@@ -157,22 +178,33 @@ class FrameBuffer:
             return fit
         source_size = image.shape[1], image.shape[0]
         if self._fit is None or self._fit.source_size != source_size:
-            self._fit = self._bind(source_size, self._kernel)
+            self._fit = self._resize(source_size)
         assert self._image is not None
         np.copyto(self._image.host[: image.size].reshape(image.shape), image)
         self.sent.record(stream)
         self._image.upload(image.size, stream)
         return self._fit
 
-    def _bind(self, source_size: tuple[int, int], kernel: LetterboxKernel) -> Letterbox:
+    def _letterbox(self, target: DeviceBuffer | View) -> Callable[[Stream], None]:
+        """Make what enqueues the letterbox, once for each network input."""
+        if target.address not in self._enqueue:
+            assert self._kernel is not None
+            assert self._image is not None
+            assert self._fit is not None
+            bound = self._kernel.bind(self._image.device, target, self._fit)
+            self._enqueue[target.address] = bound
+        return self._enqueue[target.address]
+
+    def _resize(self, source_size: tuple[int, int]) -> Letterbox:
         """Prepare for images of another size; the memory for them only grows."""
         fit = Letterbox.fit(source_size, self._size)
         size = source_size[0] * source_size[1] * 3
         self._fit = None
-        self.run.drop_graph()
+        self._enqueue.clear()
+        if self.run is not None:
+            self.run.drop_graph()
         if self._image is None or self._image.device.nbytes < size:
             self._image = None
             self._images.close()  # nothing uses it: `ready` was waited for
             self._image = Exchange(self._cuda, size, self._images)
-        self._prepare = kernel.bind(self._image.device, self._input, fit)
         return fit

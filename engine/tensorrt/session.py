@@ -12,6 +12,7 @@ from pathlib import Path
 from jdetrt.engine.cuda.api import CudaError, explained, free_later, open_cuda, quietly
 from jdetrt.engine.cuda.letterbox import LetterboxKernel
 from jdetrt.engine.tensorrt.arrays import Arrays
+from jdetrt.engine.tensorrt.batches import Batch, padded
 from jdetrt.engine.tensorrt.compat import Log, load
 from jdetrt.engine.tensorrt.device import current_device
 from jdetrt.engine.tensorrt.execution_context import Contexts, captures_itself
@@ -96,7 +97,8 @@ class TensorRtSession(SessionBase):
         self._gpu_letterbox = gpu_letterbox
         self._runs = 0
         self._arrays: Arrays | None = None
-        self._last: FrameBuffer | Arrays | None = None
+        self._batches: dict[tuple[int, ...], list[Batch]] = {}
+        self._last: FrameBuffer | Arrays | Batch | None = None
         try:
             with self._cuda.current():
                 self._free_before = self._cuda.memory()[0]
@@ -129,17 +131,83 @@ class TensorRtSession(SessionBase):
         Raises:
             SessionError: the plan takes another size, or there is not enough memory.
         """
+        return self._make_buffers(size, count, self._start_buffer, least=1)
+
+    def batch_buffers(self, size: tuple[int, int], count: int) -> Sequence[FrameBuffer]:
+        """Buffers as of `frame_buffers`, but to be submitted together, by `submit_batch`.
+
+        Raises:
+            SessionError: as for `frame_buffers`.
+        """
+        return self._make_buffers(size, count, None, least=self._contexts.smallest_batch)
+
+    @property
+    def largest_batch(self) -> int:
+        """Images that one run takes at most."""
+        return self._contexts.largest[self.inputs[0].name][0]
+
+    def submit_batch(self, buffers: Sequence[FrameBuffer]) -> None:
+        """Start the network on several filled buffers of `batch_buffers` in one run; then ``wait``.
+
+        Up to ``depth`` runs may be open.
+
+        Args:
+            buffers: of one size, `largest_batch` of them at most; its outputs have their order.
+
+        Raises:
+            SessionError: there are too many, one holds no image, or TensorRT refuses.
+        """
+        self._check_room(self.depth)
+        if not 0 < len(buffers) <= self.largest_batch:
+            raise SessionError(
+                f"a batch of {len(buffers)} images: the plan takes 1 to {self.largest_batch}"
+            )
+        for buffer in buffers:
+            buffer.check()
+        try:
+            with self._cuda.current():
+                batch = self._batch(len(buffers), buffers[0].shape)
+                batch.start(buffers)
+        except SessionError as err:
+            raise SessionError(explained(err)) from err
+        self._open.append(functools.partial(self._finish, batch))
+
+    def _batch(self, count: int, shape: tuple[int, ...]) -> Batch:
+        """A batch that is not at the network, for so many images."""
+        count = max(padded(count, self.largest_batch), self._contexts.smallest_batch)
+        batches = self._batches.setdefault((count, *shape[1:]), [])
+        for batch in batches:
+            if not batch.open:
+                return batch
+        assert self._streams is not None
+        batches.append(
+            Batch(self._contexts, self._cuda, self._streams, (count, *shape[1:]), self._cleanup)
+        )
+        return batches[-1]
+
+    def _make_buffers(
+        self,
+        size: tuple[int, int],
+        count: int,
+        submit: Callable[[FrameBuffer], None] | None,
+        *,
+        least: int,
+    ) -> Sequence[FrameBuffer]:
         if self._closed:
             raise SessionError("the session is closed")
         spec = self.inputs[0]
         shape = (1, 3, size[1], size[0])
-        self._contexts.check({spec.name: shape})
+        self._contexts.check({spec.name: (least, *shape[1:])})
         assert self._streams is not None
         try:
             with self._cuda.current():
                 if self._gpu_letterbox and self._kernel is None:
                     self._kernel = self._compile(spec.dtype)
-                kept = [buffer for buffer in self._frame_buffers if buffer.shape == shape]
+                kept = [
+                    buffer
+                    for buffer in self._frame_buffers
+                    if buffer.shape == shape and (buffer.run is None) == (submit is None)
+                ]
                 for _ in range(count - len(kept)):
                     buffer = FrameBuffer(
                         self._contexts,
@@ -147,7 +215,7 @@ class TensorRtSession(SessionBase):
                         self._streams,
                         self._kernel,
                         size,
-                        self._start_buffer,
+                        submit,
                     )
                     self._frame_buffers.append(buffer)
                     kept.append(buffer)
@@ -175,6 +243,7 @@ class TensorRtSession(SessionBase):
         """
         if self._last is None:
             return {}
+        assert self._last.run is not None
         with self._cuda.current():
             return {
                 "upload": self._last.ready.seconds_since(self._last.sent),
@@ -221,10 +290,11 @@ class TensorRtSession(SessionBase):
             raise SessionError(explained(err)) from err
         self._open.append(functools.partial(self._finish, buffer))
 
-    def _finish(self, part: FrameBuffer | Arrays) -> dict[str, Array]:
+    def _finish(self, part: FrameBuffer | Arrays | Batch) -> dict[str, Array]:
         try:
             with self._cuda.current():
                 outputs = part.finish()
+                assert part.run is not None
                 self.last_run_seconds = part.run.seconds
         except SessionError as err:
             raise SessionError(explained(err)) from err

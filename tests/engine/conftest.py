@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_cuda import FakeCuda
+from fake_machine import KERNELS, V10, Machine, Make
 from fake_tensorrt import RTX, Scenario, fake_tensorrt
+from fake_trt_runtime import Network
 from small_onnx import write_small_onnx
 
 from jdetrt.engine.tensorrt import compat, plan_cache
@@ -72,3 +75,26 @@ def when_said() -> Iterator[Callable[[str, Callable[[], None]], None]]:
     for handler in handlers:
         logger.removeHandler(handler)
     logger.setLevel(level)
+
+
+@pytest.fixture
+def machine(install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    made: list[Machine] = []
+
+    def make(
+        version: str = V10, *, activations: int = 1 << 10, free_batch: bool = False, **gpu: Any
+    ) -> Machine:
+        cuda = FakeCuda(**{"kernels": KERNELS, **gpu})
+        network = Network(cuda, activations=activations)
+        if free_batch:
+            network.inputs = (("images", "FLOAT", (-1, 3, 32, 64)),)
+            network.outputs = tuple((n, k, (-1, *s[1:])) for n, k, s in network.outputs)
+        trt = install(version, network.scenario())
+        network.install(trt)
+        made.append(Machine(trt, cuda, network, tmp_path, monkeypatch))
+        return made[-1]
+
+    yield make
+    for machine in made:
+        if machine.opened:
+            machine.cuda.check_all_freed()

@@ -7,8 +7,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -16,117 +15,26 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_cuda import FakeCuda
+from fake_machine import KERNELS, ORIN, SIZE, V10, Make, check, noise, tensors
 from fake_tensorrt import RTX, VERSIONS
-from fake_trt_runtime import Network, expected, write_plan
 
 from jdetrt.cli.track import command
 from jdetrt.engine.cuda.api import CudaError, CudaMemoryError
 from jdetrt.engine.tensorrt import session as session_module
 from jdetrt.engine.tensorrt.build_options import BuildOptions
-from jdetrt.engine.tensorrt.compat import TensorRt
-from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Host
 from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import DataError, PlanMismatchError, SessionError
 from jdetrt.runtime.input_buffer import BufferedSession
 from jdetrt.runtime.preprocess import letterbox
-from jdetrt.types import Array, Session, TensorSpec
-
-ORIN = Device("Orin", "8.7", True, 32 << 30, 16 << 30, "12.6")
-V8, V10, V11, _ = VERSIONS
-RNG = np.random.default_rng(5)
-SIZE = (64, 32)
-
-
-def _images(n: int = 1) -> Array:
-    return RNG.random((n, 3, 32, 64), np.float32)
-
-
-def _picture(width: int = 96, height: int = 80) -> Array:
-    return RNG.integers(0, 256, (height, width, 3), np.uint8)
-
-
-def _check(outputs: dict[str, Array], images: Array) -> None:
-    wanted = expected(images)
-    assert set(outputs) == set(wanted)
-    for name, array in wanted.items():
-        np.testing.assert_array_equal(outputs[name], array)
-
-
-def _letterbox_kernel(dtype: str) -> Callable[..., None]:
-    """The kernel's work by the CPU's letterbox; its sizes are read from its arguments."""
-
-    def work(cuda: FakeCuda, grid: Any, block: Any, arguments: Any) -> None:
-        image, out, width, net_width, net_height, *_ = (int(a) for a in arguments)
-        span, cell, resized = int(arguments[-2]), int(arguments[-1]), int(arguments[8])
-        picture = cuda.view(image, "uint8", (resized * span // cell, width, 3))
-        assert (grid[0] * block[0], grid[1] * block[1]) >= (net_width, net_height)
-        tensor, _ = letterbox(picture.copy(), (net_width, net_height))
-        cuda.view(out, dtype, (3, net_height, net_width))[:] = tensor
-
-    return work
-
-
-KERNELS = {f"letterbox_{dtype}": _letterbox_kernel(dtype) for dtype in ("float32", "float16")}
-
-
-class Machine:
-    """A GPU, a TensorRT and a plan for them."""
-
-    def __init__(
-        self, trt: TensorRt, cuda: FakeCuda, network: Network, folder: Path, patch: Any
-    ) -> None:
-        self.trt, self.cuda, self.network, self.folder, self.patch = (
-            trt,
-            cuda,
-            network,
-            folder,
-            patch,
-        )
-        self.opened = False
-        patch.setattr(session_module, "current_device", lambda: ORIN)
-        patch.setattr(session_module, "open_cuda", self._open)
-
-    def _open(self) -> FakeCuda:
-        self.opened = True
-        return self.cuda
-
-    def plan(self, **kwargs: Any) -> Path:
-        return write_plan(self.folder / "model.plan", self.trt, ORIN, self.network, **kwargs)
-
-
-Make = Callable[..., Machine]
-
-
-@pytest.fixture
-def machine(install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    made: list[Machine] = []
-
-    def make(
-        version: str = V10, *, activations: int = 1 << 10, free_batch: bool = False, **gpu: Any
-    ) -> Machine:
-        cuda = FakeCuda(**{"kernels": KERNELS, **gpu})
-        network = Network(cuda, activations=activations)
-        if free_batch:
-            network.inputs = (("images", "FLOAT", (-1, 3, 32, 64)),)
-            network.outputs = tuple((n, k, (-1, *s[1:])) for n, k, s in network.outputs)
-        trt = install(version, network.scenario())
-        network.install(trt)
-        made.append(Machine(trt, cuda, network, tmp_path, monkeypatch))
-        return made[-1]
-
-    yield make
-    for machine in made:
-        if machine.opened:
-            machine.cuda.check_all_freed()
+from jdetrt.types import Session, TensorSpec
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("graphs", [False, True])
 def test_gives_what_the_network_gives(version: str, graphs: bool, machine: Make) -> None:
     here = machine(version)
-    images = [_images() for _ in range(5)]
+    images = [tensors() for _ in range(5)]
     with TensorRtSession(here.plan(), graphs=graphs) as session:
         assert isinstance(session, Session)
         assert isinstance(session, BufferedSession)
@@ -139,7 +47,7 @@ def test_gives_what_the_network_gives(version: str, graphs: bool, machine: Make)
         assert set(session.last_stage_seconds) == {"upload", "download"}
         assert min(session.last_stage_seconds.values()) > 0.0
     for outputs, image in zip(results, images, strict=True):  # later runs leave them alone
-        _check(outputs, image)
+        check(outputs, image)
     # TensorRT-RTX captures by itself; elsewhere: once eagerly, once to capture, then replays.
     by_us = graphs and version != RTX
     assert here.network.runs == (2 if by_us else 5)
@@ -150,7 +58,7 @@ def test_gives_what_the_network_gives(version: str, graphs: bool, machine: Make)
 
 def test_submit_returns_before_the_gpu_has_worked(machine: Make) -> None:
     here = machine()
-    image = _images()
+    image = tensors()
     with TensorRtSession(here.plan()) as session:
         session.submit({"images": image})
         assert here.cuda.pending()  # nothing waited for the GPU yet
@@ -158,7 +66,7 @@ def test_submit_returns_before_the_gpu_has_worked(machine: Make) -> None:
         image[:] = 0.0  # it was copied: the caller's array is free again
         with pytest.raises(SessionError, match="open already"):
             session.submit({"images": image})
-        _check(session.wait(), image_then)
+        check(session.wait(), image_then)
         with pytest.raises(SessionError, match="no run is open"):
             session.wait()
 
@@ -186,15 +94,15 @@ def test_single_frames_through_a_plan_of_many_batch_sizes(
 ) -> None:
     """A buffer holds one image; the network's own input, with room for four, is larger."""
     here = machine(version, free_batch=True)
-    pictures = [_picture(96, 80) for _ in range(4)]
-    several = np.concatenate([_images() for _ in range(3)])
+    pictures = [noise(96, 80) for _ in range(4)]
+    several = np.concatenate([tensors() for _ in range(3)])
     with TensorRtSession(here.plan(batch=(1, 2, 4)), graphs=graphs) as session:
         (buffer,) = session.frame_buffers(SIZE, 1)
         for picture in pictures:  # eagerly, captured, replayed
             buffer.fill(picture)
             buffer.submit()
-            _check(session.wait(), letterbox(picture, SIZE)[0][None])
-        _check(session.infer({"images": several}), several)
+            check(session.wait(), letterbox(picture, SIZE)[0][None])
+        check(session.infer({"images": several}), several)
 
 
 @pytest.mark.parametrize("graphs", [False, True])
@@ -205,7 +113,7 @@ def test_frames_go_through_buffers_while_the_network_runs(
     here = machine()
     # Buffers grow with the pictures, and keep their room for smaller ones.
     sizes = [(96, 80), (96, 80), (200, 90), (96, 80), (64, 32), (33, 47)]
-    pictures = [_picture(*size) for size in sizes]
+    pictures = [noise(*size) for size in sizes]
     with TensorRtSession(here.plan(), graphs=graphs, gpu_letterbox=on_gpu) as session:
         buffers = session.frame_buffers(SIZE, 2)
         fits = [buffers[0].fill(pictures[0])]
@@ -222,14 +130,14 @@ def test_frames_go_through_buffers_while_the_network_runs(
     for picture, outputs, fit in zip(pictures, results, fits, strict=True):
         tensor, wanted = letterbox(picture, SIZE)
         assert fit == wanted
-        _check(outputs, tensor[None])
+        check(outputs, tensor[None])
     assert ("kernel" in here.cuda.freed) == on_gpu
 
 
 @pytest.mark.parametrize("graphs", [False, True])
 def test_a_frame_may_queue_behind_the_one_at_work(graphs: bool, machine: Make) -> None:
     here = machine()
-    pictures = [_picture() for _ in range(8)]
+    pictures = [noise() for _ in range(8)]
     with TensorRtSession(here.plan(), graphs=graphs) as session:
         buffers = session.frame_buffers(SIZE, 3)
         for buffer, picture in zip(buffers[:2], pictures[:2], strict=True):
@@ -244,19 +152,19 @@ def test_a_frame_may_queue_behind_the_one_at_work(graphs: bool, machine: Make) -
             results.append(session.wait())
             buffers[i % 3].submit()
             with pytest.raises(SessionError, match="open already"):
-                session.submit({"images": _images()})
+                session.submit({"images": tensors()})
         results += [session.wait(), session.wait()]
         with pytest.raises(SessionError, match="no run is open"):
             session.wait()
     assert bool(here.cuda.graphs) == graphs
     for picture, outputs in zip(pictures, results, strict=True):
-        _check(outputs, letterbox(picture, SIZE)[0][None])
+        check(outputs, letterbox(picture, SIZE)[0][None])
 
 
 @pytest.mark.parametrize("graphs", [False, True])
 def test_a_run_that_fails_leaves_the_open_one_its_outputs(graphs: bool, machine: Make) -> None:
     here = machine()
-    pictures = [_picture() for _ in range(3)]
+    pictures = [noise() for _ in range(3)]
     with TensorRtSession(here.plan(), graphs=graphs) as session:
         buffers = session.frame_buffers(SIZE, 3)
         for buffer, picture in zip(buffers, pictures, strict=True):
@@ -266,20 +174,20 @@ def test_a_run_that_fails_leaves_the_open_one_its_outputs(graphs: bool, machine:
         with pytest.raises(SessionError, match="cannot run the plan"):
             buffers[1].submit()
         buffers[2].submit()
-        _check(session.wait(), letterbox(pictures[0], SIZE)[0][None])
-        _check(session.wait(), letterbox(pictures[2], SIZE)[0][None])
+        check(session.wait(), letterbox(pictures[0], SIZE)[0][None])
+        check(session.wait(), letterbox(pictures[2], SIZE)[0][None])
 
 
 def test_a_frame_queues_behind_a_run_of_another_shape(machine: Make) -> None:
     here = machine(free_batch=True)
-    picture, images = _picture(), _images(4)
+    picture, images = noise(), tensors(4)
     with TensorRtSession(here.plan(batch=(1, 2, 4))) as session:
         (buffer,) = session.frame_buffers(SIZE, 1)
         buffer.fill(picture)
         session.submit({"images": images})
         buffer.submit()
-        _check(session.wait(), images)
-        _check(session.wait(), letterbox(picture, SIZE)[0][None])
+        check(session.wait(), images)
+        check(session.wait(), letterbox(picture, SIZE)[0][None])
 
 
 def test_an_empty_buffer_is_refused(machine: Make) -> None:
@@ -287,12 +195,12 @@ def test_an_empty_buffer_is_refused(machine: Make) -> None:
         (buffer,) = session.frame_buffers(SIZE, 1)
         with pytest.raises(SessionError, match="holds no image"):
             buffer.submit()
-        session.infer({"images": _images()})
+        session.infer({"images": tensors()})
 
 
 def test_buffers_are_filled_from_another_thread(machine: Make) -> None:
     here = machine()
-    pictures = [_picture() for _ in range(20)]
+    pictures = [noise() for _ in range(20)]
     with TensorRtSession(here.plan()) as session:
         buffers = session.frame_buffers(SIZE, 3)
         free, ready = threading.Semaphore(len(buffers)), threading.Semaphore(0)
@@ -308,19 +216,19 @@ def test_buffers_are_filled_from_another_thread(machine: Make) -> None:
         for i, picture in enumerate(pictures):
             assert ready.acquire(timeout=20)
             buffers[i % 3].submit()
-            _check(session.wait(), letterbox(picture, SIZE)[0][None])
+            check(session.wait(), letterbox(picture, SIZE)[0][None])
             free.release()
         thread.join()
 
 
 def test_a_buffer_that_nobody_submitted_is_filled_again(machine: Make) -> None:
-    first, second = _picture(), _picture(300, 200)
+    first, second = noise(), noise(300, 200)
     with TensorRtSession(machine().plan()) as session:
         (buffer,) = session.frame_buffers(SIZE, 1)
         buffer.fill(first)  # as of a camera whose newer frame takes its place
         buffer.fill(second)  # larger: the memory of the first is freed, so it must not be in use
         buffer.submit()
-        _check(session.wait(), letterbox(second, SIZE)[0][None])
+        check(session.wait(), letterbox(second, SIZE)[0][None])
 
 
 @pytest.mark.parametrize("kernels", [KERNELS, None], ids=["gpu", "cpu"])
@@ -328,26 +236,26 @@ def test_buffers_in_half_precision(kernels: Any, machine: Make) -> None:
     here = machine(kernels=kernels)
     here.network.inputs = (("images", "HALF", (1, 3, 32, 64)),)
     here.trt.module._scenario.inputs = here.network.inputs
-    picture = _picture()
+    picture = noise()
     with TensorRtSession(here.plan()) as session:
         assert session.inputs[0].dtype == "float16"
         (buffer,) = session.frame_buffers(SIZE, 1)
         buffer.fill(picture)
         buffer.submit()
-        _check(session.wait(), letterbox(picture, SIZE)[0][None].astype(np.float16))
+        check(session.wait(), letterbox(picture, SIZE)[0][None].astype(np.float16))
 
 
 def test_without_a_compiler_the_cpu_letterboxes_and_says_so(
     machine: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     here = machine(kernels=None)
-    picture = _picture()
+    picture = noise()
     with TensorRtSession(here.plan()) as session, caplog.at_level(logging.WARNING):
         session.frame_buffers(SIZE, 1)
         (buffer,) = session.frame_buffers(SIZE, 1)
         buffer.fill(picture)
         buffer.submit()
-        _check(session.wait(), letterbox(picture, SIZE)[0][None])
+        check(session.wait(), letterbox(picture, SIZE)[0][None])
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "the CPU letterboxes" in caplog.text
 
@@ -359,12 +267,12 @@ def test_a_free_batch_within_the_profile(graphs: bool, machine: Make) -> None:
     with TensorRtSession(plan, graphs=graphs) as session:
         assert session.inputs[0].shape == (-1, 3, 32, 64)
         for n in (1, 4, 4, 4, 2, 2, 2, 1):
-            images = _images(n)
-            _check(session.infer({"images": images}), images)
+            images = tensors(n)
+            check(session.infer({"images": images}), images)
         with pytest.raises(SessionError, match=r"from \(1, 3, 32, 64\) to \(4, 3, 32, 64\)"):
-            session.infer({"images": _images(5)})
-        images = _images(2)
-        _check(session.infer({"images": images}), images)
+            session.infer({"images": tensors(5)})
+        images = tensors(2)
+        check(session.infer({"images": images}), images)
     # 1, 4 and 2 pictures in turn: a graph is only kept while the shape stays
     assert [graph.launches for graph in here.cuda.graphs] == ([2, 2] if graphs else [])
 
@@ -372,9 +280,9 @@ def test_a_free_batch_within_the_profile(graphs: bool, machine: Make) -> None:
 def test_feeds_are_checked(machine: Make) -> None:
     with TensorRtSession(machine().plan()) as session:
         with pytest.raises(SessionError, match=r"expected float32 \(1, 3, 32, 64\), got float64"):
-            session.submit({"images": _images().astype(np.float64)})
+            session.submit({"images": tensors().astype(np.float64)})
         with pytest.raises(SessionError, match=r"takes 'images', got 'image'"):
-            session.submit({"image": _images()})
+            session.submit({"image": tensors()})
         with pytest.raises(SessionError, match="built for shapes"):
             session.frame_buffers((96, 32), 1)
         (buffer,) = session.frame_buffers(SIZE, 1)
@@ -389,14 +297,14 @@ def test_memory_and_its_peak_are_reported(machine: Make) -> None:
         assert loaded.activations == 1 << 10
         assert loaded.buffers == 4 * (3 * 32 * 64 + 5 * 4 + 5 + 3 * 64)  # floats in and out
         assert loaded.used == loaded.peak == loaded.activations  # more with the first run
-        session.infer({"images": _images()})
+        session.infer({"images": tensors()})
         loaded = session.memory()
         spare = 3 * 256  # outputs begin at whole addresses
         assert loaded.buffers <= loaded.used - loaded.activations <= loaded.buffers + spare
         assert (loaded.free, loaded.total) == (here.cuda.left, here.cuda.total)
         with here.cuda.current():
             taken = here.cuda.buffer(1 << 20)  # what TensorRT allocates while it runs, say
-            session.infer({"images": _images()})
+            session.infer({"images": tensors()})
             taken.free()
         after = session.memory()
         assert after.used == loaded.used
@@ -411,14 +319,14 @@ def test_memory_and_its_peak_are_reported(machine: Make) -> None:
 def test_close_ends_an_open_run_and_refuses_the_rest(machine: Make) -> None:
     session = TensorRtSession(machine().plan())
     (buffer,) = session.frame_buffers(SIZE, 1)
-    buffer.fill(_picture())
-    session.submit({"images": _images()})
+    buffer.fill(noise())
+    session.submit({"images": tensors()})
     session.close()
     session.close()
     for call in (
-        lambda: session.submit({"images": _images()}),
+        lambda: session.submit({"images": tensors()}),
         lambda: session.frame_buffers(SIZE, 1),
-        lambda: buffer.fill(_picture()),
+        lambda: buffer.fill(noise()),
         buffer.submit,
     ):
         with pytest.raises(SessionError, match="closed"):
@@ -432,22 +340,22 @@ def test_a_picture_that_is_put_in_while_it_closes_is_waited_for(machine: Make) -
     free = first.free
 
     def free_late() -> None:
-        second.fill(_picture())
+        second.fill(noise())
         free()
 
     first.free = free_late  # type: ignore[method-assign]
     session.close()
     with pytest.raises(SessionError, match="closed"):
-        second.fill(_picture())
+        second.fill(noise())
 
 
 def test_everything_is_freed_in_order(machine: Make) -> None:
     here = machine()
     session = TensorRtSession(here.plan(), graphs=True)
     (buffer,) = session.frame_buffers(SIZE, 1)
-    buffer.fill(_picture())
+    buffer.fill(noise())
     for _ in range(3):
-        session.infer({"images": _images()})
+        session.infer({"images": tensors()})
     session.close()
     order = here.cuda.freed
     assert order[-3:] == ["stream"] * 3  # after all that used them
@@ -465,11 +373,11 @@ def test_whatever_fails_nothing_is_left(graphs: bool, machine: Make) -> None:
         try:
             with TensorRtSession(here.plan(), graphs=graphs) as session:
                 (buffer,) = session.frame_buffers(SIZE, 1)
-                buffer.fill(_picture())
+                buffer.fill(noise())
                 buffer.submit()
                 session.wait()
                 for _ in range(3):
-                    session.infer({"images": _images()})
+                    session.infer({"images": tensors()})
         except SessionError as err:
             failed += "made to fail" in str(err)
         here.cuda.check_all_freed()
@@ -484,8 +392,8 @@ def test_whatever_fails_nothing_is_left(graphs: bool, machine: Make) -> None:
 def test_a_fault_of_the_gpu_is_one_error_and_all_is_freed(machine: Make) -> None:
     here = machine()
     with TensorRtSession(here.plan()) as session:
-        session.infer({"images": _images()})
-        session.submit({"images": _images()})
+        session.infer({"images": tensors()})
+        session.submit({"images": tensors()})
         here.cuda.fault = CudaError("CUDA failed: waiting for the GPU (illegal address)")
         for stream in here.cuda.streams.values():
             stream.queue.clear()  # it will do nothing more
@@ -520,34 +428,34 @@ def test_not_enough_memory_for_buffers_and_frame_buffers(machine: Make) -> None:
         TensorRtSession(here.plan()) as session,
         pytest.raises(SessionError, match=r"out of memory: 24576 bytes.*Close other"),
     ):
-        session.infer({"images": _images()})
+        session.infer({"images": tensors()})
     here = machine(memory=120_000)
     with TensorRtSession(here.plan()) as session:
-        session.infer({"images": _images()})
+        session.infer({"images": tensors()})
         with pytest.raises(SessionError, match=r"out of memory.*Close other"):
             session.frame_buffers(SIZE, 4)
-        images = _images()
-        _check(session.infer({"images": images}), images)  # it runs on
+        images = tensors()
+        check(session.infer({"images": images}), images)  # it runs on
 
 
-def test_not_enough_memory_for_a_larger_picture(machine: Make) -> None:
+def test_not_enough_memory_for_a_largernoise(machine: Make) -> None:
     here = machine(memory=200_000)
     with TensorRtSession(here.plan()) as session:
         (buffer,) = session.frame_buffers(SIZE, 1)
-        buffer.fill(_picture())
+        buffer.fill(noise())
         with pytest.raises(SessionError, match=r"out of memory: 3000000 bytes.*Close other"):
-            buffer.fill(_picture(1000, 1000))
+            buffer.fill(noise(1000, 1000))
         with pytest.raises(SessionError, match="holds no image"):
             buffer.submit()
-        picture = _picture()
+        picture = noise()
         buffer.fill(picture)
         buffer.submit()
-        _check(session.wait(), letterbox(picture, SIZE)[0][None])
+        check(session.wait(), letterbox(picture, SIZE)[0][None])
 
 
 def test_not_enough_page_locked_memory(machine: Make) -> None:
     here = machine()
-    images = _images()
+    images = tensors()
     with TensorRtSession(here.plan()) as session:
         with here.patch.context() as patch:
 
@@ -557,7 +465,7 @@ def test_not_enough_page_locked_memory(machine: Make) -> None:
             patch.setattr(here.cuda, "pinned", refuse)
             with pytest.raises(SessionError, match=r"out of memory: page-locked\. Close other"):
                 session.infer({"images": images})
-        _check(session.infer({"images": images}), images)
+        check(session.infer({"images": images}), images)
 
 
 def test_ctrl_c_while_the_first_run_compiles(machine: Make, when_said: Any) -> None:
@@ -565,7 +473,7 @@ def test_ctrl_c_while_the_first_run_compiles(machine: Make, when_said: Any) -> N
     here.network.refuse_at = 1
     when_said(here.network.refusal, lambda: os.kill(os.getpid(), signal.SIGINT))
     with TensorRtSession(here.plan()) as session, pytest.raises(KeyboardInterrupt):
-        session.infer({"images": _images()})
+        session.infer({"images": tensors()})
 
 
 def test_ctrl_c_while_a_context_is_made(machine: Make, when_said: Any) -> None:
@@ -583,24 +491,24 @@ def test_a_run_that_tensorrt_refuses_leaves_the_session_usable(
 ) -> None:
     here = machine()
     here.network.refuse_at = at
-    images = _images()
+    images = tensors()
     with TensorRtSession(here.plan(), graphs=graphs) as session:
         for _ in range(at - 1):
             session.infer({"images": images})
         if graphs and at == 2:  # while it is captured: it runs without a graph
-            _check(session.infer({"images": images}), images)
+            check(session.infer({"images": images}), images)
         else:
             with pytest.raises(SessionError, match=r"cannot run the plan.*out of memory.*Close"):
                 session.infer({"images": images})
         for _ in range(3):
-            _check(session.infer({"images": images}), images)
+            check(session.infer({"images": images}), images)
 
 
 def test_a_plan_that_cannot_be_captured_runs_without_graphs_and_that_is_said_once(
     machine: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     here = machine()
-    pictures = [_picture() for _ in range(9)]
+    pictures = [noise() for _ in range(9)]
 
     def refuse(stream: Any, enqueue: Callable[[], None]) -> Any:
         raise CudaError("CUDA failed: ending a capture (error 901)")
@@ -611,7 +519,7 @@ def test_a_plan_that_cannot_be_captured_runs_without_graphs_and_that_is_said_onc
         for i, picture in enumerate(pictures):
             buffers[i % 3].fill(picture)
             buffers[i % 3].submit()
-            _check(session.wait(), letterbox(picture, SIZE)[0][None])
+            check(session.wait(), letterbox(picture, SIZE)[0][None])
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "CUDA graphs are off" in caplog.text
     assert "error 901" in caplog.text
@@ -623,8 +531,8 @@ def test_a_driver_without_graphs_is_said_once(
     here = machine(graphs=False)
     with caplog.at_level(logging.WARNING), TensorRtSession(here.plan()) as session:
         for _ in range(3):
-            images = _images()
-            _check(session.infer({"images": images}), images)
+            images = tensors()
+            check(session.infer({"images": images}), images)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     caplog.clear()
     other = machine(graphs=False)
@@ -640,11 +548,11 @@ def test_each_buffer_has_a_graph_of_letterbox_and_network(machine: Make) -> None
         buffers = session.frame_buffers(SIZE, 2)
         for size, runs in (((96, 80), 4), ((200, 90), 3)):
             for _ in range(runs):
-                picture = _picture(*size)
+                picture = noise(*size)
                 for buffer in buffers:
                     buffer.fill(picture)
                     buffer.submit()
-                    _check(session.wait(), letterbox(picture, SIZE)[0][None])
+                    check(session.wait(), letterbox(picture, SIZE)[0][None])
     # Once as it is; then captured, and captured anew, which nothing else makes necessary.
     assert [graph.launches for graph in here.cuda.graphs] == [3, 3, 3, 3]
     assert all(len(graph.work) == 2 for graph in here.cuda.graphs)
@@ -654,45 +562,45 @@ def test_each_buffer_has_a_graph_of_letterbox_and_network(machine: Make) -> None
 def test_where_gpu_and_cpu_share_their_memory_nothing_is_copied(machine: Make) -> None:
     """The fake refuses copies there."""
     here = machine(integrated=True)
-    pictures = [_picture() for _ in range(6)]
+    pictures = [noise() for _ in range(6)]
     with TensorRtSession(here.plan()) as session:
-        images = _images()
-        _check(session.infer({"images": images}), images)
+        images = tensors()
+        check(session.infer({"images": images}), images)
         buffers = session.frame_buffers(SIZE, 2)
         for i, picture in enumerate(pictures):
             buffers[i % 2].fill(picture)
             buffers[i % 2].submit()
-            _check(session.wait(), letterbox(picture, SIZE)[0][None])
+            check(session.wait(), letterbox(picture, SIZE)[0][None])
 
 
 def test_outputs_that_are_lent_are_good_until_the_buffer_is_used_again(machine: Make) -> None:
     here = machine()
     with TensorRtSession(here.plan()) as session:
         buffers = session.frame_buffers(SIZE, 2)
-        first, second = _picture(), _picture()
+        first, second = noise(), noise()
         for buffer, picture in zip(buffers, (first, second), strict=True):
             buffer.fill(picture)
             buffer.submit()
         lent = session.collect()
-        _check(session.collect(), letterbox(second, SIZE)[0][None])
-        _check(lent, letterbox(first, SIZE)[0][None])
+        check(session.collect(), letterbox(second, SIZE)[0][None])
+        check(lent, letterbox(first, SIZE)[0][None])
         buffers[1].fill(first)
         buffers[1].submit()
         session.collect()
-        _check(lent, letterbox(first, SIZE)[0][None])
+        check(lent, letterbox(first, SIZE)[0][None])
         assert not any(array.flags.owndata for array in lent.values())
 
 
 def test_a_buffer_at_the_network_is_not_filled(machine: Make) -> None:
     with TensorRtSession(machine().plan()) as session:
         (buffer,) = session.frame_buffers(SIZE, 1)
-        picture = _picture()
+        picture = noise()
         buffer.fill(picture)
         buffer.submit()
         with pytest.raises(SessionError, match=r"is at the network: call wait"):
-            buffer.fill(_picture())
-        _check(session.wait(), letterbox(picture, SIZE)[0][None])
-        buffer.fill(_picture())
+            buffer.fill(noise())
+        check(session.wait(), letterbox(picture, SIZE)[0][None])
+        buffer.fill(noise())
 
 
 def test_a_shape_that_tensorrt_refuses_is_set_again(machine: Make) -> None:
@@ -700,7 +608,7 @@ def test_a_shape_that_tensorrt_refuses_is_set_again(machine: Make) -> None:
     context = here.trt.module.IExecutionContext
     set_shape = context.set_input_shape
     with TensorRtSession(here.plan(batch=(1, 2, 4))) as session:
-        images = _images(2)
+        images = tensors(2)
         session.infer({"images": images})
 
         def refuse(context: Any, name: str, shape: Any) -> bool:
@@ -709,9 +617,9 @@ def test_a_shape_that_tensorrt_refuses_is_set_again(machine: Make) -> None:
 
         here.patch.setattr(context, "set_input_shape", refuse)
         with pytest.raises(SessionError, match=r"'images': TensorRT refuses \(1, 3, 32, 64\)"):
-            session.infer({"images": _images(1)})
+            session.infer({"images": tensors(1)})
         here.patch.setattr(context, "set_input_shape", set_shape)
-        _check(session.infer({"images": images}), images)
+        check(session.infer({"images": images}), images)
 
 
 @pytest.mark.parametrize(
@@ -783,7 +691,7 @@ def test_tracks_from_the_command_line(graph: bool, machine: Make) -> None:
     frames = here.folder / "frames"
     frames.mkdir()
     for i in range(12):
-        assert cv2.imwrite(str(frames / f"{i}.png"), _picture())
+        assert cv2.imwrite(str(frames / f"{i}.png"), noise())
     arguments = [str(frames), "--model", str(here.plan()), "--max-frames", "10"]
     arguments += ["--mot", str(here.folder / "tracks.txt"), *([] if graph else ["--no-cuda-graph"])]
     done = CliRunner().invoke(command, arguments)

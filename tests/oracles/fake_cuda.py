@@ -80,12 +80,12 @@ class _Pinned(_Thing):
     def __init__(
         self, cuda: FakeCuda, shape: tuple[int, ...], dtype: str, *, mapped: bool = False
     ) -> None:
-        super().__init__(cuda, "pinned")
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self.data = np.full(size, _NOISE, np.uint8)
         self.nbytes = size
         self.array: Array = self.data.view(dtype).reshape(shape)
         self.address = 0
+        super().__init__(cuda, "pinned")  # last: another thread may look through what is living
         if mapped:
             self.address = next(cuda._addresses) * _SPACE
             cuda.buffers[self.address] = self
@@ -363,7 +363,7 @@ class FakeCuda:
             raise MisuseError("never closed")
 
     def _pinned_of(self, array: Array) -> _Pinned:
-        for thing in self.living:
+        for thing in list(self.living):
             if isinstance(thing, _Pinned) and np.shares_memory(thing.array, array):
                 return thing
         raise MisuseError("an asynchronous copy with memory that is not page-locked, or freed")
