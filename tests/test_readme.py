@@ -104,5 +104,5 @@ def numbers(row: dict[str, Any]) -> Iterator[float]:
             yield from numbers(value)
         elif isinstance(value, (int, float)):
             yield from (value, 100 * value) if key in ("ap50", "tpr", "share") else (value,)
-        elif key in ("mota", "idf1", "hota"):
+        elif key.lower() in ("mota", "idf1", "hota"):
             yield from (mean(value), stdev(value))
