@@ -133,7 +133,8 @@ def test_what_the_killed_left_is_removed_and_nothing_else(tmp_path: Path) -> Non
         "with files.atomic_path(sys.argv[1]) as t, files.atomic_folder(Path(sys.argv[2])):\n"
         "    t.write_text('half'); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", code, path, tmp_path / "folder"], check=False)
+    killed = subprocess.run([sys.executable, "-c", code, path, tmp_path / "folder"], check=False)
+    assert killed.returncode == -9
     assert len(list(tmp_path.iterdir())) == 2
     others = [tmp_path / name for name in (".a[b]-12345678.txt", "c.jdetrt-12345678.txt")]
     for other in others:

@@ -282,8 +282,6 @@ def test_two_processes_of_torchrun_give_what_one_gives(here: Path) -> None:
     again = call(*TORCHRUN, "jdetrt", *args)
     assert again.returncode == 1
     assert "ConfigError: two: already holds a run" in again.stderr
-    finished = call(*TORCHRUN, "jdetrt", *args, "--resume")
-    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -44,7 +44,13 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return save_tiny(tmp_path / "tiny.safetensors", monkeypatch)
 
 
-@pytest.mark.parametrize("size", [(576, 320), (864, 480), (1088, 608)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        (576, 320),
+        *(pytest.param(size, marks=pytest.mark.slow) for size in ((864, 480), (1088, 608))),
+    ],
+)
 def test_darknet_in_reference_layout(size: tuple[int, int], darknet: Path, tmp_path: Path) -> None:
     output = tmp_path / "model.onnx"
     random = np.random.default_rng(1)
