@@ -44,6 +44,7 @@ class Account:
         by_design: number by reason of things that are never taken, such as the cars of a ground
             truth of people; they are told and do not warn.
         notes: sentences on what was assumed, or stated and not believed.
+        doubts: sentences on what is most likely wrong with what was read, each worth a warning.
 
     >>> frames = Account("frame")
     >>> frames.take(961)
@@ -59,6 +60,7 @@ class Account:
         self.left_out: Counter[str] = Counter()
         self.by_design: Counter[str] = Counter()
         self.notes: list[str] = []
+        self.doubts: list[str] = []
         self._slack = slack
 
     def take(self, count: int = 1) -> None:
@@ -75,6 +77,11 @@ class Account:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
+    def doubt(self, sentence: str) -> None:
+        """Doubt what was read, once."""
+        if sentence not in self.doubts:
+            self.doubts.append(sentence)
+
     def add(self, other: Account) -> None:
         """Add the counts and notes of another account of the same things."""
         self.taken += other.taken
@@ -82,6 +89,8 @@ class Account:
         self.by_design += other.by_design
         for sentence in other.notes:
             self.note(sentence)
+        for sentence in other.doubts:
+            self.doubt(sentence)
 
     @property
     def lost(self) -> int:
@@ -125,4 +134,5 @@ class Account:
             "left_out": dict(self.left_out),
             **({"by_design": dict(self.by_design)} if self.by_design else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
+            **({"doubts": list(self.doubts)} if self.doubts else {}),
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from jdetrt.account import Account
+from jdetrt.account import Account, counted
 from jdetrt.errors import DataError
 from jdetrt.inputs import open_regular
 from jdetrt.types import Tracks
@@ -22,14 +22,18 @@ from jdetrt.types import Tracks
 __all__ = [
     "NO_AREA",
     "MotRows",
+    "are_shares",
     "kitti_lines",
     "mot_lines",
     "read_mot",
+    "suspect_corners",
 ]
 
 _NAMES = ("frame", "id", "left", "top", "width", "height", "confidence", "class", "visibility")
 _LONGEST_LINE = 1024  # bytes; a longer one is no row, and the file may be anything, of any size
 _FARTHEST = 1_000_000  # pixels
+_SHARES = 2.0  # coordinates up to it may be shares of the image
+_EDGE, _BEYOND = 1.02, 1.1  # of the image: where a corner may lie, where a whole box may not end
 _FROM_0 = "; where frames count from 0, add 1 to the first column of every row"
 NO_AREA = "without area"  # why boxes are left out
 
@@ -89,7 +93,8 @@ def read_mot(
             expected and what stands there. By default the first one is raised.
 
     Raises:
-        DataError: the file cannot be read, has no row, or has a malformed one.
+        DataError: the file cannot be read, has no row, or has a malformed one; or its boxes are
+            shares of the image.
     """
     path = Path(path)
     values, lines, columns = array("d"), array("q"), 0
@@ -123,6 +128,11 @@ def read_mot(
     if account.lost and not account.taken and not allow_empty:
         raise DataError(f"{path}: no row has a box with an area (width and height, columns 5, 6)")
     table, line_numbers = table[whole], line_numbers[whole]
+    if are_shares(table[:, 2:6]):
+        on_fault(
+            f"{path}: all boxes are smaller than a pixel, as shares of the image would be; "
+            "multiply left and width (columns 3 and 5) by its width, top and height by its height"
+        )
     return MotRows(
         frames=table[:, 0].astype(np.int64),
         ids=table[:, 1].astype(np.int64),
@@ -132,6 +142,46 @@ def read_mot(
         visibility=table[:, 8].copy() if columns == 9 else None,
         lines=line_numbers,
         account=account,
+    )
+
+
+def are_shares(boxes: npt.NDArray[np.float64]) -> bool:
+    """Tell whether boxes, left top width height, are in shares of the image and not in pixels.
+
+    >>> are_shares(np.array([[0.5, 0.2, 0.1, 0.4]])), are_shares(np.array([[0.0, 0, 1, 2]]))
+    (True, False)
+    """
+    return bool(len(boxes) and abs(boxes).max() <= _SHARES and boxes[:, 2:].max() < 1)
+
+
+def suspect_corners(
+    boxes: npt.NDArray[np.float64], size: npt.ArrayLike | None, columns: str = "columns 3 to 6"
+) -> str | None:
+    """Tell whether boxes look like left, top, right, bottom; a sentence, or None.
+
+    They do where the last two, as a corner, are right of and below the first two and inside of the
+    image in every box, while as width and height they lead out of it in one box of four.
+
+    Args:
+        boxes: ``(N, 4)``, left, top, width, height.
+        size: width and height of the images in pixels, ``(2,)``, or ``(N, 2)`` of the image of
+            each; None where they are not known.
+        columns: where they stand, in words.
+
+    >>> suspect_corners(np.array([[200.0, 50, 260, 180]]), (320, 240)) is None
+    False
+    """
+    if size is None or not len(boxes):
+        return None
+    sides = np.asarray(size, np.float64)
+    corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sides * _EDGE)
+    beyond = (boxes[:, :2] + boxes[:, 2:] > sides * _BEYOND).any(axis=1)
+    if not corners.all() or 4 * beyond.sum() <= len(boxes):
+        return None
+    return (
+        f"{beyond.sum()} of {counted(len(boxes), 'box', 'boxes')} would reach far out of the "
+        f"image, and none if {columns} were left, top, right, bottom; expected left, top, width, "
+        "height"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jdetrt.account import Account, counted
 from jdetrt.errors import DataError
 from jdetrt.runtime.confidences import Unit, to_scores
-from jdetrt.runtime.mot_io import NO_AREA, read_mot
+from jdetrt.runtime.mot_io import NO_AREA, read_mot, suspect_corners
 from jdetrt.runtime.sources.seqinfo import LAST_FRAME
 from jdetrt.types import Detections, Size
 
@@ -59,8 +59,14 @@ class DetectionsByFrame(dict[int, Detections]):
                 boxes = detections.boxes
                 inside = (boxes[:, 2:] > 0) & (boxes[:, :2] < np.array(size))
                 outside += int((~inside.all(axis=1)).sum())
-        if outside:
-            account.note(
+        every = np.array([box for one in self.values() for box in one.boxes], np.float64)
+        every = every.reshape(-1, 4)
+        every[:, 2:] -= every[:, :2]
+        if (doubt := suspect_corners(every, size)) is not None:
+            account.doubt(doubt)
+        elif outside:
+            tell = account.doubt if 2 * outside > len(every) else account.note
+            tell(
                 f"{counted(outside, 'detection')} outside of the image ({Size(*size or (0, 0))}); "
                 "are the boxes in pixels of these images?"
             )

@@ -103,5 +103,6 @@ class Scores:
                 sentences.append(f"{name}: {warning}; {CLASS_HINT}")
             if results.lost and (warning := results.warning()):
                 sentences.append(f"{name}: {warning}")
-            sentences += [f"{name}: {text}" for text in (*truth.notes, *results.notes)]
+            told = (*truth.notes, *truth.doubts, *results.notes, *results.doubts)
+            sentences += [f"{name}: {text}" for text in told]
         return sentences

@@ -31,7 +31,7 @@ from jdetrt.evaluation.scores import CLASS_HINT, Score, Scores
 from jdetrt.evaluation.truth import compare_ends, counted_rows, ends_early, truth_account
 from jdetrt.files import scratch_folder
 from jdetrt.runtime.mot_classes import CLASSES
-from jdetrt.runtime.mot_io import MotRows, read_mot
+from jdetrt.runtime.mot_io import MotRows, read_mot, suspect_corners
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 
 __all__ = ["RULES", "Score", "Scores", "check_truth", "score", "score_files"]
@@ -178,6 +178,9 @@ def _numbers(*, hota: Any, clear: Any, identity: Any) -> Score:
     )
 
 
+_FEW = 10  # times as many boxes could match as do
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
     """Ground truth and results of one sequence, checked."""
@@ -186,14 +189,15 @@ class _Pair:
     truth: MotRows
     results: MotRows
     length: int
+    size: tuple[int, int] | None  # of the images
     rules: str
 
     @classmethod
     def read(cls, sequence: Path, results_path: Path, rules: str, strict: bool) -> _Pair:
-        truth, length, applied = _read_truth(sequence, rules, strict=strict)
+        truth, length, size, applied = _read_truth(sequence, rules, strict=strict)
         results = read_mot(results_path, allow_empty=True, strict=strict)
         _check(results_path, results, length)
-        return cls(results_path, truth, results, length, applied)
+        return cls(results_path, truth, results, length, size, applied)
 
     def prepare(self, trackeval: Any) -> Any:
         """Have TrackEval read and preprocess them."""
@@ -236,7 +240,7 @@ def check_truth(sequences: Mapping[str, Path], rules: str = "auto") -> None:
     """
     accounts = {}
     for name, folder in sequences.items():
-        rows, _, applied = _read_truth(folder, rules, strict=False)
+        rows, _, _, applied = _read_truth(folder, rules, strict=False)
         accounts[name] = truth_account(rows, applied)
     _refuse_nobody(accounts)
 
@@ -247,20 +251,25 @@ def _refuse_nobody(truth: Mapping[str, Account]) -> None:
         raise DataError(f"nothing to measure: {reasons}. {CLASS_HINT[0].upper()}{CLASS_HINT[1:]}")
 
 
-def _read_truth(sequence: Path, rules: str, *, strict: bool) -> tuple[MotRows, int, str]:
-    """Ground truth of a sequence, checked; number of its frames; the rules that apply."""
-    path, info = sequence / "gt" / "gt.txt", sequence / "seqinfo.ini"
+def _read_truth(
+    sequence: Path, rules: str, *, strict: bool
+) -> tuple[MotRows, int, tuple[int, int] | None, str]:
+    """Ground truth of a sequence, checked; its frames; their size; the rules that apply."""
+    path, stated = sequence / "gt" / "gt.txt", sequence / "seqinfo.ini"
     truth = read_mot(path, strict=strict)
-    length = read_seqinfo(info).length if info.is_file() else int(truth.frames.max())
+    info = read_seqinfo(stated) if stated.is_file() else None
+    length = info.length if info else int(truth.frames.max())
     _check(path, truth, length)
     applied = _rules(truth, sequence.resolve().name) if rules == "auto" else rules
     if applied != "MOT15":
         _check_classes(path, truth)
-    return truth, length, applied
+    return truth, length, info.size if info else None, applied
 
 
 def _truth_account(pair: _Pair) -> Account:
     account = truth_account(pair.truth, pair.rules)
+    if (doubt := suspect_corners(pair.truth.boxes, pair.size)) is not None:
+        account.doubt(f"ground truth: {doubt}")
     if (fault := ends_early(pair.truth.frames, pair.length)) is not None:
         account.note(fault)
     return account
@@ -272,12 +281,16 @@ def _results_account(pair: _Pair, matched: int) -> Account:
     account.left_out.update(pair.results.account.left_out)
     if not len(pair.results):
         account.note(f"{pair.path}: there is no box in it")
-    elif not matched:
-        account.note(
-            f"{pair.path}: none of {len(pair.results)} boxes overlaps a person of the ground truth "
-            "by half; are they in pixels of the same images, and of the same sequence?"
-        )
+    if (doubt := suspect_corners(pair.results.boxes, pair.size)) is not None:
+        account.doubt(f"{pair.path}: {doubt}")
     people = pair.truth.frames[counted_rows(pair.truth, pair.rules)]
+    if len(pair.results) and _FEW * matched < min(len(pair.results), len(people)):
+        overlap = f"only {matched}" if matched else "none"
+        account.doubt(
+            f"{pair.path}: {overlap} of {len(pair.results)} boxes overlap{'s' * (matched < 2)} a "
+            "person of the ground truth by half; are they in pixels of the same images, and of the "
+            "same sequence?"
+        )
     if (fault := compare_ends(pair.results.frames, people, pair.length)) is not None:
         account.note(f"{pair.path}: {fault}")
     return account

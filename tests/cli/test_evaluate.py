@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -248,6 +249,65 @@ def test_a_sequence_without_a_seqinfo_and_with_a_bad_image(
     read = json.loads((here / "t.json").read_text())["read"]["walkers"]["frames"]
     assert (read["taken"], read["left_out"]) == (FRAMES - 1, {"that cannot be read": 1})
     assert "left out: 1 that cannot be read" in capsys.readouterr().err
+
+
+def as_corners(x: float, y: float, width: float, height: float) -> list[float]:
+    return [x, y, x + width, y + height]
+
+
+def as_shares(x: float, y: float, width: float, height: float) -> list[float]:
+    return [x / CLIP[0], y / CLIP[1], width / CLIP[0], height / CLIP[1]]
+
+
+def test_boxes_in_another_form_are_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Left, top, right, bottom or shares, in MOT's, COCO's and JDE's form."""
+    truth = here / "walkers" / "gt" / "gt.txt"
+    rows = [line.split(",") for line in truth.read_text().split()]
+    boxes = [[float(field) for field in row[2:6]] for row in rows]
+
+    def write(form: Callable[..., list[float]]) -> None:
+        lines = (
+            [*row[:2], *map(str, form(*box)), *row[6:]]
+            for row, box in zip(rows, boxes, strict=True)
+        )
+        truth.write_text("\n".join(map(",".join, lines)) + "\n")
+        images = [
+            {"id": n, "file_name": f"{n:06}.png", "width": CLIP[0], "height": CLIP[1]}
+            for n in range(1, FRAMES + 1)
+        ]
+        annotations = [
+            {"image_id": int(row[0]), "category_id": 1, "bbox": form(*box)}
+            for row, box in zip(rows, boxes, strict=True)
+        ]
+        content = {"images": images, "annotations": annotations}
+        content["categories"] = [{"id": 1, "name": "person"}]
+        (here / "coco.json").write_text(json.dumps(content))
+
+    write(as_corners)
+    assert run("detection", "model.onnx", "walkers") == 3
+    assert "if columns 3 to 6 were left, top, right, bottom" in capsys.readouterr().err
+    coco = ("detection", "model.onnx", "coco.json", "--root", "walkers/img1")
+    assert run(*coco) == 1
+    assert "if those of bbox were left, top, right, bottom" in capsys.readouterr().err
+    write(as_shares)
+    for data in (("detection", "model.onnx", "walkers"), coco):
+        assert run(*data) == 1
+        assert "all boxes are smaller than a pixel" in capsys.readouterr().err
+
+    for folder in ("images", "labels_with_ids"):
+        (here / "jde" / folder).mkdir(parents=True)
+    image = np.zeros((CLIP[1], CLIP[0], 3), np.uint8)
+    cv2.imwrite(str(here / "jde" / "images" / "a.png"), image)
+    for corners, code in (False, 0), (True, 3):
+        people = [[10, 20, 30, 60], [150, 10, 60, 110], [190, 10, 50, 110], [170, 40, 40, 70]]
+        lines = []
+        for number, (x, y, width, height) in enumerate(people):
+            right = as_shares(x + width / 2, y + height / 2, width, height)
+            box = as_shares(*as_corners(x, y, width, height)) if corners else right
+            lines.append(" ".join(map(str, [0, number, *box])))
+        (here / "jde" / "labels_with_ids" / "a.txt").write_text("\n".join(lines) + "\n")
+        assert run("detection", "model.onnx", "jde") == code
+    assert "if x y w h were left, top, right, bottom" in capsys.readouterr().err
 
 
 def cut(path: Path) -> None:

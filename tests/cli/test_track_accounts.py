@@ -101,11 +101,29 @@ def test_most_below_the_threshold(capsys: pytest.CaptureFixture[str]) -> None:
 def test_boxes_outside_of_the_image() -> None:
     detections(x=500)
     code, run = track(*PUBLIC)
-    (note,) = run["notes"]
-    assert (code, note) == (
-        0,
-        "12 detections outside of the image (128x64); are the boxes in pixels of these images?",
+    assert (code, run["warnings"]) == (
+        3,
+        ["12 detections outside of the image (128x64); are the boxes in pixels of these images?"],
     )
+    detections(f"1,-1,500,5,16,48,{0.9}")
+    code, run = track(*PUBLIC)
+    assert (code, len(run["notes"]), run["warnings"]) == (0, 1, [])  # one of 13
+
+
+def test_boxes_in_another_form(capsys: pytest.CaptureFixture[str]) -> None:
+    """Left, top, right, bottom; and shares of the image."""
+    Path("walk/det/det.txt").write_text(
+        "".join(f"{i},-1,80,5,96,53,0.9\n" for i in range(1, FRAMES + 1))
+    )
+    code, run = track(*PUBLIC)
+    assert code == 3
+    assert run["warnings"][-1].startswith(
+        "12 of 12 boxes would reach far out of the image, and none if"
+    )
+    row = ",".join(map(str, (80 / 128, 5 / 64, 16 / 128, 48 / 64, 0.9)))
+    Path("walk/det/det.txt").write_text("".join(f"{i},-1,{row}\n" for i in range(1, FRAMES + 1)))
+    assert track(*PUBLIC) == (1, {})
+    assert "det.txt: all boxes are smaller than a pixel" in capsys.readouterr().err
 
 
 def test_percent_and_a_slip(capsys: pytest.CaptureFixture[str]) -> None:

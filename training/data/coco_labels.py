@@ -16,6 +16,7 @@ import numpy as np
 from jdetrt.config import LabelConfig
 from jdetrt.documents import read_json
 from jdetrt.errors import DataError
+from jdetrt.runtime.mot_io import are_shares, suspect_corners
 from jdetrt.training.data.classes import class_id
 from jdetrt.training.data.labels import Labels
 
@@ -30,6 +31,8 @@ _Number = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]  # exact in every 
 class _Image(msgspec.Struct):
     id: _Number
     file_name: str
+    width: float | None = None
+    height: float | None = None
 
 
 _FARTHEST = 1e6  # pixels
@@ -70,7 +73,8 @@ def read_coco(
         Image and labels, in order of the file, and the number of the class.
 
     Raises:
-        DataError: it is another file, an image is missing, or a box has no area.
+        DataError: it is another file, an image is missing, a box has no area, or all boxes are
+            corners or shares of the image.
     """
     content = read_json(path, _Coco, DataError, "a file of COCO annotations")
     if not content.images:
@@ -89,6 +93,7 @@ def read_coco(
             by_image[one.image_id].append(one)
     if unknown := by_image.keys() - {image.id for image in content.images}:
         raise DataError(f"{path}: annotations of image {min(unknown)}, which is not in its images")
+    _refuse_other_forms(path, content.images, by_image)
     labelled = []
     for image in content.images:
         file = folder / image.file_name
@@ -96,6 +101,20 @@ def read_coco(
             raise DataError(f"{path}: {file} does not exist; is the root right?")
         labelled.append((file, _labels(by_image.get(image.id, []))))
     return labelled, number
+
+
+def _refuse_other_forms(
+    path: Path, images: list[_Image], by_image: dict[int, list[_Annotation]]
+) -> None:
+    """Raise where all boxes are shares of the image, or corners as far as its size tells it."""
+    rows = [(one.bbox, image) for image in images for one in by_image.get(image.id, [])]
+    boxes = np.array([box for box, _ in rows], np.float64).reshape(-1, 4)
+    if are_shares(boxes):
+        raise DataError(f"{path}: all boxes are smaller than a pixel; expected pixels, not shares")
+    sides = np.array([(one.width or 0, one.height or 0) for _, one in rows]).reshape(-1, 2)
+    known = (sides > 0).all(axis=1)
+    if (doubt := suspect_corners(boxes[known], sides[known], "those of bbox")) is not None:
+        raise DataError(f"{path}: {doubt}")
 
 
 def _labels(annotations: list[_Annotation]) -> Labels:

@@ -15,6 +15,7 @@ from jdetrt.account import Account, counted
 from jdetrt.config import LabelConfig
 from jdetrt.errors import ConfigError, DataError, SourceError
 from jdetrt.runtime.mot_classes import PEDESTRIAN
+from jdetrt.runtime.mot_io import suspect_corners
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.training.data.classes import class_id, refuse_empty
 from jdetrt.training.data.coco_labels import read_coco
@@ -41,6 +42,7 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 OTHERS = "of other classes"  # that are left out: a reason in an account
 _NAMED = 3  # faults that an account spells out
+_BEYOND = 1.1  # share of the image where a whole box does not end, nor begin as far before it
 _T = TypeVar("_T")
 
 
@@ -308,6 +310,8 @@ def labelled_images(
         say(f"{path}: {counted(others, 'box', 'boxes')} {OTHERS} left out")
     if (warning := account.warning()) is not None:
         _LOG.warning("%s: %s", path, warning)
+    for doubt in account.doubts:
+        _LOG.warning("%s", doubt)
     return LabelledImages(sequences, is_video=is_video, cache=cache, alone=alone, account=account)
 
 
@@ -374,6 +378,7 @@ def read_data(
             refuse_empty(data.folder or data.named_in[0], label.id, classes)
         number = chosen or 0
     _count([labelled], classes, number, account)
+    _doubt_corners([labels for _, labels in labelled if labels.relative], account)
     return [labelled], False
 
 
@@ -402,6 +407,22 @@ def _each(
     if images.lost and not labelled:
         raise DataError(f"{images.warning()}; {images.notes[0]}")
     return labelled
+
+
+def _doubt_corners(labels: Sequence[Labels], account: Account) -> None:
+    """Doubt labels in shares that look like left, top, right, bottom, not centre and size."""
+    if not labels:
+        return
+    corners = np.concatenate([one.boxes for one in labels]).astype(np.float64)
+    sides = corners[:, 2:] - corners[:, :2]
+    centres = (corners[:, 2:] + corners[:, :2]) / 2
+    rows = np.hstack([centres, sides])
+    ends = (abs(corners - 0.5) > _BEYOND - 0.5).any(axis=1)
+    if 4 * ends.sum() > len(rows) and suspect_corners(rows, (1, 1)) is not None:
+        account.doubt(
+            f"{ends.sum()} of {counted(len(rows), 'label')} reach far out of the image, and none "
+            "would if x y w h were left, top, right, bottom; expected the centre and the size"
+        )
 
 
 def _count(

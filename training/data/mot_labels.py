@@ -12,8 +12,8 @@ from jdetrt.account import Account
 from jdetrt.errors import DataError
 from jdetrt.inputs import reading
 from jdetrt.runtime.mot_classes import PEDESTRIAN, leave_out_others
-from jdetrt.runtime.mot_io import MotRows, read_mot
-from jdetrt.runtime.sources.images import IMAGE_SUFFIXES
+from jdetrt.runtime.mot_io import MotRows, read_mot, suspect_corners
+from jdetrt.runtime.sources.images import IMAGE_SUFFIXES, sequence_info
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import Labels
 
@@ -56,6 +56,9 @@ def frames(
     people, ignored = people_and_ignored(rows, min_visibility, number)
     if account is not None:
         count_people(account, rows, people)
+        info = sequence_info(folder)
+        if (doubt := suspect_corners(rows.boxes, info.size if info else None)) is not None:
+            account.doubt(f"{path}: {doubt}")
     if classes is not None and rows.classes is not None:
         classes.update(rows.classes.tolist())
     corners = np.hstack([rows.boxes[:, :2], rows.boxes[:, :2] + rows.boxes[:, 2:]])

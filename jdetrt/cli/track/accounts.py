@@ -14,6 +14,8 @@ from jdetrt.runtime.timing import RunReport
 
 __all__ = ["tell_accounts"]
 
+_UNSHAPED = "all boxes are too small or too flat; are they in pixels?"
+
 
 def tell_accounts(
     reports: Mapping[str, RunReport],
@@ -33,17 +35,19 @@ def tell_accounts(
         quiet: tell only what is worth a warning.
 
     Returns:
-        The same as entries for JSON; and the exit code: 3 where frames of a source are missing, or
-        nothing was taken of what there was.
+        The same as entries for JSON; and the exit code: 3 where frames of a source are missing,
+        nothing was taken of what there was, or it is most likely wrong.
     """
     everything = [account for several in accounts.values() for account in several]
     notes = [*dict.fromkeys([*notes, *(note for one in everything for note in one.notes)])]
     warnings = [text for one in everything if one.lost and (text := one.warning()) is not None] + [
         f"{name}: nobody was tracked in {counted(report.frames, 'frame')} with "
-        f"{counted(report.detections, 'detection')}; is the score threshold too high?"
+        f"{counted(report.detections, 'detection')}; "
+        + (_UNSHAPED if report.unshaped else "is the score threshold too high?")
         for name, report in reports.items()
         if report.frames and not report.tracks
     ]
+    warnings += [doubt for one in everything for doubt in one.doubts]
     if not quiet:
         for one in everything:
             if one.noun == "detection":
@@ -59,5 +63,8 @@ def tell_accounts(
         "warnings": warnings,
     }
     unread = any(one.is_short for one in everything if one.noun in ("frame", "image"))
-    unused = any(one.lost and not one.taken for one in everything)
-    return entries, opt.WORSE if unread or unused else 0
+    unused = any(one.lost and not one.taken for one in everything) or any(
+        report.unshaped and not report.tracks for report in reports.values()
+    )
+    doubtful = any(one.doubts for one in everything)
+    return entries, opt.WORSE if unread or unused or doubtful else 0
