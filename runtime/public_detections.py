@@ -59,8 +59,8 @@ class DetectionsByFrame(dict[int, Detections]):
                 boxes = detections.boxes
                 inside = (boxes[:, 2:] > 0) & (boxes[:, :2] < np.array(size))
                 outside += int((~inside.all(axis=1)).sum())
-        every = np.array([box for one in self.values() for box in one.boxes], np.float64)
-        every = every.reshape(-1, 4)
+        none = np.empty((0, 4), np.float32)
+        every = np.concatenate([none, *(one.boxes for one in self.values())]).astype(np.float64)
         every[:, 2:] -= every[:, :2]
         if (doubt := suspect_corners(every, size)) is not None:
             account.doubt(doubt)
