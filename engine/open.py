@@ -7,7 +7,7 @@ from pathlib import Path
 from jdetrt.engine.model import Model
 from jdetrt.engine.tensorrt.compat import BACKENDS, load
 from jdetrt.engine.triton_url import is_triton_url
-from jdetrt.errors import SessionError
+from jdetrt.errors import MissingDependencyError, SessionError
 from jdetrt.file_kind import FileKind
 from jdetrt.progress import NO_PROGRESS, Progress
 from jdetrt.runtime.detector import check_model
@@ -71,7 +71,15 @@ def open_session(
             raise SessionError(
                 f"{file.path}: CUDA graphs need a TensorRT plan; build one with: jdetrt build"
             )
-        from jdetrt.engine.onnxruntime import OrtSession
+        try:
+            from jdetrt.engine.onnxruntime import OrtSession
+        except ModuleNotFoundError as err:
+            if err.name != "onnxruntime":
+                raise
+            raise MissingDependencyError(
+                *("onnxruntime", "onnxruntime", f"Running the ONNX model {file.path.name}"),
+                "With TensorRT it is not needed: `--backend tensorrt` builds and runs a plan.",
+            ) from err
 
         session = OrtSession(file.path, provider=provider, threads=threads)
     else:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 import jdetrt
 from jdetrt.errors import MissingDependencyError
@@ -259,6 +260,16 @@ def test_the_runtime_installs_without_torch_opencv_or_tensorrt() -> None:
     heavy = ("torch", "opencv", "tensorrt", "pycuda", "onnx", "matplotlib", "scipy")
     assert not [name for name in names if name != "onnxruntime" and name.startswith(heavy)]
     extras = PYPROJECT["project"]["optional-dependencies"]
+    [line] = [one for one in PYPROJECT["project"]["dependencies"] if one.startswith("onnxruntime")]
+    marker = Requirement(line).marker
+    assert marker is not None
+    for system, machine, drawn in (
+        ("linux", "x86_64", True),
+        ("linux", "aarch64", False),  # a Jetson runs plans
+        ("darwin", "arm64", True),
+        ("win32", "AMD64", True),
+    ):
+        assert marker.evaluate({"sys_platform": system, "platform_machine": machine}) == drawn
     for extra, wanted in (("video", "opencv-python"), ("export", "torch"), ("tensorrt", "pycuda")):
         assert any(line.startswith(wanted) for line in extras[extra])
 

@@ -109,6 +109,7 @@ class Sidecar(Section, frozen=True):
         outputs: what it gives.
         calibration: where INT8 ranges come from; None without INT8.
         workspace_mib: MiB that a kernel may use; None for no limit.
+        workspace_source: what that figure comes from.
         fallback: layers of the body that the DLA does not run; empty without one.
         metadata: the notes of the model.
         build_seconds: what the build took.
@@ -133,6 +134,7 @@ class Sidecar(Section, frozen=True):
     build_seconds: float
     convolutions: dict[str, int] | None = None
     quantised: int = 0
+    workspace_source: str | None = None
     format: int = _FORMAT
     jdetrt: str = __version__
 

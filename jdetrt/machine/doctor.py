@@ -74,7 +74,7 @@ def diagnose(probe: Probe | None = None) -> list[Fact]:
         *_tensorrt_rtx(probe, board),
         _cuda(probe, cards),
         *_cuda_libraries(probe, cards),
-        _onnxruntime(probe, cards),
+        _onnxruntime(probe, board, cards),
         *_opencv(probe, board),
         *_extras(probe),
     ]
@@ -221,18 +221,23 @@ def _cuda(probe: Probe, cards: list[Gpu]) -> Fact:
 
 
 def _cuda_libraries(probe: Probe, cards: list[Gpu]) -> Iterator[Fact]:
-    """Either lets a plan run."""
+    """Either lets a plan run; the bindings are of the CUDA version that is here, or older."""
+    major = (cuda_version(probe) or "").partition(".")[0]
+    bound = f"pip install 'cuda-bindings<{int(major) + 1}'" if major.isdecimal() else ""
     for name, package, module, needs in (
         ("PyCUDA", "pycuda", "pycuda.driver", "pip install pycuda (needs the CUDA toolkit)"),
         (
             *("cuda-python", "cuda-bindings", "cuda.bindings.driver"),
-            "in place of PyCUDA; which version: docs/guide/gpu.md",
+            f"in place of PyCUDA: {bound or 'which version: docs/guide/gpu.md'}",
         ),
     ):
         version = probe.version(package)
         if version is None:
             hint = needs if cards else "only useful with TensorRT"
             yield Fact(name, "missing", "not installed", hint)
+        elif cards and bound and package == "cuda-bindings" and _newer(version, major):
+            value = f"{version} is for CUDA {version.partition('.')[0]}, here is CUDA {major}"
+            yield Fact(name, "broken", value, bound)
         # Without a driver it does not load, and need not.
         elif cards and (error := _run(probe, f"import {module}").error) is not None:
             yield Fact(name, "broken", f"{version} does not load: {error}", needs)
@@ -240,7 +245,16 @@ def _cuda_libraries(probe: Probe, cards: list[Gpu]) -> Iterator[Fact]:
             yield Fact(name, "ok", version)
 
 
-def _onnxruntime(probe: Probe, cards: list[Gpu]) -> Fact:
+def _newer(version: str, major: str) -> bool:
+    """Tell whether a version is of a later major version."""
+    first = version.partition(".")[0]
+    return first.isdecimal() and int(first) > int(major)
+
+
+def _onnxruntime(probe: Probe, board: Jetson | None, cards: list[Gpu]) -> Fact:
+    if board is not None and not any(map(probe.version, ("onnxruntime", "onnxruntime-gpu"))):
+        hint = "only for ONNX models without TensorRT: pip install 'jdetrt[onnxruntime]'"
+        return Fact("ONNX Runtime", "missing", "not installed", hint)
     out, error = _run(
         probe,
         "import onnxruntime as o; print(o.__version__); "

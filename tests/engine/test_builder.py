@@ -688,10 +688,47 @@ def test_the_workspace_is_half_of_what_is_free() -> None:
     desktop = Device("RTX", "8.9", False, 24 << 30, 20 << 30, "12.8")
     shared = Device("Orin", "8.7", True, 8 << 30, 6 << 30, "12.6")
     model = 100 << 20
-    assert memory.default_workspace(None, model) is None
-    assert memory.default_workspace(desktop, model, (1 << 30, 0)) == 10 << 30
+    assert memory.default_workspace(None, model).bytes is None
+    on_desktop = memory.default_workspace(desktop, model, (1 << 30, 0))
+    assert on_desktop == (10 << 30, "half of the free GPU memory")
     left = (4 << 30) - memory.needed(model)
-    assert memory.default_workspace(shared, model, (4 << 30, 0)) == left // 2
+    on_board = memory.default_workspace(shared, model, (4 << 30, 0))
+    assert on_board == (left // 2, "half of MemAvailable less the build's own")
+
+
+def test_the_page_cache_does_not_shrink_the_workspace(caplog: pytest.LogCaptureFixture) -> None:
+    # 300 MiB are free, 5 GiB hold files that were read: CUDA counts the former alone.
+    cached = Device("Orin", "8.7", True, 8 << 30, 300 << 20, "12.6")
+    model, available = 100 << 20, (5 << 30) + (300 << 20)
+    found = memory.default_workspace(cached, model, (available, 0))
+    assert found.bytes == (available - memory.needed(model)) // 2
+    assert caplog.text == ""
+    assert "drop_caches" in memory.page_cache_advice(cached, (available, 0))
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        None,
+        Device("RTX", "8.9", False, 24 << 30, 1 << 30, "12.8"),  # has memory of its own
+        Device("Orin", "8.7", True, 8 << 30, 4 << 30, "12.6"),  # little is cached
+        Device("Orin", "8.7", True, 8 << 30, 5 << 30, "12.6"),
+    ],
+)
+def test_no_advice_where_the_page_cache_is_not_the_matter(device: Device | None) -> None:
+    assert memory.page_cache_advice(device, (5 << 30, 0)) == ""
+
+
+@pytest.mark.parametrize(("free", "told"), [(200 << 20, True), (5 << 30, False)])
+def test_a_build_without_memory_tells_of_the_page_cache(
+    free: int, told: bool, install: Any, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Device("Orin", "8.7", True, 8 << 30, free, "12.6")
+    monkeypatch.setattr(builder, "current_device", lambda: board)
+    monkeypatch.setattr(memory, "host_memory", lambda: (6 << 30, 0))
+    with pytest.raises(BuildError, match="Memory is what is lacking") as caught:
+        build(install(V10, Scenario(build_error="OutOfMemory")), model)
+    assert ("drop_caches" in str(caught.value)) == told
 
 
 def test_a_small_board_with_swap_builds_with_a_usable_workspace(
@@ -703,6 +740,7 @@ def test_a_small_board_with_swap_builds_with_a_usable_workspace(
     told, sidecar = build(install(V10), model, timings=model.with_name("timings"))
     assert told["pools"] == {"WORKSPACE": 128 << 20}
     assert sidecar.workspace_mib == 128
+    assert (sidecar.workspace_source or "").startswith("the least")
     assert "kernels may use 128 MiB" in caplog.text
     assert "--workspace" not in sidecar.command(model)  # with more memory it is to be more
 

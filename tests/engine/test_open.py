@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.builder.build import build_plan
 from jdetrt.engine.tensorrt.device import Device
 from jdetrt.engine.tensorrt.plan import Plan
-from jdetrt.errors import PlanMismatchError, SessionError
+from jdetrt.errors import MissingDependencyError, PlanMismatchError, SessionError, requiring
 from jdetrt.testing import FakeSession
 
 V10 = VERSIONS[1]
@@ -100,3 +101,24 @@ def test_a_plan_that_is_missing_or_of_another_program(tmp_path: Path) -> None:
     (tmp_path / "model.plan").write_bytes(b"anything")
     with pytest.raises(PlanMismatchError, match="its sidecar"):
         open_session(tmp_path / "model.plan")
+
+
+def test_without_onnx_runtime_the_way_out_is_said(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "jdetrt.engine.onnxruntime")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError) as caught:
+        open_session(model)
+    assert "'onnxruntime', which is not installed" in str(caught.value)
+    assert "[onnxruntime]'" in str(caught.value)
+    assert "--backend tensorrt" in str(caught.value)
+
+
+def test_other_doors_name_the_small_extra_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with (
+        pytest.raises(MissingDependencyError, match=r"\[onnxruntime\]"),
+        requiring("export", "Inspecting a checkpoint"),
+    ):
+        importlib.import_module("onnxruntime")

@@ -288,6 +288,27 @@ def test_desktop_cards(tmp_path: Path) -> None:
     assert "onnxruntime-gpu" in report["ONNX Runtime"].hint
 
 
+def test_bindings_of_a_later_cuda_than_is_here(tmp_path: Path) -> None:
+    versions = {**BASE, "cuda-bindings": "13.1.0", "nvidia-cuda-runtime-cu12": "12.6.77"}
+    report = facts(replay(tmp_path, DESKTOP, versions=versions))
+    assert report["cuda-python"] == Fact(
+        "cuda-python",
+        "broken",
+        "13.1.0 is for CUDA 13, here is CUDA 12",
+        "pip install 'cuda-bindings<13'",
+    )
+    del versions["cuda-bindings"]
+    report = facts(replay(tmp_path, DESKTOP, versions=versions))
+    assert "cuda-bindings<13" in report["cuda-python"].hint
+
+
+def test_a_board_without_onnx_runtime_works(tmp_path: Path) -> None:
+    without = {name: version for name, version in BASE.items() if name != "onnxruntime"}
+    fact = facts(replay(tmp_path, THOR_72, versions=without))["ONNX Runtime"]
+    assert fact.status == "missing"
+    assert "jdetrt[onnxruntime]" in fact.hint
+
+
 def test_no_gpu_at_all(tmp_path: Path) -> None:
     report = facts(replay(tmp_path, {"files": {}, "programs": {}}))
     assert report["GPU"].value == "no NVIDIA GPU, or no driver for it"

@@ -19,7 +19,12 @@ from jdetrt import shipped
 from jdetrt.engine.onnx_file import OnnxFile
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.builder.config import check_options, configure, is_strong
-from jdetrt.engine.tensorrt.builder.memory import check_memory, default_workspace
+from jdetrt.engine.tensorrt.builder.memory import (
+    Workspace,
+    check_memory,
+    default_workspace,
+    page_cache_advice,
+)
 from jdetrt.engine.tensorrt.builder.onnx_parser import Network, parse
 from jdetrt.engine.tensorrt.builder.progress import Watch, run_build
 from jdetrt.engine.tensorrt.builder.quantised import check_int8, inspect_plan
@@ -46,6 +51,7 @@ _MIB = 1 << 20
 # https://github.com/NVIDIA/TensorRT/issues/3040; seen with nano on 8.5.3.
 _INT8_FAULT = "incorrectly marked as an int8 node"
 # What TensorRT says when memory is the reason, in its versions.
+_MEMORY_LACKS = "Memory is what is lacking"
 _MEMORY_WORDS = ("out of memory", "outofmemory", "bad_alloc", "workspace limit", "failed_alloc")
 
 _log = logging.getLogger(__name__)
@@ -115,10 +121,16 @@ def build_plan(
     cache = (timings or default_timing_cache(trt, device)) if trt.timing_cache else None
 
     def build(watch: Watch) -> _Built:
-        return _build(trt, log, model, options, workspace, cache, calibrator, watch)
+        return _build(trt, log, model, options, workspace.bytes, cache, calibrator, watch)
 
     start = time.perf_counter()
-    built = run_build(trt, build, progress)
+    try:
+        built = run_build(trt, build, progress)
+    except BuildError as err:
+        advice = page_cache_advice(device) if _MEMORY_LACKS in str(err) else ""
+        if not advice:
+            raise
+        raise BuildError(f"{err}\n{advice}") from err
     seconds = time.perf_counter() - start
 
     network, digest = built.network, hashlib.sha256(built.plan).hexdigest()
@@ -142,7 +154,8 @@ def build_plan(
         inputs=network.inputs,
         outputs=network.outputs,
         calibration=_calibration(options, metadata, calibrator is not None),
-        workspace_mib=None if workspace is None else workspace // _MIB,
+        workspace_mib=None if workspace.bytes is None else workspace.bytes // _MIB,
+        workspace_source=workspace.source,
         fallback=built.fallback,
         metadata=metadata,
         build_seconds=round(seconds, 3),
@@ -253,9 +266,9 @@ def _builder(trt: TensorRt, log: Log) -> Any:
     return builder
 
 
-def _workspace(options: BuildOptions, device: Device | None, model_bytes: int) -> int | None:
+def _workspace(options: BuildOptions, device: Device | None, model_bytes: int) -> Workspace:
     if options.workspace_mib is not None:
-        return options.workspace_mib * _MIB
+        return Workspace(options.workspace_mib * _MIB, "--workspace")
     return default_workspace(device, model_bytes)
 
 
@@ -275,7 +288,7 @@ def _failed(reasons: list[str]) -> BuildError:
     hint = ""
     if any(word in text.lower() for word in _MEMORY_WORDS):
         hint = (
-            "\nMemory is what is lacking: close programs that use the GPU, set another "
+            f"\n{_MEMORY_LACKS}: close programs that use the GPU, set another "
             "--workspace (MiB), or export the model at a smaller size"
         )
     if _INT8_FAULT in text:

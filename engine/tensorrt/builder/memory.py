@@ -7,11 +7,12 @@ with it whatever else runs there.
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 from jdetrt.engine.tensorrt.device import Device, host_memory
 from jdetrt.errors import BuildError
 
-__all__ = ["check_memory", "default_workspace", "needed"]
+__all__ = ["Workspace", "check_memory", "default_workspace", "needed", "page_cache_advice"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,30 +54,57 @@ def check_memory(model_bytes: int, memory: tuple[int, int] | None = None) -> Non
         )
 
 
+class Workspace(NamedTuple):
+    """Bytes that a kernel may use, None for no limit; and what the figure comes from."""
+
+    bytes: int | None
+    source: str
+
+
 def default_workspace(
     device: Device | None, model_bytes: int, memory: tuple[int, int] | None = None
-) -> int | None:
-    """Bytes that a kernel may use for its intermediate results: half of what is free.
+) -> Workspace:
+    """Memory that a kernel may use for its intermediate results: half of what is free.
 
     On a Jetson, where the build itself takes its share of the same memory, half of what is left,
-    but 128 MiB at least.
+    but 128 MiB at least. There the system's word counts and not CUDA's, which takes the files in
+    the page cache for memory in use; the system gives that back when it is asked for.
 
     Args:
-        device: the GPU; without one (ahead of time) there is no limit, None.
+        device: the GPU; without one (ahead of time) there is no limit.
         model_bytes: of the ONNX file, weights included.
         memory: as in `check_memory`.
     """
     if device is None:
-        return None
-    free = device.free
+        return Workspace(None, "no limit ahead of time")
+    free, source = device.free, "half of the free GPU memory"
     memory = memory or host_memory()
     if device.integrated and memory is not None:
-        free = min(free, memory[0]) - needed(model_bytes)
-    workspace = free // 2
-    if workspace < _LEAST_WORKSPACE:
+        free, source = memory[0] - needed(model_bytes), "half of MemAvailable less the build's own"
+    if free // 2 < _LEAST_WORKSPACE:
         _log.warning(
             "little memory is free: kernels may use %d MiB, and TensorRT leaves faster ones out; "
             "close programs before a build, or set --workspace (MiB)",
             _LEAST_WORKSPACE // _MIB,
         )
-    return max(workspace, _LEAST_WORKSPACE)
+        return Workspace(_LEAST_WORKSPACE, f"the least; {source} is less")
+    return Workspace(free // 2, source)
+
+
+def page_cache_advice(device: Device | None, memory: tuple[int, int] | None = None) -> str:
+    """Advise to drop the page cache where that is what lacks; "" where it is not.
+
+    Args:
+        device: the GPU, as it was before the build.
+        memory: as in `check_memory`.
+    """
+    memory = memory or host_memory()
+    if device is None or not device.integrated or memory is None:
+        return ""
+    cached = memory[0] - device.free
+    if cached < _LEAST_WORKSPACE or device.free > memory[0] // 2:
+        return ""
+    return (
+        f"Some {cached // _MIB} MiB hold files that were read (page cache), of which the GPU's "
+        "driver may get too little: sync && echo 3 | sudo tee /proc/sys/vm/drop_caches"
+    )
