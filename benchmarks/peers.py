@@ -172,7 +172,7 @@ class NanoDet:
         shape = self._session.inputs[0].shape
         if len(self._session.outputs) != 6 or len(shape) != 4 or shape[2] != shape[3]:
             raise SessionError(
-                f"{path}: is no NanoDet with one square input and six outputs, scores and "
+                f"{path}: is not a NanoDet with one square input and six outputs, scores and "
                 "distances at three strides"
             )
         self._side = int(shape[2])

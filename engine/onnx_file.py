@@ -154,7 +154,7 @@ def input_shape(path: Path, error: type[JdetrtError] = SessionError) -> tuple[in
 
 
 def check_texts(model: Any, path: str | Path, error: type[JdetrtError]) -> None:
-    """Refuse an ``onnx.ModelProto`` with a name or a note that is no UTF-8.
+    """Refuse an ``onnx.ModelProto`` with a name or a note that is not UTF-8.
 
     Protobuf gives such a text as bytes, or raises where it is asked for.
 
@@ -167,7 +167,7 @@ def check_texts(model: Any, path: str | Path, error: type[JdetrtError]) -> None:
         whole = False
     if not whole:
         raise error(
-            f"{path}: a name or a note in it is no text: it is damaged; copy or export it again"
+            f"{path}: a name or a note in it is not text: it is damaged; copy or export it again"
         )
 
 

@@ -83,7 +83,8 @@ class OrtSession(SessionBase):
             )
         except UnicodeDecodeError as err:
             raise SessionError(
-                f"{path}: a name or a note in it is no text: it is damaged; copy or export it again"
+                f"{path}: a name or a note in it is not text: it is damaged; copy or export "
+                "it again"
             ) from err
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
 

@@ -285,7 +285,7 @@ def _network_input(
         height, width = int(metadata["height"]), int(metadata["width"])
     except (KeyError, ValueError) as err:
         raise SessionError(
-            f"{url}: the served model takes images, but does not say of which size; write its "
+            f"{url}: the served model takes images, but does not state their size; write its "
             "repository again with: jdetrt deploy triton"
         ) from err
     return TensorSpec(spec.name, "float32", (spec.shape[0], 3, height, width))

@@ -66,11 +66,11 @@ class TritonUrl:
         for address in parts.netloc.split(","):
             match = _ADDRESS.fullmatch(address)
             if match is None or int(match[1] or 1) not in range(1, 65536):
-                raise SessionError(f"{shown}: {address!r} is no host with a port; {_EXAMPLE}")
+                raise SessionError(f"{shown}: {address!r} is not a host with a port; {_EXAMPLE}")
             servers.append(address if match[1] else f"{address}:{_SCHEMES[parts.scheme]}")
         model, _, version = unquote(parts.path).strip("/").partition("/")
         if not model or (version and not re.fullmatch(r"[1-9]\d{0,8}", version)):
-            raise SessionError(f"{shown}: names no model and version; {_EXAMPLE}")
+            raise SessionError(f"{shown}: does not name a model; {_EXAMPLE}")
         return cls(parts.scheme, tuple(servers), model, version, **_settings(shown, parts.query))
 
     def __str__(self) -> str:

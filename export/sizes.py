@@ -97,7 +97,7 @@ def settle_sizes(
     if needs_trained_size(network, info) and trained_size is None:
         _log.warning(
             "%s: does not record the size that it was trained at; its anchors are taken to be "
-            "those of %s (if it was trained at another size, say so: --trained-size WxH)",
+            "those of %s (if it was trained at another size, add --trained-size WxH)",
             path,
             sizes.trained,
         )

@@ -125,7 +125,7 @@ def read_text(path: str | Path, error: type[JdetrtError], *, largest: int = LARG
     try:
         return read_bytes(path, error, largest=largest).decode("utf-8-sig")
     except UnicodeDecodeError as err:
-        raise error(f"{path}: not a text file (byte {err.start} is no UTF-8)") from err
+        raise error(f"{path}: not a text file (byte {err.start} is not UTF-8)") from err
 
 
 def sha256(path: str | Path) -> str:

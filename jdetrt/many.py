@@ -149,7 +149,9 @@ def track_many(
             for kind, template in outputs.items():
                 path = output_path(template, name, several=len(names) > 1)
                 if os.path.realpath(path) in files:
-                    raise ConfigError(f"{kind}={path}: would overwrite an input; name it otherwise")
+                    raise ConfigError(
+                        f"{kind}={path}: would overwrite an input; give it another name"
+                    )
                 sinks.append(
                     open_output(
                         kind,

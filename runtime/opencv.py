@@ -71,7 +71,7 @@ def native_name(name: str | Path, error: type[JdetrtError]) -> str:
     bytes as lone surrogates), and OpenCV crashes on it.
 
     Raises:
-        JdetrtError: of the type ``error``; the name is no UTF-8.
+        JdetrtError: of the type ``error``; the name is not UTF-8.
 
     >>> native_name("walk é.mp4", JdetrtError)
     'walk é.mp4'

@@ -84,7 +84,7 @@ def test_names_with_a_nul_and_bytes_that_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"), reading("a\0b", DataError):
         open_regular("a\0b")
     (tmp_path / "a").write_bytes(b"abc\xff")
-    with pytest.raises(DataError, match=r"a: not a text file \(byte 3 is no UTF-8\)"):
+    with pytest.raises(DataError, match=r"a: not a text file \(byte 3 is not UTF-8\)"):
         read_text(tmp_path / "a", DataError)
     (tmp_path / "b").write_bytes("\ufeffné".encode())
     assert read_text(tmp_path / "b", DataError) == "né"

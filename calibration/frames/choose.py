@@ -181,7 +181,7 @@ def _notes(chosen: int, count: int, blank: int, skipped: list[str]) -> tuple[str
             "from few frames fit only these: add sources from other places, times and light"
         )
     if blank:
-        notes.append(f"left out for being of one colour (black, say): {blank}")
+        notes.append(f"left out because they have a single colour (such as black): {blank}")
     if skipped:
         notes.append(
             f"frames or videos that could not be read to their end: {len(skipped)}, first: "
@@ -195,8 +195,8 @@ def _nothing(sources: Sequence[str | Path], blank: int, skipped: Sequence[str]) 
     reasons = []
     if blank:
         reasons.append(
-            f"all {blank} readable frames are of one colour (black, say), and ranges measured on "
-            "them would clip everything; is the lens covered?"
+            f"all {blank} readable frames have a single colour (such as black), and ranges "
+            "measured on them would clip everything; is the lens covered?"
         )
     if skipped:
         reasons.append(f"{len(skipped)} cannot be read, first: {skipped[0]}")

@@ -54,7 +54,7 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not -_LARGEST_FLOAT <= self.low <= self.high <= _LARGEST_FLOAT:
-            raise ValueError(f"low {self.low} and high {self.high} are no range of float32")
+            raise ValueError(f"low {self.low} and high {self.high} are not a range in float32")
 
 
 class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -254,6 +254,6 @@ def _content(archive: ZipFile, name: str, largest: int) -> Array:
     except Exception as err:  # it parses Python, with all the errors of that
         raise ValueError(f"'{name}' has no header") from err
     if columns_first or dtype.hasobject:
-        raise ValueError(f"'{name}' is no plain array")
+        raise ValueError(f"'{name}' is not a plain array")
     array: Array = np.frombuffer(content.read(), dtype).reshape(shape).copy()
     return array

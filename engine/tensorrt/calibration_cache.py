@@ -99,8 +99,8 @@ def read_cache(path: str | Path) -> CalibrationCache:
     header = _HEADER.fullmatch(head.rstrip("\r"))
     if header is None:
         raise CalibrationError(
-            f"{path}: is no calibration cache of TensorRT: its first line is not such as "
-            f"TRT-8503-{_KIND}"
+            f"{path}: is not a calibration cache of TensorRT: its first line is not of the "
+            f"form TRT-8503-{_KIND}"
         )
     scales: dict[str, float] = {}
     for number, line in enumerate(lines, start=2):
@@ -134,7 +134,7 @@ def cache_calibrator(path: Path) -> Callable[[TensorRt], Any]:
     """
     data = inputs.read_bytes(path, BuildError, largest=inputs.LARGEST_TEXT)
     if not data.startswith(b"TRT-"):
-        raise BuildError(f"{path}: is no calibration cache of TensorRT: it begins with 'TRT-'")
+        raise BuildError(f"{path}: is not a calibration cache of TensorRT: it begins with 'TRT-'")
     scales = data.partition(b"\n")[2]
 
     def make(trt: TensorRt) -> Any:

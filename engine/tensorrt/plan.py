@@ -284,9 +284,9 @@ def _differences(sidecar: Sidecar, here: Host) -> list[str]:
     if made.backend != here.backend:
         found.append(f"The plan is for {BACKENDS[made.backend]}, not {BACKENDS[here.backend]}")
     elif made.tensorrt != here.tensorrt and not options.version_compatible:
-        found.append("The version of TensorRT is another")
+        found.append("The version of TensorRT differs")
     if made.platform != here.platform:
-        found.append("The platform is another")
+        found.append("The platform differs")
     targets = options.compute_capabilities
     if here.compute_capability is None or (made.compute_capability is None and not targets):
         return found  # without a GPU TensorRT says it best, and plans for any GPU run on any
@@ -297,10 +297,10 @@ def _differences(sidecar: Sidecar, here: Host) -> list[str]:
         if int(here.compute_capability.split(".")[0]) < _AMPERE:
             found.append("The plan is for GPUs of the Ampere generation and later")
     elif made.compute_capability != here.compute_capability:
-        found.append("The compute capability of the GPU is another")
+        found.append("The compute capability of the GPU differs")
     elif options.hardware == "this":
         if made.gpu != here.gpu:
-            found.append("The GPU is of another type")
+            found.append("The type of GPU differs")
         elif None not in (made.multiprocessors, here.multiprocessors) and (
             made.multiprocessors != here.multiprocessors
         ):

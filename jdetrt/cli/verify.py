@@ -138,7 +138,7 @@ def command(
         if precision is None and not any(
             "precision" in one.metadata for one in (session, reference)
         ):
-            notes.append("neither model records its precision: the tolerance is that of fp32")
+            notes.append("neither model records its precision; the fp32 tolerance applies")
         precision = precision or precision_of(session, reference)
         asked = {
             "iou": min_iou,

@@ -103,6 +103,6 @@ class FiniteStream(Closing):
     def _refuse_early_end(self, index: int) -> None:
         if self.length is not None and self.length - index > max(2, 0.01 * self.length):
             raise SourceError(
-                f"{self.uri}: breaks off: the last good frame is {index}, but {self.length} are "
-                "stated; see whether the file is whole and the connection good"
+                f"{self.uri}: is cut off: the last good frame is {index}, but {self.length} are "
+                "stated; check that the file is complete and the connection is good"
             )

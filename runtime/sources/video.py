@@ -90,9 +90,7 @@ class VideoFile(Closing):
                 self.length = int(promised)
             first = self._read(capture, 0)
             if first is None:
-                raise SourceError(
-                    f"{path}: the video opens, but not one frame of it can be decoded"
-                )
+                raise SourceError(f"{path}: the video opens, but none of its frames can be decoded")
             self.size: tuple[int, int] | None = Size.of(first.image)
             self._states_rate = frame_rate is None
             seconds = (self.length or 0) / stated if 0 < stated < math.inf else 0.0
@@ -203,7 +201,7 @@ class VideoFile(Closing):
         missing = math.inf if promised is None else promised - index
         if cut_off and missing > max(_SLACK, 0.01 * (promised or 0)):
             raise SourceError(
-                f"{self._path}: the video breaks off: the last good frame is {index}, but "
+                f"{self._path}: the video is cut off: the last good frame is {index}, but "
                 f"its container states {promised or 'more'}; copy the file again"
             )
         if exact is not None and (self._damaged or exact - account.total > _SLACK):

@@ -246,7 +246,7 @@ def test_a_video_that_breaks_off(tmp_path: Path) -> None:
     chosen = choose(video, count=8)
     assert len(chosen) == 8
     assert max(frame.index for frame in chosen.frames) < 40
-    assert "breaks off" in chosen.skipped[0]
+    assert "is cut off" in chosen.skipped[0]
     chosen.verify()
 
 
@@ -265,10 +265,10 @@ def test_black_frames_are_left_out(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "night", [dark] * 5 + [picture(i, 20) for i in range(4)])
     chosen = choose(folder)
     assert [frame.index for frame in chosen.frames] == [6, 7, 8, 9]
-    assert "of one colour (black, say): 5" in " ".join(chosen.notes)
+    assert "they have a single colour (such as black): 5" in " ".join(chosen.notes)
 
     black = write_folder(tmp_path / "black", [np.zeros_like(dark)] * 3 + [dark])
-    with pytest.raises(CalibrationError, match=r"all 4 readable frames are of one colour"):
+    with pytest.raises(CalibrationError, match=r"all 4 readable frames have a single colour"):
         choose(black)
     (black / "0001.png").write_bytes(b"damaged")
     with pytest.raises(CalibrationError, match=r"all 3 .*1 cannot be read, first: .*0001\.png"):

@@ -139,7 +139,7 @@ def test_what_is_assumed_and_what_cannot_be_read_is_told(
     (here / "pictures" / "1.png").write_bytes(b"")
     assert run("bare.onnx", "--against", "bare.onnx", *ALL, "--json", "n.json") == 3
     error = capsys.readouterr().err
-    assert "neither model records its precision: the tolerance is that of fp32" in error
+    assert "neither model records its precision; the fp32 tolerance applies" in error
     assert "pictures: 2 of 3 images; left out: 1 that cannot be read" in error
     found = json.loads((here / "n.json").read_text())
     assert (found["agrees"], found["frames"], found["population"]) == (True, 2, "candidates")

@@ -83,8 +83,8 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "first line is not such as TRT-8503"),
-        (b"images: 3c010a14\n", "first line is not such as"),
+        (b"", "first line is not of the form TRT-8503"),
+        (b"images: 3c010a14\n", "first line is not of the form"),
         (b"TRT-8503-EntropyCalibration2\nimages\n", r"line 2: expected a tensor's name.*'images'"),
         (b"TRT-8503-EntropyCalibration2\na: 1\nb: xyz\n", "line 3: expected"),
         (b"TRT-8503-EntropyCalibration2\na: 123456789\n", "line 2: expected"),

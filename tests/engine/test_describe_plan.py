@@ -80,7 +80,7 @@ def test_a_plan_that_cannot_be_loaded_here(
     assert found.sidecar is not None
     assert found.compiled is None
     assert "cannot be loaded here" in found.note
-    assert "The version of TensorRT is another" in found.note
+    assert "The version of TensorRT differs" in found.note
 
     def nothing(backend: str) -> TensorRt:
         raise SessionError("no driver")

@@ -87,9 +87,9 @@ def test_a_flipped_bit_in_a_note(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"plain", b"pl\xe1in"))
     with pytest.raises(SessionError, match="is not an ONNX model, or is cut short"):
         metadata(path)
-    with pytest.raises(DataError, match="a name or a note in it is no text"):
+    with pytest.raises(DataError, match="a name or a note in it is not text"):
         onnx_graph.read(path)
-    with pytest.raises(SessionError, match="a name or a note in it is no text"):
+    with pytest.raises(SessionError, match="a name or a note in it is not text"):
         OrtSession(path)
 
 

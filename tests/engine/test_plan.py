@@ -67,10 +67,10 @@ def test_a_plan_that_fits(plan: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"tensorrt": "10.3.1"}, "The version of TensorRT is another"),
-        ({"platform": "linux-x86_64"}, "The platform is another"),
-        ({"gpu": "Thor", "compute_capability": "11.0"}, "compute capability of the GPU is another"),
-        ({"gpu": "Orin Nano"}, "The GPU is of another type"),
+        ({"tensorrt": "10.3.1"}, "The version of TensorRT differs"),
+        ({"platform": "linux-x86_64"}, "The platform differs"),
+        ({"gpu": "Thor", "compute_capability": "11.0"}, "compute capability of the GPU differs"),
+        ({"gpu": "Orin Nano"}, "The type of GPU differs"),
         ({"backend": "tensorrt-rtx"}, "for tensorrt, not tensorrt_rtx"),
     ],
 )

@@ -629,7 +629,7 @@ def test_a_shape_that_tensorrt_refuses_is_set_again(machine: Make) -> None:
         ("tampered", "its bytes were changed"),
         ("no sidecar", r"its sidecar model.plan.json.* is missing"),
         ("other version", r"was made with TensorRT 0\.1 .*here is TensorRT 10\.3\.0"),
-        ("other GPU", r"was made with .*Xavier.*compute capability of the GPU is another"),
+        ("other GPU", r"was made with .*Xavier.*compute capability of the GPU differs"),
     ],
 )
 def test_plans_that_do_not_fit(change: str, message: str, machine: Make) -> None:

@@ -331,7 +331,7 @@ def test_a_video_that_breaks_off(tmp_path: Path, suffix: str, codec: str, share:
         list(range(1, len(frames) + 1)), abs=2
     )
     assert error == (
-        f"{path}: the video breaks off: the last good frame is {len(frames)}, but its container "
+        f"{path}: the video is cut off: the last good frame is {len(frames)}, but its container "
         "states 60; copy the file again"
     )
 
@@ -385,7 +385,7 @@ def test_an_mp4_with_its_index_in_front_that_breaks_off(tmp_path: Path) -> None:
     assert len(list(open_source(path))) == 60
     frames, error = _until_error(open_source(_cut(path, 0.6)))
     assert 1 <= len(frames) < 58
-    assert "the video breaks off" in error
+    assert "the video is cut off" in error
 
 
 def _index_in_front(data: bytes) -> bytes:

@@ -45,7 +45,7 @@ class Report:
     boxes: int  # of people to find, without malformed rows
     identities: int
     unidentified: int  # boxes with the id -1
-    # Boxes whose centre is outside of the image; no fault: MOT Challenge has them of people who
+    # Boxes whose centre is outside the image; no fault: MOT Challenge has them of people who
     # leave it.
     centres_outside: int
     heights: tuple[float, float, float] | None  # smallest, median, largest; pixels

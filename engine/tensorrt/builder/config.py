@@ -224,8 +224,8 @@ def _set_dla(
 ) -> tuple[str, ...]:
     if "int8" in network.precision:
         raise BuildError(
-            f"{network.path}: has INT8 in its graph (QuantizeLinear), which the DLA does not take; "
-            "build the float model with --precision int8 --calibration-cache FILE "
+            f"{network.path}: has INT8 in its graph (QuantizeLinear), which the DLA does not "
+            "accept; build the float model with --precision int8 --calibration-cache FILE "
             "(`jdetrt calibrate --calibration-cache` writes it), or leave --dla-core out"
         )
     if core >= builder.num_DLA_cores:

@@ -47,7 +47,7 @@ def check_memory(model_bytes: int, memory: tuple[int, int] | None = None) -> Non
     available, swap = memory
     if (need := needed(model_bytes)) > available + swap:
         raise BuildError(
-            f"building this model takes some {need // _MIB} MiB of memory, of which "
+            f"building this model takes about {need // _MIB} MiB of memory, of which "
             f"{available // _MIB} MiB are free and {swap // _MIB} MiB are free swap: the "
             f"system would kill the build. Close programs, add swap, or build on a machine "
             f"of the same kind with more memory"

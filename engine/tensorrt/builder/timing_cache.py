@@ -73,9 +73,9 @@ def _read(config: Any, path: Path) -> Any | None:
     try:
         data = read_bytes(path, SessionError)
     except SessionError as err:
-        _log.warning("%s; kernels are timed anew", err)
+        _log.warning("%s; kernels are timed again", err)
         return None
     cache = config.create_timing_cache(data)
     if cache is None:
-        _log.warning("%s: TensorRT does not take it; kernels are timed anew", path)
+        _log.warning("%s: TensorRT does not accept it; kernels are timed again", path)
     return cache

@@ -152,7 +152,7 @@ def sweep(
     meets the limits, the exit code is 3.
     """
     if gt is None and (min_fps is not None or max_watts is not None):
-        raise click.UsageError("A recommendation goes by accuracy: add --gt SEQUENCE.")
+        raise click.UsageError("A recommendation needs accuracy: add --gt SEQUENCE.")
     with requiring("bench", "Sweeping"):
         from jdetrt.benchmarks.decide import decide
         from jdetrt.benchmarks.defaults import default_backends, default_precisions

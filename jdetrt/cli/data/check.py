@@ -54,7 +54,7 @@ def check(
             click.echo(f"{path}: left out: {listed(report.others)}")
         tell_notes(f"{path}: {note}" for note in report.notes)
         if report.images and not report.boxes:
-            click.echo(f"Warning: {path}: nobody to find is labelled", err=True)
+            click.echo(f"Warning: {path}: no person is labelled", err=True)
     paper = {path: column for path in paths if (column := _column(path)) is not None}
     if paper:
         show(_beside_paper(reports, paper))

@@ -62,4 +62,4 @@ def convert(name: str, raw_dir: Path, output: Path, split: str, link: str) -> No
     if done.left_out:
         click.echo(f"Left out: {listed(done.left_out)}")
     if not done.boxes:
-        click.echo(f"Warning: {done.listing}: nobody is labelled in any image", err=True)
+        click.echo(f"Warning: {done.listing}: no person is labelled in any image", err=True)
