@@ -50,6 +50,8 @@ class Detector(Closing):
         embedding_dim: length of its embeddings; None where it gives none or does not say.
         score_threshold: may be changed between images.
         nms_iou: may be changed between images.
+        full: every candidate of the image decoded last was above the score threshold; a model
+            exported with a larger k may find more there.
 
     Raises:
         SessionError: the session holds another model, or one that leaves its size free.
@@ -74,6 +76,7 @@ class Detector(Closing):
         self.size = Size(*(size or network_size(session)))
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
+        self.full = False
         dims = [spec.shape[-1] for spec in session.outputs if spec.name == "embeddings"]
         self.embedding_dim = dims[0] if dims and dims[0] > 0 else None
         self.depth = 1
@@ -190,13 +193,16 @@ class Detector(Closing):
         Raises:
             SessionError: the outputs have another shape or are not finite.
         """
-        return detections(
+        result = detections(
             outputs,
             letterbox,
             score_threshold=self.score_threshold,
             nms_iou=self.nms_iou,
             batch_index=batch_index,
         )
+        scores = outputs["scores"][batch_index]
+        self.full = bool(len(scores) and scores[-1] > self.score_threshold)
+        return result
 
     def buffers(self, count: int) -> Sequence[InputBuffer]:
         """Make input buffers, to letterbox images in another thread while the network runs.

@@ -342,6 +342,7 @@ class MultiPipeline:
             with lane.stopwatch.stage("decode"):
                 detections = lane.detector.decode(outputs, item.letterbox, index)
             lane.ahead.give_back(item)  # not before: the outputs may be the buffer's
+            lane.stopwatch.full += lane.detector.full
             lane.associate(item.frame, detections)
         if batch:
             frames = sum(lane.stopwatch.frames for lane in self._lanes)

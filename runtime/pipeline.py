@@ -239,6 +239,7 @@ class Pipeline:
         with self._stopwatch.stage("decode"):
             detections = self._detector.decode(outputs, item.letterbox)
         self._ahead.give_back(item)  # not before: the outputs may be the buffer's
+        self._stopwatch.full += self._detector.full
         return self._associate(item.frame, detections)
 
 

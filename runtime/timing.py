@@ -59,6 +59,8 @@ class RunReport:
         repeats: frames with the timestamp of the one before.
         restarts: frames whose timestamp went back, where all tracks end.
         detections: given to the tracker, over all frames.
+        full: frames in which every candidate that the model gives was above the score threshold: a
+            model exported with a larger k may detect more there.
         unshaped: boxes of tracks that were not reported, because they are too small or too flat for
             a person.
     """
@@ -79,6 +81,7 @@ class RunReport:
     restarts: int = 0
     detections: int = 0
     unshaped: int = 0
+    full: int = 0
 
 
 class _Durations:
@@ -119,11 +122,13 @@ class Stopwatch:
         source: whose outages are reported too, where it has a ``status``.
 
     Attributes:
+        full: frames with more candidates above the threshold than the model gives, or just as many.
         clock: of the tracker, which counts timestamps that are out of order; None without one.
     """
 
     def __init__(self, stages: Iterable[str], source: object = None) -> None:
         self.clock: Clock | None = None
+        self.full = 0
         self._status: Callable[[], SourceStatus] | None = getattr(source, "status", None)
         self._stages = {name: _Durations() for name in stages}
         self._age = _Durations()
@@ -204,6 +209,7 @@ class Stopwatch:
             restarts=self.clock.restarts if self.clock else 0,
             detections=self._detections,
             unshaped=self._unshaped,
+            full=self.full,
         )
 
 

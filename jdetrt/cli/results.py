@@ -151,6 +151,11 @@ def print_run(report: RunReport, title: str, memory: MemoryUse | None = None) ->
     ):
         if count:
             click.echo(f"  {plural(count, noun)} {outcome}")
+    if report.full:
+        click.echo(
+            f"  {plural(report.full, 'frame')} with all candidates of the model above the score "
+            "threshold: there may be more, so export it with a larger --top-k"
+        )
     if report.unshaped:
         click.echo(
             f"  {plural(report.unshaped, 'box', 'boxes')} of tracks left out, too small or too flat"

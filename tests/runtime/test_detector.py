@@ -72,6 +72,18 @@ def test_thresholds_are_the_detectors_and_may_change() -> None:
         assert len(all_four.detect(image())) == 1
 
 
+def test_it_says_where_every_candidate_is_above_the_threshold() -> None:
+    with detector(score_threshold=0.3) as one:
+        one.detect(image())
+        assert not one.full  # 0.3 is not above
+        one.score_threshold = 0.29
+        one.detect(image())
+        assert one.full
+        one.score_threshold = 0.5
+        one.detect(image())
+        assert not one.full
+
+
 @pytest.mark.parametrize("batch", [-1, 1])
 def test_a_batch_gives_what_each_image_gives(batch: int) -> None:
     with detector() as whole:
