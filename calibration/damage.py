@@ -32,6 +32,7 @@ _I64 = npt.NDArray[np.int64]
 
 _TRACKED = TrackerConfig()  # thresholds of the reference
 _CANDIDATES = 1024  # of a frame that take part in non-maximum suppression
+_LOGITS = 2  # of an anchor, people or none; a network without anchors has one
 _BEST = 20  # of a frame, from a model that is confident of nobody
 
 
@@ -118,7 +119,8 @@ class Observer:
         ends = _ends(model)
         self.priors, self.cells = ends.priors, ends.cells
         self._input: str = model.graph.input[0].name
-        self._outputs = [ends.margins, ends.deltas, ends.embeddings, *ends.chosen]
+        self._rows = ends.rows
+        self._outputs = [ends.margins, ends.boxes, ends.embeddings, *ends.chosen]
         watched = onnx.ModelProto()
         watched.CopyFrom(model)
         del watched.graph.output[:]
@@ -132,16 +134,17 @@ class Observer:
     def run(self, image: _F32) -> Maps:
         """Run one image, ``(1, 3, H, W)``. Raises CalibrationError on NaN and infinity."""
         outputs = self._session.run(self._outputs, {self._input: image})
-        margins, deltas, embeddings, *chosen = outputs
-        if not (np.isfinite(margins).all() and np.isfinite(deltas).all()):
+        margins, lines, embeddings, *chosen = (output[0] for output in outputs)
+        if not (np.isfinite(margins).all() and np.isfinite(lines).all()):
             raise CalibrationError(
                 "the model outputs NaN or infinite numbers; its weights may be damaged"
             )
         if chosen:
-            every = np.zeros((embeddings.shape[2], len(self.cells)), np.float32)
-            every[:, chosen[0][0]] = embeddings[0].T
-            return Maps(margins[0], deltas[0], every)
-        return Maps(margins[0], deltas[0], embeddings[0])
+            every = np.zeros((embeddings.shape[1], len(self.cells)), np.float32)
+            every[:, chosen[0]] = embeddings.T
+        else:
+            every = embeddings.T if self._rows else embeddings
+        return Maps(margins, _deltas(lines.T) if self._rows else lines, every)
 
     def boxes(self, maps: Maps, candidates: _I64) -> _F32:
         """Compute boxes of candidates: ``(n, 4)`` xyxy in network pixels."""
@@ -238,16 +241,18 @@ class Reference:
 
 class _Ends(NamedTuple):
     margins: str
-    deltas: str
+    boxes: str  # lines of all candidates
     embeddings: str
     chosen: tuple[str, ...]  # candidates that the embeddings are of, where not of all cells
     priors: _F32
     cells: _I64
+    rows: bool  # a candidate and a cell is a row; a column in models of earlier versions
 
 
 def _ends(model: onnx.ModelProto) -> _Ends:
     """Find the tensors that decoding reads, by how the graph is joined and not by names."""
     nodes = model.graph.node
+    producers = {name: node for node in nodes for name in node.output}
     constants = {
         node.output[0]: onnx.numpy_helper.to_array(node.attribute[0].t)
         for node in nodes
@@ -255,27 +260,48 @@ def _ends(model: onnx.ModelProto) -> _Ends:
     }
     constants |= {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     try:
-        (top_k,) = (node for node in nodes if node.op_type == "TopK")
-        tables = [
-            constants[node.input[0]]
+        first, *more = (node for node in nodes if node.op_type == "TopK")
+        (margins, choice) = (first.input[0], first.output[1])
+        if more:  # top-k in groups, whose indices are looked up at the end
+            (last,) = more
+            (merge,) = (node for node in nodes if last.output[1] in node.input)
+            margins, choice = producers[margins].input[0], merge.output[0]
+        lookups = [
+            node
             for node in nodes
-            if node.op_type == "Gather" and node.input[1] == top_k.output[1]
+            if node.op_type == "Gather" and node.input[1] == choice and node.input[0] in constants
         ]
+        tables = [constants[node.input[0]] for node in lookups]
         (priors,) = (table for table in tables if table.ndim == 2)
-        deltas, *maps = (n.input[0] for n in nodes if n.op_type == "GatherElements")
+        indices = {choice, *(node.output[0] for node in lookups)}
+        rows = [
+            producers[node.input[0]].input[0]
+            for node in nodes
+            if node.op_type == "Gather"
+            and (index := producers.get(node.input[1])) is not None
+            and index.op_type == "Add"  # of the first row of the image
+            and not indices.isdisjoint(index.input)
+        ]
+        columns = [n.input[0] for n in nodes if n.op_type == "GatherElements"]
+        boxes, *maps = rows or columns
         if maps:
             (embeddings,) = maps
             (cells,) = (table for table in tables if table.ndim == 1)
             chosen: tuple[str, ...] = ()
         else:  # boxes are read for embeddings; a cell has one candidate
-            embeddings, chosen = model.graph.output[2].name, (top_k.output[1],)
+            embeddings, chosen = model.graph.output[2].name, (choice,)
             cells = np.arange(len(priors))
     except (KeyError, ValueError) as err:
         raise CalibrationError(
             "the model does not end like one from jdetrt export (one top-k that gathers "
             "boxes and embeddings); export the checkpoint with this version"
         ) from err
-    return _Ends(top_k.input[0], deltas, embeddings, chosen, priors, cells)
+    return _Ends(margins, boxes, embeddings, chosen, priors, cells, bool(rows))
+
+
+def _deltas(lines: _F32) -> _F32:
+    """Take what boxes are of from ``lines``: before the two logits, or after the one."""
+    return lines[:4] if len(lines) == 4 + _LOGITS else lines[1:]
 
 
 def _boxes_by_distances(largest: _F32, logits: _F32) -> _F32:

@@ -34,7 +34,10 @@ __all__ = ["Autocast", "autocast"]
 
 _DECODE = "/decode/"
 # These move numbers without computing with them.
-_MOVES = ("Cast", "Concat", "Expand", "Gather", "GatherElements", "Reshape", "Tile", "Transpose")
+_MOVES = (
+    *("Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "Reshape", "Tile"),
+    "Transpose",
+)
 _LOGGER = "modelopt.onnx.autocast"
 _SYNTHETIC_FRAMES = 2
 

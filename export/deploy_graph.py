@@ -1,8 +1,8 @@
 """The graph that is deployed: network, decoding, top-k, and only the embeddings of the top k.
 
 One image at 1088x608 has 54 264 candidates of 518 numbers, 112 MB. This graph gives the best k:
-boxes, scores and unit embeddings, some 2 MB for k = 1024, with standard operators that ONNX
-Runtime and every TensorRT run. Non-maximum suppression is left to the host.
+boxes, scores and unit embeddings, half a MB for k = 256, with standard operators that ONNX Runtime
+and every TensorRT run. Non-maximum suppression is left to the host.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from jdetrt.config import ANCHORS_PER_CELL, TOP_K_LIMIT
-from jdetrt.errors import ExportError
-from jdetrt.export.detected import Detected, float32, normalise
+from jdetrt.config import ANCHORS_PER_CELL
+from jdetrt.export.detected import Detected, float32, map_rows, normalise
 from jdetrt.export.distance_decode import DistanceDecode
+from jdetrt.export.top_k import TopK, take_rows
 from jdetrt.training.network.anchors import candidate_cells, candidate_priors, grids
 from jdetrt.training.network.box_embedding import BoxEmbedding
 from jdetrt.training.network.model import JdeNetwork
@@ -42,7 +42,7 @@ class Decode(nn.Module):
     Args:
         size: network width and height.
         anchors: ``(3, 4, 2)`` anchor sizes in network pixels.
-        top_k: candidates kept.
+        top_k: candidates kept; all, where there are fewer.
         embedding_dim: channels of the embedding maps.
 
     Attributes:
@@ -51,7 +51,7 @@ class Decode(nn.Module):
 
     Raises:
         ConfigError: width or height is not a multiple of 32.
-        ExportError: ``top_k`` is more than there are candidates, or than TensorRT takes.
+        ExportError: ``top_k`` is less than 1, or more than TensorRT takes.
     """
 
     priors: Tensor
@@ -66,14 +66,7 @@ class Decode(nn.Module):
     ) -> None:
         super().__init__()
         priors = candidate_priors(*size, anchors)
-        if not 1 <= top_k <= len(priors):
-            raise ExportError(
-                f"top-k {top_k}: a network of {size[0]}x{size[1]} has only {len(priors)} "
-                f"candidates; lower top-k, or use a larger network size"
-            )
-        if top_k > TOP_K_LIMIT:
-            raise ExportError(f"top-k {top_k}: TensorRT takes no more than {TOP_K_LIMIT}")
-        self.top_k = top_k
+        self.top_k = TopK(len(priors), top_k)
         self.embedding_dim = embedding_dim
         # Plain numbers, not shapes of tensors: these would be operators in the exported graph.
         self.cells_of_head = [columns * rows for columns, rows in grids(*size)]
@@ -83,49 +76,41 @@ class Decode(nn.Module):
     def forward(self, heads: Sequence[HeadMaps]) -> Detected:
         """Decode the maps of the levels /32, /16, /8."""
         predictions = self.predictions(heads)
-        margin = predictions[:, 5] - predictions[:, 4]
         # Scores are ranked before the sigmoid, which makes all large margins equal.
-        margin, chosen = torch.topk(margin, self.top_k, dim=1)
-
-        index = chosen.unsqueeze(1).repeat(1, 4, 1)
-        deltas = torch.gather(predictions[:, :4], 2, index).transpose(1, 2)
-        boxes = decode_boxes(deltas, self.priors[chosen])
-
-        index = self.cells[chosen].unsqueeze(1).repeat(1, self.embedding_dim, 1)
-        embeddings = torch.gather(self.embedding_maps(heads), 2, index).transpose(1, 2)
-        return Detected(boxes, torch.sigmoid(margin), normalise(float32(embeddings)))
+        margin, chosen = self.top_k(predictions[..., 5] - predictions[..., 4])
+        deltas = take_rows(predictions, chosen)[..., :4]
+        embeddings = take_rows(self.embedding_rows(heads), self.cells[chosen])
+        return Detected(
+            decode_boxes(deltas, self.priors[chosen]),
+            torch.sigmoid(margin),
+            normalise(float32(embeddings)),
+        )
 
     def forward_all(self, heads: Sequence[HeadMaps]) -> Detected:
         """Decode every candidate, in their own order and without a choice; for comparison.
 
         Embeddings are per cell here, ``[N, cells, D]``; ``cells`` says which candidate has which.
         """
-        predictions = self.predictions(heads).transpose(1, 2)
-        embeddings = self.embedding_maps(heads).transpose(1, 2)
+        predictions = self.predictions(heads)
         return Detected(
             decode_boxes(predictions[..., :4], self.priors),
             torch.sigmoid(predictions[..., 5] - predictions[..., 4]),
-            normalise(float32(embeddings)),
+            normalise(float32(self.embedding_rows(heads))),
         )
 
     def predictions(self, heads: Sequence[HeadMaps]) -> Tensor:
-        """Line up the detection maps: ``[N, 6, candidates]``; anchor, row, column in a head."""
+        """Line up the detection maps: ``[N, candidates, 6]``; anchor, row, column in a head."""
         lines = []
         for head, cells in zip(heads, self.cells_of_head, strict=True):
             grouped = head.detection.reshape(-1, ANCHORS_PER_CELL, BOX_AND_LOGITS, cells)
-            line = grouped.transpose(1, 2).reshape(-1, BOX_AND_LOGITS, ANCHORS_PER_CELL * cells)
+            line = grouped.transpose(2, 3).reshape(-1, ANCHORS_PER_CELL * cells, BOX_AND_LOGITS)
             lines.append(line)
-        return float32(torch.cat(lines, dim=2))
+        return float32(torch.cat(lines, dim=1))
 
-    def embedding_maps(self, heads: Sequence[HeadMaps]) -> Tensor:
-        """Line up the embedding maps as they are: ``[N, D, cells]``."""
-        return torch.cat(
-            [
-                head.embedding.reshape(-1, self.embedding_dim, cells)
-                for head, cells in zip(heads, self.cells_of_head, strict=True)
-            ],
-            dim=2,
-        )
+    def embedding_rows(self, heads: Sequence[HeadMaps]) -> Tensor:
+        """Line up the embedding maps as they are: ``[N, cells, D]``."""
+        maps = [head.embedding for head in heads]
+        return map_rows(maps, self.embedding_dim, self.cells_of_head)
 
 
 def decode_boxes(deltas: Tensor, priors: Tensor) -> Tensor:
@@ -151,11 +136,11 @@ class DeployGraph(nn.Module):
         size: network width and height.
         anchors: ``(3, 4, 2)`` anchor sizes in network pixels; of no meaning where the network
             predicts distances.
-        top_k: candidates kept.
+        top_k: candidates kept; all, where there are fewer.
 
     Raises:
         ConfigError: width or height is not a multiple of 32.
-        ExportError: ``top_k`` is more than there are candidates, or than TensorRT takes.
+        ExportError: ``top_k`` is less than 1, or more than TensorRT takes.
     """
 
     def __init__(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Detected", "float32", "normalise"]
+__all__ = ["Detected", "float32", "map_rows", "normalise"]
 
 NORM_EPS = 1e-12  # torch's default, which the reference uses
 
@@ -36,3 +37,18 @@ def normalise(embeddings: Tensor) -> Tensor:
 def float32(tensor: Tensor) -> Tensor:
     """Convert, without leaving a Cast in the exported graph where there is nothing to convert."""
     return tensor if tensor.dtype == torch.float32 else tensor.float()
+
+
+def map_rows(maps: Sequence[Tensor], channels: int, cells: Sequence[int]) -> Tensor:
+    """Line up maps ``[N, channels, rows, columns]`` by cell: ``[N, cells, channels]``.
+
+    Args:
+        maps: of all levels.
+        channels: of each, a plain number: a shape would be operators in the exported graph.
+        cells: of each level, likewise.
+    """
+    lines = [
+        one.reshape(-1, channels, count).transpose(1, 2)
+        for one, count in zip(maps, cells, strict=True)
+    ]
+    return torch.cat(lines, dim=1)

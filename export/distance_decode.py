@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jdetrt.config import TOP_K_LIMIT
-from jdetrt.errors import ExportError
-from jdetrt.export.detected import Detected, float32, normalise
+from jdetrt.export.detected import Detected, float32, map_rows, normalise
+from jdetrt.export.top_k import TopK, take_rows
 from jdetrt.training.network.anchors import grids
 from jdetrt.training.network.box_embedding import BoxReader
 from jdetrt.training.network.nanodet import DISTANCES, edge_boxes, largest_boxes
@@ -27,7 +26,7 @@ class DistanceDecode(nn.Module):
 
     Args:
         size: network width and height.
-        top_k: candidates kept.
+        top_k: candidates kept; all, where there are fewer.
         reader: of the network; it is copied, and stays in float32.
 
     Attributes:
@@ -37,7 +36,7 @@ class DistanceDecode(nn.Module):
 
     Raises:
         ConfigError: width or height is not a multiple of 32.
-        ExportError: ``top_k`` is more than there are candidates, or than TensorRT takes.
+        ExportError: ``top_k`` is less than 1, or more than TensorRT takes.
     """
 
     priors: Tensor
@@ -49,14 +48,7 @@ class DistanceDecode(nn.Module):
         self.grids = grids(*size)
         self.cells_of_head = [columns * rows for columns, rows in self.grids]
         candidates = sum(self.cells_of_head)
-        if not 1 <= top_k <= candidates:
-            raise ExportError(
-                f"top-k {top_k}: a network of {size[0]}x{size[1]} has {candidates} candidates; "
-                "ask for no more than that, or for a larger network"
-            )
-        if top_k > TOP_K_LIMIT:
-            raise ExportError(f"top-k {top_k}: TensorRT takes no more than {TOP_K_LIMIT}")
-        self.top_k = top_k
+        self.top_k = TopK(candidates, top_k)
         self.reader = copy.deepcopy(reader).float()
         self.embedding_dim = reader.output.out_features
         self.register_buffer("priors", largest_boxes(size), persistent=False)
@@ -69,31 +61,22 @@ class DistanceDecode(nn.Module):
         """Decode the maps of the levels /32, /16, /8."""
         predictions = self.predictions(heads)
         # Scores are ranked before the sigmoid, which makes all large logits equal.
-        logits, chosen = torch.topk(predictions[:, 0], self.top_k, dim=1)
-
-        index = chosen.unsqueeze(1).repeat(1, 4 * DISTANCES, 1)
-        edges = torch.gather(predictions[:, 1:], 2, index).transpose(1, 2)
-        boxes = edge_boxes(edges, self.priors[chosen], self.top_k)
+        logits, chosen = self.top_k(predictions[..., 0])
+        edges = take_rows(predictions, chosen)[..., 1:]
+        boxes = edge_boxes(edges, self.priors[chosen], self.top_k.k)
         return Detected(boxes, torch.sigmoid(logits), self._embeddings(heads, boxes, chosen))
 
     def forward_all(self, heads: Sequence[HeadMaps]) -> Detected:
         """Decode every candidate, in their own order and without a choice; for comparison."""
-        predictions = self.predictions(heads).transpose(1, 2)
+        predictions = self.predictions(heads)
         boxes = edge_boxes(predictions[..., 1:], self.priors, len(self.cells))
         scores = torch.sigmoid(predictions[..., 0])
         return Detected(boxes, scores, self._embeddings(heads, boxes, self.cells))
 
     def predictions(self, heads: Sequence[HeadMaps]) -> Tensor:
-        """Line up the detection maps: ``[N, 1 + 4 * DISTANCES, candidates]``."""
-        return float32(
-            torch.cat(
-                [
-                    head.detection.reshape(-1, 1 + 4 * DISTANCES, cells)
-                    for head, cells in zip(heads, self.cells_of_head, strict=True)
-                ],
-                dim=2,
-            )
-        )
+        """Line up the detection maps: ``[N, candidates, 1 + 4 * DISTANCES]``."""
+        maps = [head.detection for head in heads]
+        return float32(map_rows(maps, 1 + 4 * DISTANCES, self.cells_of_head))
 
     def _embeddings(self, heads: Sequence[HeadMaps], boxes: Tensor, cells: Tensor) -> Tensor:
         maps = [head.embedding for head in heads]

@@ -102,9 +102,8 @@ def export_onnx(
         CheckpointError: the checkpoint cannot be used.
         ConfigError: a width or height is not a multiple of 32, or half weights are asked for in
             half precision, which has them anyway.
-        ExportError: top-k is more than there are candidates, the checkpoint is of a body alone,
-            there is no size, not enough memory for it, or a weight or, in half precision, what a
-            convolution gives is too large for float16.
+        ExportError: the checkpoint is of a body alone, there is no size, not enough memory for it,
+            or a weight or, in half precision, what a convolution gives is too large for float16.
         ParityError: the exported model gives other numbers than torch.
         OutputError: the output cannot be written.
     """
@@ -157,7 +156,7 @@ def export_onnx(
                 if network.body.boxes == "anchors"
                 else {}
             ),
-            "top_k": str(config.top_k),
+            "top_k": str(graph.decode.top_k.k),
             "precision": config.precision,
             "weights": "float16" if half or config.half_weights else "float32",
             "checkpoint": checkpoint.name,
@@ -229,7 +228,7 @@ def _to_onnx(
     _unshare_weights(model)
     _name_constants(model)
     batch = "batch" if config.dynamic_batch else 1
-    _set_shapes(model, batch, config.top_k, graph.decode.embedding_dim)
+    _set_shapes(model, batch, graph.decode.top_k.k, graph.decode.embedding_dim)
     if config.half_weights:
         store_as_half(model)
     return model

@@ -50,6 +50,7 @@ FLOAT32 = Limits(1e-4, 1e-4, 1e-6)
 FLOAT16 = Limits(5e-3, 2e-2, 1e-4)
 
 _LEAST_SIDE = 100.0
+_TOP_K = "/decode/top_k/"  # nodes of `jdetrt.export.top_k`; indices come last
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +194,8 @@ def synthetic_pictures(
 
 def _session_with_indices(model: onnx.ModelProto) -> Any:
     """Load a model with one output more: the indices of its top-k."""
-    (top_k,) = (node for node in model.graph.node if node.op_type == "TopK")
-    extra = onnx.helper.make_tensor_value_info(top_k.output[1], onnx.TensorProto.INT64, None)
+    choice = [node for node in model.graph.node if node.name.startswith(_TOP_K)][-1]
+    extra = onnx.helper.make_tensor_value_info(choice.output[-1], onnx.TensorProto.INT64, None)
     model.graph.output.append(extra)
     try:
         content = model.SerializeToString()

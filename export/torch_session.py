@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from jdetrt.config import ANCHORS_PER_CELL, AnyTrackerConfig, ExportConfig, LabelConfig
+from jdetrt.config import AnyTrackerConfig, ExportConfig, LabelConfig
 from jdetrt.errors import SessionError
 from jdetrt.export.deploy_graph import Decode, DeployGraph, normalise
 from jdetrt.export.sizes import load_sized
@@ -40,13 +40,13 @@ class TorchSession(SessionBase):
         network: is copied as it stands; later training does not change the session.
         size: network width and height.
         anchors: ``(3, 4, 2)`` anchor sizes that it was trained with; those of ``size`` by default.
-        top_k: candidates that it gives; by default 1024, or all where there are fewer.
+        top_k: candidates that it gives, or all where there are fewer; by default that of exports.
         tracker: settings that suit the network; they go into the session's metadata.
         label: what it detects, likewise.
 
     Raises:
         ConfigError: width or height is not a multiple of 32.
-        ExportError: ``top_k`` is more than there are candidates, or than can be exported.
+        ExportError: ``top_k`` is less than 1, or more than can be exported.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class TorchSession(SessionBase):
         anchors = anchor_sizes(*size) if anchors is None else anchors
         anchored = network.body.boxes == "anchors"
         cells = sum(columns * rows for columns, rows in grids(*size))
-        candidates = cells * (ANCHORS_PER_CELL if anchored else 1)
-        top_k = min(ExportConfig().top_k, candidates) if top_k is None else top_k
         self._device = next(network.parameters()).device
-        self._graph = DeployGraph(network, size, anchors, top_k).eval().to(self._device)
+        asked = ExportConfig().top_k if top_k is None else top_k
+        self._graph = DeployGraph(network, size, anchors, asked).eval().to(self._device)
+        k = self._graph.decode.top_k.k
         dim = network.embedding_dim
         maps = [TensorSpec(_MAPS, "float32", (-1, cells, dim))] if anchored else []
         super().__init__(
             [TensorSpec("images", "float32", (-1, 3, height, width))],
             [
-                TensorSpec("boxes", "float32", (-1, top_k, 4)),
-                TensorSpec("scores", "float32", (-1, top_k)),
-                TensorSpec("embeddings", "float32", (-1, top_k, dim)),
+                TensorSpec("boxes", "float32", (-1, k, 4)),
+                TensorSpec("scores", "float32", (-1, k)),
+                TensorSpec("embeddings", "float32", (-1, k, dim)),
                 *maps,
             ],
             {
@@ -101,8 +101,7 @@ class TorchSession(SessionBase):
             heads = self._graph.network(torch.from_numpy(images).to(self._device))
             outputs = self._graph.decode(heads)._asdict()
             if isinstance(self._graph.decode, Decode):
-                maps = self._graph.decode.embedding_maps(heads).float().transpose(1, 2)
-                outputs[_MAPS] = normalise(maps)
+                outputs[_MAPS] = normalise(self._graph.decode.embedding_rows(heads).float())
         except RuntimeError as err:  # torch's only word for everything, too little memory too
             raise SessionError(f"torch failed to run the network: {err}") from err
         arrays = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}

@@ -284,7 +284,8 @@ class ExportConfig(Section, frozen=True):
 
     # Network width and height, multiples of 32; None for the size that the checkpoint records.
     size: tuple[Side, Side] | None = None
-    top_k: Annotated[int, Meta(ge=1, le=TOP_K_LIMIT)] = 1024
+    # Candidates; where there are fewer, all.
+    top_k: Annotated[int, Meta(ge=1, le=TOP_K_LIMIT)] = 256
     dynamic_batch: bool = False
     precision: Literal["fp32", "fp16"] = "fp32"  # what the network computes in; decoding: fp32
     half_weights: bool = False  # convolution weights rounded to and stored as float16

@@ -118,17 +118,17 @@ def test_runaway_sizes_stay_finite() -> None:
     assert torch.isfinite(areas).all()
 
 
-@pytest.mark.parametrize("top_k", [0, 505])
-def test_top_k_out_of_range(top_k: int) -> None:
-    with pytest.raises(ExportError, match=r"96x64 has only 504 candidates"):
-        decode(top_k)
+def test_top_k_is_all_where_there_are_fewer() -> None:
+    found = decode(505)(random_maps(4))
+    assert [tuple(t.shape) for t in found] == [(2, 504, 4), (2, 504), (2, 504, DIM)]
 
 
 def test_top_k_beyond_tensorrt() -> None:
     size = (576, 320)
-    assert Decode(size, anchor_sizes(*size), 3840, DIM).top_k == 3840
-    with pytest.raises(ExportError, match="top-k 3841: TensorRT takes no more than 3840"):
-        Decode(size, anchor_sizes(*size), 3841, DIM)
+    assert Decode(size, anchor_sizes(*size), 3840, DIM).top_k.k == 3840
+    for top_k in (0, 3841):
+        with pytest.raises(ExportError, match=rf"top-k {top_k}: expected 1 to 3840"):
+            Decode(size, anchor_sizes(*size), top_k, DIM)
 
 
 def test_size_not_a_multiple_of_32() -> None:

@@ -15,6 +15,7 @@ from tiny_network import save_tiny
 
 from jdetrt import inputs
 from jdetrt.config import ExportConfig
+from jdetrt.engine.onnx_file import metadata as onnx_metadata
 from jdetrt.engine.open import open_session
 from jdetrt.errors import CheckpointError, ConfigError, ExportError, OutputError, ParityError
 from jdetrt.export import onnx_writer
@@ -67,13 +68,15 @@ def test_darknet_in_reference_layout(size: tuple[int, int], darknet: Path, tmp_p
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
     kinds = [node.op_type for node in model.graph.node]
     assert kinds.count("Conv") == 78
-    assert kinds.count("TopK") == 1
+    grouped = size == (1088, 608)  # 54 264 candidates
+    assert kinds.count("TopK") == (2 if grouped else 1)
+    assert kinds.count("GatherElements") == (1 if grouped else 0)  # of k indices
     assert not {"BatchNormalization", "NonMaxSuppression", "If", "Loop"} & set(kinds)
     assert {n.name.split("/")[1] for n in model.graph.node} == {"network", "decode"}
     assert all(n.name.startswith("/") for n in model.graph.node)
     assert len({n.name for n in model.graph.node}) == len(model.graph.node)
     after = {n.op_type for n in model.graph.node if n.name.startswith("/decode/")}
-    assert {"TopK", "Exp", "Sigmoid", "GatherElements", "ReduceL2"} <= after
+    assert {"TopK", "Exp", "Sigmoid", "Gather", "ReduceL2"} <= after
     weights = {tensor.name for tensor in model.graph.initializer}
     assert {"network.body.stem.conv.weight", "network.levels.2.embedding.bias"} <= weights
 
@@ -87,17 +90,17 @@ def _compare_by_hand(darknet: Path, output: Path, size: tuple[int, int]) -> None
     images = np.random.default_rng(2).random((1, 3, size[1], size[0]), np.float32)
     with open_session(output, threads=1) as session:
         assert session.inputs[0].shape == (1, 3, 320, 576)
-        assert [spec.shape for spec in session.outputs] == [(1, 1024, 4), (1, 1024), (1, 1024, 512)]
+        assert [spec.shape for spec in session.outputs] == [(1, 256, 4), (1, 256), (1, 256, 512)]
         found = session.infer({"images": images})
     with torch.inference_mode():
-        decode = Decode(size, anchor_sizes(*size), 1024, 512)
+        decode = Decode(size, anchor_sizes(*size), 256, 512)
         boxes, scores, embeddings = (
             tensor[0].numpy() for tensor in decode.forward_all(network(torch.from_numpy(images)))
         )
-    np.testing.assert_allclose(found["scores"][0], np.sort(scores)[::-1][:1024], atol=1e-5)
+    np.testing.assert_allclose(found["scores"][0], np.sort(scores)[::-1][:256], atol=1e-5)
     distances, nearest = cKDTree(boxes).query(found["boxes"][0], p=np.inf)
     assert distances.max() <= 1e-3
-    assert len(set(nearest)) == 1024
+    assert len(set(nearest)) == 256
     cosine = (found["embeddings"][0] * embeddings[decode.cells.numpy()[nearest]]).sum(-1)
     assert cosine.min() >= 1 - 1e-4
 
@@ -225,7 +228,7 @@ def test_a_network_with_confident_scores(tiny: Path, tmp_path: Path) -> None:
     decode = Decode(size, anchor_sizes(*size), 3840, 16)
     with torch.inference_mode():
         predictions = decode.predictions(network(images))
-        margins = predictions[:, 5] - predictions[:, 4]
+        margins = predictions[..., 5] - predictions[..., 4]
         scale, middle = 12 / (margins - margins.mean()).abs().max(), margins.mean()
         for i in range(3):
             weight = network.get_parameter(f"levels.{i}.detection.1.weight").view(4, 6, -1)
@@ -234,7 +237,7 @@ def test_a_network_with_confident_scores(tiny: Path, tmp_path: Path) -> None:
             bias[:, 4:] *= scale
             bias[:, 5] -= scale * middle
         predictions = decode.predictions(network(images))
-        margins = predictions[:, 5] - predictions[:, 4]
+        margins = predictions[..., 5] - predictions[..., 4]
     assert float(margins.abs().max()) == pytest.approx(12, abs=0.1)
     checkpoint.save(tiny, network, size=size)
     done = export_onnx(tiny, tmp_path / "model.onnx", ExportConfig(top_k=3840))
@@ -264,12 +267,16 @@ def test_memory_that_runs_out(tiny: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
 
 
+def test_no_more_candidates_than_there_are(tiny: Path, tmp_path: Path) -> None:
+    done = export_onnx(tiny, tmp_path / "all.onnx", replace_config(top_k=1024))
+    assert [spec.shape for spec in done.outputs] == [(1, 1008, 4), (1, 1008), (1, 1008, 16)]
+    assert onnx_metadata(tmp_path / "all.onnx")["top_k"] == "1008"
+
+
 def test_refused(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "model.onnx"
     with pytest.raises(ConfigError, match=r"130x96: .* multiples of 32, for example 128x96"):
         export_onnx(tmp_path / "not-even-looked-for.pt", output, replace_config(size=(130, 96)))
-    with pytest.raises(ExportError, match="has only 1008 candidates"):
-        export_onnx(tiny, output, replace_config(top_k=1024))
     with pytest.raises(ExportError, match="is the checkpoint itself"):
         export_onnx(tiny, tiny, CONFIG)
     with pytest.raises(OutputError, match="is a folder"):

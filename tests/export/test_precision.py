@@ -69,8 +69,13 @@ def test_the_network_is_half_and_the_rest_is_not(dynamic: bool, tiny: Path, tmp_
             decoded += 1
         assert len(inputs | outputs) <= 1, f"{node.name} mixes types"
     assert decoded == 3
-    casts = [node.name for node in model.graph.node if node.op_type == "Cast"]
-    assert casts == ["/Cast", "/decode/Cast", "/decode/Cast_1"]
+    casts = [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Cast" and types[node.output[0]] in floats
+    ]
+    assert casts[0] == "/Cast"
+    assert [name.rstrip("_0123456789") for name in casts[1:]] == ["/decode/Cast"] * 2
     with open_session(tmp_path / "model.onnx") as session:
         assert session.metadata["precision"] == "fp16"
         assert session.metadata["weights"] == "float16"
@@ -129,7 +134,7 @@ def test_the_limits_are_above_the_noise_of_float16() -> None:
 def _spread_scores(graph: DeployGraph, images: torch.Tensor) -> None:
     """Scale the logits of an untrained network, so that scores reach from 0 to 1."""
     predictions = graph.decode.predictions(graph.network(images))
-    margins = predictions[:, 5] - predictions[:, 4]
+    margins = predictions[..., 5] - predictions[..., 4]
     middle = margins.mean()
     scale = 12 / (margins - middle).abs().max()
     for level in graph.network.levels:

@@ -76,8 +76,11 @@ def read(
     first, columns, rows, strides = (
         levels.new_tensor(table)[levels].unsqueeze(-1) for table in tables
     )
-    lines = torch.cat([one.flatten(2) for one in maps], dim=2).transpose(1, 2)
-    lines = lines.reshape(-1, lines.shape[2])
+    rows_of_maps = [
+        one.reshape(-1, one.shape[1], count).transpose(1, 2)
+        for one, count in zip(maps, counts, strict=True)
+    ]
+    lines = torch.cat(rows_of_maps, dim=1).flatten(0, 1)
     if lines.dtype != torch.float32:
         lines = lines.float()
 
