@@ -4,7 +4,9 @@
 target   scales of Q and DQ   why
 ======== ==================== ==================================================================
 desktop  float16              NVIDIA documents Q and DQ right beside a convolution as the pattern
-rtx      float16              that becomes INT8: a Cast in between may cost it
+                              that becomes INT8: a Cast in between may cost it
+rtx      float16, one scale   what a convolution writes is then float16 and not float32
+         for all its weights  (`jdetrt.calibration.quantize.one_scale`)
 orin     float32, and a Cast  TensorRT 10.16 fails there to build a float16 scale beside a float32
                               activation (NVIDIA/TensorRT issue 4832)
 jetpack5 float32, no Cast     TensorRT 8.5 reads no opset with float16 scales; weakly typed, it
@@ -23,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from jdetrt.calibration.config import Target
 from jdetrt.calibration.quantize.layers import tensors_before_a_convolution
+from jdetrt.calibration.quantize.one_scale import with_one_scale
 from jdetrt.errors import CalibrationError
 from jdetrt.machine.board import l4t_release, on_jetson
 from jdetrt.machine.probe import Probe
@@ -59,6 +62,8 @@ def to_half(model: onnx.ModelProto, target: Target = "orin") -> onnx.ModelProto:
         copied = onnx.ModelProto()
         copied.CopyFrom(model)
         return copied
+    if target == "rtx":
+        model = with_one_scale(model)
     half_scales = target != "orin"
     if half_scales and model.opset_import[0].version < _OPSET:
         model = version_converter.convert_version(model, _OPSET)

@@ -5,8 +5,9 @@ points, one scale a tensor and one a channel of weights, scales in float32, bias
 stay float behind a pair of their own, as NVIDIA's own tools for TensorRT 8 write them. Nothing
 stands between a convolution and its activation, so that the two fuse. An addition gets its inputs
 quantised, but for the one that comes straight from a convolution: the two fuse as well, and the
-convolution adds what the other one is. A Clip whose upper limit int8 cuts off anyway becomes a
-Relu.
+convolution adds what the other one is. Pools, joins and resizes between quantised layers run in
+INT8 too (`jdetrt.calibration.quantize.bridges`). A Clip whose upper limit int8 cuts off anyway
+becomes a Relu.
 
 ONNX Runtime's integer kernels want another graph (`qdq_cpu`); in this one they
 find no work, and it runs in float with rounding in between. It is what accuracy is measured on:
@@ -15,12 +16,13 @@ TensorRT computes the same, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Literal, get_args
 
 import numpy as np
 import onnx
 
+from jdetrt.calibration.quantize.bridges import EqualScales, Reads, with_bridges
 from jdetrt.calibration.quantize.layers import Layers, match_layers
 from jdetrt.calibration.quantize.qdq_cpu import CpuPlan
 from jdetrt.calibration.quantize.rewrite import (
@@ -60,9 +62,7 @@ def tensors_to_quantise(model: onnx.ModelProto) -> list[str]:
     """
     layers = Layers(model)
     plan = CpuPlan(layers, frozenset())
-    wanted = {
-        tensor for node in layers.nodes.values() for tensor in _quantised_inputs(layers, node)
-    }
+    wanted = {tensor for tensors in _reads(layers, frozenset()).values() for tensor in tensors}
     wanted.update(map(plan.ranged, plan.tensors))
     return [tensor for tensor in layers.consumers if tensor in wanted]
 
@@ -115,28 +115,39 @@ def _rewrite(
     ranges: Scales,
     left_out: frozenset[str],
 ) -> None:
-    quantised = {name: node for name, node in layers.nodes.items() if name not in left_out}
+    reads = _reads(layers, left_out)
+    bridges = [(node, reads[name]) for name, node in layers.bridges.items() if name in reads]
+    scales = EqualScales(ranges, bridges)
     outputs = {value.name for value in model.graph.output}
     for node in model.graph.node:
         copied = onnx.NodeProto()
         copied.CopyFrom(node)
-        if outputs.isdisjoint(node.output) and _is_relu(layers, node, quantised, ranges):
+        if outputs.isdisjoint(node.output) and _is_relu(layers, node, reads, scales):
             copied.op_type = "Relu"
             del copied.input[1:]
-        if node.name in quantised:
-            for tensor in _quantised_inputs(layers, node):
-                scale = activation_scale(ranges, tensor)
-                reads = rewriter.activation(tensor, scale, _ZERO, node.name)
-                copied.input[list(node.input).index(tensor)] = reads
+        for tensor in dict.fromkeys(reads.get(node.name, ())):
+            scale = activation_scale(scales, tensor)
+            dequantised = rewriter.activation(tensor, scale, _ZERO, node.name)
+            for index, name in enumerate(node.input):
+                if name == tensor:
+                    copied.input[index] = dequantised
             if node.op_type == "Conv":
-                scales = weight_scales(layers.weights(node), layers.bias(node), scale)
-                copied.input[1] = rewriter.weight_pair(node, scales)
+                by_channel = weight_scales(layers.weights(node), layers.bias(node), scale)
+                copied.input[1] = rewriter.weight_pair(node, by_channel)
         rewriter.add(copied)
 
 
-def _is_relu(
-    layers: Layers, node: onnx.NodeProto, quantised: Mapping[str, onnx.NodeProto], ranges: Scales
-) -> bool:
+def _reads(layers: Layers, left_out: frozenset[str]) -> Reads:
+    """Give what is read through a quantisation, by the node that reads it."""
+    quantised = {
+        name: _quantised_inputs(layers, node)
+        for name, node in layers.nodes.items()
+        if name not in left_out
+    }
+    return with_bridges(layers, quantised)
+
+
+def _is_relu(layers: Layers, node: onnx.NodeProto, reads: Reads, scales: Scales) -> bool:
     """Tell whether a node is a Clip that equals a Relu, which more kernels of TensorRT fuse.
 
     All its readers quantise it, and its upper limit is the last step of int8 or beyond it.
@@ -145,15 +156,12 @@ def _is_relu(
         return False
     tensor = node.output[0]
     readers = layers.consumers[tensor]
-    if not readers or not all(
-        reader.name in quantised and tensor in _quantised_inputs(layers, reader)
-        for reader in readers
-    ):
+    if not readers or not all(tensor in reads.get(reader.name, ()) for reader in readers):
         return False
     low, high = (layers.constant(name) if name else None for name in [*node.input, "", ""][1:3])
     if low is None or float(low) != 0:
         return False
-    return high is None or round(float(high) / activation_scale(ranges, tensor)) >= INT8_MAX
+    return high is None or round(float(high) / activation_scale(scales, tensor)) >= INT8_MAX
 
 
 def _quantised_inputs(layers: Layers, node: onnx.NodeProto) -> list[str]:
