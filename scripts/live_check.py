@@ -1,6 +1,6 @@
 """Check live sources against real RTSP cameras; write what was seen as JSON.
 
-    python scripts/live_check.py outages age eight memory --output benchmarks/results
+    python scripts/live_check.py outages age eight memory clients --output benchmarks/results
 
 The cameras are tests/live/rtsp_server.py: GStreamer's RTSP server, which draws the time and a
 moving block into each frame. Parts:
@@ -13,6 +13,8 @@ moving block into each frame. Parts:
   apart, so that a mix of streams would be seen.
 - ``memory``: 200,000 frames of a simulated camera with people, outages and rotated files: memory
   and time a frame.
+- ``clients``: FPS of nano on a rendered clip, in turn without the live page, with one browser that
+  watches and with 20 that read slowly.
 """
 
 from __future__ import annotations
@@ -35,12 +37,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 
 import jdetrt
 from jdetrt.engine.open import open_session
 from jdetrt.files import write_text
+from jdetrt.runtime.live.hub import LiveHub, LiveStream
+from jdetrt.runtime.live.server import LiveServer
 from jdetrt.runtime.multi_pipeline import MultiPipeline, Stream
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.sinks.base import FrameResult
@@ -49,6 +54,7 @@ from jdetrt.runtime.sinks.text import JsonLinesSink
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.shipped import resolve
+from jdetrt.synthetic.clip import SyntheticClip
 from jdetrt.testing import FakeSession
 from jdetrt.types import Array, Frame, TensorSpec
 
@@ -419,9 +425,83 @@ def memory(frames: int = 200_000) -> dict[str, Any]:
     }
 
 
+# Browsers in a process of their own: the first argument is the port, then bytes a second of each.
+CLIENTS = """
+import socket, sys, threading, time
+
+read = [0] * len(sys.argv[2:])
+
+def watch(k, rate):
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as stream:
+        if rate < 1e6:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stream.sendall(b"GET /stream/clip.mjpg HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
+        while data := stream.recv(min(rate // 4, 65536)):
+            read[k] += len(data)
+            time.sleep(len(data) / rate)
+
+for k, rate in enumerate(sys.argv[2:]):
+    threading.Thread(target=watch, args=(k, int(rate)), daemon=True).start()
+print("ready", flush=True)
+sys.stdin.read()
+print(*read)
+"""
+
+
+def clients(rounds: int = 4, frames: int = 60) -> dict[str, Any]:
+    """FPS while nobody, one browser and twenty slow ones watch the live page, in turn."""
+    watchers = {"nobody": [], "one": [10_000_000], "twenty slow": [4000] * 20}
+    fps: dict[str, list[float]] = {name: [] for name in watchers}
+    read: dict[str, list[list[int]]] = {name: [] for name in watchers}
+    with tempfile.TemporaryDirectory() as folder, open_session(resolve("nano:576x320")) as session:
+        clip = Path(folder, "clip.mp4")
+        people = SyntheticClip(seed=1, frames=frames, size=(640, 480), people=8)
+        writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, people.size)
+        for frame, _ in people:
+            writer.write(frame.image)
+        writer.release()
+        for turn in range(rounds + 1):
+            for name in list(watchers)[:: 1 if turn % 2 else -1]:
+                hub = LiveHub()
+                hub.add(LiveStream("clip"))
+                with LiveServer(hub) as server, open_source(clip) as source:
+                    port = server.url.rpartition(":")[2].strip("/")
+                    rates = [str(rate) for rate in watchers[name]]
+                    with subprocess.Popen(
+                        [sys.executable, "-c", CLIENTS, port, *rates],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                    ) as browsers:
+                        assert browsers.stdout is not None
+                        browsers.stdout.readline()
+                        tracker = Tracker("fused", source.frame_rate)
+                        report = Pipeline(source, session, tracker, watchers=[hub]).run()
+                        read[name].append([int(n) for n in browsers.communicate()[0].split()])
+                fps[name].append(report.system_fps)
+    fps = {name: one[1:] for name, one in fps.items()}  # the first turn warms up
+    medians = {name: float(np.median(one)) for name, one in fps.items()}
+    return {
+        "model": "nano:576x320",
+        "clip": f"rendered, 640x480, {frames} frames, as fast as it goes",
+        "slow": "each reads 4 kB a second, a frame has about 40 kB",
+        "fps": fps,
+        "median_fps": medians,
+        "median_of_twenty_slow_to_nobody": medians["twenty slow"] / medians["nobody"],
+        "median_of_twenty_slow_to_one": medians["twenty slow"] / medians["one"],
+        "bytes_read_in_the_last_run": {name: one[-1] for name, one in read.items()},
+    }
+
+
 def main() -> None:
     """Run the parts that are asked for."""
-    parts = {"outages": outages, "age": age, "eight": eight, "memory": memory}
+    parts = {
+        "outages": outages,
+        "age": age,
+        "eight": eight,
+        "memory": memory,
+        "clients": clients,
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", default=[*parts])
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))

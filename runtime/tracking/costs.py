@@ -22,7 +22,7 @@ __all__ = [
     "iou_pairs",
     "near_pairs",
     "squared_distance",
-    "within",
+    "subset",
 ]
 
 _F32 = npt.NDArray[np.float32]
@@ -262,8 +262,7 @@ def near_pairs(mean: _F64, slots: _I64, reach: _F64, xyah: _F64, *, height_ratio
     return Pairs(*_near_pairs(mean, slots, reach, xyah, height_ratio))
 
 
-def within(pairs: Pairs, limit: float) -> Pairs:
-    """The pairs at costs within ``limit``."""
-    keep = pairs.costs <= limit
+def subset(pairs: Pairs, keep: npt.NDArray[np.bool_]) -> Pairs:
+    """The pairs that a mask ``(E,)`` keeps."""
     before = np.concatenate(([0], np.cumsum(keep)))
     return Pairs(before[pairs.indptr], pairs.columns[keep], pairs.costs[keep])

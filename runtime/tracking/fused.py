@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.config import FusedConfig
-from jdetrt.runtime.tracking.costs import Pairs, near_pairs, within
+from jdetrt.runtime.tracking.costs import Pairs, iou_pairs, near_pairs, subset
 from jdetrt.runtime.tracking.motion import IouAssociation
 from jdetrt.runtime.tracking.rivals import cosine_distances, weigh_rivals
 from jdetrt.runtime.tracking.track_store import Observations
@@ -19,7 +19,8 @@ _I64 = npt.NDArray[np.int64]
 class FusedAssociation(IouAssociation[FusedConfig]):
     """The passes of `IouAssociation`, in which appearance takes part.
 
-    1. Where overlapping pairs compete, because people cross, the embeddings are compared too.
+    1. Where overlapping pairs compete, because people cross, the embeddings are compared too. The
+       farther apart frames are, the less need a pair of like height overlap.
     2. Low-score detections by overlap alone, and their embeddings are not remembered: they show
        people half hidden.
     3. By distance, with a share of appearance.
@@ -31,6 +32,22 @@ class FusedAssociation(IouAssociation[FusedConfig]):
 
     uses_embeddings = True
     by_time = True
+
+    def _first(self, slots: _I64, detections: Observations, rest: _I64) -> tuple[_I64, _I64]:
+        config, store = self.config, self.store
+        least = config.first_limit
+        more = config.sparse_growth * (store.elapsed - 1.0)
+        limit = min(least + more, config.sparse_limit)
+        if limit <= least or len(slots) == 0 or len(rest) == 0:
+            return super()._first(slots, detections, rest)
+        weights = detections.scores[rest]
+        pairs = iou_pairs(store.boxes(slots), detections.boxes[rest], limit=limit, weights=weights)
+        height = store.mean[np.repeat(slots, np.diff(pairs.indptr)), 3]
+        other = detections.xyah[rest[pairs.columns], 3]
+        alike = np.minimum(height, other) >= config.sparse_height_ratio * np.maximum(height, other)
+        pairs = subset(pairs, alike | (pairs.costs <= least))
+        pairs = self._weigh(pairs, limit, slots, detections, rest)
+        return self._match(pairs, limit, slots, detections, rest)
 
     def _weigh(
         self, pairs: Pairs, limit: float, slots: _I64, detections: Observations, rest: _I64
@@ -66,7 +83,8 @@ class FusedAssociation(IouAssociation[FusedConfig]):
         )
         limit = config.appearance_limit
         pairs = Pairs(pairs.indptr, pairs.columns, self._distances(pairs, slots, detections, new))
-        slots, new = self._match(within(pairs, limit), limit, slots, detections, new)
+        pairs = subset(pairs, pairs.costs <= limit)
+        slots, new = self._match(pairs, limit, slots, detections, new)
         return slots, np.sort(np.concatenate((new, others)))
 
     def _weigh_near(self, pairs: Pairs, slots: _I64, detections: Observations, rest: _I64) -> Pairs:

@@ -49,9 +49,7 @@ class IouAssociation(Association[_Config]):
         high, low = is_high.nonzero()[0], (~is_high).nonzero()[0]
         is_confirmed = store.confirmed[self.pool]
 
-        free, high = self._overlap(
-            self.pool[is_confirmed], detections, high, config.first_limit, weigh=True
-        )
+        free, high = self._first(self.pool[is_confirmed], detections, high)
         was_tracked = store.state[free] == TRACKED
         hidden, _ = self._overlap(free[was_tracked], detections, low, config.second_limit)
         unseen, high = self._overlap(
@@ -81,6 +79,9 @@ class IouAssociation(Association[_Config]):
         self.pool = pool
         reported: _I64 = self.pool[store.last[self.pool] == store.frame]
         return reported[store.confirmed[reported]]
+
+    def _first(self, slots: _I64, detections: Observations, rest: _I64) -> tuple[_I64, _I64]:
+        return self._overlap(slots, detections, rest, self.config.first_limit, weigh=True)
 
     def _overlap(
         self,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jdetrt.config import PRESETS, default_config
+from jdetrt.config import PRESETS, FusedConfig, default_config
 from jdetrt.errors import DataError
 from jdetrt.runtime.tracking import kalman
 from jdetrt.runtime.tracking.clock import Clock
@@ -158,3 +158,21 @@ def test_at_very_low_rates_a_track_survives_missed_frames(preset: str, rate: flo
         tracks = tracker.update(walker(0) if shown else Detections.empty(8))
         ids.update(tracks.ids.tolist())
     assert ids == {1}
+
+
+@pytest.mark.parametrize(("top", "bottom", "x", "ids"), [(0, 100, 50, [1]), (15, 85, 40, [2])])
+def test_far_apart_frames_need_less_overlap_of_like_heights(
+    top: float, bottom: float, x: float, ids: list[int]
+) -> None:
+    tracker = Tracker("fused", 7.5)
+    for _ in range(4):
+        tracker.update(Detections([[0, 0, 100, 100]], [0.9]))
+    for _ in range(2):  # an overlap of 0.33 with where they stood
+        tracks = tracker.update(Detections([[x, top, x + 100, bottom]], [0.9]))
+    assert tracks.ids.tolist() == ids
+    at_once = Tracker(FusedConfig(sparse_growth=0.0), 7.5)
+    for _ in range(4):
+        at_once.update(Detections([[0, 0, 100, 100]], [0.9]))
+    for _ in range(2):
+        tracks = at_once.update(Detections([[x, top, x + 100, bottom]], [0.9]))
+    assert tracks.ids.tolist() == [2]
