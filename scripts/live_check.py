@@ -452,6 +452,7 @@ def clients(rounds: int = 5, frames: int = 25) -> dict[str, Any]:
     """FPS while nobody, one browser and twenty slow ones watch the live page, in turn."""
     watchers = {"nobody": [], "one": [10_000_000], "twenty slow": [4000] * 20}
     fps: dict[str, list[float]] = {name: [] for name in watchers}
+    cpu: dict[str, list[float]] = {name: [] for name in watchers}  # which other load hardly changes
     read: dict[str, list[list[int]]] = {name: [] for name in watchers}
     with tempfile.TemporaryDirectory() as folder, open_session(resolve("nano:576x320")) as session:
         clip = Path(folder, "clip.mp4")
@@ -476,10 +477,13 @@ def clients(rounds: int = 5, frames: int = 25) -> dict[str, Any]:
                         assert browsers.stdout is not None
                         browsers.stdout.readline()
                         tracker = Tracker("fused", source.frame_rate)
+                        begin = time.process_time()
                         report = Pipeline(source, session, tracker, watchers=[hub]).run()
+                        cpu[name].append(1e3 * (time.process_time() - begin) / report.frames)
                         read[name].append([int(n) for n in browsers.communicate()[0].split()])
                 fps[name].append(report.system_fps)
     fps = {name: one[1:] for name, one in fps.items()}  # the first turn warms up
+    cpu = {name: one[1:] for name, one in cpu.items()}
     medians = {name: float(np.median(one)) for name, one in fps.items()}
     return {
         "model": "nano:576x320",
@@ -487,6 +491,8 @@ def clients(rounds: int = 5, frames: int = 25) -> dict[str, Any]:
         "slow": "each reads 4 kB a second",
         "fps": fps,
         "median_fps": medians,
+        "cpu_milliseconds_a_frame": cpu,
+        "median_cpu_milliseconds_a_frame": {n: float(np.median(one)) for n, one in cpu.items()},
         "median_of_twenty_slow_to_nobody": medians["twenty slow"] / medians["nobody"],
         "median_of_twenty_slow_to_one": medians["twenty slow"] / medians["one"],
         "bytes_read_in_the_last_run": {name: one[-1] for name, one in read.items()},
