@@ -61,6 +61,17 @@ def tables() -> list[tuple[str, list[list[str]]]]:
     return found
 
 
+def test_the_installation_guide_lists_every_extra() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    extras = project.split("[project.optional-dependencies]")[1].split("\n[")[0]
+    names = set(re.findall(r"^([a-z]+) = \[", extras, re.MULTILINE))
+    rows = re.findall(
+        r"^\| `([a-z]+)` \|", (ROOT / "docs/guide/install.md").read_text(), re.MULTILINE
+    )
+    assert len(names) > 10
+    assert sorted(rows) == sorted(names)
+
+
 def test_the_growth_in_the_text_is_that_of_the_json() -> None:
     (stated,) = re.findall(r"to the power (\d\.\d\d)", (ROOT / "README.md").read_text())
     (path,) = (path for path, _ in tables() if "association" in path)

@@ -42,4 +42,4 @@ def command(output: Path, max_frames: int, seed: int) -> None:
         )
     else:
         click.echo(f"The network was the built-in model: {result.model}")
-    click.echo(f"Next: jdetrt score {output} {result.mot.parent}")
+    click.echo(f"Next (with the extra bench): jdetrt score {output} {result.mot.parent}")
