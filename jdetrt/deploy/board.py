@@ -17,7 +17,7 @@ from jdetrt.files import atomic_path
 
 __all__ = ["Board", "BoardError", "Connection", "read_boards"]
 
-Name = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^\w[\w.-]*$")]
+Name = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^\w[\w.-]*\Z")]
 _SSH = (
     *("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
     *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"),

@@ -215,6 +215,8 @@ def test_a_site(
         ('[stream.a]\nsource = "a"\nvidoe = "a.mp4"', "stream.a: .*vidoe"),
         ('every = 0\n[stream.a]\nsource = "a"', "every"),
         ('[stream."a/b"]\nsource = "a"', "stream"),
+        ('[stream.".."]\nsource = "a"', "stream"),  # --images DIR would write beside DIR
+        ('[stream."a\\n"]\nsource = "a"', "stream"),
         ("stream = 3", "stream"),
     ],
 )

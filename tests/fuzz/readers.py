@@ -14,7 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ from jdetrt.calibration.quantize.layers import read_model
 from jdetrt.calibration.ranges.ranges import Range, Ranges
 from jdetrt.calibration.ranges.statistics import Statistics
 from jdetrt.calibration.record import CalibrationRecord
+from jdetrt.cli.track.site import Site, read_site
 from jdetrt.config import AnyTrackerConfig, IouConfig, load
+from jdetrt.deploy.board import read_boards
 from jdetrt.engine.model import Model
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.builder.timing_cache import use_timings
@@ -48,6 +50,7 @@ from jdetrt.engine.tensorrt.plan import FileFacts, Host, Plan, Sidecar
 from jdetrt.errors import JdetrtError
 from jdetrt.export import describe
 from jdetrt.files import write_json
+from jdetrt.runtime.events.edit import drawn_regions
 from jdetrt.runtime.events.regions import Regions
 from jdetrt.runtime.mot_io import MotRows, read_mot
 from jdetrt.runtime.public_detections import read_detections
@@ -109,6 +112,41 @@ points = [[0, 0], [10.5, 0], [10, 10]]
 dwell = 3.0
 """
 
+_DRAWN = '{"line": [{"name": "door", "points": [[0.1, 0.5], [0.8, 0.5]]}], "ignore": []}'
+_SITE = """model = "nano"
+reconnect_for = 60.0
+[stream.door]
+source = "rtsp://10.0.0.7/door"
+mot = "door.txt"
+frame_rate = 25.0
+[stream."yard 2"]
+source = "yard.mp4"
+"""
+_BOARDS = """[board.one]
+host = "user@10.0.0.7"
+build = ["--precision", "fp16"]
+timeout = 30.0
+[board.two]
+container = ["docker", "exec", "two"]
+"""
+
+
+def _drawn(path: Path) -> Regions:
+    return drawn_regions(Regions(), path.read_bytes())
+
+
+def _names(value: Mapping[str, Any]) -> str | None:
+    """Files are named after them: each is one part of a path."""
+    for name in value:
+        if name in ("", ".", "..") or len(Path(name).parts) != 1 or "\n" in name:
+            return f"the name {name!r}"
+    return None
+
+
+def _site_names(value: Site | None) -> str | None:
+    return None if value is None else _names(value.stream)
+
+
 SETTINGS = [
     Reader(
         "tracker settings",
@@ -130,6 +168,9 @@ SETTINGS = [
         all_of(finite, _same_again),
     ),
     Reader("regions", ".toml", _text(_REGIONS), Regions.read, all_of(finite, _same_again)),
+    Reader("drawn regions", ".json", _text(_DRAWN), _drawn, all_of(finite, _same_again)),
+    Reader("site", ".toml", _text(_SITE), read_site, all_of(finite, _site_names)),
+    Reader("boards", ".toml", _text(_BOARDS), read_boards, all_of(finite, _names)),
 ]
 
 # ---- JSON ------------------------------------------------------------------------------------

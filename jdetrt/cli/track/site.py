@@ -34,7 +34,7 @@ from jdetrt.errors import ConfigError
 
 __all__ = ["Site", "StreamSettings", "read_site"]
 
-Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[\w. -]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^\w[\w. -]*\Z")]
 Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
 _OUTPUTS = ("mot", "kitti", "jsonl", "video", "images", "events", "heat_map")
 _PATHS = (*_OUTPUTS, "regions")
