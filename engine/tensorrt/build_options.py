@@ -41,6 +41,8 @@ class BuildOptions(Section, frozen=True):
 
     # Take a plan in which convolutions that the model has in INT8 run in float.
     allow_float: bool = False
+    # A plan without weights, which `refit` puts in on the machine that runs it.
+    strip: bool = False
 
     def command(self, model: str, plan: str, backend: str) -> str:
         """The command line that builds such a plan.
@@ -70,6 +72,8 @@ class BuildOptions(Section, frozen=True):
             words += ["--dla-core", str(self.dla_core)]
         if self.allow_float:
             words.append("--allow-float")
+        if self.strip:
+            words.append("--strip")
         for capability in self.compute_capabilities:
             words += ["--compute-capability", capability]
         return shlex.join(words)

@@ -222,6 +222,11 @@ class Plan:
     def deserialize(self, trt: TensorRt, log: Log) -> Any:
         """Make its ``ICudaEngine``, once it is checked. Raises SessionError."""
         options = self.sidecar.options
+        if options.strip:
+            raise SessionError(
+                f"{self.path}: has no weights (build --strip). Put them in with: jdetrt refit "
+                f"{self.path} MODEL.onnx -o FULL.plan"
+            )
         return deserialize(
             trt,
             log,

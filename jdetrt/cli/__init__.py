@@ -36,6 +36,7 @@ COMMANDS = {
     "export": "Export a checkpoint as an ONNX model that includes decoding.",
     "fleet": "Build a model on many boards, and check what each of them runs.",
     "inspect": "Describe a checkpoint, an ONNX model or a TensorRT plan.",
+    "refit": "Put the weights of an ONNX model into a plan built without them.",
     "score": "Score tracking results against ground truth: HOTA, MOTA, IDF1.",
     "selftest": "Build, verify and time TensorRT plans on this machine's GPU.",
     "track": "Track people in a video, images, a camera or a list of detections.",

@@ -62,6 +62,9 @@ if TYPE_CHECKING:
 @opt.flag(
     "--allow-float", "Write the plan even if convolutions that the model has in INT8 run in float."
 )
+@opt.flag(
+    "--strip", "Leave the weights out; `jdetrt refit` puts them in on the machine (TensorRT 10 on)."
+)
 @opt.option(
     "--compute-capability",
     "GPU generation to build for, with tensorrt-rtx; may be repeated.",
@@ -104,6 +107,7 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
         hardware=given["hardware"],
         dla_core=given["dla_core"],
         allow_float=given["allow_float"],
+        strip=given["strip"],
         compute_capabilities=tuple(dict.fromkeys(given["compute_capability"])),
     )
     with ProgressBars(quiet=quiet) as bars:

@@ -66,6 +66,7 @@ PARTIAL = {
     "BuilderFlag.FP16": TO_10,
     "BuilderFlag.INT8": TO_10,
     "BuilderFlag.OBEY_PRECISION_CONSTRAINTS": TO_10,
+    "BuilderFlag.STRIP_PLAN": FROM_10,
     "BuilderFlag.VERSION_COMPATIBLE": FROM_10,
     "ComputeCapability": RTX,
     "CudaGraphStrategy": RTX,
@@ -89,11 +90,20 @@ PARTIAL = {
     "IRuntimeConfig.cuda_graph_strategy": RTX,
     "IRuntimeConfig.set_execution_context_allocation_strategy": VERSIONS[3:],
     "OnnxParser.set_flag": FROM_10,
+    "ICudaEngine.create_serialization_config": FROM_10,
+    "ICudaEngine.serialize_with_config": FROM_10,
+    "OnnxParserRefitter": FROM_10,
+    "OnnxParserRefitter.get_error": FROM_10,
+    "OnnxParserRefitter.num_errors": FROM_10,
+    "OnnxParserRefitter.refit_from_file": FROM_10,
     "OnnxParserFlag": FROM_10,
     "OnnxParserFlag.ADJUST_FOR_DLA": ["10.16.1.11", "11.0.0.114", "11.4.0.106", *RTX],
     "ParserError.node_name": FROM_10,
     "ParserError.node_operator": FROM_10,
     "Runtime.engine_host_code_allowed": FROM_10,
+    "SerializationFlag": FROM_10,
+    "SerializationFlag.EXCLUDE_WEIGHTS": FROM_10,
+    "SerializationFlag.INCLUDE_REFIT": ["10.16.1.11", "11.0.0.114", "11.4.0.106", *RTX],
 }
 
 

@@ -13,6 +13,7 @@ A plan that it builds is text that says how it was built: `read_plan`.
 """
 
 import enum
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -435,6 +436,8 @@ class _Runtime(_Strict):
 class _Engine(_Strict):
     def __init__(self, settings: dict[str, Any]) -> None:
         scenario = type(self)._trt._scenario
+        self._settings = settings
+        self.refittable = "REFIT" in settings.get("flags", ())
         self._inputs = [tuple(t) for t in settings.get("inputs", scenario.inputs)]
         self._outputs = [tuple(t) for t in settings.get("outputs", scenario.outputs)]
         self._io: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -481,8 +484,56 @@ class _Engine(_Strict):
     def create_runtime_config(self) -> Any:
         return type(self)._trt.IRuntimeConfig()
 
+    def create_serialization_config(self) -> Any:
+        return type(self)._trt.ISerializationConfig()
+
+    def serialize_with_config(self, config: Any) -> Any:
+        weights = {} if "EXCLUDE_WEIGHTS" in config._flags else self._settings
+        settings = {**self._settings, "weights": weights.get("weights")}
+        return _HostMemory(MAGIC + json.dumps(settings).encode())
+
     def create_engine_inspector(self) -> Any:
         return type(self)._trt.EngineInspector(self)
+
+
+class _Refitter(_Strict):
+    def __init__(self, engine: Any, logger: Any) -> None:
+        assert logger._ready
+        assert engine.refittable, "the weights of this engine are fixed"
+        self._engine = engine
+        self._weights: str | None = None
+
+    def get_missing_weights(self) -> list[str]:
+        return [] if self._weights else ["/network/body/conv.weight"]
+
+    def refit_cuda_engine(self) -> bool:
+        self._engine._settings["weights"] = self._weights
+        return self._weights is not None
+
+
+class _ParserRefitter(_Strict):
+    def __init__(self, refitter: Any, logger: Any) -> None:
+        self._refitter = refitter
+        self.num_errors = 0
+
+    def refit_from_file(self, path: str) -> bool:
+        if type(self)._trt._scenario.parser_errors:
+            return False
+        self._refitter._weights = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return True
+
+
+class _Serialization(_Strict):
+    def __init__(self) -> None:
+        self._flags = {"EXCLUDE_WEIGHTS"}  # what a plan without weights begins with
+
+    def set_flag(self, flag: Any) -> bool:
+        self._flags.add(flag.name)
+        return True
+
+    def clear_flag(self, flag: Any) -> bool:
+        self._flags.discard(flag.name)
+        return True
 
 
 class _Inspector(_Strict):
@@ -574,6 +625,9 @@ _BEHAVIOUR: dict[str, type[_Strict]] = {
     "ITimingCache": _TimingCache,
     "OnnxParser": _Parser,
     "ParserError": _ParserError,
+    "Refitter": _Refitter,
+    "OnnxParserRefitter": _ParserRefitter,
+    "ISerializationConfig": _Serialization,
     "Runtime": _Runtime,
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.builder.onnx_parser import BODY, DECODE, Network
 from jdetrt.engine.tensorrt.compat import TensorRt
+from jdetrt.engine.tensorrt.refit import can_refit
 from jdetrt.errors import BuildError
 
 __all__ = ["check_options", "configure", "is_strong"]
@@ -63,6 +64,11 @@ def check_options(trt: TensorRt, options: BuildOptions, *, calibrator: bool) -> 
             "build for named compute capabilities; use --backend tensorrt-rtx",
         ),
         (options.dla_core is not None, not trt.ahead_of_time, "build for a DLA"),
+        (
+            options.strip,
+            can_refit(trt),
+            "leave the weights out of a plan and put them in later; build without --strip",
+        ),
     ):
         if wanted and not there:
             raise BuildError(f"{trt.backend} {trt.version} cannot {what}")
@@ -118,6 +124,9 @@ def configure(
         _set_effort(trt, config, options.optimization_level)
     if options.version_compatible:
         config.set_flag(module.BuilderFlag.VERSION_COMPATIBLE)
+    if options.strip:  # REFIT, or only the very same weights could be put in
+        config.set_flag(module.BuilderFlag.STRIP_PLAN)
+        config.set_flag(module.BuilderFlag.REFIT)
     if options.hardware != "this":
         level = _HARDWARE[options.hardware]
         config.hardware_compatibility_level = getattr(module.HardwareCompatibilityLevel, level)
