@@ -150,10 +150,9 @@ class FusedConfig(IouConfig, frozen=True, tag="fused", tag_field="preset"):
         0.07,
     )
     # The first limit grows by so much for each frame that is missing at 30 FPS, up to the second
-    # value; beyond ``first_limit`` only for pairs whose heights are this alike.
+    # value; beyond ``first_limit`` only for pairs whose heights are alike by ``height_ratio``.
     sparse_growth: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.1
     sparse_limit: BelowOne = 0.8
-    sparse_height_ratio: Fraction = 0.75
     smoothing: Fraction = 0.9  # weight of the old embedding
     crossing_weight: Fraction = 0.5  # of cosine distances, among overlaps that compete
     appearance_share: BelowOne = 0.4  # of the cosine distance in the cost of the distance pass

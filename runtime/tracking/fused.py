@@ -44,7 +44,7 @@ class FusedAssociation(IouAssociation[FusedConfig]):
         pairs = iou_pairs(store.boxes(slots), detections.boxes[rest], limit=limit, weights=weights)
         height = store.mean[np.repeat(slots, np.diff(pairs.indptr)), 3]
         other = detections.xyah[rest[pairs.columns], 3]
-        alike = np.minimum(height, other) >= config.sparse_height_ratio * np.maximum(height, other)
+        alike = np.minimum(height, other) >= config.height_ratio * np.maximum(height, other)
         pairs = subset(pairs, alike | (pairs.costs <= least))
         pairs = self._weigh(pairs, limit, slots, detections, rest)
         return self._match(pairs, limit, slots, detections, rest)
