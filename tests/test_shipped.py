@@ -126,11 +126,12 @@ def test_one_size_has_the_weights_of_the_checkpoint() -> None:
 def test_a_model_is_what_the_checkpoint_exports_to(size: tuple[int, int]) -> None:
     """Weights that are shared, and scores calibrated for the size."""
     image = np.random.default_rng(0).random((1, 3, size[1], size[0]), np.float32)
-    with (
-        open_session(resolve(f"nano:{size[0]}x{size[1]}")) as model,
-        open_checkpoint(resolve_checkpoint("nano"), size) as checkpoint,
-    ):
-        outputs, expected = (session.infer({"images": image}) for session in (model, checkpoint))
+    network, info, _ = load_sized(resolve_checkpoint("nano"), Size(*size))
+    assert info.config.scores
+    with open_session(resolve(f"nano:{size[0]}x{size[1]}")) as model:
+        count = model.outputs[0].shape[1]
+        with TorchSession(network, size, top_k=count) as checkpoint:
+            outputs, expected = (one.infer({"images": image}) for one in (model, checkpoint))
     np.testing.assert_allclose(outputs["scores"], expected["scores"], atol=2e-3)
     best = outputs["scores"][0] > 0.2 * outputs["scores"].max()
     np.testing.assert_allclose(outputs["boxes"][0, best], expected["boxes"][0, best], atol=0.5)
