@@ -13,11 +13,13 @@ from jdetrt.config import FusedConfig
 from jdetrt.engine.onnx_file import OnnxFile
 from jdetrt.engine.open import open_session
 from jdetrt.errors import ConfigError
-from jdetrt.export.torch_session import open_checkpoint
+from jdetrt.export.sizes import load_sized
+from jdetrt.export.torch_session import TorchSession
 from jdetrt.inputs import sha256
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.shipped import resolve, resolve_checkpoint
 from jdetrt.training.recipe import open_recipe
+from jdetrt.types import Size
 
 
 @pytest.fixture
