@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,10 +41,11 @@ _DTYPES = {
     "BYTES": "object",
 }
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between tries
+_FULL = "queue size"  # in what a server says whose queue is full
 # What a server, a proxy or the network says when the same request may succeed later.
 _PASSING = (
     *("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "[502]", "[503]", "[504]"),
-    *("unavailable", "timed out", "timeout", "Connection", "connection", "queue size"),
+    *("unavailable", "timed out", "timeout", "Connection", "connection", _FULL),
 )
 # And what no second try mends, whatever it says beside it.
 _LASTING = ("certificate", "CERTIFICATE", "SSL", "Ssl", "handshake", "UNAUTHENTICATED", "401")
@@ -78,6 +80,7 @@ class TritonSession(SessionBase):
         token = os.environ.get(TOKEN) if token is None else token
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._client = _client_module(self.url)
+        _check_authority(self.url)
         self._servers = itertools.cycle(self.url.servers)
         self._server = next(self._servers)
         self._local = threading.local()
@@ -202,10 +205,7 @@ class TritonSession(SessionBase):
                 if not _passing(err, reason):
                     raise SessionError(f"{self.url}: {_plain(reason, self.url)}") from err
                 if waited + pause > self.url.retry or self._ended.wait(pause):
-                    raise SessionError(
-                        f"{self.url}: no answer for {waited:.0f} s ({reason}); is the server "
-                        "running, and is this its address?"
-                    ) from err
+                    raise SessionError(f"{self.url}: {_given_up(reason, waited)}") from err
                 self.retries += 1
                 pause = min(pause * 2, _LONGEST_PAUSE) * random.uniform(0.8, 1.0)
                 self._local.client = None
@@ -237,8 +237,6 @@ class TritonSession(SessionBase):
             )
         options: dict[str, Any] = {}
         if secure:
-            import ssl
-
             options = {
                 "ssl": True,
                 "ssl_context_factory": lambda: ssl.create_default_context(cafile=self.url.ca),
@@ -262,6 +260,19 @@ def _client_module(url: TritonUrl) -> Any:
         else:
             import tritonclient.http as client
     return client
+
+
+def _check_authority(url: TritonUrl) -> None:
+    """Refuse a file of certificates that cannot be used, which would only show as no answer."""
+    if url.ca is None:
+        return
+    try:
+        ssl.create_default_context(cafile=url.ca)
+    except OSError as err:  # as is what OpenSSL does not read
+        raise SessionError(
+            f"{url}: ca={url.ca}: cannot be read as certificates ({err.strerror or err}); name a "
+            "PEM file"
+        ) from err
 
 
 def _spec(url: TritonUrl, tensor: Mapping[str, Any], batched: bool) -> TensorSpec:
@@ -324,6 +335,18 @@ def _passing(err: Exception, reason: str) -> bool:
     return isinstance(err, OSError) or any(word in reason for word in _PASSING)
 
 
+def _given_up(reason: str, waited: float) -> str:
+    """Say in plain words that a passing error did not pass."""
+    if _FULL in reason:
+        return (
+            f"the server's queue stayed full for {waited:.1f} s ({reason}); have fewer clients, "
+            "more of the network (jdetrt deploy triton --instances), or wait longer with ?retry="
+        )
+    return (
+        f"no answer for {waited:.0f} s ({reason}); is the server running, and is this its address?"
+    )
+
+
 def _plain(reason: str, url: TritonUrl) -> str:
     """Say in plain words an error that is no passing one, and what to do about it."""
     if any(word in reason for word in ("UNAUTHENTICATED", "401", "PERMISSION_DENIED", "403")):
@@ -335,4 +358,9 @@ def _plain(reason: str, url: TritonUrl) -> str:
         )
     if "unknown model" in reason or "not found" in reason or "NOT_FOUND" in reason:
         return f"the server has no model '{url.model}' in this version ({reason})"
+    if "unexpected shape" in reason:
+        return (
+            f"the served model takes images of another size than when the run began ({reason}); "
+            "begin again"
+        )
     return f"the server refuses the request ({reason})"

@@ -2,7 +2,8 @@
 # system.sh [EXTRAS]: install the Debian packages that are missing: Python with venv, what OpenCV's
 # wheel links to, and for development a C++ compiler, with which tests run CUDA kernels on the CPU,
 # and what live sources and results are tested with: an RTSP server, FFmpeg as a sender, an OpenCV
-# with GStreamer, an MQTT broker, a browser, an ssh server, what the Python backend of Triton links to.
+# with GStreamer, an MQTT broker, a browser, an ssh server, what the Python backend of Triton links to,
+# a front with TLS before it.
 set -eu
 missing=""
 sh "$(dirname "$0")/python.sh" >/dev/null || missing="python3 python3-venv"
@@ -12,7 +13,7 @@ case $libraries in *libgthread-2.0.so.0*) ;; *) missing="$missing libglib2.0-0" 
 wanted=""
 case ${1:-} in *dev*)
     command -v c++ >/dev/null || missing="$missing g++"
-    for package in chromium ffmpeg openssh-client openssh-server libpython3-dev mosquitto python3-gi gir1.2-gst-rtsp-server-1.0 python3-opencv \
+    for package in chromium ffmpeg openssh-client openssh-server libpython3-dev mosquitto nginx-light python3-gi gir1.2-gst-rtsp-server-1.0 python3-opencv \
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
         gstreamer1.0-plugins-ugly gstreamer1.0-libav; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" ||

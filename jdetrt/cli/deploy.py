@@ -53,11 +53,16 @@ def command() -> None:
 @opt.number("--max-batch", "Largest batch of a model exported with --dynamic-batch.", default=8)
 @opt.number(
     "--queue-delay",
-    "Longest time in microseconds that a request waits for others to fill a batch.",
+    "Longest time in microseconds that a request waits for others to fill a batch. Default: 2000, "
+    "or by --sweep.",
     to="queue_delay_us",
     least=0,
-    default=2000,
     metavar="US",
+)
+@opt.file(
+    "--sweep",
+    "Choose the queue delay and preferred batches by a result of `jdetrt bench streams`, or the "
+    "queue delay by one of `jdetrt bench sweep` or `jdetrt bench latency`.",
 )
 @opt.number("--instances", "Copies of the network on each GPU, or on the CPU.", default=1)
 @opt.number(
@@ -79,7 +84,8 @@ def triton(
     runtime: str,
     input: str,
     max_batch: int,
-    queue_delay_us: int,
+    queue_delay_us: int | None,
+    sweep: Path | None,
     instances: int,
     threads: int,
     tag: str,
@@ -92,13 +98,15 @@ def triton(
     """
     from jdetrt.deploy.triton import TritonOptions, write_triton_repository
 
+    delay, preferred = (2000, ()) if sweep is None else _batching(models[0], sweep, quiet=quiet)
     options = TritonOptions(
         name=name,
         version=version,
         runtime=runtime,
         input=input,
         max_batch=max_batch,
-        queue_delay_us=queue_delay_us,
+        queue_delay_us=delay if queue_delay_us is None else queue_delay_us,
+        preferred=preferred,
         instances=instances,
         threads=threads,
         tag=tag,
@@ -109,6 +117,27 @@ def triton(
             click.echo(path)
         click.echo(f"Serve it: tritonserver --model-repository={output}")
         click.echo(f"Then track: jdetrt track SOURCE --model grpc://HOST:8001/{name}")
+
+
+def _batching(model: Path, sweep: Path, *, quiet: bool) -> tuple[int, tuple[int, ...]]:
+    """Queue delay in microseconds and preferred batches by measured times."""
+    from jdetrt.benchmarks.batch_times import read_batch_times
+    from jdetrt.deploy.batching import preferred_sizes, queue_delay_us
+    from jdetrt.engine.model import Model
+    from jdetrt.file_kind import FileKind
+
+    opened = Model(model)
+    if opened.size is None:
+        return 2000, ()  # such a model is refused, with its reason, where it is written
+    times = read_batch_times(sweep, opened.size, plan=opened.kind is FileKind.PLAN)
+    delay, preferred = queue_delay_us(times.milliseconds), preferred_sizes(times.milliseconds)
+    if not quiet:
+        batches = f"; batches of {', '.join(map(str, preferred))}" if preferred else ""
+        click.echo(
+            f"Queue delay: {delay} us, for runs of {times.milliseconds[1]:.1f} ms with one image"
+            f"{batches} ({times.origin})"
+        )
+    return delay, preferred
 
 
 @command.command(cls=opt.Command)

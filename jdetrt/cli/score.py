@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +10,7 @@ import click
 
 from jdetrt.cli import options as opt
 from jdetrt.cli.paths import refuse_collisions, sequence_files
+from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.results import show, write_json
 
 if TYPE_CHECKING:
@@ -37,9 +38,12 @@ def score_limits(function: _F) -> _F:
 @click.argument(
     "gt_root",
     type=opt.FILE,
-    help="Folder of ground truth: <sequence>/gt/gt.txt and <sequence>/seqinfo.ini.",
+    help="Folder of ground truth: <sequence>/gt/gt.txt and <sequence>/seqinfo.ini; or a manifest "
+    "of `jdetrt track --manifest` whose recordings have ground truth.",
 )
 @click.argument("results_dir", type=opt.FILE, help="Folder of tracks: <sequence>.txt.")
+@opt.WORKERS
+@opt.ADDRESS
 @opt.RULES
 @opt.SEQUENCES
 @opt.flag("--only-present", "Skip sequences that have no results file.")
@@ -57,6 +61,8 @@ def command(
     min_hota: float | None,
     min_mota: float | None,
     min_idf1: float | None,
+    workers: int | None,
+    address: str | None,
 ) -> int:
     """Score tracking results against ground truth with TrackEval.
 
@@ -67,23 +73,53 @@ def command(
     """
     from jdetrt.evaluation.trackeval import score
 
-    refuse_collisions(
-        {"GT_ROOT": sequence_files(gt_root), "RESULTS_DIR": results_dir.glob("*.txt")},
-        {"--json": json_path},
-    )
-    scores = score(
-        gt_root,
-        results_dir,
-        rules=rules,
-        sequences=sequences,
-        only_present=only_present,
-        strict=strict,
-    )
-    return report(scores, json_path, HOTA=min_hota, MOTA=min_mota, IDF1=min_idf1)
+    failures: dict[str, str] = {}
+    if gt_root.is_file():
+        from jdetrt.recordings.manifest import read_manifest
+        from jdetrt.recordings.pool import Workers
+        from jdetrt.recordings.scoring import score_manifest
+
+        refuse_collisions(
+            {"the manifest": [gt_root], "RESULTS_DIR": results_dir.glob("*.txt")},
+            {"--json": json_path},
+        )
+        with ProgressBars() as bars:
+            listed = score_manifest(
+                read_manifest(gt_root),
+                results_dir,
+                Workers(workers, address),
+                rules=rules,
+                names=sequences,
+                only_present=only_present,
+                strict=strict,
+                progress=bars,
+            )
+        scores, failures = listed.scores, listed.failures
+    elif workers is not None or address is not None:
+        raise click.UsageError("--workers and --address belong to a manifest in place of GT_ROOT.")
+    else:
+        refuse_collisions(
+            {"GT_ROOT": sequence_files(gt_root), "RESULTS_DIR": results_dir.glob("*.txt")},
+            {"--json": json_path},
+        )
+        scores = score(
+            gt_root,
+            results_dir,
+            rules=rules,
+            sequences=sequences,
+            only_present=only_present,
+            strict=strict,
+        )
+    code = report(scores, json_path, failures=failures, HOTA=min_hota, MOTA=min_mota, IDF1=min_idf1)
+    return 1 if failures else code
 
 
 def report(
-    scores: Scores, json_path: Path | None, notes: Sequence[str] = (), **limits: float | None
+    scores: Scores,
+    json_path: Path | None,
+    notes: Sequence[str] = (),
+    failures: Mapping[str, str] | None = None,
+    **limits: float | None,
 ) -> int:
     """Print scores, what they were read from and the limits that are missed; return the exit code.
 
@@ -91,6 +127,7 @@ def report(
         scores: of one sequence or several.
         json_path: of ``--json``.
         notes: on what was assumed, for the JSON.
+        failures: errors by sequence that could not be scored.
         limits: the least of the combined scores, by name, in percent; None for no limit.
     """
     show(scores_table(scores))
@@ -101,10 +138,13 @@ def report(
     if scores.unscored:
         click.echo(f"Not scored, because they have no ground truth: {', '.join(scores.unscored)}")
     warnings = scores.warnings()
-    result = scores.to_dict() | {"warnings": warnings, "notes": [*notes]}
+    failures = failures or {}
+    result = scores.to_dict() | {"warnings": warnings, "notes": [*notes], "failures": failures}
     write_json({key: value for key, value in result.items() if value}, json_path)
     for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)
+    for name, error in failures.items():
+        click.echo(f"Failed: {name}: {error}", err=True)
     values = scores.combined.to_dict()
     missed = {
         name: limit for name, limit in limits.items() if limit is not None and values[name] < limit

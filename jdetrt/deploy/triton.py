@@ -39,6 +39,7 @@ class TritonOptions:
             ``"jpeg"`` files of them, the least, which costs a little accuracy.
         max_batch: images in one run of the network, for a model with a free batch.
         queue_delay_us: microseconds that a request waits for others to fill a batch.
+        preferred: sizes of batches for which none waits any longer; empty for powers of 2.
         instances: copies of the network on each GPU, or on the CPU.
         threads: CPU threads of one copy in ONNX Runtime; 0 for one a core.
         tag: of Triton's image in the compose file and the manifest.
@@ -50,6 +51,7 @@ class TritonOptions:
     input: str = "float32"
     max_batch: int = 8
     queue_delay_us: int = 2000
+    preferred: tuple[int, ...] = ()
     instances: int = 1
     threads: int = 0
     tag: str = "24.10-py3"
@@ -350,12 +352,13 @@ class _Writer:
         most = self._network.max_batch
         if not most:
             return {}
-        sizes = [size for size in (2, 4, 8, 16, 32, 64) if size < most]
-        queue = self._options.queue_delay_us
+        options = self._options
+        powers = (*(size for size in (2, 4, 8, 16, 32, 64) if size < most), most)
+        sizes = [size for size in options.preferred or powers if size <= most]
         return {
             "dynamic_batching": {
-                "preferred_batch_size": [*sizes, most],
-                "max_queue_delay_microseconds": queue,
+                **({"preferred_batch_size": sizes} if sizes else {}),
+                "max_queue_delay_microseconds": options.queue_delay_us,
                 # Of a camera's frames the newest matters: a long queue is refused, not worked off.
                 "default_queue_policy": {"max_queue_size": 16 * most},
             }

@@ -34,7 +34,17 @@ from jdetrt.runtime.mot_classes import CLASSES
 from jdetrt.runtime.mot_io import MotRows, read_mot, suspect_corners
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 
-__all__ = ["RULES", "Score", "Scores", "check_truth", "score", "score_files"]
+__all__ = [
+    "RULES",
+    "Score",
+    "Scores",
+    "SequenceScore",
+    "check_truth",
+    "combine",
+    "score",
+    "score_files",
+    "score_sequence",
+]
 
 RULES = ("MOT15", "MOT16", "MOT17", "MOT20")
 
@@ -90,33 +100,71 @@ def score_files(
         DataError: as in ``score``.
         MissingDependencyError: TrackEval is not installed.
     """
-    if rules != "auto" and rules not in RULES:
-        raise DataError(f"rules '{rules}': expected auto, {', '.join(RULES)}")
+    pairs = {name: _Pair.read(*paths, rules, strict) for name, paths in files.items()}
+    _refuse_nobody({name: _truth_account(pair) for name, pair in pairs.items()})
+    return combine({name: _measure(pair) for name, pair in pairs.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceScore:
+    """Score of one sequence, from which `combine` makes that of several.
+
+    Attributes:
+        raw: TrackEval's numbers by metric: ``"hota"``, ``"clear"``, ``"identity"``.
+        rules: that were applied.
+        truth: the boxes of the ground truth.
+        results: the boxes of the results.
+    """
+
+    raw: dict[str, Any]
+    rules: str
+    truth: Account
+    results: Account
+
+
+def score_sequence(
+    sequence: Path, results: Path, *, rules: str = "auto", strict: bool = False
+) -> SequenceScore:
+    """Score one sequence of several; arguments and errors as of `score_files`."""
+    return _measure(_Pair.read(sequence, results, rules, strict))
+
+
+def combine(sequences: Mapping[str, SequenceScore]) -> Scores:
+    """Combine the scores of sequences, by name, as TrackEval does: over all of their boxes.
+
+    Raises:
+        DataError: no row of any ground truth counts.
+        MissingDependencyError: TrackEval is not installed.
+    """
+    truth = {name: one.truth for name, one in sequences.items()}
+    _refuse_nobody(truth)
+    together = {
+        key: metric.combine_sequences({name: one.raw[key] for name, one in sequences.items()})
+        for key, metric in _metrics(_trackeval()).items()
+    }
+    return Scores(
+        combined=_numbers(**together),
+        sequences={name: _numbers(**one.raw) for name, one in sequences.items()},
+        rules={name: one.rules for name, one in sequences.items()},
+        truth=truth,
+        results={name: one.results for name, one in sequences.items()},
+    )
+
+
+def _measure(pair: _Pair) -> SequenceScore:
     trackeval = _trackeval()
-    metrics = {
+    data = pair.prepare(trackeval)
+    raw = {key: metric.eval_sequence(data) for key, metric in _metrics(trackeval).items()}
+    results = _results_account(pair, raw["clear"]["CLR_TP"])
+    return SequenceScore(raw, pair.rules, _truth_account(pair), results)
+
+
+def _metrics(trackeval: Any) -> dict[str, Any]:
+    return {
         "hota": trackeval.metrics.HOTA(),
         "clear": trackeval.metrics.CLEAR({"PRINT_CONFIG": False}),
         "identity": trackeval.metrics.Identity({"PRINT_CONFIG": False}),
     }
-    pairs = {name: _Pair.read(*paths, rules, strict) for name, paths in files.items()}
-    truth = {name: _truth_account(pair) for name, pair in pairs.items()}
-    _refuse_nobody(truth)
-    raw: dict[str, dict[str, Any]] = {key: {} for key in metrics}
-    for name, pair in pairs.items():
-        data = pair.prepare(trackeval)
-        for key, metric in metrics.items():
-            raw[key][name] = metric.eval_sequence(data)
-    results = {
-        name: _results_account(pair, raw["clear"][name]["CLR_TP"]) for name, pair in pairs.items()
-    }
-    together = {key: metric.combine_sequences(raw[key]) for key, metric in metrics.items()}
-    return Scores(
-        combined=_numbers(**together),
-        sequences={name: _numbers(**{key: raw[key][name] for key in metrics}) for name in files},
-        rules={name: pair.rules for name, pair in pairs.items()},
-        truth=truth,
-        results=results,
-    )
 
 
 def _choose(
@@ -194,6 +242,8 @@ class _Pair:
 
     @classmethod
     def read(cls, sequence: Path, results_path: Path, rules: str, strict: bool) -> _Pair:
+        if rules != "auto" and rules not in RULES:
+            raise DataError(f"rules '{rules}': expected auto, {', '.join(RULES)}")
         truth, length, size, applied = _read_truth(sequence, rules, strict=strict)
         results = read_mot(results_path, allow_empty=True, strict=strict)
         _check(results_path, results, length)

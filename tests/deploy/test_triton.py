@@ -12,29 +12,18 @@ import pytest
 import yaml
 from triton_server import Triton, running
 
-from jdetrt.config import ExportConfig
 from jdetrt.deploy.triton import TritonOptions, write_triton_repository
 from jdetrt.engine.onnxruntime import OrtSession
 from jdetrt.engine.open import open_session
 from jdetrt.engine.triton import TOKEN, TritonSession
 from jdetrt.engine.triton_url import TritonUrl
 from jdetrt.errors import ConfigError, SessionError
-from jdetrt.export.onnx_writer import export_onnx
 from jdetrt.runtime.detector import Detector
-from jdetrt.shipped import resolve, resolve_checkpoint
+from jdetrt.shipped import resolve
 from jdetrt.types import Array
 
 pytest.importorskip("tritonclient")
 SIZE = (192, 128)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in network, small and with a free batch."""
-    path = tmp_path_factory.mktemp("model") / "nano.onnx"
-    config = ExportConfig(size=SIZE, top_k=128, dynamic_batch=True)
-    export_onnx(resolve_checkpoint("nano"), path, config)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +34,6 @@ def repository(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             name=f"jde-{input}", runtime="python", input=input, threads=1, queue_delay_us=50_000
         )
         write_triton_repository([model], folder, options)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def small(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that starts fast."""
-    folder = tmp_path_factory.mktemp("small")
-    options = TritonOptions(name="jde-float32", runtime="python", threads=1)
-    write_triton_repository([model], folder, options)
     return folder
 
 

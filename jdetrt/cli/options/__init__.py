@@ -3,6 +3,7 @@
 from jdetrt.cli.command import Command, Group
 from jdetrt.cli.options.kinds import choice, file, flag, number, option, output, share, source
 from jdetrt.cli.options.shared import (
+    ADDRESS,
     ANY_MODEL,
     BACKEND,
     CHECKPOINT,
@@ -30,6 +31,7 @@ from jdetrt.cli.options.shared import (
     TRAINED_SIZE,
     VIDEO,
     WARM_UP,
+    WORKERS,
     batch,
     epochs,
     max_frames,
@@ -55,6 +57,7 @@ from jdetrt.cli.options.values import (
 )
 
 __all__ = [
+    "ADDRESS",
     "ANY_MODEL",
     "BACKEND",
     "CHECKPOINT",
@@ -85,6 +88,7 @@ __all__ = [
     "TRAINED_SIZE",
     "VIDEO",
     "WARM_UP",
+    "WORKERS",
     "WORSE",
     "Command",
     "Group",

@@ -22,6 +22,7 @@ from jdetrt.config import PRESETS, TOP_K_LIMIT, ExportConfig
 from jdetrt.shipped import resolve, resolve_checkpoint
 
 __all__ = [
+    "ADDRESS",
     "ANY_MODEL",
     "BACKEND",
     "CHECKPOINT",
@@ -49,6 +50,7 @@ __all__ = [
     "TRAINED_SIZE",
     "VIDEO",
     "WARM_UP",
+    "WORKERS",
     "batch",
     "epochs",
     "max_frames",
@@ -219,6 +221,18 @@ OPTIMIZATION_LEVEL = number(
 )
 REPEATS = number("--repeats", "Number of times to repeat the measurement.", default=3)
 WARM_UP = number("--warm-up", "Number of frames to run before the timed ones.", default=20)
+WORKERS = number(
+    "--workers",
+    "Number of processes that share the recordings of a manifest, by Ray. Default: 1, without "
+    "Ray; with --address, as many as the cluster has room for.",
+    most=4096,
+)
+ADDRESS = option(
+    "--address",
+    "Use the workers of a Ray cluster that is running (auto: of the one on this machine), which "
+    "sees the same files under the same paths.",
+    metavar="HOST:PORT",
+)
 
 
 def batch(help: str, default: int | None = 1) -> Callable[[Any], Any]:

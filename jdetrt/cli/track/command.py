@@ -48,6 +48,19 @@ def _old_frames(value: str) -> str:
     "(rtsp://host/stream, http://host/video), or the name of a stream of --config; several are "
     "tracked at once. Default: all streams of --config.",
 )
+@opt.file(
+    "--manifest",
+    "Track the recordings that this file lists, in place of SOURCE: a path a line, or JSON lines "
+    "or CSV with source, name and truth. Another run does only what is missing.",
+)
+@opt.output(
+    "Folder for the results of --manifest: NAME.txt with the tracks of each recording, records/ "
+    "and report.json. Default: the name of the manifest with -tracks.",
+    metavar="DIR",
+    required=False,
+)
+@opt.WORKERS
+@opt.ADDRESS
 @opt.option(
     "--model",
     "An ONNX model from `jdetrt export`, a plan from `jdetrt build`, the built-in nano or "
@@ -179,9 +192,17 @@ def command(**given: Any) -> int:
 
     To keep the tracks, name an output, such as --mot or --video. Ctrl-C ends the run and keeps the
     results so far. The exit code is 3 if frames could not be read: an image, or more than 2 frames
-    and 1 % of a video; or if none of --detections could be used.
+    and 1 % of a video; or if no detection of a list could be used. A recording of a manifest that
+    fails does not stop the others; the exit code is then 1.
     """
     options = Options(**given)
+    if options.manifest is not None:
+        from jdetrt.cli.track.manifest import track_listed
+
+        return track_listed(options, options.manifest)
+    for name in ("output", "workers", "address"):
+        if getattr(options, name) is not None:
+            raise click.UsageError(f"--{name} belongs to --manifest; give that, too.")
     if options.model is not None and options.detections is not None:
         raise click.UsageError("Give either --model or --detections.")
     site = site_of(options)

@@ -44,6 +44,10 @@ class Options:
     """The command line, parsed; None for what is not given."""
 
     source: tuple[str, ...]
+    manifest: Path | None
+    output: Path | None
+    workers: int | None
+    address: str | None
     model: Path | str | None  # text is the address of one on Triton
     detections: Path | None
     mot: Path | None

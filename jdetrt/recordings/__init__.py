@@ -1,0 +1,1 @@
+"""Work over many recordings that a manifest lists: tracked and scored, in turn or by Ray."""
