@@ -70,7 +70,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_type_checkers_see_the_types(name: str) -> None:
     """The imports for type checkers are those that are made."""
     source = Path(jdetrt.__file__).read_text()
-    module = getattr(jdetrt, name).__module__
+    module = jdetrt._MODULES.get(name, getattr(jdetrt, name).__module__)
     block = source.partition(f"from {module} import ")[2].partition("from ")[0]
     assert name in block
 
