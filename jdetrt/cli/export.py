@@ -18,7 +18,7 @@ from jdetrt.errors import CheckpointError, ConfigError, requiring
 if TYPE_CHECKING:
     from jdetrt.export.autocast import Autocast
     from jdetrt.export.onnx_writer import Exported
-    from jdetrt.types import Size
+    from jdetrt.size import Size
 
 _CHECKPOINT_OPTIONS = (
     *("size", "trained_size", "top_k", "dynamic_batch", "half_weights", "tracker"),

@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from jdetrt.progress import Progress
-from jdetrt.types import Frame, Tracks
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn, Task, TaskID
     from rich.table import Table
+
+    from jdetrt.types import Frame, Tracks
 
 __all__ = ["OnFrame", "ProgressBars", "phase", "watched"]
 

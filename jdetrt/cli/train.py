@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from jdetrt.config import LabelConfig
+    from jdetrt.size import Size
     from jdetrt.training.progress import Report
-    from jdetrt.types import Size
 
 
 @click.command(cls=opt.Command, renamed={"--cache": "--cache-images"})

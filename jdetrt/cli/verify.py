@@ -19,7 +19,7 @@ from jdetrt.errors import SessionError, requiring
 from jdetrt.file_check import check
 from jdetrt.file_kind import CHECKPOINTS, kind_of
 from jdetrt.shipped import resolve_checkpoint
-from jdetrt.types import Size
+from jdetrt.size import Size
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from jdetrt.types import Size
+    from jdetrt.size import Size
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 

@@ -19,7 +19,7 @@ from jdetrt.errors import ConfigError
 from jdetrt.file_kind import FileKind
 from jdetrt.files import write_text
 from jdetrt.runtime.settings import label_in
-from jdetrt.types import Size
+from jdetrt.size import Size
 
 __all__ = ["TritonOptions", "write_triton_repository"]
 

@@ -14,7 +14,7 @@ from jdetrt.cli.progress import ProgressBars
 from jdetrt.cli.results import print_table
 from jdetrt.errors import ConfigError, requiring
 from jdetrt.shipped import resolve_checkpoint
-from jdetrt.types import Size
+from jdetrt.size import Size
 
 if TYPE_CHECKING:
     from jdetrt.benchmarks.result import Answer, Result, Row

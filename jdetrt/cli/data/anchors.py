@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from jdetrt.config import LabelConfig
-    from jdetrt.types import Size
+    from jdetrt.size import Size
 
 
 @click.command(cls=opt.Command)

@@ -14,7 +14,7 @@ from jdetrt.config import LabelConfig
 from jdetrt.engine.triton_url import is_triton_url
 from jdetrt.errors import DataError
 from jdetrt.shipped import NANO, resolve, sizes
-from jdetrt.types import Size
+from jdetrt.size import Size
 
 __all__ = [
     "FILE",

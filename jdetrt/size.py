@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import numpy.typing as npt
 from msgspec import Meta
 
 from jdetrt.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["Size"]
 
