@@ -104,9 +104,9 @@ class Account:
 
     @property
     def is_short(self) -> bool:
-        """More is missing than may be: than `slack` and 1 % of all, or anything at all."""
+        """More is missing than may be, `slack` and 1 % of all or nothing; or there are doubts."""
         allowed = max(self._slack, _SHARE * self.total) if self._slack else 0
-        return self.lost > allowed
+        return bool(self.doubts) or self.lost > allowed
 
     def summary(self) -> str:
         """One line: taken, total, and what was left out and why."""

@@ -335,7 +335,7 @@ def conclude(scores: dict[str, Any], accounts: list[Account], json_path: Path | 
             click.echo(f"Warning: {warning}", err=True)
     read = {account.many: account.to_dict() for account in accounts}
     write_json(scores | {"read": read}, json_path)
-    return opt.WORSE if any(one.is_short or one.doubts for one in accounts) else 0
+    return opt.WORSE if any(one.is_short for one in accounts) else 0
 
 
 def refuse(

@@ -105,4 +105,5 @@ class Scores:
                 sentences.append(f"{name}: {warning}")
             told = (*truth.notes, *truth.doubts, *results.notes, *results.doubts)
             sentences += [f"{name}: {text}" for text in told]
+            sentences += self.frames[name].doubts if name in self.frames else ()
         return sentences

@@ -106,16 +106,18 @@ class VideoFile(Closing):
         self._damaged = False
         period = 1 / self.frame_rate
         index, timestamp, steady, gaps = 0, -period, 0, 0
+        before = latest = -period  # as the container states them
         following: _Image | None = None
         try:
             while not self._closed:
                 current, following = following or self._read(capture, index), None
                 if current is None:
                     self._end(index)
-                    self._judge_times(timestamp, gaps if steady > 0.9 * index else 0)
+                    self._judge_times(latest if latest > 0 else timestamp, gaps, steady)
                     return
                 step, trusted = current.time - timestamp, True
-                steady += abs(step - period) < _STEADY * period
+                steady += abs(current.time - before - period) < _STEADY * period
+                before, latest = current.time, max(latest, current.time)
                 missing = max(round(step / period) - 1, 0)
                 if missing and not self._damaged:
                     gaps += missing
@@ -209,23 +211,31 @@ class VideoFile(Closing):
         if account.lost:
             _LOG.warning("%s: %s", self._path, account.summary())
 
-    def _judge_times(self, last: float, gaps: int) -> None:
+    def _judge_times(self, last: float, gaps: int, steady: int) -> None:
         """Note where the times of the frames say something else than the container.
 
         Args:
             last: time of the last frame in seconds.
-            gaps: frames for which there is a time but no frame, in a video of a constant rate.
+            gaps: frames for which there is a time but no frame.
+            steady: frames that follow the one before at the stated rate.
         """
         account, rate = self.account, self.frame_rate
         if account.lost or not account.taken:
             return
         end = last + 1 / rate
         stated = self._stated_seconds
-        if gaps > max(_SLACK, 0.01 * account.taken):
-            note = (
-                f"its timestamps have gaps of {gaps} frames beside {account.taken} that are there"
+        # Times behind a damaged part may be unsteady for some frames.
+        constant = steady > (0.8 if self.length and abs(end * rate - self.length) < 1 else 0.9) * (
+            account.taken
+        )
+        if constant and gaps > max(_SLACK, 0.01 * account.taken):
+            absent = max(round(end * rate) - account.taken, 0) or gaps
+            account.doubt(
+                f"{self._path}: its timestamps have gaps of {absent} frames beside "
+                f"{account.taken} that are there; is it damaged?"
             )
-        elif stated - end > max(_SLACK / rate, 0.01 * stated):
+            return
+        if stated - end > max(_SLACK / rate, 0.01 * stated):
             note = f"its container states {stated:.1f} s, its frames end after {end:.1f} s"
         elif self._states_rate and account.taken > _MEASURED and differ(rate, account.taken / end):
             mean = account.taken / end

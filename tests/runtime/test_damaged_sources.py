@@ -112,8 +112,32 @@ def test_a_video_without_a_count_that_ends_early_is_noted(tmp_path: Path) -> Non
     source = open_source(_damage(_write(tmp_path / "v.mkv", "MJPG"), 0.4, 0.2))
     assert len(list(source)) < FRAMES
     assert isinstance(source, VideoFile)
-    (note,) = source.account.notes
-    assert "timestamps have gaps of 3" in note
+    (doubt,) = source.account.doubts
+    assert "timestamps have gaps of 3" in doubt
+    assert source.account.is_short
+
+
+def test_a_transport_stream_with_a_hole_is_told(tmp_path: Path) -> None:
+    """FFmpeg hides the damage; times go back behind it."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "v.ts"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+        for number in range(160):
+            image = np.roll(noise, number, axis=1).repeat(8, 0).repeat(8, 1)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    source = open_source(_damage(path, 0.5, 0.125))
+    count = len(list(source))
+    assert count < 157
+    assert isinstance(source, VideoFile)
+    assert source.account.is_short
+    told = " ".join([source.account.summary(), *source.account.doubts])
+    assert f"of {160 - count} frames beside {count}" in told or "left out" in told
 
 
 def _webm_of(path: Path, duration: bytes) -> Path:
