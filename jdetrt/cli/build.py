@@ -62,6 +62,17 @@ if TYPE_CHECKING:
 @opt.flag(
     "--allow-float", "Write the plan even if convolutions that the model has in INT8 run in float."
 )
+@opt.option(
+    "--compare",
+    "Build a plan in each of these precisions, such as fp16,int8, time them on this GPU, and keep "
+    "the fastest that is accurate enough. Models beside MODEL are named NAME.fp16.onnx.",
+    type=opt.names,
+    metavar="P,P",
+)
+@opt.file(
+    "--calibration-report",
+    "JSON of `jdetrt calibrate`, which tells --compare what INT8 does to tracking.",
+)
 @opt.flag(
     "--strip", "Leave the weights out; `jdetrt refit` puts them in on the machine (TensorRT 10 on)."
 )
@@ -110,6 +121,29 @@ def command(model: Path, output: Path, quiet: bool, **given: Any) -> None:
         strip=given["strip"],
         compute_capabilities=tuple(dict.fromkeys(given["compute_capability"])),
     )
+    report = given["calibration_report"]
+    if given["compare"]:
+        if given["backend"] != "tensorrt" or given["strip"] or given["precision"] != "graph":
+            raise click.UsageError("--compare needs plans that run here, in their own precisions.")
+        from jdetrt.functions.plan_choice import choose_plan
+
+        with ProgressBars(quiet=quiet) as bars:
+            choice = choose_plan(
+                model,
+                output,
+                given["compare"],
+                options=options,
+                calibration_cache=ranges,
+                timing_cache=timings,
+                report=report,
+                progress=bars,
+            )
+        if not quiet:
+            click.echo(_summary(output, choice.sidecar))
+            click.echo(f"  kept       {choice.precision}: {choice.why}")
+        return
+    if report is not None:
+        raise click.UsageError("--calibration-report is for --compare.")
     with ProgressBars(quiet=quiet) as bars:
         sidecar = build_plan(
             model,
