@@ -35,6 +35,9 @@ SINCE = {
         *("runtime/sinks/encoder.py", "runtime/sinks/target.py", "runtime/pyav.py"),
         *("jdetrt/cli/track/site.py", "jdetrt/passwords.py", "jdetrt/machine/gstreamer.py"),
     ),
+    "recordings by manifest, on many machines": (
+        *("jdetrt/recordings/", "jdetrt/cli/track/manifest.py"),
+    ),
     "lines and zones": (
         *("runtime/events/", "runtime/sinks/draw_regions.py", "runtime/sinks/heat_map.py"),
     ),
@@ -43,10 +46,10 @@ SINCE = {
         *("runtime/tracking/rivals.py", "benchmarks/rates.py", "benchmarks/camera_motion.py"),
         *("benchmarks/virtual_camera.py", "jdetrt/cli/bench/rates.py"),
     ),
-    "Triton, DeepStream, fleets, adopted plans": (
+    "Triton, DeepStream, fleets, adopted and refitted plans": (
         *("jdetrt/deploy/", "engine/triton.py", "engine/triton_url.py", "jdetrt/cli/deploy.py"),
         *("jdetrt/cli/fleet.py", "jdetrt/cli/adopt.py", "engine/tensorrt/adopt.py"),
-        *("engine/tensorrt/quantised.py", "calibration/layer_map.py"),
+        *("engine/tensorrt/refit.py", "jdetrt/cli/refit.py", "calibration/layer_map.py"),
     ),
     "damaged input, accounts": (
         *("jdetrt/account.py", "jdetrt/inputs.py", "jdetrt/documents.py"),
@@ -56,7 +59,7 @@ SINCE = {
     ),
     "self-test on a GPU, times of layers, graphs with pycuda": (
         *("benchmarks/selftest/", "jdetrt/cli/selftest/", "engine/tensorrt/profile.py"),
-        *("engine/cuda/driver_graphs.py",),
+        *("engine/cuda/driver_graphs.py", "engine/cuda/exchange.py", "jdetrt/cli/inspect/plan.py"),
     ),
     "what a file is, and the next command": ("jdetrt/file_kind.py", "jdetrt/file_check.py"),
     "the network nanodet-g": (
@@ -69,7 +72,7 @@ SINCE = {
         *("training/curves.py", "training/tensorboard.py", "training/run_log.py"),
         *("training/data/classes.py", "training/data/coco_labels.py"),
         *("training/data/yolo_labels.py", "training/data/next_frames.py"),
-        *("jdetrt/evaluation/mistakes.py",),
+        *("jdetrt/evaluation/mistakes.py", "jdetrt/evaluation/mistakes_page.py"),
     ),
 }
 

@@ -17,6 +17,13 @@ def test_every_path_exists() -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def test_the_count_of_sizes_names_modules_that_exist() -> None:
+    text = (ROOT / "scripts" / "size.py").read_text()
+    paths = re.findall(r'"((?:jdetrt|[a-z]+)/[\w/]+(?:\.py|/))"', text)
+    assert len(paths) > 40
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_the_modules_are_short_and_the_folders_small() -> None:
     folders = [p.parent for p in ROOT.glob("*/**/__init__.py") if ".venv" not in p.parts]
     sizes = {
