@@ -35,6 +35,7 @@ from jdetrt.benchmarks.result import (
     Summary,
 )
 from jdetrt.benchmarks.stages import ENGINE, LEFT_OUT, PAPER, time_stages
+from jdetrt.benchmarks.warm_up import warm_up
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.session import memory_of
 from jdetrt.errors import ConfigError
@@ -171,6 +172,7 @@ def measure_run(
         folder = Path(temporary)
         opened = open_source(source)
         tracker = Tracker(tracker_config(session, config.preset), opened.frame_rate)
+        warmed = warm_up(session)
         times = time_stages(session, opened, tracker, folder, config, size=size)
         sensors = open_sensors()
         rest = config.rest if sensors.present else 0.0
@@ -194,6 +196,8 @@ def measure_run(
         frames=report.frames,
         tracks=report.tracks,
         power=power,
+        warm_up_seconds=None if warmed is None else warmed.seconds,
+        steady=None if warmed is None else warmed.steady,
     )
 
 

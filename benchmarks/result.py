@@ -173,6 +173,8 @@ class Run(msgspec.Struct, kw_only=True):
         frames: processed in the timing of the whole pipeline.
         tracks: different people in them.
         commit: of the code.
+        warm_up_seconds: that a GPU ran before; None where no plan ran.
+        steady: whether its speed was steady then.
     """
 
     engine_fps: Rate
@@ -187,6 +189,8 @@ class Run(msgspec.Struct, kw_only=True):
     frames: Count | None = None
     tracks: Count | None = None
     commit: str | None = None
+    warm_up_seconds: Amount | None = None
+    steady: bool | None = None
 
 
 class Row(msgspec.Struct, kw_only=True):

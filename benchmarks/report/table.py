@@ -127,6 +127,14 @@ def findings(result: Result[Any]) -> list[str]:
     front = sorted((row for row in rows if row.pareto), key=lambda row: row.fps)
     if front:
         lines.append(f"Best trade-offs (Pareto front): {'; '.join(map(str, front))}.")
+    if result.machine.locked is False:
+        lines.append(
+            "The clocks were not locked: speeds may differ from run to run (`sudo jetson_clocks` "
+            "on a Jetson)."
+        )
+    unsteady = [row for row in rows if any(run.steady is False for run in row.runs)]
+    if unsteady:
+        lines.append(f"The GPU's clock was not steady: {'; '.join(map(str, unsteady))}.")
     lines.append(accuracy_line(result))
     if all(row.watts is None for row in rows):
         absent = rows[0].runs[-1].power.absent

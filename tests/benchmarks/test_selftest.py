@@ -16,6 +16,7 @@ from fake_cuda import FakeCuda
 from fake_tensorrt import Scenario, fake_tensorrt
 from gpu_models import SIZE, write_model
 
+from jdetrt.benchmarks import warm_up
 from jdetrt.benchmarks.compare import compare
 from jdetrt.benchmarks.result import read_result
 from jdetrt.benchmarks.selftest import run as run_module
@@ -66,6 +67,7 @@ class Gpu:
             patch.setattr(place, "current_device", lambda: ORIN)
         for place in (session_module, profile_module):
             patch.setattr(place, "open_cuda", self._open)
+        patch.setattr(warm_up, "WINDOW", 0.001)
 
     def close(self) -> None:
         self._reference.close()
@@ -182,6 +184,7 @@ def test_whole(whole: Whole) -> None:
     assert row.size == Size(128, 64)
     assert row.gpu_memory is not None
     assert network_fps(row) == pytest.approx(500.0)  # two milliseconds by the stand-in's clock
+    assert row.runs[0].steady  # by the stand-in's clock, which is even
     verified = result.step(f"verify {NETWORK}.fp16")
     assert verified is not None
     assert verified.facts["pairs"] > 0

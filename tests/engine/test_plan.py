@@ -232,6 +232,7 @@ def test_the_command_builds_the_same_again(install: Any, model: Path, on_orin: D
         hardware="ampere+",
         dla_core=1,
         allow_float=True,
+        strip=True,
         compute_capabilities=("8.6", "12.0"),
     )
     words = options.command("model.onnx", "out.plan", "tensorrt-rtx").split()
@@ -250,6 +251,7 @@ def test_the_command_builds_the_same_again(install: Any, model: Path, on_orin: D
         "hardware": given["hardware"],
         "dla_core": given["dla_core"],
         "allow_float": given["allow_float"],
+        "strip": given["strip"],
         "compute_capabilities": given["compute_capability"],
     }
     assert BuildOptions(**read) == options
