@@ -109,7 +109,7 @@ def spread(
 
 
 def _call(function: Callable[[_T], _R], item: _T, fatal: Any) -> tuple[str, Any]:
-    """What came of an item, in a form that goes to another process."""
+    """Outcome of an item, in a form that goes to another process."""
     try:
         return "result", function(item)
     except fatal as err:
