@@ -49,7 +49,7 @@ class _Streams(msgspec.Struct):
     rows: list[_StreamsRow]
 
 
-def read_batch_times(path: Path, size: Size, *, plan: bool) -> BatchTimes:
+def read_batch_times(path: Path, size: Size, *, plan: bool, name: str = "") -> BatchTimes:
     """Read how long the network takes.
 
     Args:
@@ -58,9 +58,11 @@ def read_batch_times(path: Path, size: Size, *, plan: bool) -> BatchTimes:
             image.
         size: of the network.
         plan: whether a TensorRT plan is meant, or an ONNX model in ONNX Runtime.
+        name: of the model's file, which tells several runs of one size apart.
 
     Raises:
-        DataError: it cannot be read, is another result, or has nothing of this size.
+        DataError: it cannot be read, is another result, or has nothing of this size, or several
+            and none of this name.
     """
     if read_json(path, _Kind, DataError, "a result of jdetrt bench").benchmark == "streams":
         result = read_json(path, _Streams, DataError, "a result of jdetrt bench streams")
@@ -78,9 +80,15 @@ def read_batch_times(path: Path, size: Size, *, plan: bool) -> BatchTimes:
     if not rows:
         kind = "a plan" if plan else "an ONNX model"
         raise DataError(f"{path}: has no run of {kind} of {size}; measure with: jdetrt bench")
-    best = max(rows, key=lambda row: row.engine_fps or 0.0)
-    assert best.engine_fps is not None  # as of all of these
-    return BatchTimes(f"{path}: {best}", {1: 1e3 / best.engine_fps})
+    rows = [row for row in rows if row.model == name] or rows
+    if len(rows) > 1:
+        raise DataError(
+            f"{path}: has {', '.join(map(str, rows))}, and none of a model called {name}; name the "
+            "model by the file that was measured, or a result of bench latency"
+        )
+    rate = rows[0].engine_fps
+    assert rate is not None  # as of all of these
+    return BatchTimes(f"{path}: {rows[0]}", {1: 1e3 / rate})
 
 
 def _is_plan(row: Row) -> bool | None:

@@ -129,7 +129,8 @@ def _batching(model: Path, sweep: Path, *, quiet: bool) -> tuple[int, tuple[int,
     opened = Model(model)
     if opened.size is None:
         return 2000, ()  # such a model is refused, with its reason, where it is written
-    times = read_batch_times(sweep, opened.size, plan=opened.kind is FileKind.PLAN)
+    is_plan = opened.kind is FileKind.PLAN
+    times = read_batch_times(sweep, opened.size, plan=is_plan, name=opened.path.name)
     delay, preferred = queue_delay_us(times.milliseconds), preferred_sizes(times.milliseconds)
     if not quiet:
         batches = f"; batches of {', '.join(map(str, preferred))}" if preferred else ""
