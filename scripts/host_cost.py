@@ -6,14 +6,16 @@
 A frame goes from an image through `fill`, `submit`, waiting and decoding, as in the pipeline, two
 frames at a time. The stand-ins do next to nothing: what remains is our Python and our copies. What
 TensorRT's own enqueueing, the driver and the GPU take is not in it. Both checkouts are measured in
-turn, a process each, in one run; of the passes the one with the least time counts. Calls of the
-driver and of TensorRT, and the bytes that the CPU and the GPU copy, are counted.
+turn, a process each, in one run; of the passes the least time of each part counts. "session" is
+all but decoding. Calls of the driver and of TensorRT, and the bytes that the CPU and the GPU copy,
+are counted.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import itertools
 import json
 import os
 import subprocess
@@ -204,13 +206,25 @@ def open_stand_in(folder: Path, size: tuple[int, int], dim: int, graphs: bool | 
     return module.TensorRtSession(plan, **how), cuda
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Microseconds of CPU time and counts a frame, of the checkout in ``PYTHONPATH``."""
+def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Each network and size of frames, in the checkout of ``PYTHONPATH``."""
+    return [measure_one(network, size, options) for network in NETWORKS for size in SIZES]
+
+
+def measure_one(
+    network: str, frame: tuple[int, int], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Microseconds of CPU time and counts a frame."""
     from jdetrt.runtime.detector import Detector
 
-    size, dim = NETWORKS[options.network]
-    width, height = options.size
-    images = np.random.default_rng(1).integers(0, 256, (3, height, width, 3), np.uint8)
+    size, dim = NETWORKS[network]
+    width, height = frame
+    shape = (height * 3 // 2, width) if options.nv12 else (height, width, 3)
+    images: Any = list(np.random.default_rng(1).integers(0, 256, (3, *shape), np.uint8))
+    if options.nv12:
+        from jdetrt.runtime.pixels import RawImage
+
+        images = [RawImage(image, "nv12_bt709") for image in images]
     spent: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         session, cuda = open_stand_in(Path(folder), size, dim, options.graphs)
@@ -232,7 +246,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 cuda.moving = False
             buffer, image = buffers.popleft(), images[index % 3]
             fit = part("fill", lambda buffer=buffer, image=image: buffer.fill(image))
-            cuda.calls["bytes copied by the CPU"] += image.nbytes
+            cuda.calls["bytes copied by the CPU"] += int(np.prod(shape))
             part("submit", buffer.submit)
             waiting.append((buffer, fit))
             if len(waiting) == session.depth:
@@ -249,41 +263,42 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _child(checkout: Path, network: str, size: tuple[int, int], graphs: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--measure", "--network", network]
-    command += ["--size", str(size[0]), str(size[1]), "--graphs", graphs]
+def _child(checkout: Path, *options: str) -> list[dict[str, Any]]:
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--measure", *options]
     text = subprocess.run(
         command, cwd=checkout, env=environment, check=True, capture_output=True, text=True
     ).stdout
-    result: dict[str, Any] = json.loads(text)
+    result: list[dict[str, Any]] = json.loads(text)
     return result
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Both checkouts in turn, and how much of the time is left."""
-    checkouts = {
-        "before": (options.before.resolve(), "default"),
-        "before, with a CUDA graph": (options.before.resolve(), "on"),
-        "now": (ROOT, "default"),
+    before = options.before.resolve()
+    kinds: dict[str, tuple[Path, tuple[str, ...]]] = {
+        "before": (before, ()),
+        "before, with a CUDA graph": (before, ("--graphs", "on")),
+        "now": (ROOT, ()),
+        "now, of NV12": (ROOT, ("--nv12",)),
     }
+    passes: dict[str, list[list[dict[str, Any]]]] = {kind: [] for kind in kinds}
+    for number in range(options.passes):
+        for kind, (checkout, more) in kinds.items():
+            passes[kind].append(_child(checkout, *more))
+        sys.stderr.write(f"pass {number + 1} of {options.passes}\n")
     rows = []
-    for network in NETWORKS:
-        for size in SIZES:
-            passes: dict[str, list[dict[str, Any]]] = {name: [] for name in checkouts}
-            for _ in range(options.passes):
-                for name, (checkout, graphs) in checkouts.items():
-                    passes[name].append(_child(checkout, network, size, graphs))
-            row: dict[str, Any] = {"network": network, "frame": list(size)}
-            for name, results in passes.items():
-                best = min(results, key=lambda r: sum(r["microseconds"].values()))
-                row[name] = {**best, "total": sum(best["microseconds"].values())}
-            row["share"] = row["now"]["total"] / row["before"]["total"]
-            rows.append(row)
-            sys.stderr.write(
-                f"{network}, {size[0]}x{size[1]}: {row['before']['total']:.0f} us before, "
-                f"{row['now']['total']:.0f} us now ({row['share']:.0%})\n"
-            )
+    for i, (network, size) in enumerate(itertools.product(NETWORKS, SIZES)):
+        row: dict[str, Any] = {"network": network, "frame": list(size)}
+        for kind, results in passes.items():
+            # Of each part the least: what disturbs only ever adds.
+            parts = {n: min(one[i]["microseconds"][n] for one in results) for n in PARTS}
+            session = sum(parts[name] for name in PARTS if name != "decode")
+            counts = results[0][i]["counts"]
+            row[kind] = {"microseconds": parts, "session": session, "counts": counts}
+        for kind in ("now", "now, of NV12"):
+            row[kind]["share"] = row[kind]["session"] / row["before"]["session"]
+        rows.append(row)
     import msgspec
 
     from jdetrt.machine.manifest import manifest
@@ -317,8 +332,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="JSON to write")
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--measure", action="store_true", help="this checkout alone; for the child")
-    parser.add_argument("--network", choices=NETWORKS, default="nano 576x320")
-    parser.add_argument("--size", type=int, nargs=2, default=SIZES[0])
+    parser.add_argument("--nv12", action="store_true", help="images as a decoder of a GPU has them")
     parser.add_argument("--graphs", choices=["default", "on", "off"], default="default")
     options = parser.parse_args()
     options.graphs = {"default": None, "on": True, "off": False}[options.graphs]

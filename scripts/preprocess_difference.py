@@ -51,7 +51,7 @@ def cuda_letterbox(image: Any, network: tuple[int, int]) -> tuple[Any, Letterbox
     out = np.empty((3, network[1], network[0]), np.float32)
     grid = (-(-network[0] // BLOCK[0]), -(-network[1] // BLOCK[1]))
     arguments = letterbox_arguments(image.ctypes.data, out.ctypes.data, fit)
-    host_kernel(SOURCE, "letterbox_float32")(grid, BLOCK, arguments)
+    host_kernel(SOURCE, "letterbox_bgr_float32")(grid, BLOCK, arguments)
     return out, fit
 
 

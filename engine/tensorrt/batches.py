@@ -78,7 +78,8 @@ class Batch:
         for buffer, part in zip(buffers, self._parts, strict=False):
             buffer.enqueue(part)
         self.run.start()
-        self._set_open(buffers, True)
+        self._buffers = buffers
+        self._set_open(True)
         self.sent, self.ready = buffers[0].sent, buffers[0].ready
 
     def finish(self) -> dict[str, Array]:
@@ -86,13 +87,14 @@ class Batch:
         try:
             outputs = self.run.finish()
         except SessionError:
-            self._set_open(self._buffers, False)
+            self._set_open(False)
             raise
-        count = len(self._buffers)
-        self._set_open(self._buffers, False)
-        return {name: array[:count] for name, array in outputs.items()}
+        self._set_open(False)
+        for buffer in self._buffers:
+            buffer.finished()
+        return {name: array[: len(self._buffers)] for name, array in outputs.items()}
 
-    def _set_open(self, buffers: Sequence[FrameBuffer], is_open: bool) -> None:
-        self.open, self._buffers = is_open, buffers
-        for buffer in buffers:
+    def _set_open(self, is_open: bool) -> None:
+        self.open = is_open
+        for buffer in self._buffers:
             buffer.open = is_open

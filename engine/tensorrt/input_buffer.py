@@ -25,10 +25,13 @@ from jdetrt.engine.cuda.letterbox import LetterboxKernel
 from jdetrt.engine.tensorrt.execution_context import Contexts, nbytes
 from jdetrt.engine.tensorrt.run import Run, Streams
 from jdetrt.errors import DataError, SessionError
+from jdetrt.runtime.pixels import Pixels, RawImage
 from jdetrt.runtime.preprocess import Letterbox, letterbox
 from jdetrt.types import Array
 
-__all__ = ["FrameBuffer"]
+__all__ = ["FrameBuffer", "Kernels"]
+
+Kernels = Callable[[Pixels], LetterboxKernel]
 
 
 class FrameBuffer:
@@ -41,7 +44,7 @@ class FrameBuffer:
         contexts: of the plan.
         cuda: the GPU; its context is current while the buffer is made.
         streams: of the session.
-        kernel: the letterbox; None for that of the CPU.
+        kernels: the letterbox for each form of images; None for that of the CPU.
         size: width and height of the network input.
         submit: starts the network on the buffer; None for one that only goes in batches, which has
             no input and no run of its own.
@@ -59,27 +62,29 @@ class FrameBuffer:
         contexts: Contexts,
         cuda: Cuda,
         streams: Streams,
-        kernel: LetterboxKernel | None,
+        kernels: Kernels | None,
         size: tuple[int, int],
         submit: Callable[[FrameBuffer], None] | None,
     ) -> None:
         (spec,) = contexts.inputs
         self.shape = (1, 3, size[1], size[0])
         self.open = False
-        self._cuda, self._streams, self._kernel = cuda, streams, kernel
+        self._cuda, self._streams, self._kernels = cuda, streams, kernels
         self._size, self._submit = size, submit
         self._filled = False
+        self._on_its_way = False  # an image that nobody has submitted
         self._lock = threading.Lock()  # held by the reader while it fills, and to free
         self._cleanup: ExitStack | None = ExitStack()
         self._images = ExitStack()
         self._image: Exchange | None = None  # made for the first image, and for larger ones
         self._fit: Letterbox | None = None
+        self._form: tuple[tuple[int, int], Pixels] = ((0, 0), "bgr")
         self._enqueue: dict[int, Callable[[Stream], None]] = {}  # by address of the network's input
         self.run: Run | None = None
         with ExitStack() as made:
             room = nbytes(self.shape, spec.dtype)
             self._input: DeviceBuffer | View | None = None
-            if kernel is None:
+            if kernels is None:
                 tensor = Exchange(cuda, room, made)
                 self._tensor = tensor
                 self._array = tensor.array(0, self.shape, spec.dtype)[0]
@@ -94,13 +99,19 @@ class FrameBuffer:
                 self.run = Run(contexts, cuda, streams, inputs, shapes, made)
             self._cleanup = made.pop_all()
 
-    def fill(self, image: npt.NDArray[np.uint8]) -> Letterbox:
-        """Take an image and start its way to the GPU. Raises DataError, SessionError."""
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise DataError(
-                f"image: expected uint8 of shape (H, W, 3), got {image.dtype} of shape "
-                f"{image.shape}"
-            )
+    def fill(self, image: npt.NDArray[np.uint8] | RawImage) -> Letterbox:
+        """Take an image and start its way to the GPU.
+
+        Args:
+            image: ``(H, W, 3)`` uint8, BGR; or, where the GPU letterboxes, as it was decoded.
+
+        Raises:
+            DataError: it is no such image.
+            SessionError: the GPU refuses it, or the buffer is at the network.
+        """
+        image = image if isinstance(image, RawImage) else RawImage(image)
+        if self._kernels is None and image.pixels != "bgr":
+            raise DataError(f"image: {image.pixels} needs the letterbox of the GPU; convert to BGR")
         with self._lock:
             if self._cleanup is None:
                 raise SessionError("the session is closed")
@@ -109,7 +120,9 @@ class FrameBuffer:
             self._filled = False
             try:
                 with self._cuda.current():
-                    self.ready.synchronize()  # an image that nobody submitted may be on its way
+                    if self._on_its_way:
+                        self.ready.synchronize()
+                    self._on_its_way = True
                     fit = self._upload(image)
                     self.ready.record(self._streams.uploads)
             except CudaError as err:
@@ -136,13 +149,13 @@ class FrameBuffer:
         assert self.run is not None
         assert self._input is not None
         self._streams.network.wait(self.ready)
-        self.run.start(None if self._kernel is None else self._letterbox(self._input))
+        self.run.start(None if self._kernels is None else self._letterbox(self._input))
         self.open = True
 
     def enqueue(self, target: View) -> None:
         """Enqueue what puts the image into a network input, its place in a batch."""
         self._streams.network.wait(self.ready)
-        if self._kernel is None:
+        if self._kernels is None:
             self._cuda.copy(target, self._tensor.device, self._streams.network)
         else:
             self._letterbox(target)(self._streams.network)
@@ -155,8 +168,12 @@ class FrameBuffer:
         except SessionError:
             self.open = False
             raise
-        self.open = False
+        self.finished()
         return outputs
+
+    def finished(self) -> None:
+        """Note that the network is done with it."""
+        self.open = self._on_its_way = False
 
     def free(self) -> None:
         """Free it, once nothing that was enqueued uses it; ``fill`` refuses from then on."""
@@ -166,45 +183,47 @@ class FrameBuffer:
                 quietly(self._streams.uploads.synchronize)  # the reader may have enqueued until now
                 quietly(cleanup.close)
 
-    def _upload(self, image: npt.NDArray[np.uint8]) -> Letterbox:
+    def _upload(self, image: RawImage) -> Letterbox:
         stream = self._streams.uploads
-        if self._kernel is None:
+        if self._kernels is None:
             single = self._array.dtype == np.float32
-            made, fit = letterbox(image, self._size, out=self._array if single else None)
+            made, fit = letterbox(image.data, self._size, out=self._array if single else None)
             if not single:
                 np.copyto(self._array, made, casting="same_kind")
             self.sent.record(stream)
             self._tensor.upload(self._tensor.device.nbytes, stream)
             return fit
-        source_size = image.shape[1], image.shape[0]
-        if self._fit is None or self._fit.source_size != source_size:
-            self._fit = self._resize(source_size)
+        if (image.size, image.pixels) != self._form or self._fit is None:
+            self._fit = self._take_form(image)
         assert self._image is not None
-        np.copyto(self._image.host[: image.size].reshape(image.shape), image)
+        data = image.data
+        np.copyto(self._image.host[: data.size].reshape(data.shape), data)
         self.sent.record(stream)
-        self._image.upload(image.size, stream)
+        self._image.upload(data.size, stream)
         return self._fit
 
     def _letterbox(self, target: DeviceBuffer | View) -> Callable[[Stream], None]:
         """Make what enqueues the letterbox, once for each network input."""
         if target.address not in self._enqueue:
-            assert self._kernel is not None
+            assert self._kernels is not None
             assert self._image is not None
             assert self._fit is not None
-            bound = self._kernel.bind(self._image.device, target, self._fit)
+            bound = self._kernels(self._form[1]).bind(self._image.device, target, self._fit)
             self._enqueue[target.address] = bound
         return self._enqueue[target.address]
 
-    def _resize(self, source_size: tuple[int, int]) -> Letterbox:
-        """Prepare for images of another size; the memory for them only grows."""
-        fit = Letterbox.fit(source_size, self._size)
-        size = source_size[0] * source_size[1] * 3
+    def _take_form(self, image: RawImage) -> Letterbox:
+        """Prepare for images of another form or size; the memory for them only grows."""
+        fit = Letterbox.fit(image.size, self._size)
         self._fit = None
         self._enqueue.clear()
         if self.run is not None:
             self.run.drop_graph()
-        if self._image is None or self._image.device.nbytes < size:
+        if self._image is None or self._image.device.nbytes < image.data.size:
             self._image = None
             self._images.close()  # nothing uses it: `ready` was waited for
-            self._image = Exchange(self._cuda, size, self._images)
+            self._image = Exchange(self._cuda, image.data.size, self._images)
+        assert self._kernels is not None
+        self._kernels(image.pixels)  # compiled here, not at the network
+        self._form = image.size, image.pixels
         return fit

@@ -20,6 +20,7 @@ from jdetrt.engine.tensorrt.input_buffer import FrameBuffer
 from jdetrt.engine.tensorrt.plan import Host, Plan
 from jdetrt.engine.tensorrt.run import Streams
 from jdetrt.errors import SessionError
+from jdetrt.runtime.pixels import Pixels
 from jdetrt.runtime.session import SessionBase
 from jdetrt.types import Array, Session
 
@@ -93,7 +94,7 @@ class TensorRtSession(SessionBase):
         self._cleanup = ExitStack()
         self._streams: Streams | None = None
         self._frame_buffers: list[FrameBuffer] = []
-        self._kernel: LetterboxKernel | None = None
+        self._kernels: dict[Pixels, LetterboxKernel] = {}
         self._gpu_letterbox = gpu_letterbox
         self._runs = 0
         self._arrays: Arrays | None = None
@@ -201,8 +202,11 @@ class TensorRtSession(SessionBase):
         assert self._streams is not None
         try:
             with self._cuda.current():
-                if self._gpu_letterbox and self._kernel is None:
-                    self._kernel = self._compile(spec.dtype)
+                if self._gpu_letterbox and not self._kernels:
+                    self._gpu_letterbox = self._finds_compiler()
+                kernels = self._kernel if self._gpu_letterbox else None
+                if kernels is not None:
+                    kernels("bgr")
                 kept = [
                     buffer
                     for buffer in self._frame_buffers
@@ -213,7 +217,7 @@ class TensorRtSession(SessionBase):
                         self._contexts,
                         self._cuda,
                         self._streams,
-                        self._kernel,
+                        kernels,
                         size,
                         submit,
                     )
@@ -310,16 +314,22 @@ class TensorRtSession(SessionBase):
             return False
         return True
 
-    def _compile(self, dtype: str) -> LetterboxKernel | None:
-        if not self._cuda.has_kernels():
-            _log.warning(
-                "%s finds no compiler for kernels (nvcc, or cuda-bindings with NVRTC): the CPU "
-                "letterboxes",
-                self._cuda.name,
-            )
-            self._gpu_letterbox = False
-            return None
-        return free_later(self._cleanup, LetterboxKernel(self._cuda, dtype))
+    def _finds_compiler(self) -> bool:
+        if self._cuda.has_kernels():
+            return True
+        _log.warning(
+            "%s finds no compiler for kernels (nvcc, or cuda-bindings with NVRTC): the CPU "
+            "letterboxes",
+            self._cuda.name,
+        )
+        return False
+
+    def _kernel(self, pixels: Pixels) -> LetterboxKernel:
+        """The letterbox of images of a form, compiled when it is first needed."""
+        if pixels not in self._kernels:
+            kernel = LetterboxKernel(self._cuda, self.inputs[0].dtype, pixels)
+            self._kernels[pixels] = free_later(self._cleanup, kernel)
+        return self._kernels[pixels]
 
     def _free(self) -> None:
         with self._cuda.current():

@@ -6,8 +6,10 @@ runs in turn (tests/oracles/host_cuda.py).
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 
 from jdetrt.engine.cuda import letterbox as cuda_preprocess
 from jdetrt.engine.cuda.letterbox import SOURCE, LetterboxKernel, letterbox_arguments
+from jdetrt.runtime.pixels import Pixels, RawImage
 from jdetrt.runtime.preprocess import BORDER, Letterbox, letterbox
 from jdetrt.synthetic.clip import SyntheticClip
 from jdetrt.types import Array
@@ -42,19 +45,22 @@ def _smooth(size: tuple[int, int]) -> Array:
     return cv2.GaussianBlur(_noise(size), (0, 0), 3.0)
 
 
-def _on_host(image: Array, network: tuple[int, int], dtype: str = "float32") -> Array:
+def _on_host(
+    image: Array, network: tuple[int, int], dtype: str = "float32", pixels: Pixels = "bgr"
+) -> Array:
     """What the kernel gives, through the launch of a GPU."""
     out = np.full((3, network[1], network[0]), np.nan, dtype)
-    fit = Letterbox.fit((image.shape[1], image.shape[0]), network)
+    fit = Letterbox.fit(RawImage(image, pixels).size, network)
+    name = f"letterbox_{pixels}_{dtype}"
 
     def run(cuda: FakeCuda, grid: object, block: object, arguments: object) -> None:
         numbers = letterbox_arguments(image.ctypes.data, out.ctypes.data, fit)
         numbers[2:] = list(arguments)[2:]  # type: ignore[call-overload]
-        host_kernel(SOURCE, f"letterbox_{dtype}")(grid, block, numbers)  # type: ignore[arg-type]
+        host_kernel(SOURCE, name)(grid, block, numbers)  # type: ignore[arg-type]
 
-    cuda: Any = FakeCuda(kernels={f"letterbox_{dtype}": run})
+    cuda: Any = FakeCuda(kernels={name: run})
     with cuda.current():
-        kernel, stream = LetterboxKernel(cuda, dtype), cuda.stream()
+        kernel, stream = LetterboxKernel(cuda, dtype, pixels), cuda.stream()
         kernel.bind(cuda.buffer(1), cuda.buffer(1), fit)(stream)
         stream.synchronize()
         kernel.free()
@@ -147,6 +153,86 @@ def test_half_precision_is_that_of_numpy() -> None:
     np.testing.assert_array_equal(half, full.astype(np.float16))
 
 
+def _nv12(size: tuple[int, int], seed: int = 0) -> Array:
+    """Noise within the limited range: any luma beside any chroma."""
+    width, height = size
+    rng = np.random.default_rng(seed)
+    luma = rng.integers(16, 236, (height, width), np.uint8)
+    chroma = rng.integers(16, 241, (height // 2, width), np.uint8)
+    return np.concatenate([luma, chroma])
+
+
+@needs_compiler
+def test_bgrx_is_bgr_to_the_bit() -> None:
+    image = _noise((640, 480))
+    fourth = np.random.default_rng(1).integers(0, 256, (480, 640, 1), np.uint8)
+    bgrx = np.concatenate([image, fourth], -1)
+    for dtype in ("float32", "float16"):
+        got = _on_host(bgrx, (576, 320), dtype, "bgrx")
+        np.testing.assert_array_equal(got, _on_host(image, (576, 320), dtype))
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [(576, 320), (64, 36)])
+def test_nv12_is_that_of_opencv(size: tuple[int, int]) -> None:
+    """OpenCV knows BT.601 alone."""
+    image = _nv12(size)
+    bgr: Any = cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12)
+    wanted, _ = letterbox(bgr, size)
+    got = _on_host(image, size, pixels="nv12_bt601")
+    assert np.abs(_levels(got) - _levels(wanted)).max() <= 1
+
+
+@needs_compiler
+@pytest.mark.parametrize(("pixels", "matrix"), [("nv12_bt601", "bt601"), ("nv12_bt709", "bt709")])
+def test_nv12_is_that_of_ffmpeg(pixels: Pixels, matrix: str) -> None:
+    """FFmpeg's exact path; its fast one is up to three levels too dark."""
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    size = (576, 320)
+    image = _nv12(size)
+    graph = av.filter.Graph()
+    exact = "flags=neighbor+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+    steps = [
+        graph.add_buffer(width=size[0], height=size[1], format="nv12", time_base=Fraction(1, 30)),
+        graph.add("scale", f"in_color_matrix={matrix}:in_range=tv:out_range=pc:{exact}"),
+        graph.add("format", "pix_fmts=gbrp"),
+        graph.add("buffersink"),
+    ]
+    for step, following in itertools.pairwise(steps):
+        step.link_to(following)
+    graph.configure()
+    graph.push(av.VideoFrame.from_ndarray(image, format="nv12"))
+    rgb = graph.pull().to_ndarray(format="gbrp")
+    got = _levels(_on_host(image, size, pixels=pixels)).transpose(1, 2, 0)
+    assert np.abs(got - rgb).max() <= 1
+
+
+@needs_compiler
+@pytest.mark.parametrize("pixels", ["nv12_bt601", "nv12_bt709"])
+def test_nv12_by_the_formula_of_its_standard(pixels: Pixels) -> None:
+    """ITU-R BT.601-7 and BT.709-6 written out in double precision, also beyond the limits."""
+    red, blue = {"nv12_bt601": (0.299, 0.114), "nv12_bt709": (0.2126, 0.0722)}[pixels]
+    size = (64, 36)
+    image = np.random.default_rng(4).integers(0, 256, (54, 64), np.uint8)
+    luma = (image[:36].astype(float) - 16) / 219
+    chroma = (image[36:].reshape(18, 32, 2).astype(float) - 128) / 224
+    u, v = chroma.repeat(2, 0).repeat(2, 1).transpose(2, 0, 1)
+    r, b = luma + 2 * (1 - red) * v, luma + 2 * (1 - blue) * u
+    g = (luma - red * r - blue * b) / (1 - red - blue)
+    wanted = np.clip(np.stack([r, g, b]) * 255, 0, 255)
+    assert np.abs(_levels(_on_host(image, size, pixels=pixels)) - wanted).max() < 0.501
+
+
+@needs_compiler
+def test_nv12_is_averaged_over_the_area_as_its_bgr() -> None:
+    image = _nv12((640, 360))
+    own = _levels(_on_host(image, (640, 360), pixels="nv12_bt709")).transpose(1, 2, 0)
+    bgr = np.ascontiguousarray(own[:, :, ::-1]).astype(np.uint8)
+    for network in ((576, 320), (200, 300)):
+        got = _on_host(image, network, pixels="nv12_bt709")
+        np.testing.assert_array_equal(got, _on_host(bgr, network))
+
+
 @needs_compiler
 def test_a_rendered_scene() -> None:
     """Nearly all levels of a picture as a camera gives it are those of OpenCV."""
@@ -166,5 +252,5 @@ def test_it_compiles_for_a_jetson(tmp_path: Path) -> None:
     command = ["nvcc", "-arch=sm_87", "--cubin", "-Werror", "all-warnings", "-o"]
     subprocess.run([*command, str(tmp_path / "letterbox.cubin"), str(source)], check=True)
     cubin = (tmp_path / "letterbox.cubin").read_bytes()
-    assert b"letterbox_float32" in cubin
-    assert b"letterbox_float16" in cubin
+    assert b"letterbox_bgr_float32" in cubin
+    assert b"letterbox_bgr_float16" in cubin

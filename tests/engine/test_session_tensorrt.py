@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_machine import KERNELS, ORIN, SIZE, V10, Make, check, noise, tensors
+from fake_machine import KERNELS, ORIN, SIZE, V10, Make, check, noise, tensors, to_bgr
 from fake_tensorrt import RTX, VERSIONS
 
 from jdetrt.cli.track import command
@@ -26,6 +26,7 @@ from jdetrt.engine.tensorrt.plan import Host
 from jdetrt.engine.tensorrt.session import TensorRtSession
 from jdetrt.errors import DataError, PlanMismatchError, SessionError
 from jdetrt.runtime.input_buffer import BufferedSession
+from jdetrt.runtime.pixels import Pixels, RawImage
 from jdetrt.runtime.preprocess import letterbox
 from jdetrt.types import Session, TensorSpec
 
@@ -589,6 +590,46 @@ def test_outputs_that_are_lent_are_good_until_the_buffer_is_used_again(machine: 
         session.collect()
         check(lent, letterbox(first, SIZE)[0][None])
         assert not any(array.flags.owndata for array in lent.values())
+
+
+def test_images_as_a_decoder_gives_them(machine: Make) -> None:
+    here = machine()
+    forms: list[tuple[Pixels, tuple[int, ...]]] = [
+        *(("bgr", (80, 96, 3)), ("nv12_bt601", (120, 96)), ("bgrx", (80, 96, 4))),
+        *(("bgrx", (40, 60, 4)), ("nv12_bt601", (60, 60)), ("bgr", (80, 96, 3))),
+    ]
+    with TensorRtSession(here.plan()) as session:
+        (buffer,) = session.frame_buffers(SIZE, 1)
+        for pixels, shape in forms:
+            for _ in range(3):  # as it is, captured, replayed
+                image = np.random.default_rng(len(shape)).integers(0, 256, shape, np.uint8)
+                fit = buffer.fill(RawImage(image, pixels))
+                buffer.submit()
+                tensor, wanted = letterbox(to_bgr(image, pixels), SIZE)
+                assert fit == wanted
+                check(session.wait(), tensor[None])
+    assert here.cuda.freed.count("kernel") == 3  # each compiled once
+
+
+@pytest.mark.parametrize(
+    ("pixels", "shape"),
+    [
+        *(("bgr", (4, 4)), ("bgr", (4, 4, 4)), ("bgrx", (4, 4, 3)), ("bgr", (0, 4, 3))),
+        *(("nv12_bt709", (4, 4)), ("nv12_bt601", (6, 5)), ("nv12_bt601", (6, 4, 1))),
+    ],
+)
+def test_an_image_of_another_shape_than_its_form_has(
+    pixels: Pixels, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(DataError, match="expected uint8 of shape"):
+        RawImage(np.zeros(shape, np.uint8), pixels)
+
+
+def test_where_the_cpu_letterboxes_only_bgr_is_taken(machine: Make) -> None:
+    with TensorRtSession(machine(kernels=None).plan()) as session:
+        (buffer,) = session.frame_buffers(SIZE, 1)
+        with pytest.raises(DataError, match=r"nv12_bt709 needs the letterbox of the GPU"):
+            buffer.fill(RawImage(np.zeros((6, 4), np.uint8), "nv12_bt709"))
 
 
 def test_a_buffer_at_the_network_is_not_filled(machine: Make) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from fake_cuda import FakeCuda
 from fake_tensorrt import VERSIONS
@@ -29,6 +30,7 @@ __all__ = [
     "check",
     "noise",
     "tensors",
+    "to_bgr",
 ]
 
 ORIN = Device("Orin", "8.7", True, 32 << 30, 16 << 30, "12.6")
@@ -52,21 +54,43 @@ def check(outputs: dict[str, Array], images: Array) -> None:
         np.testing.assert_array_equal(outputs[name], array)
 
 
-def _letterbox_kernel(dtype: str) -> Callable[..., None]:
-    """The kernel's work by the CPU's letterbox; its sizes are read from its arguments."""
+def _letterbox_kernel(pixels: str, dtype: str) -> Callable[..., None]:
+    """The kernel's work by OpenCV and the CPU's letterbox; sizes are read from its arguments."""
 
     def work(cuda: FakeCuda, grid: Any, block: Any, arguments: Any) -> None:
         image, out, width, net_width, net_height, *_ = (int(a) for a in arguments)
         span, cell, resized = int(arguments[-2]), int(arguments[-1]), int(arguments[8])
-        picture = cuda.view(image, "uint8", (resized * span // cell, width, 3))
+        height = resized * span // cell
         assert (grid[0] * block[0], grid[1] * block[1]) >= (net_width, net_height)
-        tensor, _ = letterbox(picture.copy(), (net_width, net_height))
+        tensor, _ = letterbox(
+            to_bgr(cuda.view(image, "uint8", _SHAPES[pixels](width, height)), pixels),
+            (net_width, net_height),
+        )
         cuda.view(out, dtype, (3, net_height, net_width))[:] = tensor
 
     return work
 
 
-KERNELS = {f"letterbox_{dtype}": _letterbox_kernel(dtype) for dtype in ("float32", "float16")}
+_SHAPES: dict[str, Callable[[int, int], tuple[int, ...]]] = {
+    "bgr": lambda width, height: (height, width, 3),
+    "bgrx": lambda width, height: (height, width, 4),
+    "nv12_bt601": lambda width, height: (height * 3 // 2, width),
+}
+
+
+def to_bgr(image: Array, pixels: str) -> Array:
+    """An image as BGR, by OpenCV."""
+    if pixels == "nv12_bt601":
+        converted: Any = cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12)
+        return np.asarray(converted, np.uint8)
+    return np.ascontiguousarray(image[:, :, :3])
+
+
+KERNELS = {
+    f"letterbox_{pixels}_{dtype}": _letterbox_kernel(pixels, dtype)
+    for pixels in _SHAPES
+    for dtype in ("float32", "float16")
+}
 
 
 class Machine:

@@ -35,8 +35,9 @@ extern "C" void all_threads_of_{name}(int gx, int gy, int bx, int by, void **a) 
 }}
 """
 _ARGUMENTS = {
-    "letterbox_float32": ["const unsigned char *", "float *"] + ["int"] * 11,
-    "letterbox_float16": ["const unsigned char *", "unsigned short *"] + ["int"] * 11,
+    f"letterbox_{pixels}_{dtype}": ["const unsigned char *", f"{kind} *"] + ["int"] * 11
+    for pixels in ("bgr", "bgrx", "nv12_bt601", "nv12_bt709")
+    for dtype, kind in (("float32", "float"), ("float16", "unsigned short"))
 }
 
 Launch = Callable[[tuple[int, int], tuple[int, int], Sequence[np.generic]], None]
