@@ -7,6 +7,7 @@ import os
 import re
 from functools import partial
 from pathlib import Path
+from typing import Literal
 from urllib.parse import parse_qsl
 
 from jdetrt.errors import SourceError
@@ -25,7 +26,9 @@ from jdetrt.runtime.sources.gstreamer import (
 )
 from jdetrt.runtime.sources.status import Say, silent
 
-__all__ = ["is_camera_uri", "open_camera"]
+__all__ = ["Decoder", "is_camera_uri", "open_camera"]
+
+Decoder = Literal["auto", "cpu", "nvdec"]
 
 _SCHEME = re.compile(rf"(?:{'|'.join(network.SCHEMES)})://", re.IGNORECASE)
 _DEVICE = re.compile(r"/dev/video[0-9]+(\?.*)?|[0-9]{1,2}(\?.*)?")
@@ -46,6 +49,7 @@ def open_camera(
     stall_timeout: float = STALLED_AFTER,
     wait: bool = False,
     say: Say = silent,
+    decoder: Decoder = "auto",
 ) -> Camera | FiniteStream:
     """Open a camera or a stream; see ``jdetrt.runtime.sources.open`` for the forms.
 
@@ -56,6 +60,7 @@ def open_camera(
         stall_timeout: seconds without a frame after which it counts as away.
         wait: also wait for one that is away at the beginning.
         say: gets a line when it goes away and when it comes back.
+        decoder: of RTSP; ``"auto"`` is the hardware's on a Jetson.
 
     Raises:
         SourceError: the URI is malformed, or the camera does not open. Where OpenCV lacks
@@ -76,7 +81,7 @@ def open_camera(
     if uri.startswith("csi:"):
         return _csi(uri, make, frame_rate)
     if _SCHEME.match(uri) or uri.startswith("rtsp"):
-        return _stream(uri, make, frame_rate)
+        return _stream(uri, make, frame_rate, decoder)
     rest = uri.removeprefix("camera:").removeprefix("/dev/video")
     number, options = _options(uri, rest, {"width", "height", "fps"})
     return make(partial(_open_usb, uri, number, options), name=f"camera{number}")
@@ -108,7 +113,9 @@ def _pipeline(
     return FiniteStream(shown, open_capture, name=name, frame_rate=frame_rate, stated_times=False)
 
 
-def _stream(uri: str, make: partial[Camera], frame_rate: float | None) -> Camera | FiniteStream:
+def _stream(
+    uri: str, make: partial[Camera], frame_rate: float | None, decoder: Decoder
+) -> Camera | FiniteStream:
     codec = next((name for name in ("h264", "h265") if uri.endswith(f"#{name}")), None)
     url = uri.removesuffix(f"#{codec}")
     shown = without_passwords(url)
@@ -118,7 +125,8 @@ def _stream(uri: str, make: partial[Camera], frame_rate: float | None) -> Camera
     if not name:
         raise SourceError(f"{shown}: expected a host, as in rtsp://host/stream")
     if url.startswith("rtsp") and has_gstreamer():
-        pipeline = rtsp_pipeline(url, codec=codec or "h264", hardware=on_jetson())
+        hardware = decoder != "cpu" and on_jetson()
+        pipeline = rtsp_pipeline(url, codec=codec or "h264", hardware=hardware)
         return make(partial(_open_rtsp, url, pipeline), name=name)
     open_capture = partial(network.open_stream, url)
     if not url.lower().startswith("http"):  # a recording on a web server is not live

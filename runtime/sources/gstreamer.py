@@ -7,6 +7,8 @@ from pathlib import Path
 
 from jdetrt.errors import SourceError
 from jdetrt.machine.board import on_jetson
+from jdetrt.machine.gstreamer import missing_elements
+from jdetrt.machine.probe import Probe
 from jdetrt.passwords import without_passwords
 from jdetrt.runtime.opencv import has_gstreamer, load_cv2
 from jdetrt.runtime.sources.camera import Capture
@@ -15,9 +17,11 @@ __all__ = [
     "any_pipeline",
     "csi_pipeline",
     "file_of",
+    "file_pipeline",
     "how_to_get_gstreamer",
     "is_finite",
     "open_gstreamer",
+    "require_nvdec",
     "rtsp_pipeline",
 ]
 
@@ -77,6 +81,37 @@ def rtsp_pipeline(
         return f"{source}decodebin ! videoconvert ! {_SINK}"
     decoder = f"rtp{codec}depay ! {codec}parse ! nvv4l2decoder enable-max-performance=1 ! "
     return source + decoder + _FROM_NVMM.format(flip="")
+
+
+def file_pipeline(path: str) -> str:
+    """Pipeline of a video file that the Jetson's own decoder decodes, every frame of it.
+
+    Args:
+        path: of an MP4, MKV or AVI file; its video may be H.264, H.265, VP9 or AV1.
+
+    >>> file_pipeline("walk.mp4").split(" ! ")[:3]
+    ['filesrc location="walk.mp4"', 'parsebin', 'nvv4l2decoder enable-max-performance=1']
+    """
+    source = (
+        f'filesrc location="{_quoted(path)}" ! parsebin ! nvv4l2decoder enable-max-performance=1'
+    )
+    return f"{source} ! " + _FROM_NVMM.format(flip="").replace("drop=true max-buffers=1 ", "")
+
+
+def require_nvdec(shown_uri: str) -> None:
+    """Refuse the hardware decoder where it is not. Raises SourceError."""
+    missing = missing_elements(Probe(), jetson=True) if on_jetson() else {}
+    lacks = [name for name in ("nvv4l2decoder", "nvvidconv") if name in (missing or {})]
+    if on_jetson() and has_gstreamer() and not lacks:
+        return
+    reason = (
+        "it is used by GStreamer on a Jetson, and this machine is none"
+        if not on_jetson()
+        else f"GStreamer lacks {' and '.join(lacks)}, of the package nvidia-l4t-gstreamer"
+        if lacks
+        else how_to_get_gstreamer()
+    )
+    raise SourceError(f"{shown_uri}: no hardware decoder ({reason}). Use the decoder cpu or auto")
 
 
 def any_pipeline(url: str, *, gives_up: bool = False) -> str:

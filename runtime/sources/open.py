@@ -21,6 +21,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, runtime_checkable
@@ -29,7 +30,9 @@ from jdetrt.account import Account
 from jdetrt.errors import SourceError
 from jdetrt.passwords import without_passwords
 from jdetrt.runtime.sources.camera import STALLED_AFTER
-from jdetrt.runtime.sources.camera_uri import is_camera_uri, open_camera
+from jdetrt.runtime.sources.camera_uri import Decoder, is_camera_uri, open_camera
+from jdetrt.runtime.sources.finite import FiniteStream
+from jdetrt.runtime.sources.gstreamer import file_pipeline, open_gstreamer, require_nvdec
 from jdetrt.runtime.sources.images import (
     IMAGE_SUFFIXES,
     Images,
@@ -93,6 +96,7 @@ def open_source(
     stall_timeout: float = STALLED_AFTER,
     wait: bool = False,
     say: Say = silent,
+    decoder: Decoder = "auto",
 ) -> Source:
     """Open a source of frames.
 
@@ -104,6 +108,8 @@ def open_source(
         stall_timeout: seconds without a frame after which a live source counts as away.
         wait: also wait for a live source that is away at the beginning.
         say: gets a line when a live source goes away and when it comes back.
+        decoder: of video files and RTSP: ``"cpu"``; ``"nvdec"``, that of a Jetson, through
+            GStreamer; ``"auto"`` is the Jetson's for RTSP, and the CPU everywhere else.
 
     Raises:
         SourceError: there is no such thing, or it cannot be opened; the message says what was
@@ -117,6 +123,8 @@ def open_source(
         raise SourceError(
             f"{without_passwords(text)}: expected a frame rate above 0, got {frame_rate}"
         )
+    if decoder == "nvdec":
+        _check_nvdec(text)
     if is_camera_uri(text):
         return open_camera(
             text,
@@ -125,14 +133,26 @@ def open_source(
             stall_timeout=stall_timeout,
             wait=wait,
             say=say,
+            decoder=decoder,
         )
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
         shown = without_passwords(text)
         raise SourceError(f"{shown}: {scheme[0]} is not supported; expected {_FORMS}")
-    return _files(text, frame_rate)
+    return _files(text, frame_rate, decoder)
 
 
-def _files(text: str, frame_rate: float | None) -> Source:
+def _check_nvdec(text: str) -> None:
+    """Refuse the hardware decoder for what it does not decode, or where it is not."""
+    shown, path = without_passwords(text), Path(text)
+    is_video = path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+    if not (is_video or text.startswith("rtsp")):
+        raise SourceError(
+            f"{shown}: the hardware decoder takes video files and rtsp://; use the decoder auto"
+        )
+    require_nvdec(shown)
+
+
+def _files(text: str, frame_rate: float | None, decoder: Decoder) -> Source:
     path = Path(text)
     try:
         if path.is_dir():
@@ -140,6 +160,11 @@ def _files(text: str, frame_rate: float | None) -> Source:
         if path.is_file():
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 return Images(text, [path], name=path.stem, frame_rate=frame_rate or 30.0)
+            if decoder == "nvdec":
+                start = partial(open_gstreamer, text, file_pipeline(text))
+                return FiniteStream(
+                    text, start, name=path.stem, frame_rate=frame_rate, stated_times=False
+                )
             return VideoFile(path, frame_rate)
         if path.exists():
             raise SourceError(f"{text}: neither a file nor a folder; expected {_FORMS}")

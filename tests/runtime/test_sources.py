@@ -692,6 +692,69 @@ def test_a_jetson_decodes_in_hardware(
     assert 'location="rtsp://host/s"' in fake.opened[0][0]
 
 
+def test_the_cpu_decodes_rtsp_of_a_jetson_where_it_is_asked_to(
+    fake_cv2: Callable[..., _Cv2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_cv2()
+    monkeypatch.setattr(camera_uri, "on_jetson", lambda: True)
+    open_source("rtsp://host/s#h265", decoder="cpu")
+    assert "decodebin" in fake.opened[0][0]
+    assert "nvv4l2decoder" not in fake.opened[0][0]
+
+
+def test_a_file_goes_to_the_hardware_decoder_of_a_jetson_and_loses_no_frame(
+    fake_cv2: Callable[..., _Cv2], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = fake_cv2()
+    monkeypatch.setattr(gstreamer_module, "on_jetson", lambda: True)
+    monkeypatch.setattr(gstreamer_module, "has_gstreamer", lambda: True)
+    monkeypatch.setattr(gstreamer_module, "missing_elements", lambda probe, jetson: {})
+    path = tmp_path / 'a "walk".mp4'
+    path.write_bytes(b"video")
+    source = open_source(path, decoder="nvdec")
+    assert not source.live
+    assert source.name == 'a "walk"'
+    pipeline = fake.opened[0][0]
+    assert r'location="' in pipeline
+    assert r"a \"walk\".mp4" in pipeline
+    assert "nvv4l2decoder" in pipeline
+    assert "drop" not in pipeline
+
+
+@pytest.mark.parametrize(
+    ("jetson", "gstreamer", "missing", "words"),
+    [
+        (False, True, {}, "on a Jetson, and this machine is none"),
+        (True, False, {}, "built without GStreamer"),
+        (True, True, {"nvvidconv": "nvidia-l4t-gstreamer"}, "lacks nvvidconv, of the package"),
+    ],
+)
+def test_a_hardware_decoder_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    jetson: bool,
+    gstreamer: bool,
+    missing: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.setattr(gstreamer_module, "on_jetson", lambda: jetson)
+    monkeypatch.setattr(gstreamer_module, "has_gstreamer", lambda: gstreamer)
+    monkeypatch.setattr(gstreamer_module, "missing_elements", lambda probe, jetson: missing)
+    path = tmp_path / "walk.mp4"
+    path.write_bytes(b"video")
+    for uri in (str(path), "rtsp://user:secret@host/stream"):
+        with pytest.raises(SourceError, match=rf"no hardware decoder .*{words}") as caught:
+            open_source(uri, decoder="nvdec")
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["camera:0", "http://host/a.mjpg", "gst:videotestsrc ! appsink"])
+def test_what_a_hardware_decoder_does_not_take(uri: str, tmp_path: Path) -> None:
+    for source in (uri, str(tmp_path)):
+        with pytest.raises(SourceError, match="takes video files and rtsp"):
+            open_source(source, decoder="nvdec")
+
+
 def test_a_usb_camera_and_its_options(
     fake_cv2: Callable[..., _Cv2], monkeypatch: pytest.MonkeyPatch
 ) -> None:

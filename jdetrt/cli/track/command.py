@@ -164,6 +164,13 @@ def _old_frames(value: str) -> str:
     type=opt.parse_frame_rate,
     metavar="FPS",
 )
+@opt.choice(
+    "--decoder",
+    "Decoder of video files and RTSP: nvdec is a Jetson's own; auto is that for RTSP on a Jetson, "
+    "otherwise the CPU.",
+    ["auto", "cpu", "nvdec"],
+    default="auto",
+)
 @opt.PRESET
 @opt.share(
     "--score-threshold",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jdetrt.config import TrackerConfig
     from jdetrt.runtime.confidences import Unit
     from jdetrt.runtime.sinks.rotation import Rotation
+    from jdetrt.runtime.sources.camera_uri import Decoder
 
 __all__ = [
     "Options",
@@ -79,6 +80,7 @@ class Options:
     every: int | None
     camera_motion: str
     frame_rate: float | None
+    decoder: Decoder
     confidence_unit: Unit
     strict: bool
     quiet: bool
@@ -257,6 +259,7 @@ def stream_plans(
             one.stall_timeout,
             _first(options.reconnect_for, one.reconnect_for, site.reconnect_for if site else None),
             _regions(options, name, one),
+            options.decoder,
         )
         for name, one in streams.items()
     ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jdetrt.account import Account
     from jdetrt.config import TrackerConfig
     from jdetrt.engine.tensorrt.session import MemoryUse
+    from jdetrt.runtime.sources.camera_uri import Decoder
     from jdetrt.runtime.sources.open import Source
     from jdetrt.runtime.timing import RunReport
     from jdetrt.types import Session
@@ -39,6 +40,7 @@ class StreamPlan:
         frame_rate: frames per second, in place of what the source says.
         stall_timeout: seconds without a frame after which a live source counts as away.
         reconnect_for: seconds that it may be away; None for any time.
+        decoder: of video files and RTSP: auto, cpu or nvdec.
         regions: file of lines, zones and masks; with a live page it may be still to be made.
     """
 
@@ -50,6 +52,7 @@ class StreamPlan:
     stall_timeout: float | None = None
     reconnect_for: float | None = None
     regions: Path | None = None
+    decoder: Decoder = "auto"
 
 
 def track_streams(
@@ -274,4 +277,5 @@ def _open(plan: StreamPlan, bars: ProgressBars, *, wait: bool) -> Source:
         stall_timeout=plan.stall_timeout or STALLED_AFTER,
         wait=wait,
         say=bars.message,
+        decoder=plan.decoder,
     )
