@@ -108,6 +108,17 @@ def test_marks_are_where_the_numbers_say() -> None:
     assert offset == pytest.approx(300 - 44, abs=0.1)
 
 
+def test_clocks_that_were_not_locked_or_not_steady_are_named() -> None:
+    result = measured()
+    quiet = markdown_report(result)
+    assert "not steady" not in quiet
+    result.machine.locked = False
+    result.rows[0].runs[0].steady = False
+    told = markdown_report(result)
+    assert "The clocks were not locked" in told
+    assert f"The GPU's clock was not steady: {result.rows[0]}." in told
+
+
 def test_without_accuracy_and_power_it_says_so() -> None:
     text = html_report(measured(accuracy=False, watts=None))
     assert "Accuracy was not measured." in text
