@@ -19,6 +19,7 @@ from jdetrt.calibration.quantize.layers import FloatModel
 from jdetrt.calibration.quantize.qdq import quantise
 from jdetrt.calibration.record import Accuracy, CalibrationRecord, record
 from jdetrt.calibration.report import page
+from jdetrt.calibration.rtx_check import rtx_warning
 from jdetrt.calibration.score import ApDrop, Speed, compare_speed, score_precisions
 from jdetrt.engine.open import open_session
 from jdetrt.engine.tensorrt.calibration_cache import write_cache
@@ -85,6 +86,7 @@ class CalibrationRun:
             models = dict(self._models(result, scratch))
             speed = self._time(models, frames)
             rows = self._score(models, rows)
+            warning = self._against_fp16(scratch)
         data = record(
             result,
             outputs=outputs,
@@ -92,6 +94,8 @@ class CalibrationRun:
             speed=speed,
             machine=msgspec.to_builtins(manifest()),
         )
+        if warning is not None:
+            data.warnings.append(warning)
         self._report(result, data)
         if config.state is not None:
             config.state.unlink(missing_ok=True)
@@ -196,6 +200,12 @@ class CalibrationRun:
             threads=config.threads,
             progress=self._progress,
         )
+
+    def _against_fp16(self, scratch: Path) -> str | None:
+        """Give a warning where INT8 is no gain on TensorRT-RTX, if the model is for that."""
+        if self._config.rest != "fp16" or self._config.target != "rtx":
+            return None
+        return rtx_warning(self._output, self._model.proto, scratch)
 
     def _report(self, result: Calibration, data: CalibrationRecord) -> None:
         config = self._config

@@ -140,11 +140,14 @@ class Compiled(Section, frozen=True):
 
     @property
     def moved(self) -> int | None:
-        """Bytes that the layers read and write in one run; None where a size is not told."""
+        """Bytes that the layers read and write in one run; None where a size is not told.
+
+        What a layer reads in two places it reads once.
+        """
         tensors = [
             tensor
             for layer in self.layers
-            for tensor in (*layer.inputs, *layer.weights, *layer.outputs)
+            for tensor in (*dict.fromkeys(layer.inputs), *layer.weights, *layer.outputs)
         ]
         if any(tensor.dtype not in _BYTES or -1 in tensor.shape for tensor in tensors):
             return None

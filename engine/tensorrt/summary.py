@@ -9,7 +9,7 @@ from jdetrt.config import Section
 from jdetrt.engine.tensorrt.layers import Compiled, Layer
 from jdetrt.engine.tensorrt.profile import LayerTimes
 
-__all__ = ["PlanSummary", "summarise"]
+__all__ = ["PlanSummary", "more_work", "summarise"]
 
 # The end of a node's name, as `jdetrt export` gives it: the operator, and a number.
 _ACTIVATION = re.compile(r"(LeakyRelu|PRelu|Relu|Clip|HardSwish|HardSigmoid|Sigmoid)(_\d+)?")
@@ -68,6 +68,21 @@ def summarise(compiled: Compiled, times: LayerTimes | None = None) -> PlanSummar
         if times is None
         else sum(known.get(layer.name, 0.0) for layer in reformats),
     )
+
+
+def more_work(one: PlanSummary, other: PlanSummary) -> str | None:
+    """Say where a plan launches more kernels or moves more bytes than another; None where not.
+
+    >>> few = PlanSummary(64, {}, 28, 0, 0, 54_000_000)
+    >>> more_work(PlanSummary(85, {}, 0, 28, 0, 50_000_000), few)
+    '85 launches, not 64'
+    """
+    parts = []
+    if one.launches > other.launches:
+        parts.append(f"{one.launches} launches, not {other.launches}")
+    if one.moved is not None and other.moved is not None and one.moved > other.moved:
+        parts.append(f"{one.moved / 1e6:.1f} MB a run, not {other.moved / 1e6:.1f}")
+    return "; ".join(parts) or None
 
 
 def _nodes(layer: Layer) -> Iterator[str]:

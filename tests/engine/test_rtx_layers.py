@@ -6,6 +6,7 @@ what TensorRT makes of it on a Jetson, is not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -128,7 +129,7 @@ def check_fp16(path: Path, arithmetic: str = "/decode/Exp") -> None:
     for layer in found.values():
         assert {tensor.dtype for tensor in (*layer.inputs, *layer.outputs)} == {"float16"}
     # Decoding: ranking and box arithmetic see no float16, and what leaves the plan is float32.
-    ranking = [layer for layer in compiled.layers if "/decode/TopK" in layer.nodes]
+    ranking = [layer for layer in compiled.layers if "/decode/top_k/TopK" in layer.nodes]
     assert types(ranking) == {"float32", "int64"}
     boxes = [layer for layer in compiled.layers if arithmetic in layer.nodes]
     assert boxes
@@ -142,7 +143,7 @@ def check_int8(path: Path) -> None:
     for node, layer in convolutions(path, compiled).items():
         assert layer.computes_in == "int8", node
         assert layer.inputs[0].dtype == "int8", node
-    ranking = [layer for layer in compiled.layers if "/decode/TopK" in layer.nodes]
+    ranking = [layer for layer in compiled.layers if "/decode/top_k/TopK" in layer.nodes]
     assert types(ranking) == {"float32", "int64"}
 
 
@@ -193,3 +194,14 @@ def test_darknet53(tmp_path: Path) -> None:
     check_fp32(darknet("fp32"))
     check_fp16(darknet("fp16"))
     check_int8(darknet("int8"))
+
+
+def test_an_int8_plan_that_does_more_than_the_fp16_plan_beside_it_is_told(
+    tiny: Models, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(tiny("fp16"), "8.6")
+    assert "FP16 plan" not in caplog.text
+    build(tiny("int8"), "8.6")
+    (message,) = (record.getMessage() for record in caplog.records if "FP16" in record.message)
+    assert "int8.plan: does more than the FP16 plan fp16.plan, which may be faster: " in message
+    assert re.search(r"\d+ launches, not \d+", message)

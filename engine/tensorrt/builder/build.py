@@ -19,6 +19,7 @@ from jdetrt import shipped
 from jdetrt.engine.onnx_file import OnnxFile
 from jdetrt.engine.tensorrt.build_options import BuildOptions
 from jdetrt.engine.tensorrt.builder.config import check_options, configure, is_strong
+from jdetrt.engine.tensorrt.builder.fp16_beside import tell_more_work
 from jdetrt.engine.tensorrt.builder.memory import (
     Workspace,
     check_memory,
@@ -166,6 +167,7 @@ def build_plan(
         write_plan(output, built.plan, sidecar)
         if logged is not None:  # where no GPU can load the plan to tell it
             write_json(layers_path(output), logged, indent=1)
+    tell_more_work(output, sidecar, compiled)
     if cache is not None:
         _keep(built, cache, output, wanted=timings is not None)
     return sidecar
