@@ -101,6 +101,9 @@ def _is_activation(node: str) -> bool:
 
 
 def _convolves(layer: Layer) -> bool:
+    # A kernel that Myelin generates names the convolution whose scale or bias it applies.
+    if layer.kind == "kgen":
+        return False
     return any(re.fullmatch(r"Conv(_\d+)?", node.rpartition("/")[2]) for node in _nodes(layer))
 
 
