@@ -43,7 +43,7 @@ from jdetrt.training.network.model import random_network
 
 SIZES = {"nano": (576, 320), "darknet53": (1088, 608)}
 KINDS = ("fp16", "int8", "int8-fp16")
-_ROUNDS = {"nano": 60, "darknet53": 7}
+_ROUNDS = {"nano": 40, "darknet53": 7}
 
 
 class _Scales:
