@@ -15,7 +15,7 @@ class Clock:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        patch.setattr(warm_up.time, "monotonic", lambda: self.now)
+        patch.setattr("jdetrt.benchmarks.warm_up.time.monotonic", lambda: self.now)
 
     def run(self, seconds: float) -> float:
         self.now += seconds
