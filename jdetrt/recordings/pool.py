@@ -185,7 +185,7 @@ def _last_line(err: BaseException) -> str:
 def _cluster(workers: Workers) -> Iterator[tuple[Any, Callable[[bytes, Any], Any], int]]:
     """Ray, connected; a function that starts an item; and the number of workers."""
     with redirect_stdout(sys.stderr):  # where Ray tells of workers that died
-        ray = connect(workers)
+        ray, ours = connect(workers)
         try:
             if workers.address is None:  # Ray is told of one CPU a worker
                 shared = len(os.sched_getaffinity(0)) // (workers.count or 1)
@@ -204,14 +204,16 @@ def _cluster(workers: Workers) -> Iterator[tuple[Any, Callable[[bytes, Any], Any
             work = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_work)
             yield ray, lambda makes, item: work.remote(makes, threads, item), count
         finally:
-            ray.shutdown()
+            if ours:
+                ray.shutdown()
 
 
-def connect(workers: Workers) -> Any:
+def connect(workers: Workers) -> tuple[Any, bool]:
     """Connect this process to a Ray cluster, or to one of its own that ends with it.
 
     Returns:
-        The module ``ray``, whose ``shutdown`` ends the connection.
+        The module ``ray``, whose ``shutdown`` ends the connection; and whether it was made here:
+        a program that is connected stays so.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -225,6 +227,8 @@ def connect(workers: Workers) -> Any:
     except ImportError as err:
         note = "One worker needs no Ray: --workers 1"
         raise MissingDependencyError("ray", "ray", "Working in several processes", note) from err
+    if ray.is_initialized():
+        return ray, False
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if workers.address is None:
@@ -244,7 +248,7 @@ def connect(workers: Workers) -> Any:
                 raise ConfigError(f"{workers.address}: {_no_answer(err)}") from err
             if attempt == _STARTS:
                 raise ConfigError(f"Ray cannot be started ({_last_line(err)})") from err
-    return ray
+    return ray, True
 
 
 def _no_answer(err: BaseException) -> str:

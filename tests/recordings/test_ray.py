@@ -21,7 +21,7 @@ from command_line import jdetrt
 
 from jdetrt.errors import ConfigError
 from jdetrt.recordings.manifest import read_manifest
-from jdetrt.recordings.pool import ATTEMPTS, Workers, connect, spread
+from jdetrt.recordings.pool import ATTEMPTS, Workers, _no_answer, connect, spread
 from jdetrt.recordings.run import ManifestReport, track_manifest
 from jdetrt.recordings.scoring import score_manifest
 from jdetrt.recordings.tracking import TrackSettings
@@ -36,7 +36,7 @@ MARK = "JDETRT_TEST_OF_RAY"
 _HOST = """
 import sys
 from jdetrt.recordings.pool import Workers, connect
-ray = connect(Workers(count=2))
+ray, _ = connect(Workers(count=2))
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
@@ -69,7 +69,12 @@ def cluster() -> Iterator[Cluster]:
         assert host.stdout is not None
         address = host.stdout.readline().strip()
         assert address
-        yield Cluster(Workers(count=2, address=address), mark)
+        workers = Workers(count=2, address=address)
+        ray, ours = connect(workers)
+        assert ours
+        assert connect(workers) == (ray, False)
+        yield Cluster(workers, mark)
+        ray.shutdown()
         host.stdin.close()
 
 
@@ -207,9 +212,11 @@ def test_no_more_items_are_under_way_than_there_are_workers(cluster: Cluster) ->
     assert most <= 2
 
 
-def test_no_cluster_at_an_address() -> None:
-    with pytest.raises(ConfigError, match="no Ray cluster answers"):
-        connect(Workers(address="127.0.0.1:9"))
+def test_why_a_cluster_does_not_answer() -> None:
+    err = ConnectionError("Failed to connect")
+    assert "ray start --head" in _no_answer(err)
+    err.__cause__ = RuntimeError("RPC error: InvalidAuthToken: missing or incorrect")
+    assert "RAY_AUTH_MODE=token" in _no_answer(err)
 
 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"threads": 0}, {"count": -3}])
