@@ -22,7 +22,7 @@ from jdetrt.evaluation.trackeval import score_files
 from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import Machine, manifest
 from jdetrt.runtime.camera_motion import CameraMotion
-from jdetrt.runtime.mot_io import mot_lines, read_mot
+from jdetrt.runtime.mot.files import mot_lines, read_mot
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker

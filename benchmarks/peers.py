@@ -28,10 +28,10 @@ from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import Machine, manifest
 from jdetrt.runtime.decode import detections, nms
 from jdetrt.runtime.detector import network_size
-from jdetrt.runtime.mot_io import mot_lines
+from jdetrt.runtime.mot.files import mot_lines
+from jdetrt.runtime.mot.public_detections import every_frame, read_detections
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.preprocess import letterbox
-from jdetrt.runtime.public_detections import every_frame, read_detections
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.runtime.tracking.filter import reportable

@@ -21,8 +21,8 @@ from jdetrt.errors import ConfigError, DataError
 from jdetrt.evaluation.trackeval import score_files
 from jdetrt.files import scratch_folder
 from jdetrt.machine.manifest import Machine, manifest
-from jdetrt.runtime.mot_io import mot_lines
-from jdetrt.runtime.public_detections import every_frame, read_detections
+from jdetrt.runtime.mot.files import mot_lines
+from jdetrt.runtime.mot.public_detections import every_frame, read_detections
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.synthetic.crowd import labelled_crowd
 from jdetrt.types import Detections

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from jdetrt import shipped
 from jdetrt.engine.open import open_session
 from jdetrt.errors import OutputError
+from jdetrt.runtime.mot.public_detections import every_frame, read_detections
 from jdetrt.runtime.opencv import load_cv2
 from jdetrt.runtime.pipeline import OnFrame, Pipeline
-from jdetrt.runtime.public_detections import every_frame, read_detections
 from jdetrt.runtime.settings import tracker_config
 from jdetrt.runtime.sinks.text import MotSink
 from jdetrt.runtime.sinks.video import VideoSink

@@ -13,8 +13,8 @@ from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.runtime.associate import ASSOCIATION, STAGES, Associate, OnFrame, Select
 from jdetrt.runtime.camera_motion import CameraMotion
 from jdetrt.runtime.detector import Detector, detector_for
+from jdetrt.runtime.mot.public_detections import is_thinned
 from jdetrt.runtime.prefetch import BUFFERS, Prepared, ReadAhead
-from jdetrt.runtime.public_detections import is_thinned
 from jdetrt.runtime.signals import interrupt_held
 from jdetrt.runtime.sinks.base import Sink, Watcher
 from jdetrt.runtime.sources.images import Images
@@ -258,7 +258,7 @@ def track_detections(
     """Track given detections: the association alone, without a network.
 
     Frames 1 to ``length`` are taken in turn. Those without a detection are frames without people,
-    or, where `jdetrt.runtime.public_detections.is_thinned` says so, frames that the tracker does
+    or, where `jdetrt.runtime.mot.public_detections.is_thinned` says so, frames the tracker does
     not see.
 
     Args:

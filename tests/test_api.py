@@ -33,8 +33,8 @@ from jdetrt.errors import (
 from jdetrt.export.torch_session import TorchSession
 from jdetrt.progress import Progress, SilentProgress
 from jdetrt.runtime.detector import Detector
-from jdetrt.runtime.mot_io import read_mot
-from jdetrt.runtime.public_detections import every_frame, read_detections
+from jdetrt.runtime.mot.files import read_mot
+from jdetrt.runtime.mot.public_detections import every_frame, read_detections
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 from jdetrt.testing import FakeSession
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jdetrt
-from jdetrt.runtime.mot_io import read_mot
+from jdetrt.runtime.mot.files import read_mot
 from jdetrt.synthetic.clip import SyntheticClip, write_sequence
 
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,7 @@ import pytest
 from small_onnx import write_small_onnx
 
 from jdetrt.errors import OutputError, SourceError
-from jdetrt.runtime.mot_io import read_mot
+from jdetrt.runtime.mot.files import read_mot
 from jdetrt.runtime.pipeline import Pipeline
 from jdetrt.runtime.sinks.text import JsonLinesSink, MotSink
 from jdetrt.runtime.sinks.video import VideoSink

@@ -162,7 +162,7 @@ def _truth(frame: Path, identity: int) -> Box | None:
     """The box of a person in a frame of a MOT sequence: left, top, right, bottom."""
     import numpy as np
 
-    from jdetrt.runtime.mot_io import read_mot
+    from jdetrt.runtime.mot.files import read_mot
 
     path = frame.parent.parent / "gt" / "gt.txt"
     if not (frame.stem.isascii() and frame.stem.isdigit() and path.is_file()):

@@ -19,7 +19,7 @@ from jdetrt.config import TrackerConfig
 from jdetrt.evaluation.trackeval import Score, score_files
 from jdetrt.files import scratch_folder
 from jdetrt.runtime.decode import Candidates
-from jdetrt.runtime.mot_io import mot_lines
+from jdetrt.runtime.mot.files import mot_lines
 from jdetrt.runtime.tracking.filter import reportable
 from jdetrt.runtime.tracking.tracker import Tracker
 

@@ -30,8 +30,8 @@ from jdetrt.errors import DataError, MissingDependencyError
 from jdetrt.evaluation.scores import CLASS_HINT, Score, Scores
 from jdetrt.evaluation.truth import compare_ends, counted_rows, ends_early, truth_account
 from jdetrt.files import scratch_folder
-from jdetrt.runtime.mot_classes import CLASSES
-from jdetrt.runtime.mot_io import MotRows, read_mot, suspect_corners
+from jdetrt.runtime.mot.classes import CLASSES
+from jdetrt.runtime.mot.files import MotRows, read_mot, suspect_corners
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 
 __all__ = [

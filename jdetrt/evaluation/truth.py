@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.account import Account
-from jdetrt.runtime.mot_classes import PEDESTRIAN, leave_out_others
-from jdetrt.runtime.mot_io import MotRows
+from jdetrt.runtime.mot.classes import PEDESTRIAN, leave_out_others
+from jdetrt.runtime.mot.files import MotRows
 
 __all__ = ["compare_ends", "counted_rows", "ends_early", "truth_account"]
 

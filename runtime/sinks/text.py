@@ -14,7 +14,7 @@ import msgspec
 from jdetrt.config import LabelConfig
 from jdetrt.errors import OutputError
 from jdetrt.runtime.events.counter import Event, EventCounter
-from jdetrt.runtime.mot_io import kitti_lines, mot_lines
+from jdetrt.runtime.mot.files import kitti_lines, mot_lines
 from jdetrt.runtime.sinks.base import Output, frames_kept
 from jdetrt.runtime.sinks.rotation import Rotation
 from jdetrt.runtime.sinks.target import open_target

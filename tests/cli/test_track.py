@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from jdetrt.cli import main
 from jdetrt.cli.track import command
 from jdetrt.config import PRESETS
-from jdetrt.runtime.mot_io import read_mot
+from jdetrt.runtime.mot.files import read_mot
 from jdetrt.runtime.tracking.tracker import Tracker
 from jdetrt.types import Tracks
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jdetrt.cli import main
-from jdetrt.runtime.mot_io import read_mot
+from jdetrt.runtime.mot.files import read_mot
 
 FRAMES, SIZE = 12, (128, 64)
 

@@ -17,7 +17,7 @@ import jdetrt
 from jdetrt.cli import main
 from jdetrt.cli.track.site import read_site
 from jdetrt.errors import ConfigError
-from jdetrt.runtime.mot_io import read_mot
+from jdetrt.runtime.mot.files import read_mot
 
 FRAMES = {"door": 6, "yard": 4}
 

@@ -17,7 +17,7 @@ from jdetrt.errors import OutputError
 from jdetrt.runtime.events.open import open_counter
 from jdetrt.runtime.events.regions import Regions
 from jdetrt.runtime.live.window import Window
-from jdetrt.runtime.mot_io import mot_lines
+from jdetrt.runtime.mot.files import mot_lines
 from jdetrt.types import Tracks
 
 REGIONS = """

@@ -52,8 +52,8 @@ from jdetrt.export import describe
 from jdetrt.files import write_json
 from jdetrt.runtime.events.edit import drawn_regions
 from jdetrt.runtime.events.regions import Regions
-from jdetrt.runtime.mot_io import MotRows, read_mot
-from jdetrt.runtime.public_detections import read_detections
+from jdetrt.runtime.mot.files import MotRows, read_mot
+from jdetrt.runtime.mot.public_detections import read_detections
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.open import open_source
 from jdetrt.runtime.sources.seqinfo import SequenceInfo, read_seqinfo

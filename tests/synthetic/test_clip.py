@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from jdetrt.errors import ConfigError, OutputError
-from jdetrt.runtime.mot_io import read_mot
-from jdetrt.runtime.public_detections import read_detections
+from jdetrt.runtime.mot.files import read_mot
+from jdetrt.runtime.mot.public_detections import read_detections
 from jdetrt.synthetic.clip import SyntheticClip, Truth, noisy_detections, write_sequence
 from jdetrt.synthetic.figure import Part, bounds
 from jdetrt.synthetic.scene import Scene

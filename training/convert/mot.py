@@ -21,8 +21,8 @@ import numpy as np
 
 from jdetrt.account import Account
 from jdetrt.errors import DataError
-from jdetrt.runtime.mot_classes import PEDESTRIAN, leave_out_others
-from jdetrt.runtime.mot_io import read_mot
+from jdetrt.runtime.mot.classes import PEDESTRIAN, leave_out_others
+from jdetrt.runtime.mot.files import read_mot
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.convert.names import check_inside
 from jdetrt.training.convert.writer import LabelledImage

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from jdetrt.account import Account
 from jdetrt.errors import DataError, OutputError, SourceError
 from jdetrt.files import replace_folder, write_text
-from jdetrt.runtime.mot_io import NO_AREA
+from jdetrt.runtime.mot.files import NO_AREA
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.training.convert.names import check_inside, inner_name
 from jdetrt.types import Size

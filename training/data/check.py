@@ -16,8 +16,8 @@ from jdetrt.account import Account
 from jdetrt.config import LabelConfig
 from jdetrt.errors import DataError, JdetrtError, SourceError
 from jdetrt.inputs import open_regular
-from jdetrt.runtime.mot_classes import CLASSES
-from jdetrt.runtime.mot_io import MotRows, read_mot
+from jdetrt.runtime.mot.classes import CLASSES
+from jdetrt.runtime.mot.files import MotRows, read_mot
 from jdetrt.runtime.sources.image_header import check_pixels, declared_size
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.runtime.sources.seqinfo import read_seqinfo

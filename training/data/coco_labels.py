@@ -16,7 +16,7 @@ import numpy as np
 from jdetrt.config import LabelConfig
 from jdetrt.documents import read_json
 from jdetrt.errors import DataError
-from jdetrt.runtime.mot_io import are_shares, suspect_corners
+from jdetrt.runtime.mot.files import are_shares, suspect_corners
 from jdetrt.training.data.classes import class_id
 from jdetrt.training.data.labels import Labels
 

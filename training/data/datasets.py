@@ -14,8 +14,8 @@ import numpy as np
 from jdetrt.account import Account, counted
 from jdetrt.config import LabelConfig
 from jdetrt.errors import ConfigError, DataError, SourceError
-from jdetrt.runtime.mot_classes import PEDESTRIAN
-from jdetrt.runtime.mot_io import suspect_corners
+from jdetrt.runtime.mot.classes import PEDESTRIAN
+from jdetrt.runtime.mot.files import suspect_corners
 from jdetrt.runtime.sources.images import read_image
 from jdetrt.training.data.classes import class_id, refuse_empty
 from jdetrt.training.data.coco_labels import read_coco

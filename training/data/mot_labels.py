@@ -11,8 +11,8 @@ import numpy.typing as npt
 from jdetrt.account import Account
 from jdetrt.errors import DataError
 from jdetrt.inputs import reading
-from jdetrt.runtime.mot_classes import PEDESTRIAN, leave_out_others
-from jdetrt.runtime.mot_io import MotRows, read_mot, suspect_corners
+from jdetrt.runtime.mot.classes import PEDESTRIAN, leave_out_others
+from jdetrt.runtime.mot.files import MotRows, read_mot, suspect_corners
 from jdetrt.runtime.sources.images import IMAGE_SUFFIXES, sequence_info
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.training.data.labels import Labels

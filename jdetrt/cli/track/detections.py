@@ -57,8 +57,8 @@ def track_list(
         DataError, SourceError, OutputError: as `jdetrt.runtime.pipeline.track_detections`.
     """
     from jdetrt.runtime.events.open import open_counter
+    from jdetrt.runtime.mot.public_detections import is_thinned, read_detections
     from jdetrt.runtime.pipeline import ASSOCIATION, track_detections
-    from jdetrt.runtime.public_detections import is_thinned, read_detections
     from jdetrt.runtime.sources.images import sequence_info
     from jdetrt.runtime.sources.open import account_of, open_source
     from jdetrt.runtime.sources.rate import ASSUMED

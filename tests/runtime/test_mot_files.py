@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jdetrt.errors import DataError
-from jdetrt.runtime.mot_io import kitti_lines, mot_lines, read_mot
-from jdetrt.runtime.public_detections import every_frame, read_detections
+from jdetrt.runtime.mot.files import kitti_lines, mot_lines, read_mot
+from jdetrt.runtime.mot.public_detections import every_frame, read_detections
 from jdetrt.runtime.sources.seqinfo import read_seqinfo
 from jdetrt.types import Tracks
 

@@ -11,7 +11,7 @@ import numpy as np
 from jdetrt.account import Account, counted
 from jdetrt.errors import DataError
 from jdetrt.runtime.confidences import Unit, to_scores
-from jdetrt.runtime.mot_io import NO_AREA, read_mot, suspect_corners
+from jdetrt.runtime.mot.files import NO_AREA, read_mot, suspect_corners
 from jdetrt.runtime.sources.seqinfo import LAST_FRAME
 from jdetrt.types import Detections, Size
 

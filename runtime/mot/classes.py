@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jdetrt.account import Account
-from jdetrt.runtime.mot_io import MotRows
+from jdetrt.runtime.mot.files import MotRows
 
 __all__ = ["CLASSES", "PEDESTRIAN", "class_name", "leave_out_others"]
 

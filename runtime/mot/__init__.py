@@ -1,0 +1,1 @@
+"""MOT Challenge: its files, its classes, its public detections."""
