@@ -11,8 +11,8 @@ from jdetrt.benchmarks.selftest.networks import CACHE, find_checkpoint, find_mod
 
 __all__ = ["BEST_WAY", "KINDS", "Step", "Way", "steps"]
 
-# Seconds, estimated from runs of an H200 with TensorRT 8.5.3 (docs/guide/gpu.md); the estimates of a run
-# follow what its own steps took.
+# Seconds, guessed from runs of an H200 with TensorRT 8.5.3 (docs/guide/gpu.md); the estimates of a
+# run follow what its own steps took.
 KINDS = {
     "machine": 5.0,
     "build": 60.0,

@@ -143,8 +143,8 @@ def _list(config: SelftestConfig) -> None:
     total = sum(seconds[step.name] for step in todo if not step.missing) / 60
     click.echo(
         f"{plural(len(todo), 'step')}; those that can be done here take some {total:.0f} minutes, "
-        f"{config.minutes:g} are given. Estimates are guesses for an H200 with TensorRT 8.5.3; a run "
-        "follows its own steps."
+        f"{config.minutes:g} are given. Estimates are guesses for an H200 with TensorRT 8.5.3; a "
+        "run follows its own steps."
     )
 
 
