@@ -111,7 +111,8 @@ class Pipeline:
             camera_motion=moves,
         )
         self._frames_left = float("inf") if max_frames is None else max_frames
-        buffers = self._detector.buffers(BUFFERS)
+        # One more frame is taken while the oldest run still holds its buffer, and one is filled.
+        buffers = self._detector.buffers(max(BUFFERS, self._detector.depth + 2))
         self._ahead = ReadAhead(source, buffers, self._stopwatch, every=every, camera_motion=moves)
         self._depth = 1 if source.live else self._detector.depth  # runs that are open at a time
         self._submitted: deque[float] = deque()  # when, of the runs that are open

@@ -52,7 +52,7 @@ class ReadAhead:
 
     Args:
         source: iterated in a thread, once, and closed at the end.
-        buffers: that go round, usually ``BUFFERS`` of them.
+        buffers: that go round, ``BUFFERS`` of them unless more runs are open at a time.
         stopwatch: gets the stages "read" and "preprocess".
         news: is set whenever ``get`` has something new to give.
         every: one frame of so many is for the network, the first among them.
@@ -81,7 +81,7 @@ class ReadAhead:
         self._camera_motion = camera_motion
         buffers = list(buffers)
         self._apart = not all(isinstance(buffer, ArrayBuffer) for buffer in buffers)
-        self._room = threading.Semaphore(BUFFERS)  # for frames without a buffer
+        self._room = threading.Semaphore(max(BUFFERS, len(buffers)))  # for frames without a buffer
         self._space = threading.Semaphore(_READ)  # for frames between reader and filler
         self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._broken_off: Exception | None = None

@@ -657,6 +657,21 @@ def test_an_error_with_two_runs_open_keeps_what_is_done_and_leaves_the_session_i
     session._check_room(1)
 
 
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("depth", [3, 4, 7])
+def test_any_number_of_runs_may_be_open(depth: int, every: int) -> None:
+    """Each holds its buffer until its outputs are read; one more is needed to go on."""
+    session, sink = _DeepSession(20), _Sink()
+    session.depth = depth
+    pipeline = Pipeline(_Source(20), session, Tracker("iou"), [sink], every=every)
+    thread = threading.Thread(target=pipeline.run, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert [index for index, _ in sink.rows] == list(range(1, 21))
+    assert session.submitted == list(range(1, 21, every))
+
+
 class _FailingSession(_DeepSession):
     """Waiting for one run fails, with or without a submission that failed before."""
 
