@@ -4,7 +4,9 @@
 
 Three runs of the command line over the same synthetic clips: one process with one thread, two
 workers with one thread each, and two workers of which one is killed in the middle. The MOT files of
-all three are compared byte for byte; the exit code is 1 where they differ.
+all three are compared byte for byte; the exit code is 1 where they differ. The motion of the camera
+is not estimated: people are masked there as soon as their boxes are known, which depends on how fast
+threads are, in one process as in several.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="JSON to write")
     parser.add_argument("--clips", type=int, default=200, help="number of clips")
-    parser.add_argument("--frames", type=int, default=6, help="frames of each")
+    parser.add_argument("--frames", type=int, default=4, help="frames of each")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -55,7 +57,10 @@ def main() -> int:
             {path.name: path.read_bytes() for path in (folder / name).glob("*.txt")}
             for name in ("one", "two", "killed")
         ]
-    same = texts[0] == texts[1] == texts[2] and len(texts[0]) == options.clips
+    different = sorted(
+        name for name in texts[0] if any(t.get(name) != texts[0][name] for t in texts)
+    )
+    same = not different and [len(one) for one in texts] == 3 * [options.clips]
     one, two = (runs[name]["fps"] for name in ("one process", "two workers"))
     result = {
         "machine": msgspec.to_builtins(manifest()),
@@ -65,6 +70,7 @@ def main() -> int:
         "runs": runs,
         "speed_up": two / one,
         "same_tracks": same,
+        "different": different,
     }
     write_json(options.output, result)
     sys.stdout.write(f"{json.dumps(runs, indent=1)}\nSame tracks: {same}; {two / one:.2f} x\n")
@@ -79,6 +85,7 @@ def track(folder: Path, name: str, workers: int, *, kill: bool = False) -> dict[
         [
             *(sys.executable, "-m", "jdetrt", "track", "--manifest", str(folder / "videos.txt")),
             *("-o", str(folder / name), "--workers", str(workers), "--threads", "1", "-q"),
+            *("--camera-motion", "off"),
         ],
         env={**os.environ, MARK: mark},
     ) as process:
