@@ -5,8 +5,8 @@
 Three runs of the command line over the same synthetic clips: one process with one thread, two
 workers with one thread each, and two workers of which one is killed in the middle. The MOT files of
 all three are compared byte for byte; the exit code is 1 where they differ. The motion of the camera
-is not estimated: people are masked there as soon as their boxes are known, which depends on how fast
-threads are, in one process as in several.
+is not estimated: people are masked there as soon as their boxes are known, which depends on how
+fast threads are, in one process as in several.
 """
 
 from __future__ import annotations
