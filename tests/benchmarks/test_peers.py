@@ -87,7 +87,7 @@ def test_another_model_is_no_nanodet(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([node], "g", [spec], [out])
     opsets = [onnx.helper.make_opsetid("", 17)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "m")
-    with pytest.raises(SessionError, match="is no NanoDet"):
+    with pytest.raises(SessionError, match="is not a NanoDet"):
         peers.NanoDet(tmp_path / "m")
 
 

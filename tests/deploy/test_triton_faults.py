@@ -218,7 +218,7 @@ def test_full_queue_passes_with_patience(triton: Triton) -> None:
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_images_of_a_size_that_nobody_states(scheme: str, triton: Triton) -> None:
     port = triton.grpc if scheme == "grpc" else triton.http
-    with pytest.raises(SessionError, match="does not say of which size") as caught:
+    with pytest.raises(SessionError, match="does not state their size") as caught:
         open_session(f"{scheme}://127.0.0.1:{port}/bare-uint8")
     assert "jdetrt deploy triton" in sentence(caught)
 

@@ -226,7 +226,7 @@ def test_int8_without_ranges_or_with_foreign_ones(
 ) -> None:
     with pytest.raises(BuildError, match=r"INT8 needs the ranges.*jdetrt calibrate"):
         build(install(V8), model, BuildOptions(precision="int8"))
-    with pytest.raises(BuildError, match="is no calibration cache"):
+    with pytest.raises(BuildError, match="is not a calibration cache"):
         cache_calibrator(model)
     with pytest.raises(BuildError, match="cannot be read"):
         cache_calibrator(model.with_name("absent"))

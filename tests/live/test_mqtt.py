@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import shutil
 import socket
@@ -43,7 +44,9 @@ class Broker:
     def __init__(self, folder: Path, settings: str) -> None:
         self.port = _free_port()
         self._config = folder / "mosquitto.conf"
-        self._config.write_text(f"listener {self.port} 127.0.0.1\n{settings}\n")
+        # Started as root it would become a user of its own, who cannot read a test's folder.
+        user = f"user {getpass.getuser()}\n"
+        self._config.write_text(f"{user}listener {self.port} 127.0.0.1\n{settings}\n")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -51,7 +54,11 @@ class Broker:
         self._process = subprocess.Popen(
             [BROKER, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        _until(self._answers)
+        try:
+            _until(self._answers)
+        except AssertionError:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         if self._process is not None:
@@ -193,10 +200,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names += ["-addext", "basicConstraints=critical,CA:FALSE"]
     files = ["-keyout", folder / "broker.key", "-out", folder / "broker.pem"]
     subprocess.run([*request, *signed, *names, *files], check=True, capture_output=True)
-    for file in folder.iterdir():  # mosquitto leaves root and reads them as another user
-        file.chmod(0o644)
-    for above in (folder, *folder.parents[:2]):
-        above.chmod(0o755)
     return folder
 
 

@@ -348,7 +348,7 @@ def _make(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         ship_tiny(folder / "shipped", patch)
     for name, frames in (("clip", 4), ("clip2", 3)):
-        clip = SyntheticClip(frames=frames, size=(160, 96), people=3)
+        clip = SyntheticClip(frames=frames, size=(320, 192), people=3)
         write_sequence(folder / name, clip)
     (folder / "T").mkdir()
     rows = (folder / "clip" / "gt" / "gt.txt").read_text().splitlines()
