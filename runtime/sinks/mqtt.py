@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ __all__ = ["MqttAddress", "MqttPublisher", "events_publisher"]
 _QUEUE = 1000  # messages that wait for the broker; more are dropped and counted
 _RETRY = 1, 30  # seconds between two tries to connect, at first and at most
 _ASK_SECONDS = 3.0  # for the reason why there is no connection
-_LAST_SECONDS = 2.0  # for what is still on its way at the end
+_LAST_SECONDS = 5.0  # for what is still on its way at the end
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _FORM = "mqtt://user:password@host:1883/topic, or mqtts:// for TLS"
 _OPTIONS = ("ca", "cert", "key", "qos")
@@ -214,7 +215,10 @@ class MqttPublisher:
         self._send(topic, json.dumps(record, allow_nan=False), retain=retain)
 
     def close(self) -> None:
-        """Send what waits, for two seconds at most, say goodbye and disconnect."""
+        """Send what waits, for five seconds at most, say goodbye and disconnect."""
+        until = time.monotonic() + _LAST_SECONDS
+        while not self._said and time.monotonic() < until:  # the first connection is on its way
+            time.sleep(0.01)
         last = self._client.publish(f"{self._address.topic}/status", "offline", qos=1, retain=True)
         if self._client.is_connected() and last.rc != self._full:
             last.wait_for_publish(_LAST_SECONDS)
