@@ -26,7 +26,7 @@ REPORT = Path(__file__).parents[2] / "benchmarks" / "results" / "int8-nano.json"
 
 @pytest.fixture
 def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """What each precision is told to take, in milliseconds."""
+    """Time that each precision is told to take, in milliseconds."""
     given = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0}
     monkeypatch.setattr(
         plan_choice, "time_plans", lambda plans: {name: given[name] for name in plans}

@@ -12,7 +12,7 @@ from jdetrt.cli import main
 
 
 class Done(NamedTuple):
-    """What a command gave."""
+    """Output of a command."""
 
     code: int
     out: str
