@@ -221,7 +221,7 @@ class MqttPublisher:
             time.sleep(0.01)
         last = self._client.publish(f"{self._address.topic}/status", "offline", qos=1, retain=True)
         if self._client.is_connected() and last.rc != self._full:
-            last.wait_for_publish(_LAST_SECONDS)
+            last.wait_for_publish(max(until - time.monotonic(), 0.0))
         self._client.disconnect()
         self._client.loop_stop()
 
